@@ -1,0 +1,163 @@
+"""Render drawings as photographs of themselves: posed, recoloured, on a random background, with noise.
+
+Everything random about an image is drawn from a generator keyed by what the image is, so image i of a split
+is the same whoever asks, however many are asked for, in whichever order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from zsr_core.data.miniature.sets import ASSETS, SPLITS, Vendor, emoji_index, known, set_named
+
+IMAGE_SIZE: Final = 48  # pixels; ours, because the packed drawings have it and 36 patches of 8 are enough
+
+# Ranges of the scenes, all ours: hard enough that a linear probe on pixels fails, easy enough that a person
+# names most objects.
+MAX_ANGLE = 0.25  # radians, either way
+SCALES = (0.67, 1.05)  # of the image's side
+MAX_SHIFT = 0.08  # beyond the margin that the scale leaves, in half image sides
+GAINS = (0.8, 1.2)  # per colour channel
+CONTRASTS = (0.45, 1.0)  # 0 would be uniform grey
+MAX_NOISE = 0.015  # standard deviation in [0, 1] pixel units
+CLOUDINESS = 0.6  # range of a cloudy background around its mean colour
+CLOUD_CELLS = 4  # a cloudy background is this many random colours a side, interpolated
+
+UNIFORMS = 13 + 3 * CLOUD_CELLS**2  # numbers in [0, 1) that fix one scene, apart from its noise
+BLOCK = 64  # images composed together; whole blocks only, so that rounding cannot depend on n
+SIZES = {"selection": 96, "report": 256}  # images of a split, unless asked otherwise
+TRAIN_PER_CLASS = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rendered:
+    """Images of one split with everything that is known about them. Shared between callers: read only."""
+
+    images: Tensor  # uint8 [N, 3, 48, 48]
+    labels: Tensor  # int64 [N], positions in the set's classes
+    masks: Tensor  # bool [N, 48, 48], true where the object covers more than half of the pixel
+    ids: tuple[str, ...]  # "set/split/index"
+
+
+def keyed_generator(*key: str | int) -> np.random.Generator:
+    """A generator that depends on the key alone. Different keys give independent streams."""
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+
+@lru_cache(maxsize=2)
+def sprites(vendor: Vendor) -> Tensor:
+    """All drawings of one vendor in the index's order: float32 [E, 4, 48, 48], premultiplied RGBA in [0, 1]."""
+    with (ASSETS / f"{vendor}.webp").open("rb") as file:
+        page = torch.from_numpy(np.array(Image.open(file).convert("RGBA")))  # uint8 [rows * 48, columns * 48, 4]
+    rows, columns = page.shape[0] // IMAGE_SIZE, page.shape[1] // IMAGE_SIZE
+    cells = page.reshape(rows, IMAGE_SIZE, columns, IMAGE_SIZE, 4).permute(0, 2, 4, 1, 3)
+    cells = cells.reshape(rows * columns, 4, IMAGE_SIZE, IMAGE_SIZE)
+    order = torch.tensor([emoji.row * columns + emoji.column for emoji in emoji_index()])
+    art = cells[order].float() / 255
+    return torch.cat([art[:, :3] * art[:, 3:], art[:, 3:]], dim=1)
+
+
+def draw(generator: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+    """What is random in `count` scenes: uniforms [B, UNIFORMS] in [0, 1) and normals [B, 3, 48, 48]."""
+    uniforms = generator.random((count, UNIFORMS), dtype=np.float32)
+    normals = generator.standard_normal((count, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
+    return torch.from_numpy(uniforms), torch.from_numpy(normals)
+
+
+def compose(drawings: Tensor, uniforms: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
+    """Scenes [B, 3, 48, 48] uint8 and the objects' coverage [B, 48, 48] in [0, 1].
+
+    `drawings` is [B, 4, 48, 48] premultiplied; `uniforms` and `normals` come from `draw`.
+    """
+    posed = _pose(drawings, uniforms)  # [B, 4, H, W]
+    gains = _between(GAINS, uniforms[:, 6:9])[:, :, None, None]  # [B, 3, 1, 1]
+    contrast = _between(CONTRASTS, uniforms[:, 2])[:, None, None, None]
+    sigma = (MAX_NOISE * uniforms[:, 3])[:, None, None, None]
+
+    colour, coverage = posed[:, :3] * gains, posed[:, 3:]
+    scene = colour + (1 - coverage) * _background(uniforms)
+    scene = 0.5 + contrast * (scene - 0.5) + sigma * normals
+    images = (scene.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    return images, coverage[:, 0]
+
+
+def _between(limits: tuple[float, float], uniform: Tensor) -> Tensor:
+    return limits[0] + (limits[1] - limits[0]) * uniform
+
+
+def _pose(drawings: Tensor, uniforms: Tensor) -> Tensor:
+    """The drawings rotated, scaled and moved; transparent where they do not reach: [B, 4, H, W]."""
+    angle = MAX_ANGLE * (2 * uniforms[:, 0] - 1)
+    scale = _between(SCALES, uniforms[:, 1])
+    reach = (1 - scale).clamp(min=0) + MAX_SHIFT  # [B]
+    shift = reach[:, None] * (2 * uniforms[:, 4:6] - 1)  # [B, 2]
+
+    # From output to input coordinates: undo the shift, then the rotation, then the scale.
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    rotation = torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)  # [B, 2, 2]
+    inverse = torch.cat([rotation, -rotation @ shift[:, :, None]], dim=2)  # [B, 2, 3]
+    grid = F.affine_grid(inverse, list(drawings.shape), align_corners=False)
+    return F.grid_sample(drawings, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _background(uniforms: Tensor) -> Tensor:
+    """A uniform colour or, for every second image on average, clouds of several: [B, 3, H, W]."""
+    mean = uniforms[:, 10:13, None, None]
+    cells = uniforms[:, 13:].reshape(-1, 3, CLOUD_CELLS, CLOUD_CELLS)
+    clouds = F.interpolate(cells, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=True)
+    cloudy = (uniforms[:, 9] < 0.5)[:, None, None, None]
+    return (mean + cloudy * CLOUDINESS * (clouds - 0.5)).clamp(0, 1)
+
+
+def even_labels(name: str, split: str, classes: int, n: int) -> list[int]:
+    """Labels of the first n images: each cycle of `classes` images shows every class once, shuffled."""
+    cycles = -(-n // classes)
+    labels = [keyed_generator(name, split, "labels", c).permutation(classes) for c in range(cycles)]
+    return [int(label) for label in np.concatenate(labels)[:n]]
+
+
+def _block(name: str, split: str, first: int, drawings: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and masks first ... first + BLOCK - 1 of a split."""
+    drawn = [draw(keyed_generator(name, split, "scene", i), 1) for i in range(first, first + BLOCK)]
+    uniforms, normals = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    images, coverage = compose(drawings, uniforms, normals)
+    return images, coverage > 0.5
+
+
+@lru_cache(maxsize=64)
+def _render(name: str, split: str, n: int) -> Rendered:
+    spec = set_named(name)
+    whole = -(-n // BLOCK) * BLOCK
+    labels = torch.tensor(even_labels(name, split, len(spec.classes), whole))
+    cell_of = {emoji.name: i for i, emoji in enumerate(emoji_index())}
+    cells = torch.tensor([cell_of[spec.classes[label]] for label in labels.tolist()])
+    art = sprites(spec.vendor)
+    blocks = [_block(name, split, i, art[cells[i : i + BLOCK]]) for i in range(0, whole, BLOCK)]
+    return Rendered(
+        images=torch.cat([images for images, _ in blocks])[:n],
+        labels=labels[:n],
+        masks=torch.cat([masks for _, masks in blocks])[:n],
+        ids=tuple(f"{name}/{split}/{i:05d}" for i in range(n)),
+    )
+
+
+@torch.no_grad()
+def render(name: str, split: str, n: int | None = None) -> Rendered:
+    """The first n images of a split of a set; without n, 10 per class to train, 96 to select, 256 to report."""
+    spec = set_named(name)
+    known("split", split, SPLITS)
+    if n is None:
+        n = TRAIN_PER_CLASS * len(spec.classes) if split == "train" else SIZES[split]
+    if n < 1:
+        raise ValueError(f"miniature: n {n} is not a positive number of images of {name}/{split}")
+    return _render(name, split, n)

@@ -1,0 +1,1 @@
+"""The recipes: where each number comes from, as whole TrialConfigs per method and preset."""

@@ -1,0 +1,145 @@
+"""Where a configuration may go: domains for its fields, and the designs that list variants to run.
+
+Bounds are inclusive at both ends. Zero is never an end of a log axis: "off" is an override of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zsr_core.codec import is_finite, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """A real axis ``[low, high]``, both ends included; ``log`` spaces it by ratio and needs ``low > 0``."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            require(is_finite(getattr(self, name)), name, getattr(self, name), "a finite number")
+        require(self.low < self.high, "low", self.low, f"a number below high ({self.high:g})")
+        require(not self.log or self.low > 0, "low", self.low, "a number above 0 on a log axis (write 'off' as a part)")
+
+    def contains(self, value: Any) -> bool:
+        return is_finite(value) and self.low <= value <= self.high
+
+    def levels(self, n: int) -> tuple[float, ...]:
+        """Return ``n`` evenly spaced values from ``low`` to ``high``, by ratio on a log axis."""
+        require(n >= 2, "levels", n, "at least 2")
+        at = [i / (n - 1) for i in range(n)]
+        if self.log:
+            return tuple(float(f"{self.low * (self.high / self.low) ** t:.4g}") for t in at)
+        return tuple(float(f"{self.low + (self.high - self.low) * t:.6g}") for t in at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int:
+    """A whole-number axis ``low .. high``, both ends included."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            value = getattr(self, name)
+            require(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
+        require(self.low < self.high, "low", self.low, f"a number below high ({self.high})")
+        require(not self.log or self.low > 0, "low", self.low, "a number above 0 on a log axis")
+
+    def contains(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An axis of named or listed values, in reading order."""
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        require(len(self.values) > 0, "values", self.values, "at least one value")
+        require(len(set(map(repr, self.values))) == len(self.values), "values", self.values, "no value twice")
+
+    def contains(self, value: Any) -> bool:
+        return value in self.values
+
+
+Domain = Real | Int | Choice
+Space = Mapping[str, Domain]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row or cell of a design: a label for tables and the overrides, by dotted path, that make it."""
+
+    label: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def short(value: Any) -> str:
+    """Return a value as a table shows it: ``0.3``, ``4/255`` stays text, names as they are."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _variant(overrides: Mapping[str, Any]) -> Variant:
+    label = " ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in overrides.items())
+    return Variant(label=label, overrides=dict(overrides))
+
+
+def grid(axes: Mapping[str, Sequence[Any]]) -> tuple[Variant, ...]:
+    """Return every combination of the axes' values, the last axis running fastest.
+
+    Raises:
+        ConfigError: if there is no axis, an axis is empty or lists a value twice.
+    """
+    require(len(axes) > 0, "space", dict(axes), "at least one axis")
+    for path, values in axes.items():
+        require(len(values) > 0, path, list(values), "at least one value")
+        require(len(set(map(repr, values))) == len(values), path, list(values), "no value twice")
+    return tuple(_variant(dict(zip(axes, cell, strict=True))) for cell in itertools.product(*axes.values()))
+
+
+def leave_one_out(parts: Mapping[str, Mapping[str, Any]], *, full: str = "full") -> tuple[Variant, ...]:
+    """Return the full method, then the method without each part in turn. ``parts``: name -> overrides that switch it off."""
+    require(len(parts) > 0, "parts", dict(parts), "at least one part")
+    without = (Variant(label=f"w/o {name}", overrides=dict(off)) for name, off in parts.items())
+    return (Variant(label=full), *without)
+
+
+def all_subsets(parts: Mapping[str, Mapping[str, Any]]) -> tuple[Variant, ...]:
+    """Return the 2^n combinations of parts, from none to all; what is not in the label is switched off."""
+    require(0 < len(parts) <= 12, "parts", len(parts), "between 1 and 12 parts")
+    names = list(parts)
+    rows = []
+    for size in range(len(names) + 1):
+        for kept in itertools.combinations(names, size):
+            overrides = {path: v for name in names if name not in kept for path, v in parts[name].items()}
+            rows.append(Variant(label=" + ".join(kept) or "none", overrides=overrides))
+    return tuple(rows)
+
+
+def one_at_a_time(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> tuple[Variant, ...]:
+    """Return the base point, then each axis moved over its values with all others held at ``base``."""
+    require(len(axes) > 0, "space", dict(axes), "at least one axis")
+    rows = [Variant(label="base", overrides=dict(base))]
+    for path, values in axes.items():
+        rows += [
+            Variant(label=f"{path.rsplit('.', 1)[-1]}={short(v)}", overrides={**base, path: v})
+            for v in values
+            if v != base.get(path)
+        ]
+    return tuple(rows)
+
+
+def transform(domain: Domain, value: float) -> float:
+    """Return ``value`` on the axis as it is drawn: log10 on a log axis, itself otherwise."""
+    return math.log10(value) if getattr(domain, "log", False) else float(value)

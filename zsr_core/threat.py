@@ -1,0 +1,83 @@
+"""What the adversary may do: a ball around the image, in [0, 1] pixel units, and the image box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zsr_core.codec import is_finite, require
+
+Norm = Literal["linf", "l2"]
+PixelSpace = Literal["model_input", "native"]
+
+
+def check_eps(path: str, eps: float) -> None:
+    """Raise ``ConfigError`` unless ``eps`` is a budget in [0, 1] pixel units."""
+    require(is_finite(eps) and eps >= 0, path, eps, "a finite number >= 0")
+    require(eps <= 1, path, eps, f"a budget in [0, 1] pixel units (write {eps:g}/255)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreatModel:
+    """``norm``-ball of radius ``eps`` ([0, 1] pixel units, 1/255 for the field's usual budget) within the box [0, 1].
+
+    ``space`` says which tensor the budget lives on: the model's input or the native image. l2 radii may exceed 1.
+    """
+
+    norm: Norm = "linf"
+    eps: float = 1 / 255
+    space: PixelSpace = "model_input"
+
+    def __post_init__(self) -> None:
+        require(self.norm in ("linf", "l2"), "norm", self.norm, "'linf' or 'l2'")
+        if self.norm == "linf":
+            check_eps("eps", self.eps)
+        else:
+            require(is_finite(self.eps) and self.eps >= 0, "eps", self.eps, "a finite number >= 0")
+        require(self.space in ("model_input", "native"), "space", self.space, "'model_input' or 'native'")
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Return the point of ball and box next to ``x_adv`` ([B, 3, H, W]); for l2, ball then box, which stays in both."""
+        if self.norm == "linf":
+            return torch.clamp(x_adv, (x - self.eps).clamp(min=0), (x + self.eps).clamp(max=1))
+        delta = x_adv - x
+        size = delta.flatten(1).norm(dim=1).clamp(min=1e-12)
+        scale = (self.eps / size).clamp(max=1).view(-1, *[1] * (x.dim() - 1))
+        return (x + delta * scale).clamp(0, 1)
+
+    def contains(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-6) -> Tensor:
+        """Return [B] bool: inside the ball and the box, up to ``tolerance`` in pixel units, and finite."""
+        delta = (x_adv - x).flatten(1)
+        size = delta.abs().amax(dim=1) if self.norm == "linf" else delta.norm(dim=1)
+        flat = x_adv.flatten(1)
+        boxed = (flat.amin(dim=1) >= -tolerance) & (flat.amax(dim=1) <= 1 + tolerance)
+        return boxed & (size <= self.eps + tolerance) & flat.isfinite().all(dim=1)
+
+    def random_start(self, x: Tensor, generators: torch.Generator | list[torch.Generator]) -> Tensor:
+        """Return a uniform point of the ball around each image, inside the box. One generator, or one per image."""
+        noise = _uniform(x, generators)
+        if self.norm == "linf":
+            return self.project(x + self.eps * noise, x)
+        direction = noise / noise.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (x.dim() - 1))
+        return self.project(x + self.eps * direction, x)
+
+
+def _uniform(x: Tensor, generators: torch.Generator | list[torch.Generator]) -> Tensor:
+    if isinstance(generators, torch.Generator):
+        return torch.rand(x.shape, generator=generators).mul_(2).sub_(1).to(x)
+    rows = [torch.rand(x.shape[1:], generator=g) for g in generators]
+    return torch.stack(rows).mul_(2).sub_(1).to(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """An iterate's step size: ``size`` in pixel units, or ``ratio`` of eps when ``size`` is not given."""
+
+    size: float | None = None
+    ratio: float = 0.25
+
+    def at(self, eps: float) -> float:
+        return self.size if self.size is not None else self.ratio * eps
