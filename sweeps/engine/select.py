@@ -1,0 +1,149 @@
+"""From finished trials to one score per cell, and from scores to the best cell and the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sweeps.engine.stats import summarise
+from zsr_core.codec import unknown
+
+if TYPE_CHECKING:
+    from sweeps.engine.study import PlannedTrial, Role, Study
+    from zsr_core.evaluate import Measurement
+    from zsr_core.trial import TrialConfig, TrialResult
+
+Objective = Literal["clean", "robust", "harmonic"]
+OBJECTIVES: tuple[Objective, ...] = ("clean", "robust", "harmonic")
+AVERAGE = "zero_shot_mean"  # the mean over every evaluated set but the one trained on
+WORST = "worst"  # per image over all attacks of the suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellScore:
+    """One cell of the plan: its zero-shot scores in percent, averaged over the seeds that finished."""
+
+    cell: str
+    overrides: Mapping[str, Any]
+    n: int  # seeds that finished
+    clean: float | None  # None where nothing finished or nothing was measured
+    robust: float | None
+    harmonic: float | None
+    clean_sd: float | None  # sample standard deviation over seeds; None below two seeds
+    robust_sd: float | None
+    harmonic_sd: float | None
+    failed: int  # seeds that failed
+    missing: int = 0  # seeds without a result, or stopped early
+    reason: str = ""  # the first failure's error
+
+    def value(self, objective: str) -> float | None:
+        """Return the mean of one of :data:`OBJECTIVES`."""
+        if objective not in OBJECTIVES:
+            raise unknown("objective", objective, OBJECTIVES)
+        found: float | None = getattr(self, objective)
+        return found
+
+
+def score_eps(config: TrialConfig) -> float:
+    """Return the budget that robust scores are read at: the training eps, else the first of the suite."""
+    suite = config.eval_suite.eps
+    same = [eps for eps in suite if math.isclose(eps, config.threat.eps, rel_tol=1e-6, abs_tol=1e-9)]
+    return (same or list(suite) or [config.threat.eps])[0]
+
+
+def headline(result: TrialResult) -> dict[Objective, Measurement]:
+    """Return the zero-shot averages of one trial by objective; what its suite did not measure is absent."""
+    eps = score_eps(result.config)
+    wanted: dict[Objective, tuple[str, float]] = {
+        "clean": ("none", 0.0),
+        "robust": (WORST, eps),
+        "harmonic": (WORST, eps),
+    }
+    averages = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == AVERAGE}
+    found = {name: averages.get((name, *condition)) for name, condition in wanted.items()}
+    return {name: m for name, m in found.items() if m is not None}
+
+
+def trial_row(trial: PlannedTrial, result: TrialResult | None) -> dict[str, Any]:
+    """Return one flat row: overrides by path, cell, seed, role, status, error, and the three scores or None."""
+    done = result is not None and result.status == "done"
+    found = headline(result) if result is not None and done else {}
+    return {
+        **trial.overrides,
+        "trial_id": trial.trial_id,
+        "cell": trial.cell,
+        "seed": trial.seed,
+        "role": trial.role,
+        "status": "missing" if result is None else result.status,
+        "error": "" if result is None else result.error,
+        **{name: found[name].value if name in found else None for name in OBJECTIVES},
+    }
+
+
+def trial_rows(study: Study, results: Mapping[str, TrialResult], role: Role = "cell") -> list[dict[str, Any]]:
+    """Return :func:`trial_row` for every planned trial of ``role``, in plan order."""
+    return [trial_row(trial, results.get(trial.trial_id)) for trial in study.plan if trial.role == role]
+
+
+def scores(study: Study, results: Mapping[str, TrialResult], role: Role = "cell") -> list[CellScore]:
+    """Return one score per cell of ``role``, in plan order."""
+    cells: dict[str, list[tuple[PlannedTrial, dict[str, Any]]]] = {}
+    for trial in study.plan:
+        if trial.role == role:
+            cells.setdefault(trial.cell, []).append((trial, trial_row(trial, results.get(trial.trial_id))))
+    return [
+        score_cell(cell, pairs[0][0].overrides, [row for _, row in pairs]) for cell, pairs in cells.items()
+    ]
+
+
+def score_cell(cell: str, overrides: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> CellScore:
+    """Return the score of the trials in ``rows``, which differ by seed alone."""
+    failed = [row for row in rows if row["status"] == "failed"]
+    done = [row for row in rows if row["status"] == "done"]
+    over_seeds = {}
+    for name in OBJECTIVES:
+        values = [row[name] for row in done if row[name] is not None]
+        over_seeds[name] = summarise(values) if values else None
+    return CellScore(
+        cell=cell,
+        overrides=dict(overrides),
+        n=len(done),
+        **{name: found.mean if found else None for name, found in over_seeds.items()},
+        **{f"{name}_sd": found.sd if found else None for name, found in over_seeds.items()},
+        failed=len(failed),
+        missing=len(rows) - len(done) - len(failed),
+        reason=failed[0]["error"] if failed else "",
+    )
+
+
+def eligible(rows: Iterable[CellScore], objective: str) -> list[CellScore]:
+    """Return the cells that may be chosen: measured, and with no seed that failed."""
+    return [row for row in rows if row.value(objective) is not None and not row.failed]
+
+
+def best(rows: Iterable[CellScore], objective: str = "harmonic") -> CellScore | None:
+    """Return the cell that scores highest, the first of equals; None if no cell is eligible."""
+    found = eligible(rows, objective)
+    return max(found, key=lambda row: _known(row.value(objective)), default=None)
+
+
+def pareto(rows: Iterable[CellScore]) -> list[CellScore]:
+    """Return the cells that no other beats in both clean and robust accuracy, by rising clean accuracy."""
+    found = [row for row in eligible(rows, "clean") if row.robust is not None]
+    points = [(_known(row.clean), _known(row.robust)) for row in found]
+    front = [
+        row for row, point in zip(found, points, strict=True) if not any(_beats(q, point) for q in points)
+    ]
+    return sorted(front, key=lambda row: (_known(row.clean), -_known(row.robust)))
+
+
+def _beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return a[0] >= b[0] and a[1] >= b[1] and a != b
+
+
+def _known(value: float | None) -> float:
+    if value is None:
+        raise ValueError("a cell without a score was compared")
+    return value
