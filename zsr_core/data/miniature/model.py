@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -31,6 +32,9 @@ CAPTIONS: Final = (
     "the {}.",
 )
 CONTEXT: Final = 20  # words, with the marks at both ends; the longest caption of pre-training has 17
+
+PATCH_SIZE: Final = 8  # pixels
+PATCHES: Final = (IMAGE_SIZE // PATCH_SIZE) ** 2  # 36, so attention maps are 6 x 6
 
 PADDING, UNKNOWN = 0, 1  # ids; known words follow, then the marks of start and end
 
@@ -74,7 +78,7 @@ def model_config() -> dict[str, Any]:
         "embed_dim": 96,
         "vision_cfg": {
             "image_size": IMAGE_SIZE,
-            "patch_size": 8,  # 36 patches, so attention maps are 6 x 6
+            "patch_size": PATCH_SIZE,
             "width": 96,
             "layers": 4,
             "head_width": 32,
@@ -90,8 +94,22 @@ def model_config() -> dict[str, Any]:
     }
 
 
+def weights_header() -> dict[str, str]:
+    """What the shipped weights say of themselves: how they were made, what they are expected to score."""
+    data = (ASSETS / "weights.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")  # the format: eight bytes of length, that much JSON, tensors
+    header: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return header
+
+
 def load_model() -> open_clip.model.CLIP:
     """The pre-trained model: fp32 on the CPU, in evaluation mode."""
+    trained_with = weights_header()["vocabulary"]
+    if trained_with != vocabulary_hash():
+        raise ValueError(
+            f"miniature: weights.safetensors was trained with vocabulary {trained_with}, but the names and "
+            f"captions now give {vocabulary_hash()}; pre-train again"
+        )
     model = open_clip.model.CLIP(**model_config())
     weights = load((ASSETS / "weights.safetensors").read_bytes())
     model.load_state_dict({name: weight.float() for name, weight in weights.items()})

@@ -21,7 +21,11 @@ from PIL import Image
 CELL = 48  # pixels; equals the model's image size, so that a sprite at scale 1 is not resampled twice
 COLUMNS = 36  # 36 x 35 cells hold 1260 sprites: the sheet is nearly square
 VENDORS = {"google": "noto", "twitter": "twemoji"}  # folder in the tarball -> file name of our sheet
-WEBP = {"quality": 85, "alpha_quality": 90, "method": 6}  # 2.7 MB together; lossless would be 5.4 MB
+WEBP: dict[str, Any] = {
+    "quality": 85,
+    "alpha_quality": 90,
+    "method": 6,
+}  # 2.7 MB together; lossless would be 5.4 MB
 
 # Flags cannot be told apart at 48 pixels, people come in skin tones, components are not pictures.
 LEFT_OUT = ("Flags", "People & Body", "Component")
@@ -59,7 +63,7 @@ def read(tarball: tarfile.TarFile, member: str) -> bytes:
     """The bytes of one file of a tarball."""
     file = tarball.extractfile(member)
     if file is None:
-        raise ValueError(f"{tarball.name}: {member} is not a file")
+        raise ValueError(f"{tarball.name!r}: {member} is not a file")
     return file.read()
 
 

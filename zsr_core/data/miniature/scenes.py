@@ -56,9 +56,12 @@ def keyed_generator(*key: str | int) -> np.random.Generator:
 
 @lru_cache(maxsize=2)
 def sprites(vendor: Vendor) -> Tensor:
-    """All drawings of one vendor in the index's order: float32 [E, 4, 48, 48], premultiplied RGBA in [0, 1]."""
+    """All drawings of one vendor in the index's order.
+
+    float32 [E, 4, 48, 48], red, green, blue and alpha in [0, 1], premultiplied.
+    """
     with (ASSETS / f"{vendor}.webp").open("rb") as file:
-        page = torch.from_numpy(np.array(Image.open(file).convert("RGBA")))  # uint8 [rows * 48, columns * 48, 4]
+        page = torch.from_numpy(np.array(Image.open(file).convert("RGBA")))  # [rows * H, columns * W, 4]
     rows, columns = page.shape[0] // IMAGE_SIZE, page.shape[1] // IMAGE_SIZE
     cells = page.reshape(rows, IMAGE_SIZE, columns, IMAGE_SIZE, 4).permute(0, 2, 4, 1, 3)
     cells = cells.reshape(rows * columns, 4, IMAGE_SIZE, IMAGE_SIZE)
@@ -104,7 +107,7 @@ def _pose(drawings: Tensor, uniforms: Tensor) -> Tensor:
 
     # From output to input coordinates: undo the shift, then the rotation, then the scale.
     cos, sin = angle.cos() / scale, angle.sin() / scale
-    rotation = torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)  # [B, 2, 2]
+    rotation = torch.stack([cos, sin, -sin, cos], dim=1).reshape(-1, 2, 2)
     inverse = torch.cat([rotation, -rotation @ shift[:, :, None]], dim=2)  # [B, 2, 3]
     grid = F.affine_grid(inverse, list(drawings.shape), align_corners=False)
     return F.grid_sample(drawings, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -153,7 +156,10 @@ def _render(name: str, split: str, n: int) -> Rendered:
 
 @torch.no_grad()
 def render(name: str, split: str, n: int | None = None) -> Rendered:
-    """The first n images of a split of a set; without n, 10 per class to train, 96 to select, 256 to report."""
+    """The first n images of a split of a set.
+
+    Without n: 10 images per class to train, 96 to select by, 256 to report.
+    """
     spec = set_named(name)
     known("split", split, SPLITS)
     if n is None:
