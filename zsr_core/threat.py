@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,27 +58,19 @@ class ThreatModel:
         return boxed & (size <= self.eps + tolerance) & flat.isfinite().all(dim=1)
 
     def random_start(self, x: Tensor, generators: torch.Generator | list[torch.Generator]) -> Tensor:
-        """Return a uniform point of the ball around each image, inside the box. One generator, or one per image."""
-        noise = _uniform(x, generators)
+        """Return a random point of the ball around each image, inside the box: uniform for linf, on the sphere for l2.
+
+        ``generators``: one for the batch, or one per image.
+        """
         if self.norm == "linf":
-            return self.project(x + self.eps * noise, x)
-        direction = noise / noise.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (x.dim() - 1))
-        return self.project(x + self.eps * direction, x)
+            return self.project(x + self.eps * _draw(x, generators, torch.rand).mul_(2).sub_(1), x)
+        # In as many dimensions as an image has pixels, a uniform point of the ball lies on its sphere.
+        direction = _draw(x, generators, torch.randn)
+        size = direction.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (x.dim() - 1))
+        return self.project(x + self.eps * direction / size, x)
 
 
-def _uniform(x: Tensor, generators: torch.Generator | list[torch.Generator]) -> Tensor:
+def _draw(x: Tensor, generators: torch.Generator | list[torch.Generator], law: Callable[..., Tensor]) -> Tensor:
     if isinstance(generators, torch.Generator):
-        return torch.rand(x.shape, generator=generators).mul_(2).sub_(1).to(x)
-    rows = [torch.rand(x.shape[1:], generator=g) for g in generators]
-    return torch.stack(rows).mul_(2).sub_(1).to(x)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Steps:
-    """An iterate's step size: ``size`` in pixel units, or ``ratio`` of eps when ``size`` is not given."""
-
-    size: float | None = None
-    ratio: float = 0.25
-
-    def at(self, eps: float) -> float:
-        return self.size if self.size is not None else self.ratio * eps
+        return law(x.shape, generator=generators, device=generators.device).to(x)
+    return torch.stack([law(x.shape[1:], generator=g, device=g.device) for g in generators]).to(x)

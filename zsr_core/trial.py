@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+import copy
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
+import open_clip
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
+
+import zsr_core
 from zsr_core.attacks import AnyAttack, Pgd
-from zsr_core.clip import ModelRef
-from zsr_core.codec import fingerprint, from_plain, require, to_plain, with_overrides
-from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite, Measurement
+from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, weights_sha
+from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
+from zsr_core.data import DataRef, ImageSet, check_data, open_data
+from zsr_core.evaluate import EvalSuite, Measurement, Victim, evaluate, measure
+from zsr_core.files import write_text, write_whole
 from zsr_core.methods import AnyMethod, TeCoA
+from zsr_core.records import write_samples
+from zsr_core.text import TextBank, encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.train import Optim
+from zsr_core.tower import ImageTower
+from zsr_core.train import Optim, Recipe, fit
 
 SCHEMA = 1
 Status = Literal["done", "failed", "pruned"]
@@ -22,7 +43,10 @@ Status = Literal["done", "failed", "pruned"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """Everything that decides a trial's numbers; ``trial_id`` is the hash of all of it."""
+    """Everything that decides a trial's numbers; ``trial_id`` is the hash of all of it.
+
+    ``epochs = 0`` is the untouched model.
+    """
 
     model: ModelRef = field(default_factory=ModelRef)
     method: AnyMethod = field(default_factory=TeCoA)
@@ -37,10 +61,24 @@ class TrialConfig:
     eval_suite: EvalSuite = field(default_factory=EvalSuite)
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        require(isinstance(self.epochs, int) and self.epochs >= 0, "epochs", self.epochs, "a whole number >= 0")
+        require(isinstance(self.batch_size, int) and self.batch_size >= 1, "batch_size", self.batch_size,
+                "a whole number >= 1")
+        require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
+        require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
+        require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, the one this version reads")
+
     @property
     def trial_id(self) -> str:
         """12 hex digits of the hash of every field."""
-        return fingerprint(self)
+        return fingerprint(from_plain(TrialConfig, to_plain(self)))
+
+    @property
+    def training_id(self) -> str:
+        """12 hex digits of the hash of every field that shapes the weights: all but the evaluation."""
+        plain = to_plain(from_plain(TrialConfig, to_plain(self)))
+        return fingerprint({name: value for name, value in plain.items() if name != "eval_suite"})
 
     def with_(self, overrides: Mapping[str, Any]) -> TrialConfig:
         """Return the config with fields replaced by dotted path; an error names the path."""
@@ -55,9 +93,256 @@ class TrialResult:
     config: TrialConfig
     status: Status
     measurements: tuple[Measurement, ...] = ()
-    history: tuple[dict[str, float], ...] = ()      # one row per epoch: epoch, loss, each term, grad_norm, seconds
-    cost: dict[str, float] = field(default_factory=dict)         # seconds, encoder passes, peak bytes
-    provenance: dict[str, str] = field(default_factory=dict)     # versions, git sha, device, weights hashes
-    audit: dict[str, str] = field(default_factory=dict)          # rule -> verdict
+    history: tuple[dict[str, float], ...] = ()  # one row per epoch: epoch, loss, each term, grad_norm, seconds
+    cost: dict[str, float] = field(default_factory=dict)  # seconds, encoder passes, peak bytes
+    provenance: dict[str, str] = field(default_factory=dict)  # versions, git sha, device, weights hashes
+    audit: dict[str, str] = field(default_factory=dict)  # rule -> verdict
     error: str = ""
     schema: int = SCHEMA
+
+
+Report = Callable[[dict[str, float]], None]
+
+
+def check(config: TrialConfig) -> None:
+    """Raise ``ConfigError`` if the trial cannot start here: model, weights file, training data, tasks. Cheap."""
+    check_model(config.model)
+    if config.epochs:
+        check_data(config.train_data, "train", "config.train_data")
+    for i, task in enumerate(config.eval_suite.tasks):
+        check_data(task, config.eval_suite.split, f"config.eval_suite.tasks[{i}]")
+
+
+def read_result(folder: Path) -> TrialResult | None:
+    """Return the result in a trial's folder, or None if there is none.
+
+    Raises:
+        ConfigError: naming the file, if it is there and cannot be read.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    try:
+        return from_plain(TrialResult, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"result: {path} is not JSON ({error})") from None
+
+
+def run_trial(
+    config: TrialConfig,
+    folder: Path,
+    *,
+    report: Report | None = None,
+    cache: Path | None = None,
+    device: str | None = None,
+) -> TrialResult:
+    """Train, attack, measure, and leave config, records and result in ``folder``; the result is written last.
+
+    Args:
+        report: gets a dict of numbers after each epoch ("epoch", "loss", terms) and each task ("task", "tasks").
+        cache: a folder that trials share: teacher features, tuned weights by training hash, training checkpoints.
+        device: "cpu" or "cuda"; by default CUDA where there is one.
+
+    Returns the stored result at once if the folder holds one with status "done". A trial that fails is a result with
+    status "failed" and its reason; only an interrupt passes through.
+    """
+    stored = read_result(folder)
+    if stored is not None and stored.status == "done":
+        return stored
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.json", json.dumps(to_plain(config), indent=1) + "\n")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        result = _run(config, folder, report, cache, where)
+    except Exception as error:  # whatever stops a trial becomes its row; the traceback stays beside it
+        write_text(folder / "traceback.txt", traceback.format_exc())
+        reason = str(error).strip() or type(error).__name__
+        kind = "" if isinstance(error, (ConfigError, ArithmeticError)) else f"{type(error).__name__}: "
+        result = TrialResult(trial_id=config.trial_id, config=config, status="failed", error=f"{kind}{reason}")
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = {**provenance(where), **result.provenance, "started": started, "finished": finished}
+    result = replace(result, provenance=facts)
+    write_text(folder / "result.json", json.dumps(to_plain(result), indent=1) + "\n")
+    return result
+
+
+def _run(
+    config: TrialConfig, folder: Path, report: Report | None, cache: Path | None, device: torch.device
+) -> TrialResult:
+    begun = time.perf_counter()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    clip = _clip(config.model, str(device))
+    tower, history, cost = _tuned(config, clip, report, cache, device)
+    trained = time.perf_counter()
+    victim = Victim(embed=tower, scale=clip.scale, bias=clip.bias, sha=weights_sha(tower))
+
+    def progress(done: int, of: int, _: str) -> None:
+        if report is not None:
+            report({"task": done, "tasks": of})
+
+    records = evaluate(
+        victim, config.eval_suite, lambda images: _bank(config.model, str(device), images.classes, images.templates),
+        tower.image_size, seed=config.seed, trial_id=config.trial_id, device=device, progress=progress,
+    )  # fmt: skip
+    write_samples(folder / "samples.parquet", records)
+    zero_shot = [t.called for t in config.eval_suite.tasks if t.called != config.train_data.called]
+    ended = time.perf_counter()
+    seconds = {"seconds_train": trained - begun, "seconds_eval": ended - trained, "seconds_total": ended - begun}
+    gpu = {"gpu_seconds": ended - begun} if device.type == "cuda" else {}
+    return TrialResult(
+        trial_id=config.trial_id, config=config, status="done", measurements=tuple(measure(records, zero_shot)),
+        history=tuple(history), cost={**cost, **seconds, **gpu, "peak_bytes": _peak_bytes(device)},
+        provenance={"weights_sha": victim.sha, "initial_weights_sha": clip.sha},
+    )  # fmt: skip
+
+
+def _tuned(
+    config: TrialConfig, clip: Clip, report: Report | None, cache: Path | None, device: torch.device
+) -> tuple[ImageTower, list[dict[str, float]], dict[str, float]]:
+    """Return the tuned tower: from the shared cache if these very weights were trained before, else by training."""
+    if config.epochs == 0:
+        return clip.tower, [], {}
+    kept = None if cache is None else cache / "weights" / f"{config.training_id}.safetensors"
+    if kept is not None and kept.is_file():
+        tower = copy.deepcopy(clip.tower)
+        tower.visual.load_state_dict(load_file(kept, device=str(device)))
+        facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
+        return tower, facts["history"], facts["cost"]
+    images = open_data(config.train_data, "train", clip.tower.image_size)
+    text = _bank(config.model, str(device), images.classes, images.templates)
+    fitted = fit(
+        clip, config.method, text, images, recipe_of(config), report=report, device=device,
+        cache_folder=None if cache is None else cache / "teacher",
+        checkpoint=None if kept is None else kept.with_suffix(".checkpoint"),
+    )  # fmt: skip
+    if kept is not None:
+        write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
+        state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
+        write_whole(kept, lambda part: save_file(state, part))
+        kept.with_suffix(".checkpoint").unlink(missing_ok=True)
+    return fitted.tower, fitted.history, fitted.cost
+
+
+def recipe_of(config: TrialConfig) -> Recipe:
+    """Return the part of the config that shapes training beside the method."""
+    return Recipe(
+        optim=config.optim, threat=config.threat, attack=config.train_attack, epochs=config.epochs,
+        batch_size=config.batch_size, precision=config.precision, seed=config.seed,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _clip(ref: ModelRef, device: str) -> Clip:
+    """The untouched model; kept between the trials of a worker, who copy its tower and never change it."""
+    return load_clip(ref, device)
+
+
+@lru_cache(maxsize=256)
+def _bank(ref: ModelRef, device: str, classes: tuple[str, ...], templates: tuple[str, ...]) -> TextBank:
+    return encode_classes(_clip(ref, device).encode_text, classes, templates)
+
+
+def _peak_bytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+@lru_cache(maxsize=1)
+def git_state() -> tuple[str, str]:
+    """Return (commit, "true" | "false" for uncommitted changes); empty where there is no checkout.
+
+    The environment's ZSR_GIT_SHA and ZSR_GIT_DIRTY come first: packages sent to a cluster leave ``.git`` behind.
+    """
+    if "ZSR_GIT_SHA" in os.environ:
+        return os.environ["ZSR_GIT_SHA"], os.environ.get("ZSR_GIT_DIRTY", "")
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False, timeout=20)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        sha = git("rev-parse", "HEAD")
+        return sha, str(bool(git("status", "--porcelain"))).lower() if sha else ""
+    except (OSError, subprocess.TimeoutExpired):
+        return "", ""
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Return what made a result: versions, commit, machine."""
+    sha, dirty = git_state()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else (platform.processor() or platform.machine())
+    return {
+        "zsr": zsr_core.__version__, "torch": torch.__version__, "open_clip": open_clip.__version__,
+        "python": platform.python_version(), "git_sha": sha, "git_dirty": dirty, "device": f"{device.type}: {name}",
+        "host": platform.node(), "threads": str(torch.get_num_threads()),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a trial will cost, counted before it starts. Attack costs are for images that never fall: an upper bound."""
+
+    images: int  # training images a epoch
+    steps: int
+    passes_forward: float  # encoder passes over one image
+    passes_input_backward: float
+    passes_full_backward: float
+    gflop_per_forward: float  # of one image
+    seconds: float  # on this machine, at its measured fp32 matmul rate
+
+    @property
+    def forwards(self) -> float:
+        """All passes in units of one forward: an input-only backward costs 1, a full one 2."""
+        return self.passes_forward + self.passes_input_backward + 2 * self.passes_full_backward
+
+
+def estimate(config: TrialConfig) -> Estimate:
+    """Return the trial's cost. Opens the data to count images; builds the model without weights; starts nothing."""
+    model = shapes_model(config.model.name)
+    size = image_size_of(config.model)
+    n = len(open_data(config.train_data, "train", size).labels) if config.epochs else 0
+    forwards, input_backwards = config.train_attack.cost()
+    reads = config.method.passes
+    attacked = int(bool(reads.student_adv or reads.teacher_adv))
+    student = reads.student_clean + reads.student_adv
+    seen = float(n * config.epochs)
+    once = n if config.epochs and reads.teacher_clean else 0  # the teacher's cache
+    fwd = seen * (attacked * forwards + student + reads.teacher_adv) + once
+    back_in, back_full = seen * attacked * input_backwards, seen * student
+    for task in config.eval_suite.tasks:
+        m = len(open_data(task, config.eval_suite.split, size, config.eval_suite.n).labels)
+        fwd += m
+        for attack in config.eval_suite.attacks:
+            f, b = attack.cost()
+            fwd += m * (f + 1) * len(config.eval_suite.eps)
+            back_in += m * b * len(config.eval_suite.eps)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.visual(torch.empty(1, 3, size, size, device="meta"))
+    gflop = counter.get_total_flops() / 1e9
+    found = Estimate(
+        images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
+        passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
+    )  # fmt: skip
+    return replace(found, seconds=found.forwards * gflop / (_machine_gflops() * EFFICIENCY))
+
+
+# Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.
+EFFICIENCY = 0.35
+
+
+@lru_cache(maxsize=1)
+def _machine_gflops(seconds: float = 0.2) -> float:
+    """fp32 matmul rate of one CPU thread's share, or of the GPU where there is one, in GFLOP/s."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.randn(1024, 768, device=device)
+    b = torch.randn(768, 768, device=device)
+    done, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        (a @ b).sum().item()
+        done += 1
+    return done * 2 * 1024 * 768 * 768 / (time.perf_counter() - begun) / 1e9

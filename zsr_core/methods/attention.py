@@ -1,0 +1,114 @@
+"""Attention maps over the patch grid and distances between them, as if both had been resized to the image."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from zsr_core.codec import require
+from zsr_core.views import Encoded, Views
+
+NormAxis = Literal["token", "channel"]
+MinMax = Literal["before", "after"]
+Distance = Literal["l2", "l1", "cos"]
+
+
+def text_map(encoded: Encoded, text: Tensor, norm_axis: NormAxis) -> Tensor:
+    """Return [B, h, w]: inner product of normalised patch tokens with one text per image.
+
+    Args:
+        encoded: an image batch with patch tokens.
+        text: [B, D], rows of norm 1.
+        norm_axis: "token" divides each channel by its norm over all tokens, the class token included (what the
+            official code does); "channel" divides each patch by its own norm, which makes the map a cosine.
+    """
+    patches = encoded.patches
+    if norm_axis == "token":
+        size = (encoded.embedding.square() + patches.square().sum(dim=1)).sqrt()  # [B, D], over 1+P tokens
+        scores = torch.einsum("bpd,bd->bp", patches, text / size)
+    else:
+        scores = torch.einsum("bpd,bd->bp", F.normalize(patches, dim=-1), text)
+    return scores.unflatten(1, encoded.grid)
+
+
+def gradcam_map(encoded: Encoded, views: Views, *, differentiable: bool) -> Tensor:
+    """Return [B, h, w]: ReLU of Grad-CAM at the last block's first layer norm, before resizing.
+
+    As in the official code (zhyblue424/TGA-ZSR, ``pytorch_grad_cam_modified``), the score explained is the largest of
+    the image's logits against the texts of the batch's labels, not its true class. There the map left autograd
+    through numpy, so it carries no gradient; ``differentiable`` keeps it, which the paper did not do.
+    """
+    source, embed_from = encoded.features.last_norm()
+    if not differentiable:
+        source = source.detach()
+    # Fused attention kernels have no second derivative.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        if not source.requires_grad:
+            source = source.detach().requires_grad_()
+        unit = F.normalize(embed_from(source).float(), dim=-1)
+        score = (views.scale * unit @ views.own_text.T).amax(dim=1).sum()
+        (grad,) = torch.autograd.grad(score, source, create_graph=differentiable)
+    weight = grad[:, 1:].mean(dim=1, keepdim=True)  # [B, 1, W]
+    cam = (weight * source[:, 1:]).sum(dim=-1).relu().unflatten(1, encoded.grid)
+    return cam if differentiable else cam.detach()
+
+
+def resize(maps: Tensor, side: int) -> Tensor:
+    """Return [B, side, side]: ``maps`` [B, h, w] resized bilinearly (align_corners=False)."""
+    return F.interpolate(maps[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """Return ``maps`` [B, h, w] scaled to [0, 1] per image. A constant map becomes all zeros, not NaN."""
+    flat = maps.flatten(1)
+    low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
+    span = high - low
+    flat = (flat - low) / torch.where(span > 0, span, torch.ones_like(span))
+    return flat.unflatten(1, maps.shape[1:])
+
+
+@lru_cache(maxsize=64)
+def _factor(cells: int, side: int) -> Tensor:
+    """R [cells, cells] with ``R^T R = U^T U``, where U [side, cells] is one axis of the bilinear resize."""
+    unit = torch.eye(cells, dtype=torch.float64)[None]
+    up = F.interpolate(unit, side, mode="linear", align_corners=False)[0].T if cells != side else unit[0]
+    return torch.linalg.cholesky(up.T @ up).T.contiguous()
+
+
+def folded(maps: Tensor, side: int) -> Tensor:
+    """Return [B, h * w] with the inner products of ``maps`` [B, h, w] resized to ``side`` x ``side``.
+
+    ``<Up(a), Up(b)> = <Rh a Rw^T, Rh b Rw^T>``: nothing as large as the image is ever made. Needs side >= h, w.
+    """
+    h, w = maps.shape[1:]
+    require(side >= max(h, w), "map_side", side, f"at least the patch grid's side, {max(h, w)}")
+    rows = _factor(h, side).to(maps)
+    columns = _factor(w, side).to(maps)
+    return (rows @ maps @ columns.T).flatten(1)
+
+
+def map_distance(a: Tensor, b: Tensor, distance: Distance, side: int, minmax: MinMax) -> Tensor:
+    """Return [B]: the distance of two maps [B, h, w] after resizing to ``side`` x ``side``.
+
+    "l2" is the norm (not squared), "l1" the mean absolute difference over pixels, "cos" one minus the cosine, as in
+    the official code's ``Distance_metric``. ``minmax`` says whether each map is scaled to [0, 1] "before" the resize
+    (official code) or "after" it (paper). The gradient at distance zero is zero.
+    """
+    if minmax == "before":
+        a, b = min_max(a), min_max(b)
+        if distance == "l2":
+            return torch.linalg.vector_norm(folded(a - b, side), dim=1)
+        if distance == "cos":
+            return 1 - F.cosine_similarity(folded(a, side), folded(b, side), dim=1, eps=1e-8)
+        return (resize(a, side) - resize(b, side)).flatten(1).abs().mean(dim=1)
+    a, b = min_max(resize(a, side)).flatten(1), min_max(resize(b, side)).flatten(1)
+    if distance == "l2":
+        return torch.linalg.vector_norm(a - b, dim=1)
+    if distance == "cos":
+        return 1 - F.cosine_similarity(a, b, dim=1, eps=1e-8)
+    return (a - b).abs().mean(dim=1)

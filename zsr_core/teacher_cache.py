@@ -1,0 +1,112 @@
+"""The frozen teacher on clean training images, encoded once per (weights, data, preprocessing) and read by every trial."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zsr_core.codec import fingerprint
+from zsr_core.data import ImageSet, batches
+from zsr_core.files import write_text, write_whole
+from zsr_core.tower import Features, ImageTower
+
+# The caches of one study may fill this share of the free disk; beyond it the teacher is run in every step instead.
+DISK_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TeacherCache:
+    """Embeddings [N, D] and projected patch tokens [N, P, D] of a set, fp32, memory-mapped read-only."""
+
+    embeddings: np.ndarray
+    patches: np.ndarray
+    grid: tuple[int, int]
+
+    def features(self, rows: Tensor, device: torch.device | str) -> Features:
+        """Return the teacher's features of the images at ``rows``, as if it had just encoded them."""
+        index = rows.numpy()
+        patches = torch.from_numpy(self.patches[index]).to(device)
+        return Features(
+            embedding=torch.from_numpy(self.embeddings[index]).to(device),
+            patches=lambda: patches,
+            last_norm=_no_layers,
+            grid=self.grid,
+        )
+
+
+def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    raise ValueError("the teacher cache holds embeddings and patch tokens, no inner layers")
+
+
+def cache_key(weights_sha: str, images: ImageSet) -> str:
+    """Return the name of the cache: a hash of the teacher's weights and of the pixels it saw."""
+    return fingerprint([weights_sha, images.key, "fp32"])
+
+
+def teacher_cache(
+    tower: ImageTower,
+    weights_sha: str,
+    images: ImageSet,
+    folder: Path,
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> TeacherCache | None:
+    """Return the cache below ``folder``, building it first if it is not there; None if the disk has no room for it.
+
+    Safe among processes: each file is written under a name of its own and renamed, ``meta.json`` last. Two that
+    build at once write the same bytes.
+    """
+    place = folder / cache_key(weights_sha, images)
+    if not (place / "meta.json").is_file():
+        n = len(images.labels)
+        with torch.no_grad():
+            x, _, _ = next(batches(images, [torch.arange(min(1, n))], device))
+            sample = tower.features(x)
+            size = 4 * n * (sample.embedding.shape[1] + sample.patches()[0].numel())
+        folder.mkdir(parents=True, exist_ok=True)
+        if size > DISK_SHARE * shutil.disk_usage(folder).free:
+            return None
+        _build(tower, images, place, batch_size, device)
+    meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
+    return TeacherCache(
+        embeddings=np.load(place / "embeddings.npy", mmap_mode="r"),
+        patches=np.load(place / "patches.npy", mmap_mode="r"),
+        grid=(meta["grid"][0], meta["grid"][1]),
+    )
+
+
+@torch.no_grad()
+def _build(
+    tower: ImageTower, images: ImageSet, place: Path, batch_size: int, device: torch.device | str
+) -> None:
+    n = len(images.labels)
+    grid = (0, 0)
+
+    def write_patches(part: Path) -> None:
+        nonlocal grid
+        embeddings: np.ndarray | None = None
+        patches: np.ndarray | None = None
+        for x, _, rows in batches(images, torch.arange(n).split(batch_size), device):
+            seen = tower.features(x)
+            tokens = seen.patches().float().cpu().numpy()
+            if embeddings is None or patches is None:
+                embeddings = np.empty((n, seen.embedding.shape[1]), dtype=np.float32)
+                patches = np.lib.format.open_memmap(part, "w+", np.float32, (n, *tokens.shape[1:]))
+                grid = seen.grid
+            embeddings[rows.numpy()] = seen.embedding.float().cpu().numpy()
+            patches[rows.numpy()] = tokens
+        assert embeddings is not None and patches is not None
+        patches.flush()  # type: ignore[attr-defined]
+        found = embeddings
+        write_whole(place / "embeddings.npy", lambda path: np.save(path, found))
+
+    write_whole(place / "patches.npy", write_patches)
+    write_text(place / "meta.json", json.dumps({"grid": list(grid), "images": n, "set": images.name}))

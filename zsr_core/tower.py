@@ -1,0 +1,248 @@
+"""The image tower: pixels in [0, 1] go in, projected tokens come out, and no work is done that nobody reads.
+
+It runs an open_clip visual module with that module's own parameters. For CLIP's ViT the blocks are computed here
+(same mathematics, fewer copies), and the last block is split: the image embedding needs one query row, the patch tokens
+the others, so an attack that looks at logits alone never pays for patch outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from zsr_core.codec import ConfigError
+
+Layout = Literal["vit", "resnet", "opaque"]
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Image-encoder passes really made, counted by autograd hooks: what a step costs, as data."""
+
+    forward: int = 0
+    input_backward: int = 0
+    full_backward: int = 0
+    images: int = field(default=0)
+
+    def reset(self) -> None:
+        self.forward = self.input_backward = self.full_backward = self.images = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """One image batch behind the tower. ``patches`` and ``last_norm`` cost something only when called."""
+
+    embedding: Tensor  # [B, D], raw
+    patches: Callable[[], Tensor]  # [B, P, D], projected, raw
+    # Input of the last attention (the output of its first layer norm), and the map from it to the embedding.
+    last_norm: Callable[[], tuple[Tensor, Callable[[Tensor], Tensor]]]
+    grid: tuple[int, int]
+
+
+class ImageTower(nn.Module):
+    """An open_clip visual module with its pixel statistics inside.
+
+    Args:
+        visual: the visual module; its parameters are used in place, so a state dict of either fits.
+        mean, std: pixel statistics, [3] each, in [0, 1] units.
+        image_size: pixels a side of the model's input; other sizes are resized inside, differentiably.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, visual: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], image_size: int) -> None:
+        super().__init__()
+        self.visual = visual
+        self.image_size = image_size
+        self.layout = layout_of(visual)
+        self.tally = Tally()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the raw image embedding [B, D] of ``x`` [B, 3, H, W] in [0, 1]."""
+        return self.features(x).embedding
+
+    def features(self, x: Tensor) -> Features:
+        """Return what the tower sees in ``x`` [B, 3, H, W] in [0, 1]; patch outputs are computed when asked for."""
+        self.tally.forward += 1
+        self.tally.images += x.shape[0]
+        if x.shape[-2:] != (self.image_size, self.image_size):
+            x = F.interpolate(x, (self.image_size, self.image_size), mode="bicubic", align_corners=False)
+        normal = (x - self.mean) / self.std
+        if self.layout == "vit":
+            return self._vit(normal)
+        if self.layout == "resnet":
+            return self._resnet(normal)
+        out = self.visual(normal)
+        embedding = out[0] if isinstance(out, tuple) else out
+        return Features(
+            embedding=self._watched(embedding), patches=self._no_patches, last_norm=self._no_patches, grid=(0, 0)
+        )
+
+    def _watched(self, hidden: Tensor) -> Tensor:
+        """Count the backward through ``hidden``: full if the weights take gradients, else input-only."""
+        if hidden.requires_grad:
+            full = next(self.parameters()).requires_grad
+            tally = self.tally
+
+            def count(grad: Tensor) -> None:
+                if full:
+                    tally.full_backward += 1
+                else:
+                    tally.input_backward += 1
+
+            hidden.register_hook(count)
+        return hidden
+
+    def _no_patches(self) -> Any:
+        raise ConfigError(
+            f"model: {type(self.visual).__name__} has no patch tokens in the joint space; expected a CLIP ViT or ResNet"
+        )
+
+    def _vit(self, normal: Tensor) -> Features:
+        visual: Any = self.visual
+        h = visual.ln_pre(_embed(visual, normal))  # [B, 1+P, W]
+        *blocks, last = visual.transformer.resblocks
+        for block in blocks:
+            h = h + _attend(block, block.ln_1(h))
+            h = h + _mlp(block, block.ln_2(h))
+        h = self._watched(h)
+        normed = last.ln_1(h)
+        keys, values = _keys_values(last, normed)
+
+        def rows(select: slice, source: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            r = h[:, select] + _attend_rows(last, source[:, select], k, v)
+            r = r + _mlp(last, last.ln_2(r))
+            return visual.ln_post(r) @ visual.proj  # type: ignore[no-any-return]
+
+        def embed_from(source: Tensor) -> Tensor:
+            k, v = _keys_values(last, source)
+            return rows(slice(0, 1), source, k, v)[:, 0]
+
+        return Features(
+            embedding=rows(slice(0, 1), normed, keys, values)[:, 0],
+            patches=lambda: rows(slice(1, None), normed, keys, values),
+            last_norm=lambda: (normed, embed_from),
+            grid=tuple(visual.grid_size),
+        )
+
+    def _resnet(self, normal: Tensor) -> Features:
+        visual: Any = self.visual
+        h = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(normal)))))  # [B, W, h, w]
+        h = self._watched(h)
+        tokens = _attention_pool(visual.attnpool, h)  # [B, 1+P, D]
+
+        def embed_from(source: Tensor) -> Tensor:
+            side = h.shape[-2:]
+            return _attention_pool(visual.attnpool, source[:, 1:].transpose(1, 2).reshape(-1, h.shape[1], *side))[:, 0]
+
+        def last_norm() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            spatial = h.flatten(2).transpose(1, 2)
+            return torch.cat([spatial.mean(1, keepdim=True), spatial], dim=1), embed_from
+
+        return Features(
+            embedding=tokens[:, 0], patches=lambda: tokens[:, 1:], last_norm=last_norm, grid=(h.shape[2], h.shape[3])
+        )
+
+
+def layout_of(visual: nn.Module) -> Layout:
+    """Return how the module is built: CLIP's ViT, CLIP's ResNet, or something only its embedding is known of."""
+    if isinstance(visual, ModifiedResNet):
+        return "resnet"
+    if not isinstance(visual, VisionTransformer):
+        return "opaque"
+    plain = (
+        visual.attn_pool is None
+        and visual.pool_type == "tok"
+        and not visual.final_ln_after_pool
+        and visual.proj is not None
+        and getattr(visual.patch_dropout, "prob", 0.0) == 0.0
+        and all(type(block) is ResidualAttentionBlock for block in visual.transformer.resblocks)
+    )
+    return "vit" if plain else "opaque"
+
+
+class _QuickGelu(torch.autograd.Function):
+    """x * sigmoid(1.702 x) that saves its input alone; the eager form keeps three tensors and makes four passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.sigmoid(1.702 * x).mul_(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        s = torch.sigmoid(1.702 * x)
+        return grad * (s * (1 + 1.702 * x * (1 - s)))
+
+
+def _embed(visual: Any, normal: Tensor) -> Tensor:
+    """Return patch and class tokens with positions, [B, 1+P, W]. Patches do not overlap, so the convolution is one matmul."""
+    conv = visual.conv1
+    size_h, size_w = conv.kernel_size
+    b, c, height, width = normal.shape
+    cells = normal.reshape(b, c, height // size_h, size_h, width // size_w, size_w).permute(0, 2, 4, 1, 3, 5)
+    patches = F.linear(cells.reshape(b, -1, c * size_h * size_w), conv.weight.flatten(1), conv.bias)
+    first = visual.class_embedding.to(patches.dtype).expand(b, 1, -1)
+    tokens: Tensor = torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
+    return tokens
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """[B, T, W] -> [B, heads, T, W / heads]."""
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def _attend(block: Any, normed: Tensor) -> Tensor:
+    attn = block.attn
+    qkv = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
+    q, k, v = (_split(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
+    return _merge(block, F.scaled_dot_product_attention(q, k, v))
+
+
+def _merge(block: Any, mixed: Tensor) -> Tensor:
+    out: Tensor = block.ls_1(block.attn.out_proj(mixed.transpose(1, 2).flatten(2)))
+    return out
+
+
+def _keys_values(block: Any, normed: Tensor) -> tuple[Tensor, Tensor]:
+    attn, width = block.attn, normed.shape[-1]
+    bias = None if attn.in_proj_bias is None else attn.in_proj_bias[width:]
+    keys, values = F.linear(normed, attn.in_proj_weight[width:], bias).chunk(2, dim=-1)
+    return _split(keys, attn.num_heads), _split(values, attn.num_heads)
+
+
+def _attend_rows(block: Any, normed_rows: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    attn, width = block.attn, normed_rows.shape[-1]
+    bias = None if attn.in_proj_bias is None else attn.in_proj_bias[:width]
+    q = _split(F.linear(normed_rows, attn.in_proj_weight[:width], bias), attn.num_heads)
+    return _merge(block, F.scaled_dot_product_attention(q, keys, values))
+
+
+def _mlp(block: Any, normed: Tensor) -> Tensor:
+    mlp = block.mlp
+    inner = mlp.c_fc(normed)
+    inner = _QuickGelu.apply(inner) if isinstance(mlp.gelu, QuickGELU) else mlp.gelu(inner)
+    out: Tensor = block.ls_2(mlp.c_proj(inner))
+    return out
+
+
+def _attention_pool(pool: Any, h: Tensor) -> Tensor:
+    """CLIP's attention pool with every position as a query, [B, 1+P, D]: row 0 is the embedding, the rest patch tokens."""
+    x = h.flatten(2).transpose(1, 2)
+    x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
+    x = x + pool.positional_embedding.to(x.dtype)
+    q, k, v = (_split(project(x), pool.num_heads) for project in (pool.q_proj, pool.k_proj, pool.v_proj))
+    mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    tokens: Tensor = pool.c_proj(mixed)
+    return tokens

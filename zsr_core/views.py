@@ -1,0 +1,87 @@
+"""What a loss may look at: student and teacher on clean and adversarial images, each encoded once, on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zsr_core.text import TextBank
+from zsr_core.tower import Features
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """An image batch in the joint space, in fp32 whatever the tower computed in. A method applies its own scale."""
+
+    features: Features
+    text: TextBank
+
+    @cached_property
+    def embedding(self) -> Tensor:
+        """[B, D], raw."""
+        return self.features.embedding.float()
+
+    @cached_property
+    def unit(self) -> Tensor:
+        """[B, D], rows of norm 1."""
+        return F.normalize(self.embedding, dim=-1)
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """[B, C]: cosine of each image with each class text."""
+        return self.unit @ self.text.unit.T
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """[B, P, D]: patch tokens after the last layer norm and the visual projection, raw."""
+        return self.features.patches().float()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the patch grid."""
+        return self.features.grid
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Views:
+    """All a method's loss and attack objective see of one batch. Nothing is encoded until it is asked for."""
+
+    labels: Tensor  # [B] int64
+    text: TextBank
+    scale: float  # exp(logit_scale) of the model
+    clean: Tensor  # [B, 3, H, W] in [0, 1]
+    adv: Tensor  # [B, 3, H, W] in [0, 1]
+    student: Callable[[Tensor], Features]
+    teacher: Callable[[Tensor], Features]
+    cached_teacher: Callable[[], Features] | None = None  # the teacher on these clean images, read from disk
+
+    @cached_property
+    def student_clean(self) -> Encoded:
+        return Encoded(features=self.student(self.clean), text=self.text)
+
+    @cached_property
+    def student_adv(self) -> Encoded:
+        return Encoded(features=self.student(self.adv), text=self.text)
+
+    @cached_property
+    def teacher_clean(self) -> Encoded:
+        """The frozen model on clean images: no gradient; from the cache where there is one."""
+        if self.cached_teacher is not None:
+            return Encoded(features=self.cached_teacher(), text=self.text)
+        with torch.no_grad():
+            return Encoded(features=self.teacher(self.clean), text=self.text)
+
+    @cached_property
+    def teacher_adv(self) -> Encoded:
+        """The frozen model on adversarial images: weights take no gradient, the images do where they ask for it."""
+        return Encoded(features=self.teacher(self.adv), text=self.text)
+
+    @cached_property
+    def own_text(self) -> Tensor:
+        """[B, D]: the unit text embedding of each image's true class."""
+        return self.text.unit[self.labels]
