@@ -67,7 +67,7 @@ def headline(result: TrialResult) -> dict[Objective, Measurement]:
 
 
 def trial_row(trial: PlannedTrial, result: TrialResult | None) -> dict[str, Any]:
-    """Return one flat row: overrides by path, cell, seed, role, status, error, and the three scores or None."""
+    """Return one flat row: overrides by path, cell, seed, role, status, error, and the scores or None."""
     done = result is not None and result.status == "done"
     found = headline(result) if result is not None and done else {}
     return {

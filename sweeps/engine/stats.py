@@ -1,4 +1,4 @@
-"""How sure a number is: means and intervals over seeds, paired differences, a bootstrap over seeds and images."""
+"""How sure a number is: means and intervals over seeds, and a paired bootstrap over seeds and images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The mean of ``n`` values, their sample sd, and the t-interval of the mean; None where one value has none."""
+    """The mean of ``n`` values, their sample sd and the t-interval of the mean (None for one value)."""
 
     mean: float
     sd: float | None

@@ -28,7 +28,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """A score ``z`` over the axes ``x`` and ``y``; ``xs`` and ``ys`` are their levels if the points form a grid."""
+    """A score ``z`` over the axes ``x`` and ``y``; ``xs``, ``ys`` hold the levels of a grid."""
 
     x: str
     y: str
@@ -74,7 +74,7 @@ def surface(
     ``rows`` hold the axes by dotted path, ``z`` (None where there is none), ``over`` and ``status``.
 
     Raises:
-        ConfigError: if an axis is no number, or two finished rows share x, y and ``over``: a further axis varies.
+        ConfigError: if an axis is no number, or two finished rows share x, y and ``over``.
     """
     domains, published = domains or {}, published or {}
     groups: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
@@ -116,7 +116,7 @@ def _point(at: tuple[float, float], rows: Sequence[Mapping[str, Any]], z: str, o
 
 
 def _levels(points: Sequence[Point]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the levels of both axes if over half of their grid was planned, else nothing: scattered points."""
+    """Return the levels of both axes if over half of their grid was planned, else nothing."""
     xs, ys = sorted({p.x for p in points}), sorted({p.y for p in points})
     filled = len(points) > len(xs) * len(ys) / 2
     return (tuple(xs), tuple(ys)) if filled else ((), ())

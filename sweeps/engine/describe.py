@@ -1,0 +1,92 @@
+"""How tables and figures say what was measured: the setting in one sentence, budgets, axes and numbers as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import TYPE_CHECKING
+
+from sweeps.engine.select import AVERAGE, WORST, headline, score_eps
+
+if TYPE_CHECKING:
+    from sweeps.engine.study import Study
+    from zsr_core.trial import TrialResult
+
+MINIATURE = "miniature"
+NBSP = "\u00a0"
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
+
+
+def eps_text(eps: float) -> str:
+    """Return a budget as the field writes it: ``1/255``, or the plain number where it is no multiple of it."""
+    levels = eps * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.4g}"
+
+
+def leaf(path: str) -> str:
+    """Return the last name of a dotted path."""
+    return path.rsplit(".", 1)[-1]
+
+
+def axis_label(path: str) -> str:
+    """Return how an axis is labelled: its symbol if it has one, and the path that a config knows it by."""
+    name = leaf(path)
+    return f"{SYMBOLS[name]}  ({path})" if name in SYMBOLS else path
+
+
+def counted(n: int, noun: str) -> str:
+    """Return ``1 seed``, ``3 seeds``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def mean_text(mean: float | None, sd: float | None, digits: int = 1) -> str:
+    """Return a score in percent with its spread over seeds, or a dash."""
+    if mean is None:
+        return "–"
+    return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def training_text(study: Study) -> str:
+    """Return what was trained: method, model, data, length, attack and budget."""
+    base = study.base
+    attack = f"{base.train_attack.name} at {eps_text(base.threat.eps)} ({base.threat.norm})"
+    return (
+        f"{base.method.title} on {base.model.name}, trained on {base.train_data.called} "
+        f"for {counted(base.epochs, 'epoch')} against {attack}"
+    )
+
+
+def scoring_text(study: Study, results: Iterable[TrialResult]) -> str:
+    """Return how it was scored: sets, split, attacks, budget and seeds, as the finished trials have it."""
+    cells = {trial.trial_id for trial in study.plan if trial.role == "cell"}
+    rows = [m for result in results if result.trial_id in cells for m in result.measurements]
+    sets = {m.task for m in rows} - {AVERAGE, study.base.train_data.called}
+    attacks = sorted({m.attack for m in rows} - {"none", WORST})
+    per_image = " (worst per image)" if len(attacks) > 1 else ""
+    return (
+        f"Mean of {counted(len(sets), 'zero-shot set')}, {study.base.eval_suite.split} split; "
+        f"robust to {' + '.join(attacks) or 'no attack'}{per_image} at {eps_text(score_eps(study.base))}; "
+        f"{counted(len(study.seeds), 'seed')}"
+    )
+
+
+def spread_text(results: Iterable[TrialResult]) -> str:
+    """Return how far one trial's scores are uncertain from its finite number of images, as a sentence or nothing."""
+    halves: dict[str, list[float]] = {}
+    for result in results:
+        for name, m in headline(result).items():
+            if m.low is not None and m.high is not None and math.isfinite(m.high - m.low):
+                halves.setdefault(name, []).append((m.high - m.low) / 2)
+    parts = [f"{name}{NBSP}±{NBSP}{median(found):.1f}" for name, found in halves.items()]
+    return f"95 % interval of one trial over its images: {', '.join(parts)} points." if parts else ""
+
+
+def scale_note(study: Study) -> str:
+    """Return the label that numbers of the built-in miniature carry wherever they appear, else an empty string."""
+    return "Measured on the built-in miniature." if study.base.model.name == MINIATURE else ""
+
+
+def published_text(published: Mapping[str, float]) -> str:
+    """Return the published optimum as ``alpha=0.08 beta=0.05``."""
+    return " ".join(f"{leaf(path)}={value:g}" for path, value in published.items())
