@@ -75,9 +75,9 @@ def test_fewer_images_than_classes_are_spread_over_the_classes() -> None:
     assert labels.max() > 65 > labels.min()
 
 
-def test_without_n_the_training_split_has_ten_images_of_each_class() -> None:
+def test_without_n_the_training_split_has_fifteen_images_of_each_class() -> None:
     labels = miniature.render("source", "train").labels
-    assert labels.bincount().tolist() == [10] * 117
+    assert labels.bincount().tolist() == [15] * 78
 
 
 def test_where_the_object_is_not_the_background_shows_through_unchanged() -> None:
@@ -126,7 +126,7 @@ def test_there_are_a_source_its_shift_and_twelve_zero_shot_sets() -> None:
     assert ("source", "source_shift", *miniature.ZERO_SHOT) == EVERY_SET
     assert len(miniature.ZERO_SHOT) == 12
     sizes = {spec.name: len(spec.classes) for spec in miniature.SETS}
-    assert (sizes["source"], sizes["animals"], sizes["arrows"]) == (117, 130, 21)
+    assert (sizes["source"], sizes["animals"], sizes["arrows"]) == (78, 130, 21)
 
 
 @pytest.mark.parametrize("spec", miniature.SETS, ids=EVERY_SET)
@@ -193,7 +193,7 @@ def test_the_weights_say_how_they_were_made_and_keep_what_they_promise_on_one_se
         banks = [miniature.tokenize([t.format(c) for c in classes]) for t in miniature.TEMPLATES]
         text = F.normalize(sum(loaded.encode_text(b, normalize=True) for b in banks), dim=-1)
     clean = (image @ text.T).argmax(dim=1).eq(rendered.labels).float().mean().item()
-    assert clean == pytest.approx(promised, abs=0.02)  # the promise was measured before rounding to fp16
+    assert clean == pytest.approx(promised, abs=0.01)  # two images: other processors round differently
 
 
 def test_weights_trained_with_other_words_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ ZOOM = 2  # screen pixels per image pixel
 TILE, GAP = 48 * ZOOM, 14  # screen pixels
 LEFT, TOP, MARGIN, CAPTION = 216, 92, 24, 18
 SHOWN = 12  # images of a set
-LEVEL = 10  # colours are rounded to multiples of this: the images' noise would double the file
+LEVEL = 8  # colours are rounded to multiples of this: the images' noise would double the file
 OUTLINED = range(SHOWN - 3, SHOWN)  # the last three show their masks
 
 PAPER, INK, FAINT, OUTLINE = "#ffffff", "#1c2330", "#69727f", (255, 255, 255)

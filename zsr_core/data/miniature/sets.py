@@ -53,21 +53,10 @@ def emoji_index() -> tuple[Emoji, ...]:
 
 def _set(name: str, vendor: Vendor, *subcategories: str) -> SetSpec:
     classes = tuple(emoji.name for emoji in emoji_index() if emoji.subcategory in subcategories)
-    return SetSpec(
-        name=name, vendor=vendor, classes=classes, source=PACKAGES[vendor], licence=LICENCES[vendor]
-    )
+    return SetSpec(name=name, vendor=vendor, classes=classes, source=PACKAGES[vendor], licence=LICENCES[vendor])
 
 
-_SOURCE = (
-    "household",
-    "light & video",
-    "computer",
-    "tool",
-    "musical-instrument",
-    "music",
-    "science",
-    "medical",
-)
+_SOURCE = ("household", "tool", "musical-instrument", "science", "medical")
 _ANIMALS = (
     "animal-mammal",
     "animal-bird",
