@@ -410,7 +410,7 @@ def tradeoff_figure(
 ) -> Figure:
     """Return clean against robust accuracy: a point a cell, the Pareto front, and curves of equal harmonic mean."""
     figure, top = _headed(4.2, 3.3, setting)
-    bottom = 0.9 / figure.get_figheight()
+    bottom = 0.82 / figure.get_figheight()
     axes = figure.add_axes((0.125, bottom, 0.845, top - 0.045 - bottom))
     shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
     box = frame(shown, untouched)
@@ -423,7 +423,7 @@ def tradeoff_figure(
     axes.set_xlabel("clean accuracy, %", labelpad=2)
     axes.set_ylabel("robust accuracy, %", labelpad=2)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, bbox_to_anchor=(0.53, 0.0),
+    figure.legend(handles, labels, loc="lower center", ncols=2, bbox_to_anchor=(0.53, 0.0),
                   handletextpad=0.4, columnspacing=1.2)  # fmt: skip
     return figure
 
@@ -453,7 +453,7 @@ def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
     lines = axes.contour(clean, robust, 2 * clean * robust / (clean + robust), levels=6, colors="#b5b5b5",
                          linewidths=0.6)  # fmt: skip
     axes.clabel(lines, fmt="%g", fontsize=5.8, inline_spacing=2)
-    axes.plot([], [], color="#b5b5b5", lw=0.6, label="equal harmonic mean")
+    axes.plot([], [], color="#b5b5b5", lw=0.6, label="equal harmonic mean of the two")
 
 
 def _draw_points(axes: Axes, shown: Sequence[CellScore]) -> None:

@@ -1,0 +1,184 @@
+"""A study as one Parquet file: a measurement a row, with the trial's whole configuration beside it, typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps.engine.study import PlannedTrial, Study, read_study, trial_folder
+from zsr_core.codec import ConfigError, flatten
+from zsr_core.files import write_whole
+
+SCHEMA_VERSION = 1
+GROUP_ROWS = 1 << 16  # rows held in memory at a time
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+TRIAL_COLUMNS = {
+    "study": TEXT,
+    "trial_id": TEXT,
+    "label": TEXT,
+    "cell": TEXT,
+    "role": TEXT,  # cell, baseline or final
+    "status": TEXT,  # done, failed, pruned, or missing: planned and not there
+    "error": TEXT,
+    "seed": pa.int64(),
+}
+MEASURE_COLUMNS = {
+    "weights_sha": TEXT,
+    "task": TEXT,
+    "split": TEXT,
+    "attack": TEXT,
+    "eps": pa.float64(),  # in [0, 1] pixel units
+    "metric": TEXT,
+    "value": pa.float64(),  # percent; null where the trial failed
+    "n": pa.int64(),  # images
+    "low": pa.float64(),  # 95 % interval over images, percent
+    "high": pa.float64(),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What one trial brings: its identity, its configuration and cost by dotted path, and its measurements as rows."""
+
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]
+    cost: Mapping[str, float]
+    measurements: Sequence[Mapping[str, Any]]
+
+
+def export_study(folder: Path) -> Path:
+    """Write ``study.parquet`` from the trial folders and return its path; every planned trial has at least one row."""
+    study = read_study(folder)
+    facts = {"zsr.schema": str(SCHEMA_VERSION), "zsr.study": study.study, "zsr.question": study.question}
+    path = folder / "study.parquet"
+    return write_trials(path, lambda: (read_trial(folder, study, trial) for trial in study.plan), facts)
+
+
+def read_trial(folder: Path, study: Study, trial: PlannedTrial) -> Exported:
+    """Return one planned trial as its files have it, without building its measurements as values: there may be many.
+
+    Raises:
+        ConfigError: naming the file, if it is there and is not a result.
+    """
+    identity = {
+        "study": study.study, "trial_id": trial.trial_id, "label": trial.label, "cell": trial.cell,
+        "role": trial.role, "seed": trial.seed,
+    }  # fmt: skip
+    path = trial_folder(folder, trial.trial_id) / "result.json"
+    if not path.is_file():
+        missing = {**identity, "status": "missing", "error": "no result"}
+        return Exported(identity=missing, config=flat_config(study.config(trial)), cost={}, measurements=())
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Exported(
+            identity={**identity, "status": plain["status"], "error": plain["error"]},
+            config=flat_config(plain["config"]),
+            cost=plain["cost"],
+            measurements=plain["measurements"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"result: {path} is not a trial's result ({type(error).__name__}: {error})") from None
+
+
+def flat_config(config: Any) -> dict[str, Any]:
+    """Return a configuration by dotted path, ``config.method.alpha``; the types of the parts are kept, as text."""
+    return flatten(config, "config.")
+
+
+def write_trials(path: Path, trials: Callable[[], Iterable[Exported]], facts: Mapping[str, str]) -> Path:
+    """Write the trials as one zstd Parquet file, by rename, holding :data:`GROUP_ROWS` rows at a time.
+
+    ``trials`` is called twice and gives the same trials each time: first for the columns there are, then for the rows.
+    """
+    schema = find_schema(trials()).with_metadata(dict(facts))
+
+    def write(part: Path) -> None:
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            for batch in batches(trials()):
+                writer.write_table(to_table(batch, schema))
+
+    return write_whole(path, write)
+
+
+def find_schema(trials: Iterable[Exported]) -> pa.Schema:
+    """Return the fixed columns, then the union of the trials' ``config.`` and ``cost.`` columns, each with its type."""
+    kinds: dict[str, set[type]] = {}
+    costs: dict[str, None] = {}
+    for trial in trials:
+        for name, value in trial.config.items():
+            kinds.setdefault(name, set()).add(type(value))
+        costs.update(dict.fromkeys(trial.cost))
+    return pa.schema([
+        *TRIAL_COLUMNS.items(),
+        *MEASURE_COLUMNS.items(),
+        *((name, column_type(found)) for name, found in sorted(kinds.items())),
+        *((f"cost.{name}", pa.float64()) for name in sorted(costs)),
+        ("schema", pa.int32()),
+    ])
+
+
+def column_type(kinds: set[type]) -> pa.DataType:
+    """Return the Arrow type that holds values of these Python types; without any value the type is null."""
+    kinds = kinds - {type(None)}
+    if not kinds:
+        return pa.null()
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds <= {int, float} else TEXT
+
+
+def batches(trials: Iterable[Exported]) -> Iterator[list[Exported]]:
+    """Yield runs of trials of about :data:`GROUP_ROWS` rows."""
+    held: list[Exported] = []
+    rows = 0
+    for trial in trials:
+        held.append(trial)
+        rows += max(1, len(trial.measurements))
+        if rows >= GROUP_ROWS:
+            yield held
+            held, rows = [], 0
+    if held:
+        yield held
+
+
+def to_table(trials: Sequence[Exported], schema: pa.Schema) -> pa.Table:
+    """Return the rows of ``trials``; a trial without measurements is one row whose measured columns are null."""
+    counts = [max(1, len(trial.measurements)) for trial in trials]
+    owner = pa.array(np.repeat(np.arange(len(trials), dtype=np.int32), counts))  # [rows] -> trial
+    measured = [row for trial in trials for row in (trial.measurements or ({},))]
+    wide = [
+        {**trial.identity, **trial.config, **{f"cost.{k}": v for k, v in trial.cost.items()}, "schema": SCHEMA_VERSION}
+        for trial in trials
+    ]
+    columns = [
+        column([row.get(field.name) for row in measured], field)
+        if field.name in MEASURE_COLUMNS
+        else column([row.get(field.name) for row in wide], field).take(owner)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def column(values: list[Any], field: pa.Field) -> pa.Array:
+    """Return ``values`` as ``field`` has it; where a text column meets other values they become JSON text.
+
+    Raises:
+        ConfigError: naming the column, if a value is not of its type.
+    """
+    try:
+        if field.type != TEXT:
+            return pa.array(values, field.type)
+        texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        return pa.array(texts, pa.string()).dictionary_encode().cast(TEXT)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ConfigError(f"export: column {field.name} expects {field.type} ({error})") from None
