@@ -1,6 +1,6 @@
 """CLIP models by name: the built-in miniature or any open_clip architecture, with weights from a tag or a local file.
 
-Local files are read without running anything they carry: safetensors, or ``.pt`` through ``torch.load(weights_only=True)``.
+Local files are read without running anything they carry: safetensors, or ``.pt`` by ``torch.load(weights_only=True)``.
 """
 
 from __future__ import annotations
@@ -219,9 +219,7 @@ def _shapes_of(name: str) -> dict[str, tuple[int, ...]]:
     return {k: tuple(v.shape) for k, v in shapes_model(name).state_dict().items()}
 
 
-def fit(
-    found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], file: Path, path: str
-) -> dict[str, str]:
+def fit(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], file: Path, path: str) -> dict[str, str]:
     """Return which name in the file fills which name of the model: a whole CLIP, or its image tower alone.
 
     Raises:
@@ -237,8 +235,11 @@ def fit(
         whole = visual
     optional = {"logit_scale", "logit_bias"}
     missing = [name for name in whole if name not in set(names.values()) - optional and name not in optional]
-    wrong = [n for n, to in names.items() if math.prod(found[n]) != math.prod(wanted[to]) or (
-        found[n] != wanted[to] and to not in optional)]
+    wrong = [
+        n
+        for n, to in names.items()
+        if math.prod(found[n]) != math.prod(wanted[to]) or (found[n] != wanted[to] and to not in optional)
+    ]
     if wrong:
         n = wrong[0]
         raise ConfigError(

@@ -129,7 +129,7 @@ def _read_scalar(kind: Any, plain: Any, path: str) -> Any:
 def _read_union(options: tuple[Any, ...], plain: Any, path: str) -> Any:
     if plain is None and type(None) in options:
         return None
-    classes = {o.__name__: o for o in options if dataclasses.is_dataclass(o)}
+    classes: dict[str, type] = {o.__name__: o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)}
     if classes and (isinstance(plain, Mapping) or dataclasses.is_dataclass(plain)):
         if dataclasses.is_dataclass(plain):
             plain = to_plain(plain)
@@ -157,9 +157,8 @@ def _read_dataclass(kind: type, plain: Any, path: str) -> Any:
         require(plain["type"] == kind.__name__, f"{path}.type", plain["type"], repr(kind.__name__))
     for name in given:
         if name not in fields:
-            raise ConfigError(
-                f"{path}: {kind.__name__} has no field {name!r}; it has: {', '.join(fields)}{did_you_mean(name, fields)}"
-            )
+            has = f"it has: {', '.join(fields)}{did_you_mean(name, fields)}"
+            raise ConfigError(f"{path}: {kind.__name__} has no field {name!r}; {has}")
     for name, field in fields.items():
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         require(name in given or optional, f"{path}.{name}", None, f"a value: {kind.__name__} needs it")
@@ -171,7 +170,7 @@ def _read_dataclass(kind: type, plain: Any, path: str) -> Any:
 
 
 def with_overrides(config: T, overrides: Mapping[str, Any], path: str = "config") -> T:
-    """Return ``config`` with fields replaced by dotted path: ``{"method.alpha": 0.3, "seed": 1}``.
+    """Return ``config`` with fields replaced by dotted path, e.g. ``{"method.alpha": 0.3, "seed": 1}``.
 
     A whole branch may be replaced by a dataclass of the field's type. Raises :class:`ConfigError` naming the path.
     """

@@ -41,13 +41,21 @@ class EvalSuite:
 
     def __post_init__(self) -> None:
         require(len(self.tasks) > 0, "tasks", self.tasks, "at least one task")
-        require(len({t.called for t in self.tasks}) == len(self.tasks), "tasks", [t.called for t in self.tasks],
-                "every task once")
+        require(
+            len({t.called for t in self.tasks}) == len(self.tasks),
+            "tasks",
+            [t.called for t in self.tasks],
+            "every task once",
+        )
         require(self.split in SPLITS, "split", self.split, "'selection' or 'report'")
         require(self.n is None or self.n >= 1, "n", self.n, "at least 1 image per task")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(len({a.name for a in self.attacks}) == len(self.attacks), "attacks", [a.name for a in self.attacks],
-                "attacks of different names")
+        require(
+            len({a.name for a in self.attacks}) == len(self.attacks),
+            "attacks",
+            [a.name for a in self.attacks],
+            "attacks of different names",
+        )
         require(len(set(self.eps)) == len(self.eps), "eps", self.eps, "every budget once")
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
@@ -164,7 +172,14 @@ class _Facts:
     space: str
 
     def records(
-        self, condition: str, threat: ThreatModel, rows: Tensor, y: Tensor, logits: Tensor, x: Tensor, x_adv: Tensor,
+        self,
+        condition: str,
+        threat: ThreatModel,
+        rows: Tensor,
+        y: Tensor,
+        logits: Tensor,
+        x: Tensor,
+        x_adv: Tensor,
         queries: Sequence[int],
     ) -> list[SampleRecord]:
         logits = logits.double()
@@ -183,8 +198,18 @@ class _Facts:
         ]
 
     def _record(
-        self, condition: str, threat: ThreatModel, row: int, label: int, pred: int, p_max: float, entropy: float,
-        margin: float, linf: float, l2: float, queries: int,
+        self,
+        condition: str,
+        threat: ThreatModel,
+        row: int,
+        label: int,
+        pred: int,
+        p_max: float,
+        entropy: float,
+        margin: float,
+        linf: float,
+        l2: float,
+        queries: int,
     ) -> SampleRecord:
         return SampleRecord(
             trial_id=self.trial_id, weights_sha=self.victim.sha, task=self.images.name, split=self.images.split,
@@ -256,7 +281,9 @@ def measure(records: Sequence[SampleRecord], zero_shot: Sequence[str]) -> list[M
     first = records[0]
     for name in ("weights_sha", "trial_id", "split", "threat_space"):
         values = {getattr(record, name) for record in records}
-        require(len(values) == 1, name, sorted(values), "records of one trial, one checkpoint, one split, one pixel space")
+        require(
+            len(values) == 1, name, sorted(values), "records of one trial, one checkpoint, one split, one pixel space"
+        )
     correct: dict[tuple[str, str, float], dict[str, bool]] = {}
     for r in records:
         correct.setdefault((r.task, r.condition, r.eps), {})[r.sample_id] = r.correct

@@ -48,7 +48,9 @@ def paper(method: AnyMethod) -> TrialConfig:
     Ours: PGD-100 keeps the best iterate; 20 % of the training set are truly held out for selection.
     """
     tiny = DataRef(
-        source="imagefolder", name="tiny_imagenet", root=os.path.join(os.environ.get("ZSR_DATA", "data"), "tiny-imagenet-200")
+        source="imagefolder",
+        name="tiny_imagenet",
+        root=os.path.join(os.environ.get("ZSR_DATA", "data"), "tiny-imagenet-200"),
     )
     return TrialConfig(
         model=ModelRef(name="ViT-B-32-quickgelu", pretrained="openai"),

@@ -109,7 +109,7 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> tuple[Variant, ...]:
 
 
 def leave_one_out(parts: Mapping[str, Mapping[str, Any]], *, full: str = "full") -> tuple[Variant, ...]:
-    """Return the full method, then the method without each part in turn. ``parts``: name -> overrides that switch it off."""
+    """Return the full method, then it without each part in turn; ``parts``: name -> overrides that switch it off."""
     require(len(parts) > 0, "parts", dict(parts), "at least one part")
     without = (Variant(label=f"w/o {name}", overrides=dict(off)) for name, off in parts.items())
     return (Variant(label=full), *without)

@@ -1,4 +1,4 @@
-"""The frozen teacher on clean training images, encoded once per (weights, data, preprocessing) and read by every trial."""
+"""The frozen teacher on clean training images: encoded once per (weights, data, preprocessing), read by all trials."""
 
 from __future__ import annotations
 
@@ -84,9 +84,7 @@ def teacher_cache(
 
 
 @torch.no_grad()
-def _build(
-    tower: ImageTower, images: ImageSet, place: Path, batch_size: int, device: torch.device | str
-) -> None:
+def _build(tower: ImageTower, images: ImageSet, place: Path, batch_size: int, device: torch.device | str) -> None:
     n = len(images.labels)
     grid = (0, 0)
 
@@ -103,7 +101,8 @@ def _build(
                 grid = seen.grid
             embeddings[rows.numpy()] = seen.embedding.float().cpu().numpy()
             patches[rows.numpy()] = tokens
-        assert embeddings is not None and patches is not None
+        assert embeddings is not None
+        assert patches is not None
         patches.flush()  # type: ignore[attr-defined]
         found = embeddings
         write_whole(place / "embeddings.npy", lambda path: np.save(path, found))

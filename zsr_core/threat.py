@@ -41,9 +41,9 @@ class ThreatModel:
         require(self.space in ("model_input", "native"), "space", self.space, "'model_input' or 'native'")
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Return the point of ball and box next to ``x_adv`` ([B, 3, H, W]); for l2, ball then box, which stays in both."""
+        """Return the point of ball and box next to ``x_adv`` ([B, 3, H, W]); for l2, ball then box."""
         if self.norm == "linf":
-            return torch.clamp(x_adv, (x - self.eps).clamp(min=0), (x + self.eps).clamp(max=1))
+            return torch.minimum(torch.maximum(x_adv, (x - self.eps).clamp(min=0)), (x + self.eps).clamp(max=1))
         delta = x_adv - x
         size = delta.flatten(1).norm(dim=1).clamp(min=1e-12)
         scale = (self.eps / size).clamp(max=1).view(-1, *[1] * (x.dim() - 1))

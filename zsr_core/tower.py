@@ -122,7 +122,8 @@ class ImageTower(nn.Module):
         def rows(select: slice, source: Tensor, k: Tensor, v: Tensor) -> Tensor:
             r = h[:, select] + _attend_rows(last, source[:, select], k, v)
             r = r + _mlp(last, last.ln_2(r))
-            return visual.ln_post(r) @ visual.proj  # type: ignore[no-any-return]
+            tokens: Tensor = visual.ln_post(r) @ visual.proj
+            return tokens
 
         def embed_from(source: Tensor) -> Tensor:
             k, v = _keys_values(last, source)
@@ -177,7 +178,8 @@ class _QuickGelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.sigmoid(1.702 * x).mul_(x)
+        out: Tensor = torch.sigmoid(1.702 * x).mul_(x)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
@@ -187,8 +189,8 @@ class _QuickGelu(torch.autograd.Function):
 
 
 def _embed(visual: Any, normal: Tensor) -> Tensor:
-    """Return patch and class tokens with positions, [B, 1+P, W]. Patches do not overlap, so the convolution is one matmul."""
-    conv = visual.conv1
+    """Return patch and class tokens with positions, [B, 1+P, W]."""
+    conv = visual.conv1  # patches do not overlap: the convolution is one matmul
     size_h, size_w = conv.kernel_size
     b, c, height, width = normal.shape
     cells = normal.reshape(b, c, height // size_h, size_h, width // size_w, size_w).permute(0, 2, 4, 1, 3, 5)
@@ -200,7 +202,7 @@ def _embed(visual: Any, normal: Tensor) -> Tensor:
 
 def _split(x: Tensor, heads: int) -> Tensor:
     """[B, T, W] -> [B, heads, T, W / heads]."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _attend(block: Any, normed: Tensor) -> Tensor:
@@ -238,7 +240,7 @@ def _mlp(block: Any, normed: Tensor) -> Tensor:
 
 
 def _attention_pool(pool: Any, h: Tensor) -> Tensor:
-    """CLIP's attention pool with every position as a query, [B, 1+P, D]: row 0 is the embedding, the rest patch tokens."""
+    """CLIP's attention pool with every position as a query, [B, 1+P, D]; row 0 is the embedding."""
     x = h.flatten(2).transpose(1, 2)
     x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
     x = x + pool.positional_embedding.to(x.dtype)

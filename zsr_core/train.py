@@ -264,4 +264,3 @@ def fit(
         "passes_full_backward": float(tally.full_backward),
     }
     return Fitted(tower=step.tower.requires_grad_(False), history=history, cost=cost)
-

@@ -27,7 +27,7 @@ import zsr_core
 from zsr_core.attacks import AnyAttack, Pgd
 from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, weights_sha
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
-from zsr_core.data import DataRef, ImageSet, check_data, open_data
+from zsr_core.data import DataRef, check_data, open_data
 from zsr_core.evaluate import EvalSuite, Measurement, Victim, evaluate, measure
 from zsr_core.files import write_text, write_whole
 from zsr_core.methods import AnyMethod, TeCoA
@@ -63,8 +63,12 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         require(isinstance(self.epochs, int) and self.epochs >= 0, "epochs", self.epochs, "a whole number >= 0")
-        require(isinstance(self.batch_size, int) and self.batch_size >= 1, "batch_size", self.batch_size,
-                "a whole number >= 1")
+        require(
+            isinstance(self.batch_size, int) and self.batch_size >= 1,
+            "batch_size",
+            self.batch_size,
+            "a whole number >= 1",
+        )
         require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
         require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
         require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, the one this version reads")

@@ -1,4 +1,4 @@
-"""What an attack is: it moves images up an objective within a threat model. Whoever calls it projects and judges again."""
+"""What an attack is: it moves images up an objective within a threat model; its caller projects and judges again."""
 
 from __future__ import annotations
 

@@ -35,11 +35,17 @@ class Pgd:
             value = getattr(self, name)
             require(isinstance(value, int) and value >= 1, name, value, "a whole number >= 1")
         if self.step_size is not None:
-            require(is_finite(self.step_size) and 0 < self.step_size <= 1, "step_size", self.step_size,
-                    "a step in (0, 1] pixel units (write 1/255)")
+            require(
+                is_finite(self.step_size) and 0 < self.step_size <= 1,
+                "step_size",
+                self.step_size,
+                "a step in (0, 1] pixel units (write 1/255)",
+            )
         require(is_finite(self.step_ratio) and self.step_ratio > 0, "step_ratio", self.step_ratio, "above 0")
         require(self.keep in ("best", "last"), "keep", self.keep, "'best' or 'last'")
-        require(self.keep == "best" or self.restarts == 1, "restarts", self.restarts, "1 where the last iterate is kept")
+        require(
+            self.keep == "best" or self.restarts == 1, "restarts", self.restarts, "1 where the last iterate is kept"
+        )
 
     @property
     def name(self) -> str:

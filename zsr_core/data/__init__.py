@@ -1,4 +1,4 @@
-"""Image sets to train on and to evaluate: the built-in miniature, any ImageFolder, CIFAR. Rows of a table, read lazily."""
+"""Image sets to train on and to evaluate: the built-in miniature, any ImageFolder, CIFAR."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -44,7 +44,9 @@ class DataRef:
             raise unknown("source", self.source, SOURCES)
         if self.source == "miniature" and self.called not in miniature_names():
             raise unknown("name", self.name, miniature_names())
-        require(self.source == "miniature" or bool(self.root), "root", self.root, f"the folder of the {self.source} data")
+        require(
+            self.source == "miniature" or bool(self.root), "root", self.root, f"the folder of the {self.source} data"
+        )
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1 image")
 
     @property
@@ -62,8 +64,9 @@ def miniature_names() -> tuple[str, ...]:
     return tuple(spec.name for spec in miniature.SETS)
 
 
-class ImageSet(Protocol):
-    """One split of an image set, N images."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """One split of an image set, N images, whose pixels are read when asked for."""
 
     name: str
     split: Split
@@ -72,42 +75,8 @@ class ImageSet(Protocol):
     ids: Sequence[str]  # [N], stable names of the images
     labels: Tensor  # [N] int64
     key: str  # hash of what the pixels are and how they were made
-    in_memory: bool
-
-    def pixels(self, rows: Sequence[int]) -> Tensor:
-        """Return uint8 [b, 3, S, S]."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _InMemory:
-    name: str
-    split: Split
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-    ids: Sequence[str]
-    labels: Tensor
-    key: str
-    images: Tensor
-    in_memory: bool = True
-
-    def pixels(self, rows: Sequence[int]) -> Tensor:
-        return self.images[torch.as_tensor(rows)]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _OnDemand:
-    name: str
-    split: Split
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-    ids: Sequence[str]
-    labels: Tensor
-    key: str
-    read: Callable[[int], Tensor]
+    pixels: Callable[[Sequence[int]], Tensor]  # rows -> uint8 [b, 3, S, S]
     in_memory: bool = False
-
-    def pixels(self, rows: Sequence[int]) -> Tensor:
-        return torch.stack([self.read(int(row)) for row in rows])
 
 
 def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -> ImageSet:
@@ -141,7 +110,7 @@ def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
         raise ConfigError(f"split: got 'train' for the miniature set {name!r}, expected 'selection' or 'report'")
     rendered = miniature.render(name, split, cap)
     spec = next(s for s in miniature.SETS if s.name == name)
-    return _InMemory(
+    return ImageSet(
         name=name,
         split=split,
         classes=spec.classes,
@@ -149,7 +118,8 @@ def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
         ids=rendered.ids,
         labels=rendered.labels,
         key=fingerprint(["miniature", name, split, len(rendered.labels), rendered.ids[0]]),
-        images=rendered.images,
+        pixels=lambda rows: rendered.images[torch.as_tensor(rows)],
+        in_memory=True,
     )
 
 
@@ -165,8 +135,9 @@ def _center(image: Image.Image, size: int) -> Tensor:
     image = image.convert("RGB")
     short = round(size * 256 / 224)
     scale = short / min(image.size)
-    image = image.resize((max(short, round(image.width * scale)), max(short, round(image.height * scale))),
-                         Image.Resampling.BILINEAR)
+    image = image.resize(
+        (max(short, round(image.width * scale)), max(short, round(image.height * scale))), Image.Resampling.BILINEAR
+    )
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return _to_tensor(image.crop((left, top, left + size, top + size)))
 
@@ -195,7 +166,7 @@ def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> Ima
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise ConfigError(f"train_data.root: {file} cannot be read as an image ({error})") from None
 
-    return _OnDemand(
+    return ImageSet(
         name=ref.called,
         split=split,
         classes=names,
@@ -203,7 +174,7 @@ def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> Ima
         ids=tuple(str(file.relative_to(root)) for file, _ in chosen),
         labels=torch.tensor([label for _, label in chosen], dtype=torch.int64),
         key=fingerprint(["imagefolder", str(root), split, size, [(str(f), f.stat().st_size) for f, _ in chosen]]),
-        read=read,
+        pixels=lambda rows: torch.stack([read(row) for row in rows]),
     )
 
 
@@ -226,8 +197,8 @@ def _folder_split(root: Path, split: Split) -> tuple[tuple[tuple[Path, int], ...
     require(root.is_dir(), "root", str(root), "a folder that exists")
     if (root / "train").is_dir():
         if split == "report":
-            rest = next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), root / "val")
-            files, classes = _listing(rest)
+            held = next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), root / "val")
+            files, classes = _listing(held)
             return files, classes, torch.arange(len(files))
         files, classes = _listing(root / "train")
         train, selection = held_out(len(files), root.name)
@@ -260,7 +231,7 @@ def _cifar(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
         data: Any = kind(root=str(root), train=split != "report", download=False)
     except RuntimeError as error:
         raise ConfigError(
-            f"root: {root} holds no {ref.source} ({error}); expected the archive unpacked there, as torchvision keeps it"
+            f"root: {root} holds no {ref.source} ({error}); expected the unpacked archive, as torchvision keeps it"
         ) from None
     rows = torch.arange(len(data))
     if split != "report":
@@ -268,7 +239,7 @@ def _cifar(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
         rows = train if split == "train" else selection
     rows = rows[:cap]
     picked = rows.tolist()
-    return _OnDemand(
+    return ImageSet(
         name=ref.called,
         split=split,
         classes=tuple(name.lower().replace("_", " ") for name in data.classes),
@@ -276,7 +247,7 @@ def _cifar(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
         ids=tuple(f"{'test' if split == 'report' else 'train'}-{row}" for row in picked),
         labels=torch.tensor(data.targets)[rows],
         key=fingerprint([ref.source, split, size, len(picked)]),
-        read=lambda row: _square(Image.fromarray(data.data[picked[row]]), size),
+        pixels=lambda rows: torch.stack([_square(Image.fromarray(data.data[picked[row]]), size) for row in rows]),
     )
 
 

@@ -30,10 +30,10 @@ def text_map(encoded: Encoded, text: Tensor, norm_axis: NormAxis) -> Tensor:
     patches = encoded.patches
     if norm_axis == "token":
         size = (encoded.embedding.square() + patches.square().sum(dim=1)).sqrt()  # [B, D], over 1+P tokens
-        scores = torch.einsum("bpd,bd->bp", patches, text / size)
+        scores: Tensor = torch.einsum("bpd,bd->bp", patches, text / size)
     else:
         scores = torch.einsum("bpd,bd->bp", F.normalize(patches, dim=-1), text)
-    return scores.unflatten(1, encoded.grid)
+    return scores.view(-1, *encoded.grid)
 
 
 def gradcam_map(encoded: Encoded, views: Views, *, differentiable: bool) -> Tensor:
@@ -54,7 +54,7 @@ def gradcam_map(encoded: Encoded, views: Views, *, differentiable: bool) -> Tens
         score = (views.scale * unit @ views.own_text.T).amax(dim=1).sum()
         (grad,) = torch.autograd.grad(score, source, create_graph=differentiable)
     weight = grad[:, 1:].mean(dim=1, keepdim=True)  # [B, 1, W]
-    cam = (weight * source[:, 1:]).sum(dim=-1).relu().unflatten(1, encoded.grid)
+    cam: Tensor = (weight * source[:, 1:]).sum(dim=-1).relu().view(-1, *encoded.grid)
     return cam if differentiable else cam.detach()
 
 
@@ -69,7 +69,7 @@ def min_max(maps: Tensor) -> Tensor:
     low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
     span = high - low
     flat = (flat - low) / torch.where(span > 0, span, torch.ones_like(span))
-    return flat.unflatten(1, maps.shape[1:])
+    return flat.view_as(maps)
 
 
 @lru_cache(maxsize=64)
@@ -77,7 +77,8 @@ def _factor(cells: int, side: int) -> Tensor:
     """R [cells, cells] with ``R^T R = U^T U``, where U [side, cells] is one axis of the bilinear resize."""
     unit = torch.eye(cells, dtype=torch.float64)[None]
     up = F.interpolate(unit, side, mode="linear", align_corners=False)[0].T if cells != side else unit[0]
-    return torch.linalg.cholesky(up.T @ up).T.contiguous()
+    factor: Tensor = torch.linalg.cholesky(up.T @ up)
+    return factor.T.contiguous()
 
 
 def folded(maps: Tensor, side: int) -> Tensor:
@@ -92,6 +93,12 @@ def folded(maps: Tensor, side: int) -> Tensor:
     return (rows @ maps @ columns.T).flatten(1)
 
 
+def l2_norm(rows: Tensor) -> Tensor:
+    """Return [B]: the norm of each row, with gradient zero (not NaN) at zero, where student and teacher agree."""
+    norm: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norm
+
+
 def map_distance(a: Tensor, b: Tensor, distance: Distance, side: int, minmax: MinMax) -> Tensor:
     """Return [B]: the distance of two maps [B, h, w] after resizing to ``side`` x ``side``.
 
@@ -102,13 +109,13 @@ def map_distance(a: Tensor, b: Tensor, distance: Distance, side: int, minmax: Mi
     if minmax == "before":
         a, b = min_max(a), min_max(b)
         if distance == "l2":
-            return torch.linalg.vector_norm(folded(a - b, side), dim=1)
+            return l2_norm(folded(a - b, side))
         if distance == "cos":
             return 1 - F.cosine_similarity(folded(a, side), folded(b, side), dim=1, eps=1e-8)
         return (resize(a, side) - resize(b, side)).flatten(1).abs().mean(dim=1)
     a, b = min_max(resize(a, side)).flatten(1), min_max(resize(b, side)).flatten(1)
     if distance == "l2":
-        return torch.linalg.vector_norm(a - b, dim=1)
+        return l2_norm(a - b)
     if distance == "cos":
         return 1 - F.cosine_similarity(a, b, dim=1, eps=1e-8)
     return (a - b).abs().mean(dim=1)

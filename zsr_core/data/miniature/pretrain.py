@@ -191,7 +191,7 @@ def pretrain(recipe: Recipe, out: Path, *, every: int = 250) -> open_clip.model.
             group["lr"] = learning_rate(recipe, step)
         loss = contrastive_loss(model, draw_batch(recipe, step))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
         with torch.no_grad():
