@@ -42,9 +42,7 @@ def test_the_first_images_do_not_depend_on_how_many_are_drawn(few: int) -> None:
 
 def test_no_two_splits_and_no_two_sets_share_an_image() -> None:
     drawn = [
-        miniature.render(name, split, 40)
-        for name in ("source", "source_shift", "hearts")
-        for split in miniature.SPLITS
+        miniature.render(name, split, 40) for name in ("source", "source_shift", "hearts") for split in miniature.SPLITS
     ]
     images = torch.cat([rendered.images for rendered in drawn]).flatten(1)
     assert len(images.unique(dim=0)) == len(images)
@@ -202,9 +200,7 @@ def test_weights_trained_with_other_words_are_refused(monkeypatch: pytest.Monkey
         miniature.load_model()
 
 
-def test_a_stopped_pre_training_goes_on_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_pre_training_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "clean_accuracies", lambda *_, **__: dict.fromkeys(EVERY_SET, 0.0))
     recipe = pretrain.Recipe(steps=4, batch=64, warmup=1)
     straight = pretrain.pretrain(recipe, tmp_path / "straight.safetensors", every=4)
