@@ -46,7 +46,7 @@ class ThreatModel:
             return torch.minimum(torch.maximum(x_adv, (x - self.eps).clamp(min=0)), (x + self.eps).clamp(max=1))
         delta = x_adv - x
         size = delta.flatten(1).norm(dim=1).clamp(min=1e-12)
-        scale = (self.eps / size).clamp(max=1).view(-1, *[1] * (x.dim() - 1))
+        scale: Tensor = (self.eps / size).clamp(max=1).view(-1, *[1] * (x.dim() - 1))
         return (x + delta * scale).clamp(0, 1)
 
     def contains(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-6) -> Tensor:

@@ -185,7 +185,8 @@ class _QuickGelu(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         s = torch.sigmoid(1.702 * x)
-        return grad * (s * (1 + 1.702 * x * (1 - s)))
+        slope: Tensor = s * (1 + 1.702 * x * (1 - s))
+        return grad * slope
 
 
 def _embed(visual: Any, normal: Tensor) -> Tensor:

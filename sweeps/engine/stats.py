@@ -71,41 +71,47 @@ def hierarchical_bootstrap(
     *,
     draws: int = 2000,
     confidence: float = 0.95,
-) -> Interval:
-    """Return ``statistic`` of the per-task means, averaged over tasks, with its percentile interval.
+) -> tuple[Interval, ...]:
+    """Return M statistics of the images' means, averaged over seeds and tasks, with their percentile intervals.
 
-    ``tasks`` maps a task to [K, S, N]: K series measured on the same N images under the same S seeds, so
-    that a difference of series is paired. ``statistic`` maps the K means, [..., K] -> [...]. Each draw
-    resamples the seeds once for all tasks, then each task's images. With one seed the interval holds the
-    images' share alone.
+    ``tasks`` maps a task to [K, S, N]: K series measured on the same N images under the same S seeds, so that a
+    difference of series is paired. ``statistic`` maps the K means of one task and seed to M numbers, [..., K] ->
+    [..., M]. Each draw resamples the seeds once for all tasks, and each task's images. With one seed the interval
+    holds the images' share alone.
+
+    Raises:
+        ValueError: if there is no task, a task without images, or tasks differ in their seeds.
     """
     seeds = {series.shape[1] for series in tasks.values()}
-    if len(seeds) != 1 or min(series.shape[2] for series in tasks.values()) == 0:
-        raise ValueError(f"hierarchical_bootstrap: tasks need images and equal seeds, got {sorted(seeds)}")
+    if len(seeds) != 1 or any(series.shape[2] == 0 for series in tasks.values()):
+        raise ValueError(f"hierarchical_bootstrap: expected tasks with images and equal seeds, got seeds {sorted(seeds)}")
     (n_seeds,) = seeds
-    seed_weights = _weights(rng, draws, n_seeds)  # [R, S]
-    drawn = np.zeros(draws)
-    point = 0.0
+    seed_weights = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws) / n_seeds  # [R, S]
+    per_task = []
+    points = []
     for series in tasks.values():
-        means = _resampled_means(series, seed_weights, rng)  # [R, K]
-        drawn += statistic(means) / len(tasks)
-        point += float(statistic(series.mean(axis=(1, 2)))) / len(tasks)
+        means = _resampled_means(series, rng, draws)  # [R, S, K]
+        per_task.append(np.einsum("rsm,rs->rm", statistic(means), seed_weights))
+        points.append(statistic(series.mean(axis=2).T).mean(axis=0))  # [M]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    low, high = np.quantile(np.mean(per_task, axis=0), [tail, 1 - tail], axis=0)
     images = sum(series.shape[2] for series in tasks.values())
-    return Interval(value=point, low=float(low), high=float(high), seeds=n_seeds, images=images)
+    return tuple(
+        Interval(value=float(v), low=float(lo), high=float(hi), seeds=n_seeds, images=images)
+        for v, lo, hi in zip(np.mean(points, axis=0), low, high, strict=True)
+    )
 
 
-def _weights(rng: np.random.Generator, draws: int, n: int) -> Array:
-    """Return [draws, n]: the share of each of n items in a resample of n with replacement."""
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=draws)
-    return np.asarray(counts / n, dtype=np.float64)
+def _resampled_means(series: Array, rng: np.random.Generator, draws: int) -> Array:
+    """Return [R, S, K]: the means of ``series`` [K, S, N] over resampled images.
 
-
-def _resampled_means(series: Array, seed_weights: Array, rng: np.random.Generator) -> Array:
-    image_weights = _weights(rng, len(seed_weights), series.shape[2])  # [R, N]
-    over_images = np.einsum("ksn,rn->rks", series, image_weights)  # [R, K, S]
-    return np.asarray(np.einsum("rks,rs->rk", over_images, seed_weights), dtype=np.float64)
+    Images with equal outcomes are drawn as one pattern, weighted by how many they are: the same distribution as
+    drawing image by image, at a cost that does not grow with N.
+    """
+    k, s, n = series.shape
+    patterns, counts = np.unique(series.reshape(k * s, n), axis=1, return_counts=True)  # [K S, P], [P]
+    weights = rng.multinomial(n, counts / n, size=draws) / n  # [R, P]
+    return np.asarray((weights @ patterns.T).reshape(draws, k, s).swapaxes(1, 2), dtype=np.float64)
 
 
 def t_quantile(p: float, dof: int) -> float:
