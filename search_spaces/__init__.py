@@ -1,0 +1,22 @@
+"""Where each method's weights may go, with the published optimum, and how to switch each part off: data alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zsr_core.codec import require
+from zsr_core.space import Domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One weight of a method: its dotted path in a configuration, where it may go, and what its paper chose."""
+
+    path: str
+    domain: Domain
+    published: float | None = None
+    source: str = ""  # where the published value is written
+
+    def __post_init__(self) -> None:
+        inside = self.published is None or self.domain.contains(self.published)
+        require(inside, self.path, self.published, f"a published optimum inside the axis, {self.domain}")

@@ -1,0 +1,81 @@
+"""What a finished launch says: the answer in a sentence, what failed, and where everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sweeps.engine.describe import leaf, mean_text, published_text, scale_note
+from sweeps.engine.plan import SPLIT
+from sweeps.engine.select import OBJECTIVES, CellScore, best, pareto, scores
+from sweeps.engine.study import Study
+from zsr_core.space import short
+from zsr_core.trial import TrialResult
+
+
+def chosen(study: Study, results: Mapping[str, TrialResult]) -> CellScore | None:
+    """Return the cell that answers the question, from the selection split: None if no cell has finished.
+
+    One objective: the cell that scores highest on it. Two: the highest harmonic mean, in a search among the cells that
+    no other beats in both.
+    """
+    cells = scores(study, results)
+    if len(study.objectives) == 1:
+        return best(cells, study.objectives[0])
+    return best(pareto(cells) if study.mode == "search" else cells)
+
+
+def answer(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+    """Return the answer as lines: the chosen cell, its scores on the reporting split beside the untouched model's."""
+    winner = chosen(study, results)
+    if winner is None:
+        return ["No cell has finished: there is no answer yet."]
+    cells = scores(study, results)
+    told = sum(cell.harmonic is not None for cell in cells)
+    lines = [f"Best of {told} on the selection split: {_where(winner)} ({_figures(winner)})."]
+    finals = scores(study, results, "final")
+    untouched = [c for c in scores(study, results, "baseline") if c.overrides.get(SPLIT) == "report"]
+    note = f" ({scale_note(study)})" if scale_note(study) else ""
+    for row, name in ((finals, _where(winner)), (untouched, "the untouched model")):
+        if row and row[0].harmonic is not None:
+            lines.append(f"On the report split{note}, {name}: {_figures(row[0])}.")
+    if study.published:
+        lines.append(f"Published optimum: {published_text(study.published)}.")
+    if len(study.objectives) > 1:
+        lines += ["", "No other cell is better in both clean and robust accuracy:"]
+        lines += [f"  {_where(cell):<32} {_figures(cell)}" for cell in pareto(cells)]
+    return lines
+
+
+def _where(cell: CellScore) -> str:
+    values = [f"{leaf(path)}={short(value)}" for path, value in cell.overrides.items() if path != SPLIT]
+    return " ".join(values) if cell.cell.startswith("#") else cell.cell
+
+
+def _figures(cell: CellScore) -> str:
+    sd = {"clean": cell.clean_sd, "robust": cell.robust_sd, "harmonic": cell.harmonic_sd}
+    return ", ".join(f"{name} {mean_text(cell.value(name), sd[name])}" for name in OBJECTIVES)
+
+
+def shortfall(study: Study, results: Mapping[str, TrialResult], to_come: int = 0) -> list[str]:
+    """Return what keeps the study from being whole, a line each: failures with their reason, trials not run."""
+    failed = [(t, results[t.trial_id]) for t in study.plan if _status(results, t.trial_id) == "failed"]
+    absent = sum(_status(results, t.trial_id) in ("missing", "pruned") for t in study.plan) + to_come
+    lines = [f"failed: {trial.label}: {result.error}" for trial, result in failed]
+    return lines + ([f"{absent} planned trials have not run."] if absent else [])
+
+
+def _status(results: Mapping[str, TrialResult], trial_id: str) -> str:
+    return results[trial_id].status if trial_id in results else "missing"
+
+
+def places(folder: Path, made: Iterable[Path], tracking: str | None) -> list[str]:
+    """Return where the results, what was made from them, and the tracking UI are."""
+    lines = [f"results   {folder}"]
+    kinds = {".png": "figure", ".svg": "figure", ".md": "table", ".parquet": "Parquet"}
+    lines += [f"{kinds.get(path.suffix, 'file'):<9} {path}" for path in made if path.suffix != ".svg"]
+    if tracking:
+        lines.append(f"tracking  {tracking}; `make ui` opens it in the browser")
+    return lines
+
+

@@ -1,0 +1,292 @@
+"""``launch``: from a sweep and its flags to results, an answer and an honest exit code."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from sweeps.engine.answer import answer, chosen, places, shortfall
+from sweeps.engine.course import Course
+from sweeps.engine.local import run_here
+from sweeps.engine.lock import only_launch
+from sweeps.engine.options import Options, command_again, read_options
+from sweeps.engine.plan import (
+    Sweep,
+    closing,
+    continued,
+    is_report,
+    listing,
+    missing,
+    new_study,
+    to_come,
+)
+from sweeps.engine.progress import display
+from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, write_study
+from sweeps.engine.tracking import check_tracking, resolve_tracking
+from sweeps.engine.work import Listed, Source, job
+from zsr_core.codec import ConfigError, canonical
+from zsr_core.trial import TrialConfig, TrialResult, check, estimate
+
+if TYPE_CHECKING:
+    from sweeps.engine.ray_tune import Cluster
+    from sweeps.engine.record import Recorder
+
+DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
+    """Run what is missing of ``sweep`` and return the exit code.
+
+    0: every planned trial is done. 1: one is missing or failed, or a table or figure could not be made. 2: the input
+    cannot be used, and nothing was started. 130: stopped by Ctrl-C or SIGTERM.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with stoppable():
+            return _launch(sweep, read_options(sweep, given))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        again = command_again(shlex.quote(sys.argv[0]), [shlex.quote(text) for text in given])
+        print(f"\nStopped. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
+        return INTERRUPTED
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM stop in order; a second one ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda *_: os._exit(INTERRUPTED))
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _launch(sweep: Sweep, options: Options) -> int:
+    study, results = _open(sweep, options)
+    if options.plan:
+        print("\n".join(_plan_lines(study, results, options)))
+        return DONE
+    check_world(study)
+    tracking = resolve_tracking(options.tracking, options.results)
+    if tracking is not None:
+        check_tracking(tracking)
+    _check_writable(options.results)
+    folder = options.results / study.study
+    with only_launch(folder):
+        if options.fresh:
+            _set_aside(folder)
+        study, results = _open(sweep, options)  # again: another launch may have ended since
+        write_study(folder, study)
+        return _conduct(folder, study, results, options, tracking)
+
+
+def _open(sweep: Sweep, options: Options) -> tuple[Study, dict[str, TrialResult]]:
+    """Return the study that is asked for, joined with what its folder already holds, and the results there are."""
+    asked = new_study(
+        sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
+    )
+    folder = options.results / asked.study
+    if options.fresh or not folder.exists():
+        return asked, {}
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "study.json").exists()):
+        raise ConfigError(f"--results: {folder} holds something else; expected a study, an empty folder or nothing")
+    if not (folder / "study.json").exists():
+        return asked, {}
+    earlier = read_study(folder)
+    study = continued(earlier, asked, read_results(folder, earlier), str(folder))
+    return study, read_results(folder, study)
+
+
+def check_world(study: Study) -> None:
+    """Check model, weights and data, once for each that differs, before the first trial starts.
+
+    Raises:
+        ConfigError: naming the field that cannot be used here.
+    """
+    configs = [study.base, *(study.config(trial) for trial in study.plan)]
+    used = {canonical([c.model, c.train_data, c.eval_suite]): c for c in configs}
+    for config in used.values():
+        check(config)
+
+
+def _check_writable(results: Path) -> None:
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        expected = f"expected a folder to write to ({error.strerror})"
+        raise ConfigError(f"--results: got {str(results)!r}, {expected}") from None
+
+
+def _set_aside(folder: Path) -> None:
+    if folder.exists():
+        folder.rename(folder.with_name(f"{folder.name}.old-{time.strftime('%Y%m%d-%H%M%S')}"))
+
+
+def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options) -> list[str]:
+    kept: dict[str, float] = {}
+
+    def seconds(config: TrialConfig) -> float:
+        """Trials that differ in weights and seed alone cost the same."""
+        sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
+        shape = f"{config.method.passes} {canonical(sizes)}"
+        if shape not in kept:
+            kept[shape] = estimate(config).seconds
+        return kept[shape]
+
+    cores = 1 if options.local else len(os.sched_getaffinity(0))
+    slots = min(cores, options.max_concurrent or cores)
+    coming = to_come(study, options.samples, len(options.seeds))
+    return listing(study, results, seconds, slots=slots, to_come=coming)
+
+
+def _conduct(
+    folder: Path, study: Study, results: dict[str, TrialResult], options: Options, tracking: str | None
+) -> int:
+    """Run what is missing, make the tables and figures, say the answer, and return the exit code."""
+    troubles: list[str] = []
+    recorder = None if tracking is None else _started(folder, tracking, troubles)
+    course = Course(folder, study, results, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
+    made: list[Path] = []
+    try:
+        _run_missing(course, options)
+        made = _derive(folder, troubles)
+    finally:
+        if recorder is not None:
+            recorder.close(made)
+    lacking = shortfall(course.study, course.results, course.to_come())
+    print("\n".join(["", *answer(course.study, course.results), "", *places(folder, made, tracking)]))
+    for line in (*lacking, *troubles):
+        print(line, file=sys.stderr)
+    return INCOMPLETE if lacking or troubles else DONE
+
+
+def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | None:
+    """Return the recorder at work, or None if it cannot start: runs can be recorded later, from the folders."""
+    try:
+        from sweeps.engine.record import Recorder  # noqa: PLC0415 - brings MLflow
+
+        recorder = Recorder(folder, tracking)
+        recorder.start()
+    except Exception as error:
+        troubles.append(f"tracking: no run was recorded at {tracking} ({type(error).__name__}: {error})")
+        return None
+    return recorder
+
+
+def _derive(folder: Path, troubles: list[str]) -> list[Path]:
+    """Make Parquet, table and figures; what cannot be made is said and can be made later, from the folders."""
+
+    def export() -> list[Path]:
+        from sweeps.engine.export import export_study  # noqa: PLC0415 - brings pandas
+
+        return [export_study(folder)]
+
+    def table() -> list[Path]:
+        from sweeps.engine.table import write_table  # noqa: PLC0415 - one with its neighbours
+
+        return [write_table(folder)]
+
+    def plot() -> list[Path]:
+        from sweeps.engine.plot import plot_study  # noqa: PLC0415 - brings matplotlib
+
+        return plot_study(folder)
+
+    made: list[Path] = []
+    for name, make in (("figures", plot), ("table", table), ("Parquet", export)):
+        try:
+            made += make()
+        except Exception as error:
+            troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
+    return made
+
+
+def _run_missing(course: Course, options: Options) -> None:
+    """Run the cells and, once all of them have had their turn, the chosen one on the reporting split."""
+
+    def room() -> int | None:
+        return None if options.limit is None else options.limit - course.begun
+
+    with ExitStack() as stack:
+        engine = _Engine(course, options, stack)
+        cells = [trial for trial in course.study.plan if not is_report(trial)]
+        todo = missing(cells, course.results)
+        if course.study.search is None:
+            engine.run_listed(todo[: room()])
+        elif todo or course.to_come():
+            engine.run_search(room())
+        if course.cells_ended():
+            _choose(course, options)
+            end = [trial for trial in course.study.plan if is_report(trial)]
+            engine.run_listed(missing(end, course.results)[: room()])
+
+
+def _choose(course: Course, options: Options) -> None:
+    """Plan the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
+    winner = chosen(course.study, course.results)
+    if winner is not None:
+        course.end_with(closing(course.study, winner, options.seeds))
+
+
+class _Engine:
+    """What trials run on, started when the first one needs it."""
+
+    def __init__(self, course: Course, options: Options, stack: ExitStack) -> None:
+        self._course, self._options, self._stack = course, options, stack
+        self._cluster: Cluster | None = None
+        self._started = False
+
+    def run_listed(self, trials: Sequence[PlannedTrial]) -> None:
+        if trials:
+            self._run(Listed(job(self._course.study, [trial]) for trial in trials), search=False)
+
+    def run_search(self, room: int | None) -> None:
+        from sweeps.engine.searchers import Proposals  # noqa: PLC0415 - brings Optuna
+
+        proposals = Proposals(
+            self._course.folder, self._course.study, samples=self._options.samples, seeds=self._options.seeds,
+            publish=self._course.publish, limit=room,
+        )  # fmt: skip
+        self._run(proposals, search=True)
+
+    def _run(self, source: Source, *, search: bool) -> None:
+        self._start()
+        if self._options.local:
+            run_here(source, self._course.folder, self._course)
+            return
+        from sweeps.engine.ray_tune import run_on_ray  # noqa: PLC0415 - brings Ray
+
+        assert self._cluster is not None
+        run_on_ray(source, self._course.folder, self._course, self._cluster, search=search)
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        if not self._options.local:
+            from sweeps.engine.ray_tune import cluster  # noqa: PLC0415 - brings Ray
+
+            print("starting Ray ...", flush=True)
+            self._cluster = self._stack.enter_context(
+                cluster(self._options.gpus_per_trial, self._options.max_concurrent)
+            )
+        self._course.show_on(self._stack.enter_context(display()))

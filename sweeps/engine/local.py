@@ -1,0 +1,16 @@
+"""Trials in this process, one at a time: no Ray, no second process, the place to debug."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeps.engine.work import Source, Watch, perform
+
+
+def run_here(source: Source, folder: Path, watch: Watch) -> None:
+    """Run every job of ``source`` into ``folder``, telling ``watch``."""
+    while (job := source.next()) is not None:
+        watch.started(job)
+        perform(job.configs, folder, watch.progress)
+        watch.finished(job)
+        source.finished(job)

@@ -1,0 +1,44 @@
+"""One launch at a time per study: a lock that the kernel releases when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from zsr_core.codec import ConfigError
+
+
+@contextmanager
+def only_launch(folder: Path) -> Iterator[None]:
+    """Hold the lock of the study in ``folder`` for the length of the block.
+
+    The lock file stands beside the folder, so that setting the folder aside does not carry it away. It is locked
+    by the kernel, never by its presence: what a killed launch leaves behind locks nobody out.
+
+    Raises:
+        ConfigError: if another launch holds it, saying which.
+    """
+    path = folder.parent / f".{folder.name}.lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise ConfigError(f"results: {path} cannot be locked ({error.strerror}); use another disk") from None
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise ConfigError(
+                f"results: another launch is running {folder.name} ({holder}); "
+                "wait for it, stop it, or give another --results"
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
+        file.flush()
+        yield
