@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zsr_core.trial import TrialResult
 
 MINIATURE = "miniature"
+NAMES = {"clean": "clean accuracy", "robust": "robust accuracy", "harmonic": "harmonic mean"}
 NBSP = "\u00a0"
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
 
@@ -82,6 +83,11 @@ def spread_text(results: Iterable[TrialResult]) -> str:
     return f"95 % interval of one trial over its images: {', '.join(parts)} points." if parts else ""
 
 
+def criterion(study: Study) -> str:
+    """Return what the chosen cell is best at."""
+    return NAMES[study.objectives[0] if len(study.objectives) == 1 else "harmonic"]
+
+
 def scale_note(study: Study) -> str:
     """Return the label that numbers of the built-in miniature carry wherever they appear, else an empty string."""
     return "Measured on the built-in miniature." if study.base.model.name == MINIATURE else ""
@@ -90,3 +96,13 @@ def scale_note(study: Study) -> str:
 def published_text(published: Mapping[str, float]) -> str:
     """Return the published optimum as ``alpha=0.08 beta=0.05``."""
     return " ".join(f"{leaf(path)}={value:g}" for path, value in published.items())
+
+
+def provenance_text(study: Study, results: Iterable[TrialResult]) -> str:
+    """Return with what the numbers were made: versions, commit, device; each distinct value once."""
+    facts = [result.provenance for result in results]
+    parts = [f"preset {study.preset}", f"study {study.study}"]
+    for key in ("zsr", "git_sha", "torch", "device"):
+        values = list(dict.fromkeys(fact[key][:12] for fact in facts if fact.get(key)))
+        parts += [f"{key.replace('git_sha', 'commit')} {', '.join(values)}"] if values else []
+    return "; ".join(parts) + "."

@@ -20,8 +20,10 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import TriAnalyzer, Triangulation
 
+from sweeps.engine.answer import chosen
 from sweeps.engine.describe import (
     axis_label,
+    criterion,
     leaf,
     published_text,
     scale_note,
@@ -29,7 +31,8 @@ from sweeps.engine.describe import (
     spread_text,
     training_text,
 )
-from sweeps.engine.select import OBJECTIVES, CellScore, best, pareto, scores, trial_rows
+from sweeps.engine.plan import SPLIT
+from sweeps.engine.select import OBJECTIVES, CellScore, pareto, scores, trial_rows
 from sweeps.engine.study import Study, read_results, read_study
 from sweeps.engine.surface import Point, Surface, edges, surface
 from zsr_core.codec import ConfigError
@@ -44,7 +47,7 @@ LEAST_RANGE = 2.0  # points of accuracy a colour bar spans at least, so that noi
 PRINTED = 7  # grids up to 7 x 7 print each cell's value
 UPRIGHT = 5  # more ticks than this are written slanted
 TITLES = {"clean": "Clean accuracy", "robust": "Robust accuracy", "harmonic": "Harmonic mean"}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.titlesize": 8.5,
@@ -75,15 +78,17 @@ def plot_study(folder: Path) -> list[Path]:
     cells = scores(study, results)
     if not any(row.n for row in cells):
         raise ConfigError(f"plot: {folder} has no finished trial to draw")
-    untouched = next(iter(scores(study, results, "baseline")), None)
+    winner, untouched = chosen(study, results), untouched_score(study, results)
+    crowned = f"chosen: best {criterion(study)}"
     setting = (study.question, training_text(study), scoring_text(study, results.values()), scale_note(study))
     paths: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for x, y in study.surfaces:
-            data = surfaces_of(study, results, cells, untouched, x, y)
-            figure = surfaces_figure(data, point_of(best(cells), x, y), study.space, setting, spread_text(results.values()))
+            data = surfaces_of(study, results, winner or cells[0], untouched, x, y)
+            at, note = point_of(winner, x, y), spread_text(results.values())
+            figure = surfaces_figure(data, study.space, at, crowned, setting, note)
             paths += save(figure, folder / "figures" / f"surface_{leaf(x)}_{leaf(y)}")
-        figure = tradeoff_figure(cells, untouched, study.published, setting)
+        figure = tradeoff_figure(cells, winner, crowned, untouched, study.published, setting)
         paths += save(figure, folder / "figures" / "clean_vs_robust")
     return paths
 
@@ -100,29 +105,29 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def surfaces_of(
     study: Study,
     results: Mapping[str, TrialResult],
-    cells: Sequence[CellScore],
+    through: CellScore,
     untouched: CellScore | None,
     x: str,
     y: str,
 ) -> list[Surface]:
-    """Return the three scores over ``x`` and ``y``; in a grid with further axes, the slice through the best cell."""
+    """Return the three scores over ``x`` and ``y``; in a grid with further axes, the slice through one cell."""
     rows = trial_rows(study, results)
     if study.mode == "matrix":
-        through = (best(cells) or cells[0]).overrides
-        others = [path for path in through if path not in (x, y)]
-        rows = [row for row in rows if all(row.get(path) == through[path] for path in others)]
+        others = {path: value for path, value in through.overrides.items() if path not in (x, y)}
+        rows = [row for row in rows if all(row.get(path) == value for path, value in others.items())]
     return [
         surface(
-            rows,
-            x,
-            y,
-            z,
-            domains=study.space,
-            published=study.published,
+            rows, x, y, z, domains=study.space, published=study.published,
             baseline=untouched.value(z) if untouched else None,
         )
         for z in OBJECTIVES
-    ]
+    ]  # fmt: skip
+
+
+def untouched_score(study: Study, results: Mapping[str, TrialResult]) -> CellScore | None:
+    """Return the untouched model's score on the split that the cells are scored on."""
+    found = scores(study, results, "baseline")
+    return next((score for score in found if score.overrides.get(SPLIT) != "report"), None)
 
 
 def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | None:
@@ -135,8 +140,9 @@ def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | No
 
 def surfaces_figure(
     surfaces: Sequence[Surface],
-    chosen: tuple[float, float] | None,
     domains: Mapping[str, Domain],
+    winner: tuple[float, float] | None,
+    crowned: str,
     setting: Sequence[str],
     note: str = "",
 ) -> Figure:
@@ -150,10 +156,11 @@ def surfaces_figure(
         axes = figure.add_subplot(grid[0, i])
         norm = colour_range(data)
         (_draw_cells if data.is_grid else _draw_scattered)(axes, data, norm)
-        _draw_marks(axes, data, chosen)
+        _draw_marks(axes, data, winner)
         _dress(axes, data, domains, first=i == 0)
         _draw_bar(figure, axes, norm)
-    figure.legend(handles=_legend(surfaces, chosen), loc="lower center", ncols=6, handletextpad=0.4, columnspacing=1.4,
+    entries = _legend(surfaces, crowned if winner else "")
+    figure.legend(handles=entries, loc="lower center", ncols=6, handletextpad=0.4, columnspacing=1.4,
                   bbox_to_anchor=(0.5, 0.28 / height))  # fmt: skip
     words = textwrap.fill(f"{caption(surfaces)} {note}".strip(), 150)
     figure.text(0.5, 0.3 / height, words, ha="center", va="top", fontsize=6.3, color=FAINT)
@@ -265,7 +272,7 @@ def holding(
     return mask
 
 
-def _draw_marks(axes: Axes, data: Surface, chosen: tuple[float, float] | None) -> None:
+def _draw_marks(axes: Axes, data: Surface, winner: tuple[float, float] | None) -> None:
     if data.is_grid:
         x, y = drawn(data, [p for p in data.points if p.mean is not None])
         axes.scatter(x, y, s=3, color="white", edgecolors=INK, linewidths=0.35, zorder=3)
@@ -277,9 +284,10 @@ def _draw_marks(axes: Axes, data: Surface, chosen: tuple[float, float] | None) -
         axes.scatter(*published, s=24, marker="D", facecolors="none", edgecolors="white", linewidths=2.4, zorder=4)
         axes.scatter(*published, s=24, marker="D", facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
     if data.optimum:
-        axes.scatter(*star_place(data, data.optimum), s=52, marker="*", color="white", edgecolors=INK, linewidths=0.7, zorder=6)
-    if chosen and (at := place(data, chosen)):
-        _draw_chosen(axes, data, chosen, at)
+        star = star_place(data, data.optimum)
+        axes.scatter(*star, s=52, marker="*", color="white", edgecolors=INK, linewidths=0.7, zorder=6)
+    if winner and (at := place(data, winner)):
+        _draw_winner(axes, data, winner, at)
 
 
 def star_place(data: Surface, best_point: Point) -> tuple[float, float]:
@@ -292,12 +300,12 @@ def star_place(data: Surface, best_point: Point) -> tuple[float, float]:
     return float(x[0]), cuts[row] + 0.72 * (cuts[row + 1] - cuts[row])
 
 
-def _draw_chosen(axes: Axes, data: Surface, chosen: tuple[float, float], at: tuple[float, float]) -> None:
+def _draw_winner(axes: Axes, data: Surface, winner: tuple[float, float], at: tuple[float, float]) -> None:
     if not data.is_grid:
         axes.scatter(*at, s=130, marker="o", facecolors="none", edgecolors=ACCENT, linewidths=1.4, zorder=7)
         return
     x_cuts, y_cuts = _cuts(data.xs, data.x_log), _cuts(data.ys, data.y_log)
-    j, i = data.xs.index(chosen[0]), data.ys.index(chosen[1])
+    j, i = data.xs.index(winner[0]), data.ys.index(winner[1])
     width, height = x_cuts[j + 1] - x_cuts[j], y_cuts[i + 1] - y_cuts[i]
     axes.add_patch(Rectangle((x_cuts[j], y_cuts[i]), width, height, fc="none", ec=ACCENT, lw=1.6, zorder=7))
 
@@ -310,7 +318,8 @@ def _dress(axes: Axes, data: Surface, domains: Mapping[str, Domain], *, first: b
     axes.set_ylabel(axis_label(data.y) if first else "", labelpad=2)
     x_ticks = ticks(data.xs, [p.x for p in data.points], domains.get(data.x), data.x_log)
     y_ticks = ticks(data.ys, [p.y for p in data.points], domains.get(data.y), data.y_log)
-    crowded = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(x_ticks) > UPRIGHT else {}
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    crowded = slanted if len(x_ticks) > UPRIGHT else {}
     axes.set_xticks([v for v, _ in x_ticks], [name for _, name in x_ticks], **crowded)
     axes.set_yticks([v for v, _ in y_ticks], [name if first else "" for _, name in y_ticks])
     if data.is_grid:
@@ -353,7 +362,7 @@ def ticks(
 
 def _draw_bar(figure: Figure, axes: Axes, norm: Normalize) -> None:
     bar = figure.colorbar(ScalarMappable(norm=norm, cmap=MAP), ax=axes, fraction=0.05, pad=0.03)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(length=2, width=0.5, labelsize=6.3, pad=1.5)
     bar.locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
     bar.update_ticks()
@@ -368,27 +377,25 @@ def _headed(width: float, body: float, setting: Sequence[str]) -> tuple[Figure, 
     below = 0.1 + 0.175 * len(title)  # inches from the top
     head = below + 0.13 * len(words)
     figure = Figure(figsize=(width, head + body))
-    for text, at, look in (
-        (title, 0.08, {"fontsize": 9.5, "fontweight": "bold"}),
-        (words, below, {"fontsize": 6.8, "color": FAINT, "linespacing": 1.35}),
-    ):
-        figure.text(0.1 / width, 1 - at / (head + body), "\n".join(text), ha="left", va="top", **look)
+    left, height = 0.1 / width, head + body
+    figure.text(left, 1 - 0.08 / height, "\n".join(title), va="top", fontsize=9.5, fontweight="bold")
+    figure.text(left, 1 - below / height, "\n".join(words), va="top", fontsize=6.8, color=FAINT, linespacing=1.35)
     return figure, body / (head + body)
 
 
-def _legend(surfaces: Sequence[Surface], chosen: tuple[float, float] | None) -> list[Line2D | Patch]:
+def _legend(surfaces: Sequence[Surface], crowned: str) -> list[Line2D | Patch]:
     points = [p for data in surfaces for p in data.points]
-    dot = {"color": "none", "markeredgecolor": INK, "linestyle": "none"}
+    dot: dict[str, Any] = {"color": "none", "markeredgecolor": INK, "linestyle": "none"}
     entries: list[Line2D | Patch] = [
         Line2D([], [], marker="o", ms=3, mfc="white", mew=0.5, label="sampled", **dot),
-        Line2D([], [], marker="*", ms=8, mfc="white", mew=0.7, label="best in the panel", **dot),
+        Line2D([], [], marker="*", ms=8, mfc="white", mew=0.7, label="highest in the panel", **dot),
     ]
     data = surfaces[0]
-    if chosen and data.is_grid:
-        entries.append(Patch(fc="none", ec=ACCENT, lw=1.4, label="best harmonic mean"))
-    elif chosen:
-        ring = {"color": "none", "markeredgecolor": ACCENT, "linestyle": "none"}
-        entries.append(Line2D([], [], marker="o", ms=8, mfc="none", mew=1.3, label="best harmonic mean", **ring))
+    if crowned and data.is_grid:
+        entries.append(Patch(fc="none", ec=ACCENT, lw=1.4, label=crowned))
+    elif crowned:
+        ring = {**dot, "markeredgecolor": ACCENT}
+        entries.append(Line2D([], [], marker="o", ms=8, mfc="none", mew=1.3, label=crowned, **ring))
     if data.published:
         label = f"published ({published_text(dict(zip((data.x, data.y), data.published, strict=True)))})"
         entries.append(Line2D([], [], marker="D", ms=5, mfc="none", mew=1.1, label=label, **dot))
@@ -404,6 +411,8 @@ def _legend(surfaces: Sequence[Surface], chosen: tuple[float, float] | None) -> 
 
 def tradeoff_figure(
     cells: Sequence[CellScore],
+    winner: CellScore | None,
+    crowned: str,
     untouched: CellScore | None,
     published: Mapping[str, float],
     setting: Sequence[str],
@@ -417,7 +426,7 @@ def tradeoff_figure(
     _draw_iso(axes, box)
     _draw_points(axes, shown)
     _draw_front(axes, pareto(cells), box)
-    _draw_landmarks(axes, shown, untouched, published, box)
+    _draw_landmarks(axes, shown, winner, crowned, untouched, published, box)
     axes.set_xlim(box[0], box[1])
     axes.set_ylim(box[2], box[3])
     axes.set_xlabel("clean accuracy, %", labelpad=2)
@@ -447,6 +456,11 @@ def _padded(values: Sequence[float], margin: float = 0.12) -> tuple[float, float
     return low - spare, high + spare
 
 
+def pair(cell: CellScore) -> tuple[float, float]:
+    """Return clean and robust accuracy, NaN where unknown."""
+    return (math.nan if cell.clean is None else cell.clean, math.nan if cell.robust is None else cell.robust)
+
+
 def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
     left, right, bottom, top = box
     clean, robust = np.meshgrid(np.linspace(max(left, 1e-3), right, 120), np.linspace(max(bottom, 1e-3), top, 120))
@@ -457,7 +471,7 @@ def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
 
 
 def _draw_points(axes: Axes, shown: Sequence[CellScore]) -> None:
-    x, y = [cell.clean for cell in shown], [cell.robust for cell in shown]
+    x, y = np.array([pair(cell) for cell in shown], dtype=float).T
     if any(cell.n > 1 for cell in shown):
         axes.errorbar(x, y, xerr=[cell.clean_sd or 0 for cell in shown], yerr=[cell.robust_sd or 0 for cell in shown],
                       fmt="none", ecolor=FAINT, elinewidth=0.5, zorder=2)  # fmt: skip
@@ -467,8 +481,7 @@ def _draw_points(axes: Axes, shown: Sequence[CellScore]) -> None:
 def _draw_front(axes: Axes, front: Sequence[CellScore], box: tuple[float, float, float, float]) -> None:
     if not front:
         return
-    clean = [cell.clean or 0.0 for cell in front]
-    robust = [cell.robust or 0.0 for cell in front]
+    clean, robust = zip(*map(pair, front), strict=True)
     # What the front dominates: level with its first cell to the left, below its last, and steps between.
     axes.plot([box[0], *clean, clean[-1]], [robust[0], *robust, box[2]], color=MAP(0.3), lw=1.0, drawstyle="steps-pre",
               zorder=2, label="Pareto front")  # fmt: skip
@@ -477,17 +490,18 @@ def _draw_front(axes: Axes, front: Sequence[CellScore], box: tuple[float, float,
 def _draw_landmarks(
     axes: Axes,
     shown: Sequence[CellScore],
+    winner: CellScore | None,
+    crowned: str,
     untouched: CellScore | None,
     published: Mapping[str, float],
     box: tuple[float, float, float, float],
 ) -> None:
-    chosen = best(shown)
-    if chosen:
-        axes.scatter(chosen.clean, chosen.robust, s=85, marker="*", color=ACCENT, edgecolors="white", linewidths=0.5,
-                     zorder=6, label="best harmonic mean")  # fmt: skip
+    if winner:
+        axes.scatter(*pair(winner), s=85, marker="*", color=ACCENT, edgecolors="white", linewidths=0.5,
+                     zorder=6, label=crowned)  # fmt: skip
     theirs = next((c for c in shown if published and all(c.overrides.get(k) == v for k, v in published.items())), None)
     if theirs:
-        axes.scatter(theirs.clean, theirs.robust, s=48, marker="D", facecolors="none", edgecolors=INK, linewidths=1.0,
+        axes.scatter(*pair(theirs), s=48, marker="D", facecolors="none", edgecolors=INK, linewidths=1.0,
                      zorder=5, label="published weights")  # fmt: skip
     if untouched is None or untouched.clean is None or untouched.robust is None:
         return

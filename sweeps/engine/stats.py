@@ -84,7 +84,7 @@ def hierarchical_bootstrap(
     """
     seeds = {series.shape[1] for series in tasks.values()}
     if len(seeds) != 1 or any(series.shape[2] == 0 for series in tasks.values()):
-        raise ValueError(f"hierarchical_bootstrap: expected tasks with images and equal seeds, got seeds {sorted(seeds)}")
+        raise ValueError(f"hierarchical_bootstrap: expected images and equal seeds, got seeds {sorted(seeds)}")
     (n_seeds,) = seeds
     seed_weights = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws) / n_seeds  # [R, S]
     per_task = []

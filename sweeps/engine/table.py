@@ -1,0 +1,221 @@
+"""The study as a table to read: every configuration with its scores, how sure they are, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.engine.answer import chosen
+from sweeps.engine.describe import (
+    counted,
+    leaf,
+    mean_text,
+    provenance_text,
+    published_text,
+    scale_note,
+    scoring_text,
+    training_text,
+)
+from sweeps.engine.outcomes import Outcomes, Scores, difference, read_seeds, score_interval
+from sweeps.engine.plan import SPLIT
+from sweeps.engine.select import OBJECTIVES, CellScore, scores
+from sweeps.engine.stats import Interval
+from sweeps.engine.study import PlannedTrial, Role, Study, read_results, read_study
+from zsr_core.files import write_text
+from zsr_core.space import short
+from zsr_core.trial import TrialResult
+
+LISTED = 200  # configurations that the table lists at most; the Parquet file holds all
+SCORES = tuple(f"{name}, %" for name in OBJECTIVES)
+GAINS = tuple(f"Δ {name}" for name in OBJECTIVES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line: a cell's score, how sure it is, its gain on the untouched model, and whether it is chosen."""
+
+    score: CellScore
+    interval: Scores | None = None
+    gain: Scores | None = None
+    chosen: bool = False
+    tied: bool = False  # its harmonic mean cannot be told from the chosen cell's
+
+
+def write_table(folder: Path) -> Path:
+    """Write ``table.md`` from the trial folders, by rename, and return its path."""
+    study = read_study(folder)
+    results = read_results(folder, study)
+    return write_text(folder / "table.md", "\n".join(table_lines(folder, study, results)) + "\n")
+
+
+def table_lines(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+    """Return the table's Markdown: the question, the setting, the cells, and the chosen one on the report split."""
+    winner = chosen(study, results)
+    untouched = [s for s in scores(study, results, "baseline") if not _is_report(s)]
+    reference = _seeds(folder, study, results, "baseline", untouched)
+    best_seeds = _seeds(folder, study, results, "cell", [winner] if winner else [])
+    rows = []
+    for score in in_order(scores(study, results)):
+        own = read_seeds(folder, _trials(study, "cell", score), results)
+        is_chosen = winner is not None and score.cell == winner.cell
+        rows.append(evidence(score, own, reference, None if is_chosen else best_seeds, is_chosen=is_chosen))
+    base = [evidence(score, reference, {}, None) for score in untouched]
+    axes = axes_of([row.score for row in rows])
+    lines = [f"# {study.question}", "", *setting_lines(study, results), ""]
+    lines += markdown((*axes_names(axes), *SCORES, *GAINS, "notes"), table_rows([*rows[:LISTED], *base], axes))
+    if len(rows) > LISTED:
+        lines += ["", f"{len(rows) - LISTED} further configurations are in study.parquet."]
+    return [*lines, "", *legend_lines(study, rows), *report_lines(folder, study, results, axes)]
+
+
+def report_lines(folder: Path, study: Study, results: Mapping[str, TrialResult], axes: Sequence[str]) -> list[str]:
+    """Return the chosen configuration and the untouched model on the report split, which chose nothing."""
+    finals = scores(study, results, "final")
+    if not finals:
+        return []
+    untouched = [s for s in scores(study, results, "baseline") if _is_report(s)]
+    reference = _seeds(folder, study, results, "baseline", untouched)
+    rows = []
+    for score in finals:
+        own = read_seeds(folder, _trials(study, "final", score), results)
+        rows.append(evidence(score, own, reference, None))
+    rows += [evidence(score, reference, {}, None) for score in untouched]
+    words = "The chosen configuration on the report split: images that played no part in choosing it."
+    head = (*axes_names(axes), *SCORES, *GAINS, "notes")
+    return ["", "## Report split", "", words, "", *markdown(head, table_rows(rows, axes))]
+
+
+def evidence(
+    score: CellScore,
+    own: Mapping[int, Mapping[str, Outcomes]],
+    reference: Mapping[int, Mapping[str, Outcomes]],
+    best_seeds: Mapping[int, Mapping[str, Outcomes]] | None,
+    *,
+    is_chosen: bool = False,
+) -> Row:
+    """Return the row of a cell from its outcomes, those of the untouched model and those of the chosen cell."""
+    to_best = difference(own, best_seeds) if best_seeds else None
+    return Row(
+        score=score,
+        interval=score_interval(own),
+        gain=difference(own, reference),
+        chosen=is_chosen,
+        tied=to_best is not None and to_best[2].low <= 0 <= to_best[2].high,
+    )
+
+
+def in_order(cells: Iterable[CellScore]) -> list[CellScore]:
+    """Return the cells by falling harmonic mean; those without one follow, by clean accuracy, then as planned."""
+    worst = float("-inf")
+    return sorted(
+        cells,
+        key=lambda c: (worst if c.harmonic is None else c.harmonic, worst if c.clean is None else c.clean),
+        reverse=True,
+    )
+
+
+def axes_of(cells: Sequence[CellScore]) -> tuple[str, ...]:
+    """Return the paths that every cell sets, as columns; nothing where cells set different ones."""
+    paths = [tuple(cell.overrides) for cell in cells]
+    return paths[0] if paths and all(set(p) == set(paths[0]) for p in paths) else ()
+
+
+def axes_names(axes: Sequence[str]) -> tuple[str, ...]:
+    """Return the first columns' heads: the axes by their last name, or whole where two share it."""
+    names = [leaf(path) for path in axes]
+    return (tuple(names) if len(set(names)) == len(names) else tuple(axes)) or ("configuration",)
+
+
+def table_rows(rows: Sequence[Row], axes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return each row as text: where it stands, the three scores, the three gains, and what is to be said of it."""
+    return [_row(row, axes) for row in rows]
+
+
+def _row(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
+    score = row.score
+    at = [short(score.overrides[path]) for path in axes if path in score.overrides]
+    if len(at) < len(axes) or not axes:
+        at = [score.cell, *[""] * (len(axes) - 1)]
+    spread = (score.clean_sd, score.robust_sd, score.harmonic_sd)
+    numbers = [
+        score_text(score.value(name), sd, row.interval[i] if row.interval else None)
+        for i, (name, sd) in enumerate(zip(OBJECTIVES, spread, strict=True))
+    ]
+    gains = [gain_text(gain) for gain in row.gain] if row.gain else ["–"] * len(GAINS)
+    cells = [*at, *numbers, *gains]
+    if row.chosen:
+        cells = [f"**{text}**" if text else text for text in cells]
+    return (*cells, note_text(row))
+
+
+def score_text(mean: float | None, sd: float | None, interval: Interval | None) -> str:
+    """Return a score with its spread over seeds, or with one seed its 95 % interval over images."""
+    text = mean_text(mean, sd)
+    return f"{text} [{interval.low:.1f}, {interval.high:.1f}]" if sd is None and interval and mean is not None else text
+
+
+def gain_text(gain: Interval) -> str:
+    """Return a difference in points with its 95 % interval."""
+    return f"{gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
+
+
+def note_text(row: Row) -> str:
+    """Return what a reader must know of a row: chosen, tied with it, failed and why, or not run."""
+    score = row.score
+    notes = ["chosen"] if row.chosen else ["≈ chosen"] if row.tied else []
+    of = score.n + score.failed + score.missing
+    if score.failed:
+        notes.append(f"failed{f' in {score.failed} of {of} seeds' if of > 1 else ''}: {score.reason}")
+    if score.missing:
+        notes.append(f"missing{f' {score.missing} of {of} seeds' if of > 1 else ''}")
+    return "; ".join(notes)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a Markdown table whose columns line up as plain text too."""
+    cells = [[text.replace("|", "\\|").replace("\n", " ") for text in row] for row in (head, *rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
+    lines = ["| " + " | ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
+
+
+def setting_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+    """Return the provenance: what was trained, how it was scored, with what, and how much of the plan is there."""
+    status = [results[t.trial_id].status if t.trial_id in results else "missing" for t in study.plan]
+    kinds = [kind for kind in ("done", "failed", "pruned", "missing") if kind in status]
+    told = ", ".join(f"{status.count(kind)} {kind}" for kind in kinds)
+    note = f" **{scale_note(study)}**" if scale_note(study) else ""
+    return [
+        f"{training_text(study)}. {scoring_text(study, results.values())}.{note}",
+        "",
+        f"{counted(len(study.plan), 'trial')}: {told}. {provenance_text(study, results.values())}",
+    ]
+
+
+def legend_lines(study: Study, rows: Sequence[Row]) -> list[str]:
+    """Return what the numbers mean."""
+    many = any(row.score.n > 1 for row in rows)
+    spread = "mean ± sample standard deviation over seeds" if many else "with the 95 % interval over images"
+    over = "seeds and images" if many else "images"
+    lines = [
+        f"Scores in percent, {spread}. Δ: points above the untouched model, with the 95 % interval of a bootstrap over "
+        f"{over}, paired. ≈: the harmonic mean cannot be told from the chosen one's (the paired interval holds 0).",
+    ]
+    if study.published:
+        lines += ["", f"Published optimum: {published_text(study.published)}."]
+    return lines
+
+
+def _is_report(score: CellScore) -> bool:
+    return score.overrides.get(SPLIT) == "report"
+
+
+def _trials(study: Study, role: Role, score: CellScore) -> list[PlannedTrial]:
+    return [t for t in study.plan if t.role == role and t.cell == score.cell]
+
+
+def _seeds(
+    folder: Path, study: Study, results: Mapping[str, TrialResult], role: Role, cells: Sequence[CellScore]
+) -> dict[int, dict[str, Outcomes]]:
+    return read_seeds(folder, _trials(study, role, cells[0]), results) if cells else {}
