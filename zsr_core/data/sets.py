@@ -267,11 +267,12 @@ class _Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
 def batches(
     images: ImageSet, rows: Sequence[Tensor], device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (x [b, 3, S, S] float32 in [0, 1], y [b], rows [b]) for each tensor of row numbers, in that order.
+    """Yield (x [b, 3, S, S] float32 in [0, 1], y [b], rows [b]) for each non-empty tensor of row numbers, in order.
 
     Sets on disk are decoded by worker processes, one a core up to eight; order and values do not depend on how many.
     """
     workers = 0 if images.in_memory else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    rows = [group for group in rows if len(group)]  # no image may be left standing
     loader = DataLoader(
         _Batches(images=images, rows=rows),
         batch_size=None,
