@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sweeps.engine.describe import leaf, mean_text, published_text, scale_note
+from sweeps.engine.describe import counted, leaf, mean_text, published_text, scale_note
 from sweeps.engine.plan import SPLIT
 from sweeps.engine.select import OBJECTIVES, CellScore, best, pareto, scores
 from sweeps.engine.study import Study
@@ -32,13 +32,13 @@ def answer(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
         return ["No cell has finished: there is no answer yet."]
     cells = scores(study, results)
     told = sum(cell.harmonic is not None for cell in cells)
-    lines = [f"Best of {told} on the selection split: {_where(winner)} ({_figures(winner)})."]
+    lines = [f"Best of {counted(told, 'cell')} on the selection split: {_where(winner)} ({_figures(winner)})."]
     finals = scores(study, results, "final")
     untouched = [c for c in scores(study, results, "baseline") if c.overrides.get(SPLIT) == "report"]
-    note = f" ({scale_note(study)})" if scale_note(study) else ""
     for row, name in ((finals, _where(winner)), (untouched, "the untouched model")):
         if row and row[0].harmonic is not None:
-            lines.append(f"On the report split{note}, {name}: {_figures(row[0])}.")
+            lines.append(f"On the report split, {name}: {_figures(row[0])}.")
+    lines += [scale_note(study)] if scale_note(study) else []
     if study.published:
         lines.append(f"Published optimum: {published_text(study.published)}.")
     if len(study.objectives) > 1:

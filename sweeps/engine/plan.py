@@ -23,7 +23,7 @@ UNTOUCHED = {"epochs": 0}  # the model as it came
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A question, and the trials that answer it: a grid over ``space`` or listed ``variants`` around each preset's base."""
+    """A question, and what answers it: a grid over ``space``, or listed ``variants``, around each preset's base."""
 
     name: str
     question: str
@@ -55,7 +55,8 @@ class Sweep:
 
     def _check_base(self, preset: str, config: TrialConfig) -> None:
         split = config.eval_suite.split
-        require(split == "selection", f"base[{preset!r}].{SPLIT}", split, "'selection': nothing is selected on a test split")
+        where = f"base[{preset!r}].{SPLIT}"
+        require(split == "selection", where, split, "'selection': nothing is selected on a test split")
         for variant in (*self.corners(), *self.variants):
             require(SPLIT not in variant.overrides, SPLIT, variant.label, "a sweep whose variants share the split")
             config.with_(variant.overrides)

@@ -64,7 +64,7 @@ class Tally:
         )
 
     def eta(self, now: float) -> float | None:
-        """Return the seconds left at the pace so far, running trials' shares counted in; None before there is a pace."""
+        """Return the seconds left at the pace so far, running trials' shares counted in; None without a pace."""
         shares = sum(trial.share for trial in self.running.values())
         work = self.ended_here + shares
         left = self.planned - self.done - len(self.failed) - shares

@@ -77,7 +77,7 @@ class Proposals:
             enqueue(self._journal, study, study.published)
 
     def next(self) -> Job | None:
-        """Return the next job; the last that ``limit`` leaves room for may lack seeds, which wait for another launch."""
+        """Return the next job; the last that ``limit`` leaves room for may lack seeds, which wait for the next launch."""
         if self._room < 1:
             return None
         found = self._unfinished.popleft() if self._unfinished else self._propose()
