@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sweeps.engine.select import score_eps
-from sweeps.engine.stats import Array, Interval, hierarchical_bootstrap
+from sweeps.engine.stats import Array, Interval, harmonic, hierarchical_bootstrap
 from sweeps.engine.study import PlannedTrial, trial_folder
 from zsr_core.records import read_samples
 from zsr_core.trial import TrialResult
@@ -89,8 +89,8 @@ def _bootstrap(
     tasks = [task for task in every[0] if all(task in outcomes for outcomes in every)]
     series = {task: _series(arms, seeds, task) for task in tasks}
     # The generator starts anew for every comparison: a table made again has the same numbers.
-    clean, robust, harmonic = hierarchical_bootstrap(series, statistic, np.random.default_rng(0))
-    return clean, robust, harmonic
+    first, second, third = hierarchical_bootstrap(series, statistic, np.random.default_rng(0))
+    return first, second, third
 
 
 def _series(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int], task: str) -> Array:
@@ -107,6 +107,4 @@ def _series(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequenc
 def _scores(means: Array) -> Array:
     """Return [..., 3]: clean, robust and their harmonic mean in percent, from shares [..., 2]."""
     clean, robust = means[..., 0], means[..., 1]
-    total = clean + robust
-    harmonic = np.divide(2 * clean * robust, total, out=np.zeros_like(total), where=total > 0)
-    return np.asarray(100 * np.stack([clean, robust, harmonic], axis=-1), dtype=np.float64)
+    return np.asarray(100 * np.stack([clean, robust, harmonic(clean, robust)], axis=-1), dtype=np.float64)

@@ -33,6 +33,7 @@ from sweeps.engine.describe import (
 )
 from sweeps.engine.plan import SPLIT
 from sweeps.engine.select import OBJECTIVES, CellScore, pareto, scores, trial_rows
+from sweeps.engine.stats import harmonic
 from sweeps.engine.study import Study, read_results, read_study
 from sweeps.engine.surface import Point, Surface, edges, surface
 from zsr_core.codec import ConfigError
@@ -186,6 +187,8 @@ def caption(surfaces: Sequence[Surface]) -> str:
     )
     if data.is_grid and any(p.failed and p.n for p in data.points):
         text += " Half hatched: some seeds failed."
+    elif not data.is_grid and any(p.failed for p in data.points):
+        text += " Left open: triangles around a failure."
     if data.off_axis:
         off = ", ".join(f"({p.x:g}, {p.y:g})" for p in data.off_axis)
         text += f" Off the log axes, in the table: {off}."
@@ -464,7 +467,7 @@ def pair(cell: CellScore) -> tuple[float, float]:
 def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
     left, right, bottom, top = box
     clean, robust = np.meshgrid(np.linspace(max(left, 1e-3), right, 120), np.linspace(max(bottom, 1e-3), top, 120))
-    lines = axes.contour(clean, robust, 2 * clean * robust / (clean + robust), levels=6, colors="#b5b5b5",
+    lines = axes.contour(clean, robust, harmonic(clean, robust), levels=6, colors="#b5b5b5",
                          linewidths=0.6)  # fmt: skip
     axes.clabel(lines, fmt="%g", fontsize=5.8, inline_spacing=2)
     axes.plot([], [], color="#b5b5b5", lw=0.6, label="equal harmonic mean of the two")

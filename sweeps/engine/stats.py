@@ -34,9 +34,10 @@ class Interval:
     images: int
 
 
-def harmonic(a: float, b: float) -> float:
-    """Return the harmonic mean of two scores, 0 where both are 0."""
-    return 2 * a * b / (a + b) if a + b > 0 else 0.0
+def harmonic(a: Array, b: Array) -> Array:
+    """Return the harmonic mean of two scores, element by element; 0 where both are 0."""
+    total = np.asarray(a + b, dtype=np.float64)
+    return np.asarray(np.divide(2 * a * b, total, out=np.zeros_like(total), where=total > 0))
 
 
 def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sweeps.engine.answer import chosen
 from sweeps.engine.describe import (
@@ -19,8 +20,8 @@ from sweeps.engine.describe import (
 )
 from sweeps.engine.outcomes import Outcomes, Scores, difference, read_seeds, score_interval
 from sweeps.engine.plan import SPLIT
-from sweeps.engine.select import OBJECTIVES, CellScore, scores
-from sweeps.engine.stats import Interval
+from sweeps.engine.select import OBJECTIVES, CellScore, scores, trial_row
+from sweeps.engine.stats import Interval, paired_difference
 from sweeps.engine.study import PlannedTrial, Role, Study, read_results, read_study
 from zsr_core.files import write_text
 from zsr_core.space import short
@@ -32,12 +33,21 @@ GAINS = tuple(f"Δ {name}" for name in OBJECTIVES)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gain:
+    """A difference in points, with its 95 % interval where there is one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One line: a cell's score, how sure it is, its gain on the untouched model, and whether it is chosen."""
 
     score: CellScore
     interval: Scores | None = None
-    gain: Scores | None = None
+    gain: tuple[Gain, ...] | None = None
     chosen: bool = False
     tied: bool = False  # its harmonic mean cannot be told from the chosen cell's
 
@@ -54,13 +64,22 @@ def table_lines(folder: Path, study: Study, results: Mapping[str, TrialResult]) 
     winner = chosen(study, results)
     untouched = [s for s in scores(study, results, "baseline") if not _is_report(s)]
     reference = _seeds(folder, study, results, "baseline", untouched)
+    base_rows = _rows(study, results, "baseline", untouched)
     best_seeds = _seeds(folder, study, results, "cell", [winner] if winner else [])
     rows = []
     for score in in_order(scores(study, results)):
         own = read_seeds(folder, _trials(study, "cell", score), results)
         is_chosen = winner is not None and score.cell == winner.cell
-        rows.append(evidence(score, own, reference, None if is_chosen else best_seeds, is_chosen=is_chosen))
-    base = [evidence(score, reference, {}, None) for score in untouched]
+        rows.append(
+            Row(
+                score=score,
+                interval=score_interval(own),
+                gain=gain(own, reference) or seed_gain(_rows(study, results, "cell", [score]), base_rows),
+                chosen=is_chosen,
+                tied=not is_chosen and tied(own, best_seeds),
+            )
+        )
+    base = [Row(score=score, interval=score_interval(reference)) for score in untouched]
     axes = axes_of([row.score for row in rows])
     lines = [f"# {study.question}", "", *setting_lines(study, results), ""]
     lines += markdown((*axes_names(axes), *SCORES, *GAINS, "notes"), table_rows([*rows[:LISTED], *base], axes))
@@ -76,33 +95,42 @@ def report_lines(folder: Path, study: Study, results: Mapping[str, TrialResult],
         return []
     untouched = [s for s in scores(study, results, "baseline") if _is_report(s)]
     reference = _seeds(folder, study, results, "baseline", untouched)
+    base_rows = _rows(study, results, "baseline", untouched)
     rows = []
     for score in finals:
         own = read_seeds(folder, _trials(study, "final", score), results)
-        rows.append(evidence(score, own, reference, None))
-    rows += [evidence(score, reference, {}, None) for score in untouched]
+        over = gain(own, reference) or seed_gain(_rows(study, results, "final", [score]), base_rows)
+        rows.append(Row(score=score, interval=score_interval(own), gain=over))
+    rows += [Row(score=score, interval=score_interval(reference)) for score in untouched]
     words = "The chosen configuration on the report split: images that played no part in choosing it."
     head = (*axes_names(axes), *SCORES, *GAINS, "notes")
     return ["", "## Report split", "", words, "", *markdown(head, table_rows(rows, axes))]
 
 
-def evidence(
-    score: CellScore,
-    own: Mapping[int, Mapping[str, Outcomes]],
-    reference: Mapping[int, Mapping[str, Outcomes]],
-    best_seeds: Mapping[int, Mapping[str, Outcomes]] | None,
-    *,
-    is_chosen: bool = False,
-) -> Row:
-    """Return the row of a cell from its outcomes, those of the untouched model and those of the chosen cell."""
-    to_best = difference(own, best_seeds) if best_seeds else None
-    return Row(
-        score=score,
-        interval=score_interval(own),
-        gain=difference(own, reference),
-        chosen=is_chosen,
-        tied=to_best is not None and to_best[2].low <= 0 <= to_best[2].high,
-    )
+Seeds = Mapping[int, Mapping[str, Outcomes]]  # a cell's finished trials: seed -> task -> outcomes
+
+
+def gain(own: Seeds, reference: Seeds) -> tuple[Gain, ...] | None:
+    """Return clean, robust and harmonic above the reference, paired by seed and image; None without records."""
+    found = difference(own, reference)
+    return tuple(Gain(value=one.value, low=one.low, high=one.high) for one in found) if found else None
+
+
+def seed_gain(own: Iterable[Mapping[str, Any]], reference: Iterable[Mapping[str, Any]]) -> tuple[Gain, ...] | None:
+    """Return the same from the trials' scores alone, paired by seed: what is left where the records are gone."""
+    sides = [[row for row in rows if row["harmonic"] is not None] for rows in (own, reference)]
+    gains = []
+    for name in OBJECTIVES:
+        values, base = ({row["seed"]: row[name] for row in rows} for rows in sides)
+        found = paired_difference(values, base)
+        gains += [Gain(value=found.mean, low=found.low, high=found.high)] if found else []
+    return tuple(gains) or None
+
+
+def tied(own: Seeds, best_seeds: Seeds) -> bool:
+    """Return whether the paired interval of the two harmonic means' difference holds 0."""
+    found = difference(own, best_seeds)
+    return found is not None and found[2].low <= 0 <= found[2].high
 
 
 def in_order(cells: Iterable[CellScore]) -> list[CellScore]:
@@ -142,7 +170,7 @@ def _row(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
         score_text(score.value(name), sd, row.interval[i] if row.interval else None)
         for i, (name, sd) in enumerate(zip(OBJECTIVES, spread, strict=True))
     ]
-    gains = [gain_text(gain) for gain in row.gain] if row.gain else ["–"] * len(GAINS)
+    gains = [gain_text(over) for over in row.gain] if row.gain else ["–"] * len(GAINS)
     cells = [*at, *numbers, *gains]
     if row.chosen:
         cells = [f"**{text}**" if text else text for text in cells]
@@ -155,9 +183,10 @@ def score_text(mean: float | None, sd: float | None, interval: Interval | None) 
     return f"{text} [{interval.low:.1f}, {interval.high:.1f}]" if sd is None and interval and mean is not None else text
 
 
-def gain_text(gain: Interval) -> str:
-    """Return a difference in points with its 95 % interval."""
-    return f"{gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
+def gain_text(over: Gain) -> str:
+    """Return a difference in points with its 95 % interval, where there is one."""
+    interval = "" if over.low is None or over.high is None else f" [{over.low:+.1f}, {over.high:+.1f}]"
+    return f"{over.value:+.1f}{interval}"
 
 
 def note_text(row: Row) -> str:
@@ -213,6 +242,12 @@ def _is_report(score: CellScore) -> bool:
 
 def _trials(study: Study, role: Role, score: CellScore) -> list[PlannedTrial]:
     return [t for t in study.plan if t.role == role and t.cell == score.cell]
+
+
+def _rows(
+    study: Study, results: Mapping[str, TrialResult], role: Role, cells: Sequence[CellScore]
+) -> list[dict[str, Any]]:
+    return [trial_row(t, results.get(t.trial_id)) for score in cells for t in _trials(study, role, score)]
 
 
 def _seeds(

@@ -1,0 +1,9 @@
+"""``python -m sweeps.engine`` is ``zsr``, for environments without console scripts."""
+
+from __future__ import annotations
+
+import sys
+
+from sweeps.engine.cli import main
+
+sys.exit(main())

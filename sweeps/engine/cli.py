@@ -1,0 +1,83 @@
+"""``zsr``: make a study's Parquet, table, figures and tracked runs again, from its trial folders alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from zsr_core import __version__
+from zsr_core.codec import ConfigError
+
+DESCRIPTION = "Make a study's Parquet, table, figures and tracked runs again, from its trial folders alone."
+
+# Each command brings its own heavy library (pyarrow, matplotlib, mlflow): none is imported for another's sake.
+
+
+def _export(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.export import export_study  # noqa: PLC0415
+
+    return [str(export_study(folder))]
+
+
+def _table(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.table import write_table  # noqa: PLC0415
+
+    return [str(write_table(folder))]
+
+
+def _plot(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.plot import plot_study  # noqa: PLC0415
+
+    return [str(path) for path in plot_study(folder)]
+
+
+def _record(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.record import record_study  # noqa: PLC0415
+    from sweeps.engine.tracking import check_tracking, resolve_tracking  # noqa: PLC0415
+
+    uri = resolve_tracking(options.tracking, folder.parent)
+    if uri is None:
+        raise ConfigError("tracking: got 'none', expected a URI: there is nowhere to record to")
+    check_tracking(uri)
+    return [str(record_study(folder, uri))]
+
+
+Command = Callable[[Path, argparse.Namespace], list[str]]
+COMMANDS: tuple[tuple[str, Command, str], ...] = (
+    ("export", _export, "write study.parquet: one measurement a row, the whole configuration beside it"),
+    ("table", _table, "write table.md: every configuration, its scores, and how sure they are"),
+    ("plot", _plot, "draw figures/: the scores over the weights, and clean against robust accuracy"),
+    ("record", _record, "bring the study's runs in MLflow up to date"),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``zsr``, a subcommand per row of :data:`COMMANDS`."""
+    top = argparse.ArgumentParser(prog="zsr", description=DESCRIPTION)
+    top.add_argument("--version", action="version", version=f"zsr {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, run, words in COMMANDS:
+        command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        command.add_argument("--study", type=Path, required=True, metavar="DIR", help="the study's folder")
+        command.set_defaults(run=run)
+        if name == "record":
+            command.add_argument(
+                "--tracking",
+                metavar="URI",
+                help="where to record; by default MLFLOW_TRACKING_URI, else mlflow.db beside the study's folder",
+            )
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and print what it made. Returns 0, or 2 for input that cannot be used, said in one line."""
+    options = parser().parse_args(argv)
+    try:
+        lines = options.run(options.study, options)
+    except (ConfigError, OSError) as error:
+        print(f"zsr {options.command}: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
