@@ -1,0 +1,130 @@
+"""Studies on disk without training: the records are made up, every number is measured from them as in a real trial."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.study import PlannedTrial, Study, trial_folder, write_study
+from zsr_core.codec import to_plain
+from zsr_core.data import DataRef
+from zsr_core.evaluate import EvalSuite, measure
+from zsr_core.files import write_text
+from zsr_core.methods import TgaZsr
+from zsr_core.records import SampleRecord, write_samples
+from zsr_core.space import Real, grid
+from zsr_core.trial import TrialConfig, TrialResult
+
+SETS = ("animals", "dishes", "sport")
+IMAGES = 24
+SPACE = {
+    "method.alpha": Real(low=0.01, high=1.0, log=True),
+    "method.beta": Real(low=0.01, high=1.0, log=True),
+}
+MakeStudy = Callable[..., Study]
+
+
+def records(trial_id: str, config: TrialConfig) -> list[SampleRecord]:
+    """Return records of a trial whose scores depend on alpha, beta and seed: the middle of the axes is the best."""
+    method = config.method
+    assert isinstance(method, TgaZsr)
+    off = (math.log10(method.alpha) + 1) ** 2 + (math.log10(method.beta) + 1) ** 2
+    untouched = config.epochs == 0
+    clean = 0.9 if untouched else 0.8 - 0.1 * off
+    robust = 0.05 if untouched else 0.6 - 0.15 * off
+    found = []
+    for task in config.eval_suite.tasks:
+        for i in range(IMAGES):
+            # The same image is as hard for every trial, up to a little of the seed's own: comparisons are paired.
+            hard = random.Random(f"{task.called}/{i}").random()
+            hard += 0.1 * random.Random(f"{config.seed}/{task.called}/{i}").uniform(-1, 1)
+            for condition, eps, right in (("none", 0.0, hard < clean), ("pgd10", 1 / 255, hard < robust)):
+                found.append(
+                    SampleRecord(
+                        trial_id=trial_id, weights_sha=f"w{trial_id}", task=task.called,
+                        split=config.eval_suite.split, sample_id=f"{i:03d}", condition=condition, norm="linf",
+                        threat_space="model_input", eps=eps, label=1, pred=int(right), correct=right, p_max=0.5,
+                        entropy=0.1, margin=0.1, linf=eps, l2=eps, queries=1,
+                    )  # fmt: skip
+                )
+    return found
+
+
+def run(folder: Path, trial: PlannedTrial, config: TrialConfig, *, fails: bool) -> None:
+    """Leave what a trial leaves: config, records and result; of a failed one no records and no measurements."""
+    found = [] if fails else records(trial.trial_id, config)
+    result = TrialResult(
+        trial_id=trial.trial_id,
+        config=config,
+        status="failed" if fails else "done",
+        measurements=tuple(measure(found, SETS)),
+        cost={"seconds_train": 1.5, "seconds_eval": 0.5},
+        provenance={"zsr": "0.1.0", "git_sha": "0123456789abcdef", "torch": "2.15.0", "device": "cpu"},
+        error="loss is NaN at step 12, term larm" if fails else "",
+    )
+    where = trial_folder(folder, trial.trial_id)
+    write_text(where / "config.json", json.dumps(to_plain(config)))
+    if found:
+        write_samples(where / "samples.parquet", found)
+    write_text(where / "result.json", json.dumps(to_plain(result)))
+
+
+def build_study(
+    folder: Path,
+    *,
+    name: str = "weights",
+    levels: Sequence[float] = (0.01, 0.1, 1.0),
+    points: Sequence[tuple[float, float]] = (),
+    seeds: Sequence[int] = (0,),
+    fails: Callable[[PlannedTrial], bool] = lambda trial: False,
+    missing: Callable[[PlannedTrial], bool] = lambda trial: False,
+    report: bool = True,
+) -> Study:
+    """Write a study of ``levels`` x ``levels``, or of scattered ``points`` as a search leaves it, and return it."""
+    sets = (DataRef(), *(DataRef(name=task) for task in SETS))
+    base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=sets))
+    cells = [dict(variant.overrides) for variant in grid({path: levels for path in SPACE})]
+    if points:
+        cells = [dict(zip(SPACE, point, strict=True)) for point in points]
+    plan: list[PlannedTrial] = []
+
+    def add(cell: str, overrides: dict[str, object], role: str) -> None:
+        for seed in seeds:
+            trial_id = base.with_({**overrides, "seed": seed}).trial_id
+            plan.append(
+                PlannedTrial(
+                    trial_id=trial_id, label=f"{cell} seed={seed}", cell=cell, overrides=overrides, seed=seed,
+                    role=role,  # type: ignore[arg-type]
+                )  # fmt: skip
+            )
+
+    add("untouched", {"epochs": 0}, "baseline")
+    for cell in cells:
+        add(" ".join(f"{path[7:]}={value:g}" for path, value in cell.items()), cell, "cell")
+    if report:
+        split = {"eval_suite.split": "report"}
+        add("untouched (report)", {"epochs": 0, **split}, "baseline")
+        add("alpha=0.1 beta=0.1", {"method.alpha": 0.1, "method.beta": 0.1, **split}, "final")
+    study = Study(
+        name=name, study=name, question="Where should the weights stand?", preset="miniature",
+        mode="search" if points else "matrix", search="tpe" if points else None, space=SPACE,
+        objectives=("clean", "robust"), surfaces=(("method.alpha", "method.beta"),),
+        published={"method.alpha": 0.08, "method.beta": 0.05}, base=base, seeds=tuple(seeds), plan=tuple(plan),
+        fingerprint="0" * 12, created="2026-01-01T00:00:00+00:00", zsr="0.1.0",
+    )  # fmt: skip
+    write_study(folder, study)
+    for trial in plan:
+        if not missing(trial):
+            run(folder, trial, study.config(trial), fails=fails(trial))
+    return study
+
+
+@pytest.fixture
+def make_study(tmp_path: Path) -> MakeStudy:
+    """Return :func:`build_study`."""
+    return build_study
