@@ -45,7 +45,12 @@ def require(ok: bool, path: str, value: object, expected: str) -> None:
 
 def is_finite(value: object) -> bool:
     """Return whether ``value`` is a real number that is neither NaN nor infinite (bool is no number)."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 @cache
@@ -53,25 +58,25 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: Any, path: str = "value") -> Any:
     """Return ``value`` as JSON types. Every dataclass below the top carries its ``type``.
 
     Raises:
-        ConfigError: for a value that has no plain form (an open file, a tensor, ...) or is NaN or infinite.
+        ConfigError: naming ``path``, for what has no plain form (an open file, a tensor, ...) or is NaN or infinite.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        plain = {f.name: to_plain(getattr(value, f.name), f"{path}.{f.name}") for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **plain}
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v) for k, v in value.items()}
+        return {str(k): to_plain(v, f"{path}.{k}") for k, v in value.items()}
     if isinstance(value, (tuple, list)):
-        return [to_plain(v) for v in value]
+        return [to_plain(v, f"{path}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, float):
-        require(math.isfinite(value), "value", value, "a finite number")
-        return value
+        require(math.isfinite(value), path, value, "a finite number")
+        return value + 0.0  # -0.0 equals 0.0 and must not have another text
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    raise ConfigError(f"value of type {type(value).__name__} has no plain form: {value!r}")
+    raise ConfigError(f"{path}: got {value!r}, expected a value with a plain form, not {type(value).__name__}")
 
 
 def from_plain(kind: type[T], plain: Any, path: str = "config") -> T:
@@ -174,14 +179,14 @@ def with_overrides(config: T, overrides: Mapping[str, Any], path: str = "config"
 
     A whole branch may be replaced by a dataclass of the field's type. Raises :class:`ConfigError` naming the path.
     """
-    plain = to_plain(config)
+    plain = to_plain(config, path)
     for dotted, value in overrides.items():
         *parents, last = dotted.split(".")
         node, walked = plain, path
         for key in parents:
             node, walked = _child(node, key, walked), f"{walked}.{key}"
         _child(node, last, walked)
-        node[last] = to_plain(value)
+        node[last] = to_plain(value, f"{path}.{dotted}")
     return from_plain(type(config), plain, path)
 
 

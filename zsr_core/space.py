@@ -32,12 +32,17 @@ class Real:
         return is_finite(value) and self.low <= value <= self.high
 
     def levels(self, n: int) -> tuple[float, ...]:
-        """Return ``n`` evenly spaced values from ``low`` to ``high``, by ratio on a log axis."""
+        """Return ``n`` evenly spaced values, by ratio on a log axis: the ends exactly, those between rounded for labels.
+
+        Rounding never leaves the axis.
+        """
         require(n >= 2, "levels", n, "at least 2")
-        at = [i / (n - 1) for i in range(n)]
+        at = [i / (n - 1) for i in range(1, n - 1)]
         if self.log:
-            return tuple(float(f"{self.low * (self.high / self.low) ** t:.4g}") for t in at)
-        return tuple(float(f"{self.low + (self.high - self.low) * t:.6g}") for t in at)
+            between = [float(f"{self.low * (self.high / self.low) ** t:.4g}") for t in at]
+        else:
+            between = [float(f"{self.low + (self.high - self.low) * t:.6g}") for t in at]
+        return (self.low, *(min(max(x, self.low), self.high) for x in between), self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
