@@ -25,7 +25,7 @@ from zsr_core.teacher_cache import TeacherCache, teacher_cache
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel
 from zsr_core.tower import ImageTower
-from zsr_core.views import Views
+from zsr_core.views import Views, in_bf16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +124,11 @@ class Step:
     cache: TeacherCache | None
     total: int
 
-    def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor) -> Views:
-        cache = self.cache
+    def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False) -> Views:
+        cache, student, teacher = self.cache, self.tower.features, self.clip.tower.features
         return Views(
-            labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv, student=self.tower.features,
-            teacher=self.clip.tower.features,
+            labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
+            student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
             cached_teacher=None if cache is None else lambda: cache.features(rows, x.device),
         )  # fmt: skip
 
@@ -153,9 +153,8 @@ class Step:
             NonFinite: naming step and term, before the weights are touched.
         """
         x_adv = self.attack(x, y, rows, step) if _attacks(self.method) else x
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            terms = self.method.loss(self.views(x, x_adv, y, rows))
-        means = {name: term.float().mean() for name, term in terms.items()}
+        terms = self.method.loss(self.views(x, x_adv, y, rows, bf16=self.recipe.precision == "bf16"))
+        means = {name: term.mean() for name, term in terms.items()}
         loss = torch.stack(list(means.values())).sum()
         values = dict(zip([*means, "loss"], torch.stack([*means.values(), loss]).tolist(), strict=True))
         for name, value in values.items():
