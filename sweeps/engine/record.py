@@ -47,6 +47,7 @@ from zsr_core.trial import TrialResult, read_result  # noqa: E402
 
 __all__ = ["RecordReport", "Recorder", "check_tracking", "record_study", "resolve_tracking"]
 
+TRAINING = "&workflowType=machine_learning"  # which of its two faces the UI shows
 SEAL = "zsr.mirrored"
 SCHEMA = 1  # of what a run shows: a change brings every mirrored run up to date
 METRICS_PER_CALL = 800  # with the texts, no more than 1000 entries
@@ -364,7 +365,7 @@ class Mirror:
         cells = [t.trial_id for t in self.study.plan if t.role == "cell" and t.trial_id in self.runs]
         ids = [self.runs[trial_id].run_id for trial_id in cells[: entries.LINKED]]
         runs, experiments = (quote(json.dumps(x, separators=(",", ":"))) for x in (ids, [self.experiment]))
-        return f"#/compare-runs?runs={runs}&experiments={experiments}" if len(ids) > 1 else ""
+        return f"#/compare-runs?runs={runs}&experiments={experiments}{TRAINING}" if len(ids) > 1 else ""
 
     def _log(
         self,
