@@ -79,7 +79,8 @@ def test_help_brings_no_heavy_library() -> None:
     heavy = ("pandas", "matplotlib", "mlflow", "optuna", "ray", "scipy")
     script = (
         "import runpy, sys\nsys.argv = ['zsr', '--help']\n"
-        "try:\n    runpy.run_module('sweeps.engine', run_name='__main__')\nexcept SystemExit as end:\n    code = end.code\n"
+        "try:\n    runpy.run_module('sweeps.engine', run_name='__main__')\n"
+        "except SystemExit as end:\n    code = end.code\n"
         f"print('loaded', [name for name in {heavy!r} if name in sys.modules], code)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
