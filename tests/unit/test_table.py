@@ -61,6 +61,12 @@ def test_the_chosen_row_is_bold_and_the_ones_like_it_are_said() -> None:
     assert second[-1] == "≈ chosen"
 
 
+def test_a_resample_that_cannot_differ_shows_no_interval() -> None:
+    none_stands = Interval(value=0.0, low=0.0, high=0.0, seeds=1, images=10)
+    row = Row(score=score(robust=0.0), interval=(interval(60.0), none_stands, none_stands))
+    assert table_rows([row], ("m.alpha",))[0][2] == "0.0"
+
+
 def test_failures_show_their_reason() -> None:
     nothing = {"clean": None, "robust": None}
     whole = score(harmonic=None, n=0, failed=1, reason="loss is NaN", **nothing)
