@@ -248,8 +248,13 @@ def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
     found = headline(result)
     if found:
         lines += ["| zero-shot mean | % | 95 % interval |", "|---|---|---|"]
-        lines += [f"| {name} | {m.value:.1f} | {m.low:.1f} to {m.high:.1f} |" for name, m in found.items()]
+        lines += [f"| {name} | {m.value:.1f} | {_interval(m)} |" for name, m in found.items()]
     return "\n".join(lines)[:NOTE_LIMIT]
+
+
+def _interval(measured: Measurement) -> str:
+    """Return the interval; a harmonic mean is no proportion of images and has none here."""
+    return "–" if measured.low is None or measured.high is None else f"{measured.low:.1f} to {measured.high:.1f}"
 
 
 def study_params(study: Study) -> dict[str, str]:

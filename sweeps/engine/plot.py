@@ -28,6 +28,7 @@ from sweeps.engine.describe import (
     published_text,
     scale_note,
     scoring_text,
+    sentence,
     spread_text,
     training_text,
 )
@@ -81,7 +82,7 @@ def plot_study(folder: Path) -> list[Path]:
         raise ConfigError(f"plot: {folder} has no finished trial to draw")
     winner, untouched = chosen(study, results), untouched_score(study, results)
     crowned = f"chosen: best {criterion(study)}"
-    setting = (study.question, training_text(study), scoring_text(study, results.values()), scale_note(study))
+    setting = (study.question, training_text(study), scoring_text(study, results.values()), sentence(scale_note(study)))
     paths: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for x, y in study.surfaces:

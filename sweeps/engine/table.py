@@ -16,6 +16,7 @@ from sweeps.engine.describe import (
     published_text,
     scale_note,
     scoring_text,
+    sentence,
     training_text,
 )
 from sweeps.engine.outcomes import Outcomes, Scores, difference, read_seeds, score_interval
@@ -218,7 +219,7 @@ def setting_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]
     status = [results[t.trial_id].status if t.trial_id in results else "missing" for t in study.plan]
     kinds = [kind for kind in ("done", "failed", "pruned", "missing") if kind in status]
     told = ", ".join(f"{status.count(kind)} {kind}" for kind in kinds)
-    note = f" **{scale_note(study)}**" if scale_note(study) else ""
+    note = f" **{sentence(scale_note(study))}**" if scale_note(study) else ""
     return [
         f"{training_text(study)}. {scoring_text(study, results.values())}.{note}",
         "",
