@@ -17,10 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 # Read by MLflow when it is imported or first used; what the user has set counts. A sweep does not wait minutes for a
@@ -61,7 +61,6 @@ ARTIFACTS = ("table.md", "study.parquet", "study.json", "figures/*")
 
 LOG = logging.getLogger("zsr.record")
 
-Outcome = Literal["created", "updated", "already there"]
 Event = dict[str, Any]  # as a line of the spool: "event", "time" in ms since 1970, and what belongs to it
 
 
@@ -92,14 +91,10 @@ def record_study(folder: Path, uri: str) -> RecordReport:
         spool = Spool.of(folder, uri)
         for event in spool.read():
             mirror.apply(event)
-        outcomes = mirror.bring_up(found_artifacts(folder))
+        changed = mirror.bring_up(found_artifacts(folder))
         spool.keep([])
-    return RecordReport(
-        uri=uri,
-        created=outcomes.count("created"),
-        updated=outcomes.count("updated"),
-        already_there=outcomes.count("already there"),
-    )
+    old = [change for key, change in changed.items() if key not in mirror.made]
+    return RecordReport(uri=uri, created=len(mirror.made), updated=sum(old), already_there=len(old) - sum(old))
 
 
 def found_artifacts(folder: Path) -> list[Path]:
@@ -198,6 +193,7 @@ class Mirror:
     study: Study
     experiment: str
     runs: dict[str, Known]  # by trial id; the study's own run under ""
+    made: set[str] = field(default_factory=set)  # the runs that were not there before
 
     @classmethod
     def open(cls, folder: Path, uri: str) -> Mirror:
@@ -234,6 +230,7 @@ class Mirror:
     def _create(self, trial_id: str, name: str, start: int) -> Known:
         run = self.client.create_run(self.experiment, start, self._identity(trial_id), run_name=name)
         self.runs[trial_id] = _known(run)
+        self.made.add(trial_id)
         return self.runs[trial_id]
 
     def own(self) -> Known:
@@ -285,16 +282,16 @@ class Mirror:
         self._status(known, "RUNNING")
         self._log(known, points=entries.curve_points(metrics, step, at))
 
-    def trials(self) -> list[Outcome]:
-        """Bring up every trial that has a result; end the runs of those that a killed sweep left running."""
+    def trials(self) -> dict[str, bool]:
+        """Bring up every trial with a result and say which changed; end the runs that a killed sweep left running."""
         results = read_results(self.folder, self.study)
         finished = [trial for trial in self.study.plan if trial.trial_id in results]
-        outcomes = [self._trial(trial, results[trial.trial_id]) for trial in finished]
+        changed = {trial.trial_id: self._trial(trial, results[trial.trial_id]) for trial in finished}
         for trial_id, known in self.runs.items():
             if trial_id and trial_id not in results and known.status == "RUNNING":
                 self._log(known, tags={"status": "killed"})
                 self._status(known, "KILLED")
-        return outcomes
+        return changed
 
     def trial(self, trial_id: str) -> None:
         """Bring up one trial, if it is planned and has a result."""
@@ -303,17 +300,17 @@ class Mirror:
         if trial is not None and result is not None:
             self._trial(trial, result)
 
-    def _trial(self, trial: PlannedTrial, result: TrialResult) -> Outcome:
+    def _trial(self, trial: PlannedTrial, result: TrialResult) -> bool:
+        """Bring up one trial and return whether there was something to bring."""
         file = trial_folder(self.folder, trial.trial_id) / "result.json"
         shown = (SCHEMA, trial.label, trial.cell, trial.role, self.study.study)
         digest = hashlib.sha256(repr(shown).encode() + file.read_bytes()).hexdigest()[:16]
         known = self.runs.get(trial.trial_id)
         if known is not None and known.mirrored == digest and known.status == ENDED[result.status]:
-            return "already there"
+            return False
         start, end = entries.span(result, fallback=file.stat().st_mtime)
         points = entries.final_points(result, end) + entries.history_points(result, start)
         tags = entries.result_tags(self.study, trial, result, self.folder)
-        outcome: Outcome = "updated" if known else "created"
         if known is None:
             known = self._create(trial.trial_id, trial.label, start)
         else:
@@ -323,7 +320,7 @@ class Mirror:
         self.client.log_inputs(known.run_id, datasets=_inputs(entries.datasets(result.config)))
         self._status(known, ENDED[result.status], end)
         self._log(known, points, params, tags, seal=digest)
-        return outcome
+        return True
 
     def _without_drawn(self, run_id: str, points: Iterable[entries.Point]) -> list[entries.Point]:
         """Return the points without those of the curves that were drawn while the trial ran, at other times."""
@@ -332,13 +329,12 @@ class Mirror:
         drawn = {(metric.key, metric.step, repr(metric.value)) for metric in there}
         return [point for point in points if (point.name, point.step, repr(point.value)) not in drawn]
 
-    def bring_up(self, artifacts: Sequence[Path]) -> list[Outcome]:
-        """Bring everything to where the folders stand: every trial, then the study's own run."""
+    def bring_up(self, artifacts: Sequence[Path]) -> dict[str, bool]:
+        """Bring everything to where the folders stand, every trial and then the study's own run; say what changed."""
         self.study = read_study(self.folder)
-        existed = "" in self.runs
-        return [*self.trials(), self._ended(artifacts, existed)]
+        return {**self.trials(), "": self._ended(artifacts)}
 
-    def _ended(self, artifacts: Sequence[Path], existed: bool) -> Outcome:
+    def _ended(self, artifacts: Sequence[Path]) -> bool:
         """Bring up the study's own run: scores, note, files, and the status that its trials come to."""
         results = read_results(self.folder, self.study)
         own = self.own()
@@ -349,7 +345,7 @@ class Mirror:
         shown = (SCHEMA, status, tags, values, {str(path): sha for path, sha in files.items()})
         digest = hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
         if own.mirrored == digest and own.status == status:
-            return "already there"
+            return False
         ends = [entries.span(result, fallback=time.time())[1] for result in results.values()]
         at = max([*ends, entries.created_ms(self.study) or 0])
         points = [entries.Point(name=name, value=value, step=0, at=at) for name, value in values.items()]
@@ -358,7 +354,7 @@ class Mirror:
             self.client.log_artifact(own.run_id, str(path), inside)
         self._status(own, status, at)
         self._log(own, points, entries.study_params(self.study), tags, seal=digest)
-        return "updated" if existed else "created"
+        return True
 
     def _comparison(self) -> str:
         """Return the address, within the tracker, that compares the study's cells, or nothing to compare."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -20,12 +21,13 @@ FIELD = "--tracking"
 VARIABLE = "MLFLOW_TRACKING_URI"
 ANSWER_WITHIN_S = 4.0
 SQLITE_MAGIC = b"SQLite format 3\0"
-# the drivers that SQLAlchemy takes when a URI names none, and the port that each server listens on
+# the driver that SQLAlchemy takes when a URI names none, and the port that each server listens on
 DATABASES: Mapping[str, tuple[str, int]] = {
     "postgresql": ("psycopg2", 5432),
-    "mysql": ("MySQLdb", 3306),
+    "mysql": ("mysqldb", 3306),
     "mssql": ("pyodbc", 1433),
 }
+MODULES: Mapping[str, str] = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector"}  # else named as the driver is
 START_ONE = "start one with `mlflow/serve.sh`, or leave --tracking out to record in a local SQLite file"
 
 
@@ -98,8 +100,11 @@ def _check_sqlite(uri: str) -> None:
     folder = next(parent for parent in file.parents if parent.exists())
     if not folder.is_dir():
         raise _refused(uri, f"a file in a folder; {folder} is not one")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _refused(uri, f"a folder that can be written; {folder} cannot")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _refused(uri, f"a folder that can be written; {folder} cannot ({error.strerror})") from None
 
 
 def _check_database_file(uri: str, file: Path) -> None:
@@ -135,11 +140,11 @@ def _check_database(uri: str) -> None:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _refused(uri, f"a database URI ({error})") from None
-    engine, _, named = parts.scheme.partition("+")
+    engine, _, named = uri.partition("://")[0].lower().partition("+")
     usual, usual_port = DATABASES[engine]
     driver = named or usual
     try:
-        importlib.import_module(driver)
+        importlib.import_module(MODULES.get(driver, driver))
     except ImportError:
         raise _refused(uri, f"the Python driver {driver!r} to be installed, which this database needs") from None
     require(bool(host), FIELD, _without_password(uri), f"a host, like {engine}://user@host:{usual_port}/mlflow")
