@@ -264,7 +264,7 @@ def test_a_point_outside_the_space_is_refused_rather_than_run(tmp_path: Path) ->
     journal = optuna.create_study(directions=["maximize"] * 2)
     with pytest.raises(ConfigError, match=r"method\.alpha: got 3\.25, expected a value inside"):
         enqueue(journal, study, {"method.alpha": 3.25})
-    with pytest.raises(ConfigError, match="point: unknown value 'method.gamma'"):
+    with pytest.raises(ConfigError, match=r"point: unknown value 'method.gamma'"):
         enqueue(journal, study, {"method.gamma": 0.5})
     assert journal.trials == []
 
