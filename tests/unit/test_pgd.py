@@ -74,7 +74,7 @@ def test_an_image_that_has_fallen_is_not_forwarded_again_and_its_first_fall_is_k
     labels = _predicted(tiny, tower, x)
     log: list[tuple[Tensor, Tensor, Tensor]] = []
     attack = Pgd(steps=8, step_ratio=0.3, restarts=3)
-    x_adv = attack.run(_objective(tiny, tower, labels, log, stop=True), x, THREAT, _draws)
+    x_adv = attack.run(_objective(tiny, tower, labels, log, stop=True), x, ThreatModel(eps=2 / 255), _draws)
     fell: dict[int, Tensor] = {}
     for rows, images, _ in log:
         assert not set(rows.tolist()) & set(fell)
@@ -89,6 +89,14 @@ def test_an_image_that_has_fallen_is_not_forwarded_again_and_its_first_fall_is_k
     forwards = {row: sum(row in rows.tolist() for rows, _, _ in log) for row in range(8)}
     assert all(forwards[row] == attack.cost()[0] for row in standing)
     assert all(forwards[row] < attack.cost()[0] for row in fell)
+
+
+def test_a_batch_that_falls_whole_needs_no_further_restart(tiny: Any) -> None:
+    tower, x = tiny.tower(), tiny.pixels(4)
+    labels = (_predicted(tiny, tower, x) + 1) % 5  # wrong from the start
+    log: list[tuple[Tensor, Tensor, Tensor]] = []
+    Pgd(steps=5, restarts=3).run(_objective(tiny, tower, labels, log, stop=True), x, THREAT, _draws)
+    assert len(log) == 1
 
 
 def test_without_a_random_start_it_starts_at_the_image(tiny: Any) -> None:
