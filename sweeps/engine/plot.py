@@ -254,10 +254,12 @@ def _draw_scattered(axes: Axes, data: Surface, norm: Normalize) -> None:
     if spans_a_plane(x, y):
         triangles = Triangulation(x, y)
         slivers = TriAnalyzer(triangles).get_flat_tri_mask(0.02)
-        triangles.set_mask(slivers | holding(triangles, *drawn(data, [p for p in data.points if p.failed])))
-        levels = np.linspace(float(norm.vmin or 0), float(norm.vmax or 0), 13)
-        axes.tricontourf(triangles, z, levels=levels, cmap=MAP, norm=norm)
-        axes.tricontour(triangles, z, levels=levels[2:-1:3], colors="white", linewidths=0.4, alpha=0.7)
+        hidden = slivers | holding(triangles, *drawn(data, [p for p in data.points if p.failed]))
+        if not hidden.all():
+            triangles.set_mask(hidden)
+            levels = np.linspace(float(norm.vmin or 0), float(norm.vmax or 0), 13)
+            axes.tricontourf(triangles, z, levels=levels, cmap=MAP, norm=norm)
+            axes.tricontour(triangles, z, levels=levels[2:-1:3], colors="white", linewidths=0.4, alpha=0.7)
     axes.scatter(x, y, c=z, cmap=MAP, norm=norm, s=13, edgecolors="white", linewidths=0.6, zorder=3)
 
 
