@@ -52,6 +52,7 @@ class Optim:
         require(is_finite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
         require(is_finite(self.weight_decay) and self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers in [0, 1)")
         require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")
         require(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "in [0, 1)")
         require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
@@ -239,10 +240,10 @@ def fit(
     if cache_folder is not None and method.passes.teacher_clean and method.teacher_cacheable and recipe.epochs:
         cache = teacher_cache(clip.tower, clip.sha, images, cache_folder, device=device)
     step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache)
+    step.tower.tally.reset()
     history: list[dict[str, float]] = []
     if checkpoint is not None and checkpoint.is_file():
         history = load_checkpoint(checkpoint, step.tower, step.optimiser)
-    step.tower.tally.reset()
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
         rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)
