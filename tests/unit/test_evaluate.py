@@ -47,7 +47,7 @@ RECORDS = [
 
 def test_the_numbers_worked_by_hand() -> None:
     """Task one: clean 3/4; a breaks image 2, b breaks image 0: 2/4 each; only image 1 stands against both: 1/4, which
-    is below both attacks' means. Harmonic 2 * .75 * .25 / 1 = .375. Task two: clean 1, a = b = worst = 1/2, harmonic 2/3.
+    is below both attacks' means. Harmonic 2 * .75 * .25 / 1 = .375. Task two: clean 1, a = b = worst = 1/2, so 2/3.
     Zero-shot means leave the source out: clean .875, a .5, worst .375, harmonic (.375 + 2/3) / 2.
     """
     found = {(m.task, m.attack, m.metric): m for m in measure(RECORDS, ("one", "two"))}
@@ -75,8 +75,8 @@ def test_a_zero_shot_mean_of_no_task_is_left_out() -> None:
 
 
 def test_the_interval_of_a_share_is_wilsons_and_of_a_mean_the_stratified_one() -> None:
-    """Wilson at 3 of 4, z = 1.96: [30.06, 95.44] % (any statistics package). The mean of shares 2/4 and 1/2 has variance
-    (.25/4 + .25/2) / 4, so half a width of 1.96 * sqrt(.046875) = .4243.
+    """Wilson at 3 of 4, z = 1.96: [30.06, 95.44] % (any statistics package). The mean of shares 2/4 and 1/2 has the
+    variance (.25/4 + .25/2) / 4, so half a width of 1.96 * sqrt(.046875) = .4243.
     """
     found = {(m.task, m.attack, m.metric): m for m in measure(RECORDS, ("one", "two"))}
     clean = found["one", "none", "clean"]
