@@ -87,7 +87,7 @@ def params(config: TrialConfig, moved: Collection[str] = (), *, without: Collect
     if config.epochs == 0:
         flat = {path: value for path, value in flat.items() if not path.startswith(OF_TRAINING)}
     names = _names(flat, moved)
-    found = {names[path]: _text(value) for path, value in flat.items() if path not in without}
+    found = {names[path]: _text(_unfolded(value)) for path, value in flat.items() if path not in without}
     if config.epochs == 0:
         return {**found, "method": "untouched"}
     budget = eps_text(config.threat.eps)
@@ -108,10 +108,29 @@ def _short(path: str, moved: Collection[str]) -> str:
 
 def _text(value: Any) -> str:
     """Return a value as the tracker keeps it. A text over its limit ends in its own hash: different stays different."""
-    text = "none" if value is None else repr(value) if isinstance(value, float) else str(value)
+    text = _line(value)
     if len(text) <= PARAM_LIMIT:
         return text
     return f"{text[: PARAM_LIMIT - 40]}... sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _unfolded(value: Any) -> Any:
+    """Return the list that a flattened configuration holds as text, anything else as it is."""
+    if not (isinstance(value, str) and value.startswith("[")):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value  # a name that starts so
+
+
+def _line(value: Any) -> str:
+    """Return a plain value in one line; as JSON the tracker would unfold it over the page."""
+    if isinstance(value, dict):
+        return " ".join(f"{k}={_line(v)}" for k, v in value.items() if k != "type" and v is not None)
+    if isinstance(value, list):
+        return ", ".join(map(_line, value))
+    return "none" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
 def metric_name(m: Measurement, norm: Norm) -> str:
@@ -318,9 +337,8 @@ def _range(domain: Domain) -> str:
 
 
 def _study_note(study: Study, results: Mapping[str, TrialResult], folder: Path, link: str) -> str:
-    lines = [f"**{study.question}**", "", *_markdown(answer(study, results)), "", *_scale_line(study)]
-    if link:
-        lines += [f"[Compare the cells: parallel coordinates, contour]({link})", ""]
+    compare = f" [Compare the cells]({link})" if link else ""  # first, as the page folds a note after three lines
+    lines = [f"**{study.question}**{compare}", "", *_markdown(answer(study, results)), "", *_scale_line(study)]
     text = "\n".join(lines)
     table = folder / "table.md"
     rows = table.read_text(encoding="utf-8") if table.is_file() else ""

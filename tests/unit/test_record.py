@@ -358,6 +358,12 @@ class TestFailures:
         assert {"config.batch_size", "config.eval_suite.batch_size"} <= both.keys()
         assert "batch_size" not in both
 
+    def test_a_list_is_one_line_and_a_name_that_looks_like_one_stays_a_name(self) -> None:
+        config = new().base
+        assert entries.params(config)["config.eval_suite.tasks"].startswith("source=miniature name=source, source=mini")
+        odd = replace(config, train_data=DataRef(source="imagefolder", name="[odd", root="/d"))
+        assert entries.params(odd)["config.train_data.name"] == "[odd"
+
     def test_another_method_shows_its_own_fields_and_title(self) -> None:
         config = replace(new().base, method=TeCoA())
         shown = entries.params(config)
