@@ -187,7 +187,7 @@ class _Facts:
     ) -> list[SampleRecord]:
         finite = logits.isfinite().all(dim=1).cpu()
         if not finite.all():  # the largest of NaNs is class 0: a broken model would be right on that class
-            name = self.images.ids[rows[~finite][0]]
+            name = self.images.ids[int(rows[~finite][0])]
             raise ArithmeticError(
                 f"task {self.images.name!r}, condition {condition!r}: the logits of {name} are not finite"
             )

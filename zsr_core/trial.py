@@ -111,10 +111,11 @@ Report = Callable[[dict[str, float]], None]
 def check(config: TrialConfig) -> None:
     """Raise ``ConfigError`` if the trial cannot start here: model, weights file, training data, tasks. Cheap."""
     check_model(config.model)
+    size = image_size_of(config.model)
     if config.epochs:
-        check_data(config.train_data, "train", "config.train_data")
+        check_data(config.train_data, "train", "config.train_data", size)
     for i, task in enumerate(config.eval_suite.tasks):
-        check_data(task, config.eval_suite.split, f"config.eval_suite.tasks[{i}]")
+        check_data(task, config.eval_suite.split, f"config.eval_suite.tasks[{i}]", size)
 
 
 def read_result(folder: Path) -> TrialResult | None:
