@@ -98,7 +98,7 @@ def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -
 
 
 def check_data(ref: DataRef, split: Split, path: str, size: int) -> None:
-    """Raise ``ConfigError`` naming ``path`` if a model of ``size`` pixels cannot use the data; reads no file of images."""
+    """Raise ``ConfigError`` naming ``path`` if a model of ``size`` pixels cannot use the data. Opens no image file."""
     try:
         open_data(ref, split, size, limit=1)
     except ConfigError as error:
