@@ -150,8 +150,13 @@ def run_trial(
 
     Returns the stored result at once if the folder holds one with status "done". A trial that fails is a result with
     status "failed" and its reason; only an interrupt passes through.
+
+    Raises:
+        ConfigError: if the folder holds the result of another trial, or one that cannot be read.
     """
     stored = read_result(folder)
+    if stored is not None and stored.trial_id != config.trial_id:
+        raise ConfigError(f"folder: {folder} holds trial {stored.trial_id}, expected {config.trial_id} or none")
     if stored is not None and stored.status == "done":
         return stored
     folder.mkdir(parents=True, exist_ok=True)
@@ -316,8 +321,8 @@ def estimate(config: TrialConfig) -> Estimate:
     attacked = int(bool(reads.student_adv or reads.teacher_adv))
     student = reads.student_clean + reads.student_adv
     seen = float(n * config.epochs)
-    once = n if config.epochs and reads.teacher_clean else 0  # the teacher's cache
-    fwd = seen * (attacked * forwards + student + reads.teacher_adv) + once
+    frozen = (n if config.method.teacher_cacheable else seen) * reads.teacher_clean if config.epochs else 0
+    fwd = seen * (attacked * forwards + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
     for task in config.eval_suite.tasks:
         m = len(open_data(task, config.eval_suite.split, size, config.eval_suite.n).labels)
