@@ -26,7 +26,7 @@ from zsr_core.space import Real, Variant
 
 TASKS = tuple(DataRef(source="miniature", name=name) for name in ("source", "sport"))
 BASE = base(TgaZsr(), "miniature").with_(
-    {"train_data.limit": 64, "epochs": 1, "eval_suite.tasks": TASKS, "eval_suite.n": 8}
+    {"train_data.limit": 64, "epochs": 1, "batch_size": 64, "eval_suite.tasks": TASKS, "eval_suite.n": 8}
 )
 SWEEP = Sweep(name="tiny", question="Does the engine run?", base={"miniature": BASE}, SHAPE)
 
