@@ -30,7 +30,7 @@ class Sweep:
     base: Mapping[str, TrialConfig]  # preset -> what every trial starts from
     space: tuple[Axis, ...] | Mapping[str, Domain] = ()
     variants: tuple[Variant, ...] = ()  # instead of the default grid
-    levels: int = 5  # of the default grid, per axis
+    levels: int = 5  # of the default grid, for axes that list none of their own
     samples: int = 25  # of a search, unless --samples says otherwise
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
@@ -78,7 +78,7 @@ class Sweep:
 
     def cells(self) -> tuple[Variant, ...]:
         """Return what matrix mode runs: the listed variants, or the grid of ``levels`` per axis."""
-        return self.variants or grid({axis.path: axis_levels(axis.domain, self.levels) for axis in self.axes})
+        return self.variants or grid({a.path: a.levels or axis_levels(a.domain, self.levels) for a in self.axes})
 
     def corners(self) -> Iterable[Variant]:
         """Return each axis at its ends, all else at the base: a configuration must be able to stand there."""
