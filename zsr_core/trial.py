@@ -69,6 +69,8 @@ class TrialConfig:
             self.batch_size,
             "a whole number >= 1",
         )
+        space = self.threat.space
+        require(space == "model_input", "threat.space", space, "'model_input': attacks see the model's input")
         require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
         require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
         require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, the one this version reads")

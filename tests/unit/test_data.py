@@ -92,12 +92,16 @@ def test_class_names_are_words_and_words_txt_names_the_ids(tmp_path: Path) -> No
     assert _folder(tmp_path, "report").classes == ("golden retriever", "goldfish", "t shirt")
 
 
-def test_a_limit_keeps_the_first_images_of_the_split(tmp_path: Path) -> None:
-    root = _tree(tmp_path, ("a", "b"), 20)
-    whole = _folder(root, "train")
-    assert _folder(root, "train", limit=3).ids == whole.ids[:3]
-    ref = DataRef(source="imagefolder", root=str(root), limit=5)
-    assert open_data(ref, "train", 8, limit=2).ids == whole.ids[:2]
+def test_a_limit_keeps_images_of_all_classes_and_a_smaller_one_some_of_them(tmp_path: Path) -> None:
+    """Files are sorted by class: the first twenty of these would all be cats."""
+    root = _tree(tmp_path / "pets", ("cat", "dog"), 50)
+    kept = {n: _folder(root, "train", limit=n) for n in (5, 20, 60, 999)}
+    assert [len(images.ids) for images in kept.values()] == [5, 20, 60, 60]
+    assert set(kept[5].ids) < set(kept[20].ids) < set(kept[60].ids)
+    assert kept[999].ids == kept[60].ids == _folder(root, "train").ids
+    assert kept[20].labels.bincount().min() >= 5
+    ref = DataRef(source="imagefolder", root=str(root), limit=20)
+    assert open_data(ref, "train", 8, limit=5).ids == kept[5].ids
 
 
 def test_the_held_out_rows_depend_on_number_and_name_alone() -> None:

@@ -32,7 +32,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", 
 class DataRef:
     """An image set: ``source`` says how to read it, ``name`` which miniature set, or how to call it, ``root`` where.
 
-    ``limit`` keeps the first so many images of the split's own order.
+    ``limit`` keeps so many images of the split: the first ones, which on the miniature and CIFAR are of all classes; of
+    a folder, whose files are sorted by class, a seeded choice. A smaller limit keeps some of a larger one's.
     """
 
     source: Literal["miniature", "imagefolder", "cifar10", "cifar100"] = "miniature"
@@ -81,7 +82,7 @@ class ImageSet:
 
 
 def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -> ImageSet:
-    """Return the split as images of ``size`` x ``size`` pixels; ``limit`` and ``ref.limit`` keep the first so many.
+    """Return the split as images of ``size`` x ``size`` pixels; ``limit`` and ``ref.limit`` keep so many of them.
 
     Raises:
         ConfigError: naming the field and the folder where data is missing or holds no image.
@@ -161,7 +162,8 @@ def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> Ima
     root = Path(str(ref.root)).expanduser().resolve()
     files, classes, rows = _folder_split(root, split)
     require(len(rows) > 0, "root", str(root), f"enough images for a {split!r} split; found {len(files)}")
-    chosen = [files[i] for i in rows[:cap].tolist()]
+    order = torch.randperm(len(rows), generator=generator(0, "limit", root.name, split))
+    chosen = [files[i] for i in rows[order[:cap].sort().values].tolist()]
     return ImageSet(
         name=ref.called,
         split=split,
