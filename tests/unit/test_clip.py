@@ -203,7 +203,9 @@ def test_a_path_is_told_from_a_tag() -> None:
     ]  # fmt: skip
 
 
-def test_random_weights_are_drawn_from_the_initial_seed_alone(monkeypatch: pytest.MonkeyPatch, tiny: Any) -> None:
+def test_random_weights_are_drawn_quietly_from_the_initial_seed_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """An architecture of the tests' own, registered as open_clip's models are, by a config file."""
     config = open_clip.get_model_config("ViT-B-32")
     config["vision_cfg"].update(image_size=32, patch_size=8, width=64, layers=1)
@@ -215,6 +217,17 @@ def test_random_weights_are_drawn_from_the_initial_seed_alone(monkeypatch: pytes
     assert torch.equal(torch.random.get_rng_state(), state)
     assert first.tower.image_size == image_size_of(ModelRef(name="tiny-test")) == 32
     assert first.encode_text(["a cat"]).shape[0] == 1
+    assert caplog.records == []
+
+
+def test_an_architecture_that_cannot_be_built_here_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose text tower is described on a hub, where there is no network."""
+    config = open_clip.get_model_config("ViT-B-32")
+    config["text_cfg"] = {"hf_model_name": "no/such model", "hf_tokenizer_name": "no/such model"}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "hub-test", config)
+    for attempt in (image_size_of, load_clip):
+        with pytest.raises(ConfigError, match=r"config\.model\.name: 'hub-test' cannot be built here \("):
+            attempt(ModelRef(name="hub-test"))
 
 
 def test_the_hash_of_weights_tells_values_names_and_shapes_apart(tiny: Any) -> None:
