@@ -216,13 +216,15 @@ def _tuned(
     """Return the tuned tower: from the shared cache if these very weights were trained before, else by training."""
     if config.epochs == 0:
         return clip.tower, [], {}
-    kept = None if cache is None else cache / "weights" / f"{config.training_id}.safetensors"
+    images = open_data(config.train_data, "train", clip.tower.image_size)
+    # A config names files by path; what is in them decides whether earlier weights are these weights.
+    start = fingerprint([clip.sha, images.key], 6)
+    kept = None if cache is None else cache / "weights" / f"{config.training_id}-{start}.safetensors"
     if kept is not None and kept.is_file():
         tower = copy.deepcopy(clip.tower)
         tower.visual.load_state_dict(load_file(kept, device=str(device)))
         facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
         return tower, facts["history"], facts["cost"]
-    images = open_data(config.train_data, "train", clip.tower.image_size)
     text = _bank(config.model, str(device), images.classes, images.templates)
     fitted = fit(
         clip, config.method, text, images, recipe_of(config), report=report, device=device,

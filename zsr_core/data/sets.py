@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -119,10 +120,14 @@ def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
         templates=miniature.TEMPLATES,
         ids=rendered.ids,
         labels=rendered.labels,
-        key=fingerprint(["miniature", name, split, len(rendered.labels), rendered.ids[0]]),
+        key=fingerprint(["miniature", name, split, _content(rendered.images)]),
         pixels=lambda rows: rendered.images[torch.as_tensor(rows)],
         in_memory=True,
     )
+
+
+def _content(pixels: Tensor) -> str:
+    return hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=8).hexdigest()
 
 
 def held_out(n: int, name: str) -> tuple[Tensor, Tensor]:
