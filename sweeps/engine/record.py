@@ -575,7 +575,7 @@ class Recorder:
             self._try_at = time.monotonic() + PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
             self._failures += 1
             self._keep()
-            if self._failures == 1:
+            if self._failures == 1 and not self._left:
                 self._say(
                     f"tracking: {self.uri} cannot be used now ({_reason(error)}); the sweep goes on, "
                     f"what is to be recorded waits in {self._spool.path}"
