@@ -52,7 +52,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 
 def offspring(pid: int) -> dict[int, str]:
     """Return the processes that a launch has started, and those that they have: id -> command."""
-    done = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True)
+    done = subprocess.run(["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in done.stdout.splitlines()[1:]]
     found: dict[int, str] = {}
     family = {pid}
