@@ -425,9 +425,7 @@ class TestRecording:
         assert said == []
         assert Spool.of(folder, uri).read() == []
 
-    def test_a_resumed_sweep_brings_up_what_the_last_one_left(
-        self, folder: Path, uri: str, recorder: Recorder
-    ) -> None:
+    def test_a_resumed_sweep_brings_up_what_the_last_one_left(self, folder: Path, uri: str, recorder: Recorder) -> None:
         study = new()
         finish(folder, study, study.plan[0])
         mirror = record.Mirror.open(folder, uri)
