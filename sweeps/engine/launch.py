@@ -167,18 +167,19 @@ def _conduct(
     recorder = None if tracking is None else _started(folder, tracking, troubles)
     course = Course(folder, study, results, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
     made: list[Path] = []
-    try:
-        if not missing(study.plan, results) and course.cells_ended():
-            print(f"All {len(study.plan)} trials of {study.study} are done: nothing to run.", flush=True)
-        _run_missing(course, options)
-        made = _derive(folder, troubles)
-    finally:
-        if recorder is not None:
-            recorder.close(made)
-    lacking = shortfall(course.study, course.results, course.to_come())
-    print("\n".join(["", *answer(course.study, course.results), "", *places(folder, made, tracking)]))
-    for line in (*lacking, *troubles):
-        print(line, file=sys.stderr)
+    with ExitStack() as running:  # what the trials run on is let go last: the answer does not wait for it
+        try:
+            if not missing(study.plan, results) and course.cells_ended():
+                print(f"All {len(study.plan)} trials of {study.study} are done: nothing to run.", flush=True)
+            _run_missing(course, options, running)
+            made = _derive(folder, troubles)
+        finally:
+            if recorder is not None:
+                recorder.close(made)
+        lacking = shortfall(course.study, course.results, course.to_come())
+        print("\n".join(["", *answer(course.study, course.results), "", *places(folder, made, tracking)]), flush=True)
+        for line in (*lacking, *troubles):
+            print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE
 
 
@@ -222,14 +223,14 @@ def _derive(folder: Path, troubles: list[str]) -> list[Path]:
     return made
 
 
-def _run_missing(course: Course, options: Options) -> None:
+def _run_missing(course: Course, options: Options, running: ExitStack) -> None:
     """Run the cells and, once all of them have had their turn, the chosen one on the reporting split."""
 
     def room() -> int | None:
         return None if options.limit is None else options.limit - course.begun
 
-    with ExitStack() as stack:
-        engine = _Engine(course, options, stack)
+    with ExitStack() as shown:
+        engine = _Engine(course, options, running, shown)
         cells = [trial for trial in course.study.plan if not is_report(trial)]
         todo = missing(cells, course.results)
         if course.study.search is None:
@@ -252,8 +253,8 @@ def _choose(course: Course, options: Options) -> None:
 class _Engine:
     """What trials run on, started when the first one needs it."""
 
-    def __init__(self, course: Course, options: Options, stack: ExitStack) -> None:
-        self._course, self._options, self._stack = course, options, stack
+    def __init__(self, course: Course, options: Options, running: ExitStack, shown: ExitStack) -> None:
+        self._course, self._options, self._running, self._shown = course, options, running, shown
         self._cluster: Cluster | None = None
         self._started = False
 
@@ -288,7 +289,7 @@ class _Engine:
             from sweeps.engine.ray_tune import cluster  # noqa: PLC0415 - brings Ray
 
             print("starting Ray ...", flush=True)
-            self._cluster = self._stack.enter_context(
+            self._cluster = self._running.enter_context(
                 cluster(self._options.gpus_per_trial, self._options.max_concurrent)
             )
-        self._course.show_on(self._stack.enter_context(display()))
+        self._course.show_on(self._shown.enter_context(display()))

@@ -6,6 +6,7 @@ never from Tune's own state, so its storage is thrown away after each attempt.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -97,7 +98,21 @@ def cluster(gpus_per_trial: float | None, max_concurrent: int | None) -> Iterato
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield shares(resources, gpus_per_trial, max_concurrent)
     finally:
+        _leave()
+
+
+def _leave() -> None:
+    """Stop Ray once nothing of it is left to be collected.
+
+    Handles of finished workers sit in reference cycles. If one is collected after the shutdown, in whatever thread
+    the collector happens to run, Ray's core ends the whole process on the spot.
+    """
+    gc.collect()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def run_on_ray(source: Source, folder: Path, watch: Watch, on: Cluster, *, search: bool) -> None:
@@ -113,7 +128,11 @@ def run_on_ray(source: Source, folder: Path, watch: Watch, on: Cluster, *, searc
     ended = _Ended(source, watch, folder, jobs, searcher)
     attempt = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     resources = {"cpu": on.cpus_per_trial, "gpu": on.gpus_per_trial}
-    worker = tune.with_parameters(_work, folder=str(folder), threads=int(on.cpus_per_trial), gpu=on.gpus_per_trial > 0)
+    place, threads, gpu = str(folder), int(on.cpus_per_trial), on.gpus_per_trial > 0
+
+    def worker(config: dict[str, Any]) -> None:
+        _work(config, folder=place, threads=threads, gpu=gpu)
+
     tuner = Tuner(
         tune.with_resources(worker, resources),
         param_space={} if search else {"job": tune.grid_search([_packed(job) for job in jobs])},
