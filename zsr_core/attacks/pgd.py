@@ -23,7 +23,8 @@ class Pgd:
     is what the papers train on; it makes exactly ``steps`` forwards and backwards.
 
     ``momentum`` mu moves along ``v <- steepest(mu v + steepest(g))``, steepest being the sign for linf and the unit
-    direction for l2 (FARE trains so with 0.9; chs20/RobustVLM, ``train/pgd_train.py``). ``start_std`` starts from
+    direction for l2 (FARE trains so with 0.9; chs20/RobustVLM, ``train/pgd_train.py``); for linf and mu < 1 the new
+    sign always outvotes the old one, so that it only tells where the gradient is 0. ``start_std`` starts from
     normal noise of that size, in [0, 1] pixel units, in place of a uniform point of the ball (TRADES and MART: 0.001).
     """
 
