@@ -1,4 +1,4 @@
-"""What many tests share: CLIP models and image sets small enough to train in milliseconds, with nothing random in them."""
+"""What many tests share: CLIP models and image sets that train in milliseconds, with nothing random in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zsr_core.clip import Clip, ModelRef, weights_sha
 from zsr_core.data import ImageSet
-from zsr_core.text import TextBank, encode_classes
+from zsr_core.text import TextBank, encode_classes, encode_prompt
 from zsr_core.tower import ImageTower
 from zsr_core.views import Views
 
@@ -26,7 +26,7 @@ VIT: dict[str, Any] = {"image_size": SIDE, "patch_size": 8, "width": 32, "layers
 VISION: dict[str, dict[str, Any]] = {
     "vit": VIT,
     "vit_layer_scale": {**VIT, "ls_init_value": 0.5},
-    "resnet": {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
+    "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
     "average_pooled": {**VIT, "pool_type": "avg"},
 }
 
@@ -59,24 +59,22 @@ class Tiny:
     @classmethod
     def tower(cls, kind: str = "vit", *, quick_gelu: bool = False, seed: int = 0) -> ImageTower:
         visual = cls.model(kind, quick_gelu=quick_gelu, seed=seed).visual
-        return ImageTower(visual, MEAN, STD, SIDE).eval().requires_grad_(False)
+        return ImageTower(visual, MEAN, STD, VISION[kind]["image_size"]).eval().requires_grad_(False)
 
     @classmethod
     def clip(cls, kind: str = "vit", *, quick_gelu: bool = False, seed: int = 0, scale: float = 20.0) -> Clip:
         tower = cls.tower(kind, quick_gelu=quick_gelu, seed=seed)
-        return Clip(
-            ref=ModelRef(), tower=tower, encode_text=encode_text, scale=scale, bias=0.0, sha=weights_sha(tower)
-        )
+        return Clip(ref=ModelRef(), tower=tower, encode_text=encode_text, scale=scale, bias=0.0, sha=weights_sha(tower))
 
     @staticmethod
     def bank(classes: Sequence[str] = CLASSES) -> TextBank:
         return encode_classes(encode_text, classes, ("a photo of a {}",))
 
     @staticmethod
-    def pixels(n: int, *, seed: int = 0) -> Tensor:
-        """[n, 3, 32, 32] in [0, 1]: soft random blobs, away from the box."""
+    def pixels(n: int, *, seed: int = 0, side: int = SIDE) -> Tensor:
+        """[n, 3, side, side] in [0, 1]: soft random blobs, away from the box."""
         cells = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-        return 0.1 + 0.8 * torch.nn.functional.interpolate(cells, SIDE, mode="bilinear")
+        return 0.1 + 0.8 * torch.nn.functional.interpolate(cells, side, mode="bilinear")
 
     @classmethod
     def images(cls, n: int = 12, *, seed: int = 0, name: str = "tiny", split: Any = "train") -> ImageSet:
@@ -116,6 +114,7 @@ class Tiny:
             adv=(clean + 0.05 * noise).clamp(0, 1) if adv is None else adv,
             student=student.features,
             teacher=teacher.features,
+            prompts=lambda template: encode_prompt(encode_text, CLASSES, template),
         )
 
 

@@ -127,6 +127,9 @@ def predict(
     Only images that are right when clean are attacked; each attack drops an image the moment it falls. What an
     attack returns is projected and judged again here. Noise is drawn per (seed, attack, image), so a result depends
     neither on the batch size nor on which other images are present.
+
+    Raises:
+        ArithmeticError: naming task, condition and image, if logits are NaN or infinite.
     """
     rows = torch.arange(len(images.labels))
     facts = _Facts(trial_id=trial_id, victim=victim, images=images, space=threat_space)
@@ -214,6 +217,12 @@ class _Facts:
         x_adv: Tensor,
         queries: Sequence[int],
     ) -> list[SampleRecord]:
+        finite = logits.isfinite().all(dim=1).cpu()
+        if not finite.all():  # the largest of NaNs is class 0: a broken model would be right on that class
+            name = self.images.ids[rows[~finite][0]]
+            raise ArithmeticError(
+                f"task {self.images.name!r}, condition {condition!r}: the logits of {name} are not finite"
+            )
         logits = logits.double()
         p = logits.log_softmax(dim=1)
         own = logits.gather(1, y[:, None])

@@ -25,12 +25,13 @@ def miniature(method: AnyMethod) -> TrialConfig:
     return TrialConfig(
         model=ModelRef(),
         method=method,
-        optim=Optim(name="adamw", lr=1e-3, weight_decay=0.0, warmup_steps=None, warmup_share=0.1),
+        # Of lr {5e-4, 1e-3, 2e-3} x batch {16, 32, 64} the best harmonic mean of TeCoA on the selection renders.
+        optim=Optim(name="adamw", lr=5e-4, warmup_steps=None, warmup_share=0.1),
         threat=ThreatModel(eps=MINIATURE_EPS),
         train_attack=Pgd(steps=2, step_ratio=0.5, keep="last"),
         train_data=DataRef(source="miniature", name="source"),
         epochs=1,
-        batch_size=64,
+        batch_size=16,
         eval_suite=EvalSuite(
             tasks=tuple(DataRef(source="miniature", name=name) for name in ("source", *ZERO_SHOT)),
             attacks=(Pgd(steps=10, step_ratio=0.25),),

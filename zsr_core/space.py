@@ -32,7 +32,7 @@ class Real:
         return is_finite(value) and self.low <= value <= self.high
 
     def levels(self, n: int) -> tuple[float, ...]:
-        """Return ``n`` evenly spaced values, by ratio on a log axis: the ends exactly, those between rounded for labels.
+        """Return ``n`` evenly spaced values, by ratio on a log axis: the ends exactly, the others rounded for labels.
 
         Rounding never leaves the axis.
         """

@@ -45,9 +45,14 @@ def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     raise ValueError("the teacher cache holds embeddings and patch tokens, no inner layers")
 
 
-def cache_key(weights_sha: str, images: ImageSet) -> str:
-    """Return the name of the cache: a hash of the teacher's weights and of the pixels it saw."""
-    return fingerprint([weights_sha, images.key, "fp32"])
+def cache_key(tower: ImageTower, weights_sha: str, images: ImageSet) -> str:
+    """Return the name of the cache: a hash of the teacher, as weights and as function, and of the pixels it saw.
+
+    The same weights are another teacher with another activation, number of heads or pixel statistics.
+    """
+    heads = [module.num_heads for module in tower.modules() if hasattr(module, "num_heads")]
+    pixels = [tower.mean.flatten().tolist(), tower.std.flatten().tolist(), tower.image_size]
+    return fingerprint([weights_sha, str(tower.visual), heads, pixels, images.key, "fp32"])
 
 
 def teacher_cache(
@@ -64,7 +69,7 @@ def teacher_cache(
     Safe among processes: each file is written under a name of its own and renamed, ``meta.json`` last. Two that
     build at once write the same bytes.
     """
-    place = folder / cache_key(weights_sha, images)
+    place = folder / cache_key(tower, weights_sha, images)
     if not (place / "meta.json").is_file():
         n = len(images.labels)
         with torch.no_grad():

@@ -18,6 +18,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTrans
 from torch import Tensor, nn
 
 from zsr_core.codec import ConfigError
+from zsr_core.linear import linear
 
 Layout = Literal["vit", "resnet", "opaque"]
 
@@ -195,10 +196,14 @@ def _embed(visual: Any, normal: Tensor) -> Tensor:
     size_h, size_w = conv.kernel_size
     b, c, height, width = normal.shape
     cells = normal.reshape(b, c, height // size_h, size_h, width // size_w, size_w).permute(0, 2, 4, 1, 3, 5)
-    patches = F.linear(cells.reshape(b, -1, c * size_h * size_w), conv.weight.flatten(1), conv.bias)
+    patches = linear(cells.reshape(b, -1, c * size_h * size_w), conv.weight.flatten(1), conv.bias)
     first = visual.class_embedding.to(patches.dtype).expand(b, 1, -1)
     tokens: Tensor = torch.cat([first, patches], dim=1) + visual.positional_embedding.to(patches.dtype)
     return tokens
+
+
+def _apply(layer: Any, x: Tensor) -> Tensor:
+    return linear(x, layer.weight, layer.bias)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -208,35 +213,35 @@ def _split(x: Tensor, heads: int) -> Tensor:
 
 def _attend(block: Any, normed: Tensor) -> Tensor:
     attn = block.attn
-    qkv = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
+    qkv = linear(normed, attn.in_proj_weight, attn.in_proj_bias)
     q, k, v = (_split(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
     return _merge(block, F.scaled_dot_product_attention(q, k, v))
 
 
 def _merge(block: Any, mixed: Tensor) -> Tensor:
-    out: Tensor = block.ls_1(block.attn.out_proj(mixed.transpose(1, 2).flatten(2)))
+    out: Tensor = block.ls_1(_apply(block.attn.out_proj, mixed.transpose(1, 2).flatten(2)))
     return out
 
 
 def _keys_values(block: Any, normed: Tensor) -> tuple[Tensor, Tensor]:
     attn, width = block.attn, normed.shape[-1]
     bias = None if attn.in_proj_bias is None else attn.in_proj_bias[width:]
-    keys, values = F.linear(normed, attn.in_proj_weight[width:], bias).chunk(2, dim=-1)
+    keys, values = linear(normed, attn.in_proj_weight[width:], bias).chunk(2, dim=-1)
     return _split(keys, attn.num_heads), _split(values, attn.num_heads)
 
 
 def _attend_rows(block: Any, normed_rows: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     attn, width = block.attn, normed_rows.shape[-1]
     bias = None if attn.in_proj_bias is None else attn.in_proj_bias[:width]
-    q = _split(F.linear(normed_rows, attn.in_proj_weight[:width], bias), attn.num_heads)
+    q = _split(linear(normed_rows, attn.in_proj_weight[:width], bias), attn.num_heads)
     return _merge(block, F.scaled_dot_product_attention(q, keys, values))
 
 
 def _mlp(block: Any, normed: Tensor) -> Tensor:
     mlp = block.mlp
-    inner = mlp.c_fc(normed)
+    inner = _apply(mlp.c_fc, normed)
     inner = _QuickGelu.apply(inner) if isinstance(mlp.gelu, QuickGELU) else mlp.gelu(inner)
-    out: Tensor = block.ls_2(mlp.c_proj(inner))
+    out: Tensor = block.ls_2(_apply(mlp.c_proj, inner))
     return out
 
 

@@ -26,7 +26,7 @@ from zsr_core.teacher_cache import TeacherCache, teacher_cache
 from zsr_core.text import TextBank, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.tower import ImageTower
-from zsr_core.views import Views, no_prompts
+from zsr_core.views import Views, in_bf16, no_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ class Optim:
         require(is_finite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
         require(is_finite(self.weight_decay) and self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers in [0, 1)")
         require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")
         require(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "in [0, 1)")
         require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
@@ -126,16 +127,20 @@ class Step:
     total: int
     prompts: Callable[[str], TextBank] = no_prompts
 
-    def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor) -> Views:
-        cache = self.cache
+    def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False) -> Views:
+        cache, student, teacher = self.cache, self.tower.features, self.clip.tower.features
         return Views(
-            labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv, student=self.tower.features,
-            teacher=self.clip.tower.features,
+            labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
+            student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
             cached_teacher=None if cache is None else lambda: cache.features(rows, x.device),
             prompts=self.prompts,
         )  # fmt: skip
 
-    def attack(self, before: Views, step: int) -> Tensor:
+    def attack(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> Tensor:
+        """Return x_adv [B, 3, H, W] of step number ``step``."""
+        return self.attack_from(self.views(x, x, y, rows), step)
+
+    def attack_from(self, before: Views, step: int) -> Tensor:
         """Return x_adv: fp32, per-sample objective, gradient of the input only, then projected by us."""
         x = before.clean
 
@@ -155,12 +160,13 @@ class Step:
         Raises:
             NonFinite: naming step and term, before the weights are touched.
         """
-        before = self.views(x, x, y, rows)  # what the attack sees of the clean images; the teacher's part is kept
-        x_adv = self.attack(before, step) if _attacks(self.method) else x
-        views = replace(before, adv=x_adv, cached_teacher=lambda: before.teacher_clean.features)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            terms = self.method.loss(views)
-        means = {name: term.float().mean() for name, term in terms.items()}
+        bf16 = self.recipe.precision == "bf16"
+        # What the attack sees of the clean images, the student in fp32; the teacher's part serves the loss too.
+        before = replace(self.views(x, x, y, rows, bf16=bf16), student=self.tower.features)
+        x_adv = self.attack_from(before, step) if _attacks(self.method) else x
+        views = self.views(x, x_adv, y, rows, bf16=bf16)
+        terms = self.method.loss(replace(views, cached_teacher=lambda: before.teacher_clean.features))
+        means = {name: term.mean() for name, term in terms.items()}
         loss = torch.stack(list(means.values())).sum()
         values = dict(zip([*means, "loss"], torch.stack([*means.values(), loss]).tolist(), strict=True))
         for name, value in values.items():
@@ -259,10 +265,10 @@ def fit(
         cache = teacher_cache(clip.tower, clip.teacher_key, images, cache_folder, device=device)
     text = method.training_text(text, lambda: seen_by_teacher(clip, images, cache, device))
     step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache)
+    step.tower.tally.reset()
     history: list[dict[str, float]] = []
     if checkpoint is not None and checkpoint.is_file():
         history = load_checkpoint(checkpoint, step.tower, step.optimiser)
-    step.tower.tally.reset()
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
         rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)

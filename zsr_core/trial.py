@@ -130,7 +130,7 @@ def read_result(folder: Path) -> TrialResult | None:
         return None
     try:
         return from_plain(TrialResult, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"result: {path} is not JSON ({error})") from None
 
 

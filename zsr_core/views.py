@@ -15,6 +15,28 @@ from zsr_core.text import TextBank
 from zsr_core.tower import Features
 
 
+def in_bf16(features: Callable[[Tensor], Features]) -> Callable[[Tensor], Features]:
+    """Return ``features`` with the tower alone in bf16: cosines, maps and losses made of what it returns stay fp32."""
+
+    def call(x: Tensor) -> Features:
+        def under(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            def wrapped(*args: Tensor) -> Tensor:
+                with torch.autocast(x.device.type, torch.bfloat16):
+                    return compute(*args)
+
+            return wrapped
+
+        def last_norm() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            source, embed_from = seen.last_norm()
+            return source, under(embed_from)
+
+        with torch.autocast(x.device.type, torch.bfloat16):
+            seen = features(x)
+        return Features(embedding=seen.embedding, patches=under(seen.patches), last_norm=last_norm, grid=seen.grid)
+
+    return call
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoded:
     """An image batch in the joint space, in fp32 whatever the tower computed in. A method applies its own scale."""

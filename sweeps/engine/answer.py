@@ -77,5 +77,3 @@ def places(folder: Path, made: Iterable[Path], tracking: str | None) -> list[str
     if tracking:
         lines.append(f"tracking  {tracking}; `make ui` opens it in the browser")
     return lines
-
-

@@ -90,7 +90,12 @@ def criterion(study: Study) -> str:
 
 def scale_note(study: Study) -> str:
     """Return the label that numbers of the built-in miniature carry wherever they appear, else an empty string."""
-    return "Measured on the built-in miniature." if study.base.model.name == MINIATURE else ""
+    return "measured on the built-in miniature" if study.base.model.name == MINIATURE else ""
+
+
+def sentence(words: str) -> str:
+    """Return ``words`` as a sentence, and nothing as nothing."""
+    return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
 def published_text(published: Mapping[str, float]) -> str:

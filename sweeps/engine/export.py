@@ -116,13 +116,15 @@ def find_schema(trials: Iterable[Exported]) -> pa.Schema:
         for name, value in trial.config.items():
             kinds.setdefault(name, set()).add(type(value))
         costs.update(dict.fromkeys(trial.cost))
-    return pa.schema([
-        *TRIAL_COLUMNS.items(),
-        *MEASURE_COLUMNS.items(),
-        *((name, column_type(found)) for name, found in sorted(kinds.items())),
-        *((f"cost.{name}", pa.float64()) for name in sorted(costs)),
-        ("schema", pa.int32()),
-    ])
+    return pa.schema(
+        [
+            *TRIAL_COLUMNS.items(),
+            *MEASURE_COLUMNS.items(),
+            *((name, column_type(found)) for name, found in sorted(kinds.items())),
+            *((f"cost.{name}", pa.float64()) for name in sorted(costs)),
+            ("schema", pa.int32()),
+        ]
+    )
 
 
 def column_type(kinds: set[type]) -> pa.DataType:

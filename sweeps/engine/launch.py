@@ -168,6 +168,8 @@ def _conduct(
     course = Course(folder, study, results, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
     made: list[Path] = []
     try:
+        if not missing(study.plan, results) and course.cells_ended():
+            print(f"All {len(study.plan)} trials of {study.study} are done: nothing to run.", flush=True)
         _run_missing(course, options)
         made = _derive(folder, troubles)
     finally:

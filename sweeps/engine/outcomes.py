@@ -47,9 +47,7 @@ def read_outcomes(folder: Path, result: TrialResult) -> dict[str, Outcomes]:
     return {name: _outcomes(sample[task == name], condition[task == name], correct[task == name]) for name in known}
 
 
-def _outcomes(
-    sample: Names, condition: Names, correct: Array
-) -> Outcomes:
+def _outcomes(sample: Names, condition: Names, correct: Array) -> Outcomes:
     ids, row = np.unique(sample, return_inverse=True)
     clean, robust = np.zeros(len(ids)), np.ones(len(ids))
     attacked = condition != "none"

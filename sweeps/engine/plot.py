@@ -28,6 +28,7 @@ from sweeps.engine.describe import (
     published_text,
     scale_note,
     scoring_text,
+    sentence,
     spread_text,
     training_text,
 )
@@ -46,7 +47,7 @@ INK, FAINT, FAILED = "#1a1a1a", "#5f5f5f", "#d9d9d9"
 ACCENT = "#d1341f"  # the chosen cell and the front: the one colour that is not on the map
 LEAST_RANGE = 2.0  # points of accuracy a colour bar spans at least, so that noise does not look like a cliff
 PRINTED = 7  # grids up to 7 x 7 print each cell's value
-UPRIGHT = 5  # more ticks than this are written slanted
+UPRIGHT = 22  # characters that fit under a panel side by side; longer tick labels are slanted
 TITLES = {"clean": "Clean accuracy", "robust": "Robust accuracy", "harmonic": "Harmonic mean"}
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -81,7 +82,7 @@ def plot_study(folder: Path) -> list[Path]:
         raise ConfigError(f"plot: {folder} has no finished trial to draw")
     winner, untouched = chosen(study, results), untouched_score(study, results)
     crowned = f"chosen: best {criterion(study)}"
-    setting = (study.question, training_text(study), scoring_text(study, results.values()), scale_note(study))
+    setting = (study.question, training_text(study), scoring_text(study, results.values()), sentence(scale_note(study)))
     paths: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for x, y in study.surfaces:
@@ -148,10 +149,10 @@ def surfaces_figure(
     note: str = "",
 ) -> Figure:
     """Return one panel a score: a grid's cells as they were measured, scattered points contoured in their hull."""
-    slanted = 0.17 if len(surfaces[0].xs) > UPRIGHT else 0.0  # inches that slanted tick labels need
+    slanted = 0.17 if crowded(x_ticks(surfaces[0], domains)) else 0.0  # inches that slanted tick labels need
     figure, top = _headed(7.2, 3.15 + slanted, setting)
     height = figure.get_figheight()
-    grid = figure.add_gridspec(1, len(surfaces), left=0.075, right=0.962, top=top - 0.37 / height,
+    grid = figure.add_gridspec(1, len(surfaces), left=0.088, right=0.962, top=top - 0.37 / height,
                                bottom=(0.93 + slanted) / height, wspace=0.2)  # fmt: skip
     for i, data in enumerate(surfaces):
         axes = figure.add_subplot(grid[0, i])
@@ -253,10 +254,12 @@ def _draw_scattered(axes: Axes, data: Surface, norm: Normalize) -> None:
     if spans_a_plane(x, y):
         triangles = Triangulation(x, y)
         slivers = TriAnalyzer(triangles).get_flat_tri_mask(0.02)
-        triangles.set_mask(slivers | holding(triangles, *drawn(data, [p for p in data.points if p.failed])))
-        levels = np.linspace(float(norm.vmin or 0), float(norm.vmax or 0), 13)
-        axes.tricontourf(triangles, z, levels=levels, cmap=MAP, norm=norm)
-        axes.tricontour(triangles, z, levels=levels[2:-1:3], colors="white", linewidths=0.4, alpha=0.7)
+        hidden = slivers | holding(triangles, *drawn(data, [p for p in data.points if p.failed]))
+        if not hidden.all():
+            triangles.set_mask(hidden)
+            levels = np.linspace(float(norm.vmin or 0), float(norm.vmax or 0), 13)
+            axes.tricontourf(triangles, z, levels=levels, cmap=MAP, norm=norm)
+            axes.tricontour(triangles, z, levels=levels[2:-1:3], colors="white", linewidths=0.4, alpha=0.7)
     axes.scatter(x, y, c=z, cmap=MAP, norm=norm, s=13, edgecolors="white", linewidths=0.6, zorder=3)
 
 
@@ -319,12 +322,11 @@ def _dress(axes: Axes, data: Surface, domains: Mapping[str, Domain], *, first: b
     axes.text(0.5, 1.03, untouched.strip(), transform=axes.transAxes, ha="center", fontsize=6.8, color=FAINT)
     axes.set_xlabel(axis_label(data.x), labelpad=2)
     axes.set_ylabel(axis_label(data.y) if first else "", labelpad=2)
-    x_ticks = ticks(data.xs, [p.x for p in data.points], domains.get(data.x), data.x_log)
-    y_ticks = ticks(data.ys, [p.y for p in data.points], domains.get(data.y), data.y_log)
+    x_marks = x_ticks(data, domains)
+    y_marks = ticks(data.ys, [p.y for p in data.points], domains.get(data.y), data.y_log)
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    crowded = slanted if len(x_ticks) > UPRIGHT else {}
-    axes.set_xticks([v for v, _ in x_ticks], [name for _, name in x_ticks], **crowded)
-    axes.set_yticks([v for v, _ in y_ticks], [name if first else "" for _, name in y_ticks])
+    axes.set_xticks([v for v, _ in x_marks], [name for _, name in x_marks], **(slanted if crowded(x_marks) else {}))
+    axes.set_yticks([v for v, _ in y_marks], [name if first else "" for _, name in y_marks])
     if data.is_grid:
         axes.set_xlim(*_ends(_cuts(data.xs, data.x_log)))
         axes.set_ylim(*_ends(_cuts(data.ys, data.y_log)))
@@ -332,6 +334,16 @@ def _dress(axes: Axes, data: Surface, domains: Mapping[str, Domain], *, first: b
         axes.set_xlim(*limits([p.x for p in data.points], domains.get(data.x), data.x_log))
         axes.set_ylim(*limits([p.y for p in data.points], domains.get(data.y), data.y_log))
     axes.set_facecolor("#f4f4f4")
+
+
+def x_ticks(data: Surface, domains: Mapping[str, Domain]) -> list[tuple[float, str]]:
+    """Return the ticks of the x axis."""
+    return ticks(data.xs, [p.x for p in data.points], domains.get(data.x), data.x_log)
+
+
+def crowded(marks: Sequence[tuple[float, str]]) -> bool:
+    """Return whether tick labels side by side would run into each other."""
+    return sum(len(name) for _, name in marks) > UPRIGHT
 
 
 def _ends(cuts: Sequence[float]) -> tuple[float, float]:
@@ -422,7 +434,7 @@ def tradeoff_figure(
 ) -> Figure:
     """Return clean against robust accuracy: a point a cell, the Pareto front, and curves of equal harmonic mean."""
     figure, top = _headed(4.2, 3.3, setting)
-    bottom = 0.82 / figure.get_figheight()
+    bottom = 0.98 / figure.get_figheight()
     axes = figure.add_axes((0.125, bottom, 0.845, top - 0.045 - bottom))
     shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
     box = frame(shown, untouched)
@@ -435,7 +447,7 @@ def tradeoff_figure(
     axes.set_xlabel("clean accuracy, %", labelpad=2)
     axes.set_ylabel("robust accuracy, %", labelpad=2)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=2, bbox_to_anchor=(0.53, 0.0),
+    figure.legend(handles, labels, loc="upper center", ncols=2, bbox_to_anchor=(0.53, 0.62 / figure.get_figheight()),
                   handletextpad=0.4, columnspacing=1.2)  # fmt: skip
     return figure
 

@@ -184,9 +184,7 @@ class _Proposer(Searcher):
 class _Ended(Callback):
     """Passes on what trials say and, when one ends, makes sure that each of its trials has a row."""
 
-    def __init__(
-        self, source: Source, watch: Watch, folder: Path, jobs: list[Job], searcher: _Proposer | None
-    ) -> None:
+    def __init__(self, source: Source, watch: Watch, folder: Path, jobs: list[Job], searcher: _Proposer | None) -> None:
         self._source, self._watch, self._folder = source, watch, folder
         self._jobs = searcher.jobs if searcher is not None else {job.key: job for job in jobs}
 

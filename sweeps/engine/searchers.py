@@ -45,9 +45,7 @@ def sampler(name: str, seed: int) -> BaseSampler:
     """Return the named sampler, seeded."""
     if name not in SAMPLERS:
         raise unknown("search", name, SAMPLERS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return SAMPLERS[name](seed)
+    return SAMPLERS[name](seed)
 
 
 class Proposals:
@@ -77,7 +75,7 @@ class Proposals:
             enqueue(self._journal, study, study.published)
 
     def next(self) -> Job | None:
-        """Return the next job; the last that ``limit`` leaves room for may lack seeds, which wait for the next launch."""
+        """Return the next job; the last that ``limit`` leaves room for may lack seeds, which the next launch runs."""
         if self._room < 1:
             return None
         found = self._unfinished.popleft() if self._unfinished else self._propose()
@@ -140,9 +138,7 @@ class Proposals:
             self._journal.tell(number, values, state=state)
         if cell not in self._open and cell not in self._complete() and state == TrialState.COMPLETE:
             params, attrs = suggestions(self.study)[cell], {CELL: cell}
-            known = create_trial(
-                state=state, values=values, params=params, distributions=self._space, user_attrs=attrs
-            )
+            known = create_trial(state=state, values=values, params=params, distributions=self._space, user_attrs=attrs)
             self._journal.add_trial(known)
         self._open.pop(cell, None)
 
@@ -211,18 +207,17 @@ def _journal(path: Path, study: Study) -> optuna.Study:
     """Return the study's journal, made whole: this process is its only writer, so what a killed one left is cleared."""
     Path(f"{path}.lock").unlink(missing_ok=True)
     _drop_torn_line(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = JournalStorage(JournalFileBackend(str(path)))
     found = optuna.create_study(
         study_name=study.study,
-        storage=storage,
+        storage=JournalStorage(JournalFileBackend(str(path))),
         directions=["maximize"] * len(study.objectives),
         load_if_exists=True,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        found.set_metric_names(list(study.objectives))
     offset = len(found.get_trials(deepcopy=False))  # else a sampler begun anew would draw the same points again
     found.sampler = sampler(study.search or "", seed_for(study.base.seed, "search", offset) % 2**32)
-    found.set_metric_names(list(study.objectives))
     return found
 
 

@@ -93,9 +93,7 @@ def scores(study: Study, results: Mapping[str, TrialResult], role: Role = "cell"
     for trial in study.plan:
         if trial.role == role:
             cells.setdefault(trial.cell, []).append((trial, trial_row(trial, results.get(trial.trial_id))))
-    return [
-        score_cell(cell, pairs[0][0].overrides, [row for _, row in pairs]) for cell, pairs in cells.items()
-    ]
+    return [score_cell(cell, pairs[0][0].overrides, [row for _, row in pairs]) for cell, pairs in cells.items()]
 
 
 def score_cell(cell: str, overrides: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> CellScore:
@@ -133,9 +131,7 @@ def pareto(rows: Iterable[CellScore]) -> list[CellScore]:
     """Return the cells that no other beats in both clean and robust accuracy, by rising clean accuracy."""
     found = [row for row in eligible(rows, "clean") if row.robust is not None]
     points = [(_known(row.clean), _known(row.robust)) for row in found]
-    front = [
-        row for row, point in zip(found, points, strict=True) if not any(_beats(q, point) for q in points)
-    ]
+    front = [row for row, point in zip(found, points, strict=True) if not any(_beats(q, point) for q in points)]
     return sorted(front, key=lambda row: (_known(row.clean), -_known(row.robust)))
 
 

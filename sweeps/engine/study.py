@@ -71,7 +71,7 @@ def read_study(folder: Path) -> Study:
         raise ConfigError(f"study: {folder} holds no study.json; expected a folder that a sweep has written")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"study: {path} is not JSON ({error})") from None
     return from_plain(Study, plain, str(path))
 

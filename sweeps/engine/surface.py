@@ -80,12 +80,13 @@ def surface(
     groups: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((_number(row, x), _number(row, y)), []).append(row)
-    points = sorted((_point(at, group, z, over) for at, group in groups.items()), key=lambda p: (p.y, p.x))
+    planned = [_point(at, group, z, over) for at, group in groups.items()]
+    points = sorted(planned, key=lambda p: (p.y, p.x))
     x_log, y_log = (bool(getattr(domains.get(path), "log", False)) for path in (x, y))
     off = [p for p in points if (x_log and p.x <= 0) or (y_log and p.y <= 0)]
     points = [p for p in points if p not in off]
     xs, ys = _levels(points)
-    good = [p for p in points if p.mean is not None and not p.failed]
+    good = [p for p in planned if p not in off and p.mean is not None and not p.failed]  # of equals the first planned
     return Surface(
         x=x, y=y, z=z, x_log=x_log, y_log=y_log,
         points=tuple(points), off_axis=tuple(off), xs=xs, ys=ys,

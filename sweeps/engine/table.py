@@ -16,6 +16,7 @@ from sweeps.engine.describe import (
     published_text,
     scale_note,
     scoring_text,
+    sentence,
     training_text,
 )
 from sweeps.engine.outcomes import Outcomes, Scores, difference, read_seeds, score_interval
@@ -180,13 +181,17 @@ def _row(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
 def score_text(mean: float | None, sd: float | None, interval: Interval | None) -> str:
     """Return a score with its spread over seeds, or with one seed its 95 % interval over images."""
     text = mean_text(mean, sd)
-    return f"{text} [{interval.low:.1f}, {interval.high:.1f}]" if sd is None and interval and mean is not None else text
+    return f"{text}{bracket(interval.low, interval.high, '.1f')}" if sd is None and interval else text
 
 
 def gain_text(over: Gain) -> str:
     """Return a difference in points with its 95 % interval, where there is one."""
-    interval = "" if over.low is None or over.high is None else f" [{over.low:+.1f}, {over.high:+.1f}]"
-    return f"{over.value:+.1f}{interval}"
+    return f"{over.value:+.1f}{bracket(over.low, over.high, '+.1f')}"
+
+
+def bracket(low: float | None, high: float | None, form: str) -> str:
+    """Return an interval in brackets, or nothing where all resamples agree (no image stands): that is no certainty."""
+    return "" if low is None or high is None or low == high else f" [{low:{form}}, {high:{form}}]"
 
 
 def note_text(row: Row) -> str:
@@ -214,7 +219,7 @@ def setting_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]
     status = [results[t.trial_id].status if t.trial_id in results else "missing" for t in study.plan]
     kinds = [kind for kind in ("done", "failed", "pruned", "missing") if kind in status]
     told = ", ".join(f"{status.count(kind)} {kind}" for kind in kinds)
-    note = f" **{scale_note(study)}**" if scale_note(study) else ""
+    note = f" **{sentence(scale_note(study))}**" if scale_note(study) else ""
     return [
         f"{training_text(study)}. {scoring_text(study, results.values())}.{note}",
         "",
@@ -225,12 +230,17 @@ def setting_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]
 def legend_lines(study: Study, rows: Sequence[Row]) -> list[str]:
     """Return what the numbers mean."""
     many = any(row.score.n > 1 for row in rows)
-    spread = "mean ± sample standard deviation over seeds" if many else "with the 95 % interval over images"
-    over = "seeds and images" if many else "images"
-    lines = [
-        f"Scores in percent, {spread}. Δ: points above the untouched model, with the 95 % interval of a bootstrap over "
-        f"{over}, paired. ≈: the harmonic mean cannot be told from the chosen one's (the paired interval holds 0).",
-    ]
+    recorded = any(row.interval for row in rows)
+    spread = ", mean ± sample standard deviation over seeds" if many else ""
+    if recorded and not many:
+        spread = ", with the 95 % interval over images"
+    text = f"Scores in percent{spread}. Δ: points above the untouched model"
+    if recorded:
+        text += (
+            f", with the 95 % interval of a bootstrap over {'seeds and images' if many else 'images'}, paired. "
+            "≈: the harmonic mean cannot be told from the chosen one's (the paired interval holds 0)"
+        )
+    lines = [f"{text}."]
     if study.published:
         lines += ["", f"Published optimum: {published_text(study.published)}."]
     return lines

@@ -46,11 +46,25 @@ def records(trial_id: str, config: TrialConfig) -> list[SampleRecord]:
             for condition, eps, right in (("none", 0.0, hard < clean), ("pgd10", 1 / 255, hard < robust)):
                 found.append(
                     SampleRecord(
-                        trial_id=trial_id, weights_sha=f"w{trial_id}", task=task.called,
-                        split=config.eval_suite.split, sample_id=f"{i:03d}", condition=condition, norm="linf",
-                        threat_space="model_input", eps=eps, label=1, pred=int(right), correct=right, p_max=0.5,
-                        entropy=0.1, margin=0.1, linf=eps, l2=eps, queries=1,
-                    )  # fmt: skip
+                        trial_id=trial_id,
+                        weights_sha=f"w{trial_id}",
+                        task=task.called,
+                        split=config.eval_suite.split,
+                        sample_id=f"{i:03d}",
+                        condition=condition,
+                        norm="linf",
+                        threat_space="model_input",
+                        eps=eps,
+                        label=1,
+                        pred=int(right),
+                        correct=right,
+                        p_max=0.5,
+                        entropy=0.1,
+                        margin=0.1,
+                        linf=eps,
+                        l2=eps,
+                        queries=1,
+                    )
                 )
     return found
 
@@ -88,7 +102,7 @@ def build_study(
     """Write a study of ``levels`` x ``levels``, or of scattered ``points`` as a search leaves it, and return it."""
     sets = (DataRef(), *(DataRef(name=task) for task in SETS))
     base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=sets))
-    cells = [dict(variant.overrides) for variant in grid({path: levels for path in SPACE})]
+    cells = [dict(variant.overrides) for variant in grid(dict.fromkeys(SPACE, levels))]
     if points:
         cells = [dict(zip(SPACE, point, strict=True)) for point in points]
     plan: list[PlannedTrial] = []
@@ -98,9 +112,13 @@ def build_study(
             trial_id = base.with_({**overrides, "seed": seed}).trial_id
             plan.append(
                 PlannedTrial(
-                    trial_id=trial_id, label=f"{cell} seed={seed}", cell=cell, overrides=overrides, seed=seed,
-                    role=role,  # type: ignore[arg-type]
-                )  # fmt: skip
+                    trial_id=trial_id,
+                    label=f"{cell} seed={seed}",
+                    cell=cell,
+                    overrides=overrides,
+                    seed=seed,
+                    role=role,
+                )
             )
 
     add("untouched", {"epochs": 0}, "baseline")

@@ -142,7 +142,9 @@ def test_the_interval_holds_the_estimate(seeds: int, images: int, draw: int) -> 
     assert found.low - 1e-12 <= found.value <= found.high + 1e-12
 
 
-@pytest.mark.parametrize("tasks", [{}, {"a": np.zeros((1, 1, 0))}, {"a": np.zeros((1, 1, 2)), "b": np.zeros((1, 2, 2))}])
+@pytest.mark.parametrize(
+    "tasks", [{}, {"a": np.zeros((1, 1, 0))}, {"a": np.zeros((1, 1, 2)), "b": np.zeros((1, 2, 2))}]
+)
 def test_tasks_that_cannot_be_compared_are_refused(tasks: dict[str, Array]) -> None:
     with pytest.raises(ValueError, match="expected images and equal seeds"):
         hierarchical_bootstrap(tasks, first, np.random.default_rng(0))

@@ -50,6 +50,11 @@ def test_a_cell_with_a_failed_seed_is_no_optimum() -> None:
     assert found.optimum == Point(x=0.2, y=0.1, mean=50.0, sd=None, n=1)
 
 
+def test_of_equal_points_the_optimum_is_the_first_planned() -> None:
+    found = surface([row(2.0, 2.0, 5.0), row(1.0, 1.0, 5.0), row(1.0, 2.0, 1.0)], "m.x", "m.y", "score")
+    assert found.optimum == Point(x=2.0, y=2.0, mean=5.0, sd=None, n=1)
+
+
 def test_scattered_points_are_no_grid() -> None:
     found = surface([row(i / 10, i / 7, float(i)) for i in range(1, 9)], "m.x", "m.y", "score")
     assert not found.is_grid

@@ -74,6 +74,8 @@ class Pgd:
         best_loss = torch.full((len(x),), -torch.inf, device=x.device)
         standing = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
+            if len(standing) == 0:
+                break
             standing = self._climb(objective, x, threat, draws, step, restart, standing, best, best_loss)
         return best
 

@@ -99,7 +99,7 @@ def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -
 def check_data(ref: DataRef, split: Split, path: str) -> None:
     """Raise ``ConfigError`` naming ``path`` if the data cannot be opened; reads names, not images."""
     try:
-        open_data(ref, split, 32 if ref.source != "miniature" else miniature.IMAGE_SIZE)
+        open_data(ref, split, 32 if ref.source != "miniature" else miniature.IMAGE_SIZE, limit=1)
     except ConfigError as error:
         raise ConfigError(f"{path}.{error}") from None
 

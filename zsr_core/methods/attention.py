@@ -53,8 +53,8 @@ def gradcam_map(encoded: Encoded, views: Views, *, differentiable: bool) -> Tens
         unit = F.normalize(embed_from(source).float(), dim=-1)
         score = (views.scale * unit @ views.own_text.T).amax(dim=1).sum()
         (grad,) = torch.autograd.grad(score, source, create_graph=differentiable)
-    weight = grad[:, 1:].mean(dim=1, keepdim=True)  # [B, 1, W]
-    cam: Tensor = (weight * source[:, 1:]).sum(dim=-1).relu().view(-1, *encoded.grid)
+    weight = grad[:, 1:].float().mean(dim=1, keepdim=True)  # [B, 1, W]
+    cam: Tensor = (weight * source[:, 1:].float()).sum(dim=-1).relu().view(-1, *encoded.grid)
     return cam if differentiable else cam.detach()
 
 

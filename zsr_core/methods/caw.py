@@ -69,7 +69,7 @@ class Caw(Defaults):
             apart = kl(adv, clean) if self.kl_direction == "adv_first" else kl(clean, adv)
             terms["confidence"] = self.alpha * unsure * apart
         if self.beta > 0:
-            moved = self._features(views.student_adv) - self._features(views.teacher_adv)
+            moved = self._features(views.student_adv) - self._features(views.teacher_adv).detach()
             size = l2_norm(moved) if self.reg_norm == "l2" else moved.square().sum(dim=1)
             terms["regularisation"] = self.beta * size
         return terms

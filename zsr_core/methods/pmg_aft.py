@@ -65,7 +65,8 @@ class PmgAft(Defaults):
         size = len(views.labels) if self.kl_reduction == "sum" else 1
         adv = log_p(views.student_adv, views, self.logit_scale)
         if self.alpha > 0:
-            terms["general"] = self.alpha * size * self._kl(log_p(views.teacher_adv, views, self.logit_scale), adv)
+            frozen = log_p(views.teacher_adv, views, self.logit_scale).detach()
+            terms["general"] = self.alpha * size * self._kl(frozen, adv)
         if self.beta > 0:
             terms["clean"] = self.beta * size * self._kl(log_p(views.student_clean, views, self.logit_scale), adv)
         return terms

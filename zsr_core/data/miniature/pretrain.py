@@ -60,6 +60,7 @@ class Recipe:
     max_logit_scale: float = 100.0  # CLIP, section 2.5
     patches_kept: int = 18  # of 36 while masked, as in FLIP (Li et al. 2023); more than twice as fast
     masked_part: float = 0.65  # of the steps; the rest sees whole images
+    contrasts: tuple[float, float] = (0.45, 1.0)  # wider than the sets', so that those are familiar
     noise: float = 0.015  # largest standard deviation in the noisy part, in [0, 1] pixel units
     noisy_part: float = 0.73  # of the steps; noise to the end would leave the model half robust by itself
     unknown_words: float = 0.03  # of a caption's words are replaced by the unknown word
@@ -123,7 +124,8 @@ def draw_batch(recipe: Recipe, step: int) -> Batch:
     vendors = torch.from_numpy(generator.integers(2, size=len(chosen)))
     drawings = art[torch.arange(len(chosen)), vendors]
     noise = recipe.noise if step < recipe.noisy_part * recipe.steps else 0.0
-    images, _ = compose(drawings, *draw(generator, len(chosen)), max_noise=noise)
+    drawn = draw(generator, len(chosen))
+    images, _ = compose(drawings, *drawn, contrasts=recipe.contrasts, max_noise=noise)
 
     captions = generator.integers(len(CAPTIONS), size=len(chosen))
     names = [emoji_index()[i].name for i in chosen.tolist()]

@@ -27,7 +27,7 @@ MAX_ANGLE = 0.25  # radians, either way
 SCALES = (0.67, 1.05)  # of the image's side
 MAX_SHIFT = 0.08  # beyond the margin that the scale leaves, in half image sides
 GAINS = (0.8, 1.2)  # per colour channel
-CONTRASTS = (0.45, 1.0)  # 0 would be uniform grey
+CONTRASTS = (0.45, 0.85)  # 0 would be uniform grey; at 1 many objects withstand 4/255 without any training
 MAX_NOISE = 0.004  # standard deviation in [0, 1] pixel units: a grey level, as a camera's in good light
 CLOUDINESS = 0.6  # range of a cloudy background around its mean colour
 CLOUD_CELLS = 4  # a cloudy background is this many random colours a side, interpolated
@@ -78,16 +78,21 @@ def draw(generator: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
 
 
 def compose(
-    drawings: Tensor, uniforms: Tensor, normals: Tensor, *, max_noise: float = MAX_NOISE
+    drawings: Tensor,
+    uniforms: Tensor,
+    normals: Tensor,
+    *,
+    contrasts: tuple[float, float] = CONTRASTS,
+    max_noise: float = MAX_NOISE,
 ) -> tuple[Tensor, Tensor]:
     """Scenes [B, 3, 48, 48] uint8 and the objects' coverage [B, 48, 48] in [0, 1].
 
-    `drawings` is [B, 4, 48, 48] premultiplied; `uniforms` and `normals` come from `draw`; `max_noise` is the
-    largest standard deviation of an image's noise, in [0, 1] pixel units.
+    `drawings` is [B, 4, 48, 48] premultiplied; `uniforms` and `normals` come from `draw`; `contrasts` is
+    their range; `max_noise` is the largest standard deviation of an image's noise, in [0, 1] pixel units.
     """
     posed = _pose(drawings, uniforms)  # [B, 4, H, W]
     gains = _between(GAINS, uniforms[:, 6:9])[:, :, None, None]  # [B, 3, 1, 1]
-    contrast = _between(CONTRASTS, uniforms[:, 2])[:, None, None, None]
+    contrast = _between(contrasts, uniforms[:, 2])[:, None, None, None]
     sigma = (max_noise * uniforms[:, 3])[:, None, None, None]
 
     colour, coverage = posed[:, :3] * gains, posed[:, 3:]

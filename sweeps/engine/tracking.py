@@ -1,0 +1,154 @@
+"""Where runs are tracked: the URI that counts, and whether it can be used, before anything starts.
+
+Imports no tracker: a plan is printed and a bad address refused without waiting for one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from zsr_core.codec import ConfigError, did_you_mean, require
+
+FIELD = "--tracking"
+VARIABLE = "MLFLOW_TRACKING_URI"
+ANSWER_WITHIN_S = 4.0
+SQLITE_MAGIC = b"SQLite format 3\0"
+# the driver that SQLAlchemy takes when a URI names none, and the port that each server listens on
+DATABASES: Mapping[str, tuple[str, int]] = {
+    "postgresql": ("psycopg2", 5432),
+    "mysql": ("mysqldb", 3306),
+    "mssql": ("pyodbc", 1433),
+}
+MODULES: Mapping[str, str] = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector"}  # else named as the driver is
+START_ONE = "start one with `mlflow/serve.sh`, or leave --tracking out to record in a local SQLite file"
+
+
+def resolve_tracking(flag: str | None, results: Path) -> str | None:
+    """Return the tracking URI: the flag, else the environment's, else SQLite in ``results``; None for "none"."""
+    uri = flag or os.environ.get(VARIABLE) or f"sqlite:///{results.resolve() / 'mlflow.db'}"
+    return None if uri.strip().lower() == "none" else uri.strip()
+
+
+def check_tracking(uri: str) -> None:
+    """Raise unless runs can be recorded at ``uri``: its form, and that its server or folder is there.
+
+    Raises:
+        ConfigError: naming the field, the URI, and what was expected.
+    """
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        raise _refused(uri, f"a URI; MLflow keeps no plain folders, write {_as_sqlite(uri)}")
+    engine = scheme.lower().partition("+")[0]
+    checks: dict[str, Callable[[str], None]] = {
+        "http": _check_server,
+        "https": _check_server,
+        "sqlite": _check_sqlite,
+        **dict.fromkeys(DATABASES, _check_database),
+        "file": _refuse_folder,
+    }
+    if engine not in checks:
+        known = [name for name in checks if name != "file"]
+        raise _refused(uri, f"one of the schemes {', '.join(known)}{did_you_mean(engine, known)}")
+    checks[engine](uri)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file behind a SQLite URI, or None for any other."""
+    scheme, _, rest = uri.partition("://")
+    if scheme.lower().partition("+")[0] != "sqlite":
+        return None
+    return Path(rest[1:].partition("?")[0])
+
+
+def _refused(uri: str, expected: str) -> ConfigError:
+    return ConfigError(f"{FIELD}: got {_without_password(uri)!r}, expected {expected}")
+
+
+def _without_password(uri: str) -> str:
+    """Return ``uri`` as it may be shown: a password in it is starred out."""
+    try:
+        secret = urlsplit(uri).password
+    except ValueError:
+        return uri
+    return uri.replace(f":{secret}@", ":***@") if secret else uri
+
+
+def _as_sqlite(folder: str) -> str:
+    return f"sqlite:///{Path(folder or '.').resolve() / 'mlflow.db'}"
+
+
+def _refuse_folder(uri: str) -> None:
+    raise _refused(uri, f"a database or a server; MLflow keeps no file stores, write {_as_sqlite(urlsplit(uri).path)}")
+
+
+def _check_sqlite(uri: str) -> None:
+    file = sqlite_file(uri)
+    if file is None or not file.is_absolute():
+        wanted = (file or Path("mlflow.db")).resolve()
+        raise _refused(uri, f"an absolute path (a worker's current folder is not yours): sqlite:///{wanted}")
+    if file.exists():
+        _check_database_file(uri, file)
+        return
+    folder = next(parent for parent in file.parents if parent.exists())
+    if not folder.is_dir():
+        raise _refused(uri, f"a file in a folder; {folder} is not one")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _refused(uri, f"a folder that can be written; {folder} cannot ({error.strerror})") from None
+
+
+def _check_database_file(uri: str, file: Path) -> None:
+    if not file.is_file():
+        raise _refused(uri, f"a file; {file} is a folder")
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise _refused(uri, f"a file that can be written; {file} cannot")
+    with file.open("rb") as stream:
+        start = stream.read(len(SQLITE_MAGIC))
+    if start and start != SQLITE_MAGIC:
+        raise _refused(uri, f"a SQLite database; {file} holds something else")
+
+
+def _check_server(uri: str) -> None:
+    if not urlsplit(uri).hostname:
+        raise _refused(uri, "a host, like http://127.0.0.1:5000")
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_WITHIN_S) as answer:
+            answer.read(64)
+    except urllib.error.HTTPError as error:
+        # a server that asks who we are is there; the client sends its credentials later
+        if error.code not in (401, 403):
+            raise _refused(uri, f"an MLflow server; {uri.rstrip('/')}/health answered {error.code}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        wanted = f"a tracking server that answers within {ANSWER_WITHIN_S:g} s ({reason}); {START_ONE}"
+        raise _refused(uri, wanted) from None
+
+
+def _check_database(uri: str) -> None:
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise _refused(uri, f"a database URI ({error})") from None
+    engine, _, named = uri.partition("://")[0].lower().partition("+")
+    usual, usual_port = DATABASES[engine]
+    driver = named or usual
+    try:
+        importlib.import_module(MODULES.get(driver, driver))
+    except ImportError:
+        raise _refused(uri, f"the Python driver {driver!r} to be installed, which this database needs") from None
+    require(bool(host), FIELD, _without_password(uri), f"a host, like {engine}://user@host:{usual_port}/mlflow")
+    try:
+        socket.create_connection((host or "", port or usual_port), timeout=ANSWER_WITHIN_S).close()
+    except OSError as error:
+        raise _refused(uri, f"a database that answers at {host}:{port or usual_port} ({error})") from None

@@ -1,0 +1,96 @@
+"""A sweep that trains for real in about a second a trial, as a value and as a script."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zsr_core.codec import ConfigError
+
+SCRIPT = '''
+"""Does the engine run?"""
+
+from search_spaces.tga_zsr import WEIGHTS
+from sweeps.engine import Sweep, launch
+from zsr_core.data import DataRef
+from zsr_core.methods import TgaZsr
+from zsr_core.presets import base
+from zsr_core.space import Real, Variant
+
+TASKS = tuple(DataRef(source="miniature", name=name) for name in ("source", "sport"))
+BASE = base(TgaZsr(), "miniature").with_(
+    {"train_data.limit": 64, "epochs": 1, "eval_suite.tasks": TASKS, "eval_suite.n": 8}
+)
+SWEEP = Sweep(name="tiny", question="Does the engine run?", base={"miniature": BASE}, SHAPE)
+
+if __name__ == "__main__":
+    raise SystemExit(launch(SWEEP))
+'''
+GRID = 'space=WEIGHTS, levels=2, surfaces=(("method.alpha", "method.beta"),)'
+Write = Callable[..., Path]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Return a writer of the tiny sweep as a script: ``write(shape)`` with the fields that give it its trials."""
+
+    def write_script(shape: str = GRID, **replaced: str) -> Path:
+        text = SCRIPT.replace("SHAPE", shape)
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        path = tmp_path / "tiny.py"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_script
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment of a launch that finds this checkout and no cluster."""
+    root = str(Path(__file__).resolve().parents[2])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    return {**kept, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **extra}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Return a starter of scripts: ``start(script, *flags)``; results go to ``results`` beside it, runs to nowhere."""
+
+    def popen(script: Path, *flags: str, **kwargs: Any) -> subprocess.Popen[str]:
+        given = [*flags] if "--tracking" in flags else [*flags, "--tracking", "none"]
+        return subprocess.Popen(
+            [sys.executable, str(script), *given],
+            cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs,
+        )  # fmt: skip
+
+    return popen
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Return a runner of scripts in this process, where all is imported already: its exit code and what it printed."""
+
+    def to_the_end(script: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        given = [*flags] if "--tracking" in flags else [*flags, "--tracking", "none"]
+        monkeypatch.setattr(sys, "argv", [str(script), *given])
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        except ConfigError as error:
+            with pytest.raises(SystemExit) as ended:
+                sys.excepthook(ConfigError, error, None)
+            code = ended.value.code
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(code or 0), out, err)
+
+    return to_the_end

@@ -1,0 +1,195 @@
+"""Sweeps on Ray Tune, killed and taken up again: nothing finished is lost or runs twice, the numbers are the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from sweeps.engine.ray_tune import shares
+from sweeps.engine.study import read_results, read_study
+from zsr_core.codec import ConfigError
+
+pytestmark = pytest.mark.ray
+Write = Callable[..., Path]
+Start = Callable[..., subprocess.Popen[str]]
+EXPLODES = 'variants=(Variant(label="sound"), Variant(label="explodes", overrides={"optim.lr": 1e30}))'
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, err = process.communicate(timeout=500)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def written(folder: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    """Return every trial's measurements: what two runs of one study must agree on to the last digit."""
+    study = read_study(folder)
+    found = read_results(folder, study)
+    return {t.trial_id: (t.role, t.label, found[t.trial_id].measurements) for t in study.plan}
+
+
+def trial_processes() -> list[int]:
+    """Return the Ray workers that are running a trial."""
+    return [int(line.split()[0]) for line in listing() if "ImplicitFunc" in line]
+
+
+def listing() -> list[str]:
+    done = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_a_grid_on_ray_equals_the_grid_in_one_process(write: Write, start: Start, tmp_path: Path) -> None:
+    script, folder = write(), tmp_path / "results" / "tiny"
+    done = finish(start(script))
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.count(" done, ") + done.stdout.count(" done]") == 7, "a line per trial"
+    assert not any(noise in done.stdout for noise in ("Warning", "╭", "Trial status", "raylet"))
+    assert not (folder / "ray").exists(), "Tune's own storage is thrown away"
+    on_ray = numbers(folder)
+    threads = {result.provenance["threads"] for result in read_results(folder, read_study(folder)).values()}
+    assert threads == {"1"}, "one thread per trial, so that trials do not fight"
+    early = written(folder)
+    again = finish(start(script))
+    assert (again.returncode, written(folder)) == (0, early)
+    assert "starting Ray" not in again.stdout
+    shutil.rmtree(folder)
+    assert finish(start(script, "--local")).returncode == 0
+    alone = numbers(folder)
+    assert on_ray.keys() == alone.keys()
+    for trial_id, (role, label, rows) in alone.items():
+        there = on_ray[trial_id][2]
+        assert on_ray[trial_id][:2] == (role, label)
+        assert [(m.task, m.metric, m.attack, m.value) for m in rows] == [
+            (m.task, m.metric, m.attack, m.value) for m in there
+        ], label
+
+
+def test_a_driver_killed_half_way_is_taken_up_by_the_same_command(write: Write, start: Start, tmp_path: Path) -> None:
+    script, folder = write(), tmp_path / "results" / "tiny"
+    killed = start(script)
+    wait_for(lambda: len(written(folder)) >= 2, killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    killed.communicate()
+    kept = written(folder)
+    assert 2 <= len(kept) < 7
+    done = finish(start(script))
+    assert done.returncode == 0, done
+    assert written(folder).items() >= kept.items(), "nothing finished is lost or runs again"
+    resumed = numbers(folder)
+    shutil.rmtree(folder)
+    assert finish(start(script)).returncode == 0
+    assert numbers(folder) == resumed
+
+
+def test_a_search_killed_half_way_repeats_nothing(write: Write, start: Start, tmp_path: Path) -> None:
+    script, folder = write(), tmp_path / "results" / "tiny-tpe"
+    flags = ("--search", "tpe", "--samples", "5")
+    killed = start(script, *flags)
+    wait_for(lambda: len(written(folder)) >= 3, killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    killed.communicate()
+    kept, planned = written(folder), [t.trial_id for t in read_study(folder).plan]
+    done = finish(start(script, *flags))
+    assert done.returncode == 0, done
+    study = read_study(folder)
+    cells = [t for t in study.plan if t.role == "cell"]
+    assert len(cells) == len({t.trial_id for t in cells}) == 5
+    assert {t.trial_id for t in study.plan} >= set(planned), "what was proposed is run, with the values it had"
+    assert written(folder).items() >= kept.items()
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal"))
+    trials = optuna.load_study(study_name="tiny-tpe", storage=optuna.storages.JournalStorage(backend)).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    assert {json.dumps(t.params, sort_keys=True) for t in trials} == {
+        json.dumps(dict(t.overrides), sort_keys=True) for t in cells
+    }
+    late = written(folder)
+    again = finish(start(script, *flags))
+    assert (again.returncode, written(folder)) == (0, late)
+    more = finish(start(script, "--search", "tpe", "--samples", "6"))
+    assert more.returncode == 0
+    assert len([t for t in read_study(folder).plan if t.role == "cell"]) == 6
+
+
+def test_a_worker_that_dies_is_replaced_and_the_sweep_goes_on(write: Write, start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "tiny"
+    process = start(write(), "--max-concurrent", "1")
+    wait_for(lambda: bool(list(folder.glob("trials/*/progress.jsonl"))), process)
+    (worker,) = trial_processes()
+    os.kill(worker, signal.SIGKILL)
+    done = finish(process)
+    assert done.returncode == 0, done
+    assert len(written(folder)) == 7
+
+
+def test_a_failed_trial_is_a_row_and_the_exit_code_is_1(write: Write, start: Start, tmp_path: Path) -> None:
+    script = write(EXPLODES, **{'"train_data.limit": 64': '"train_data.limit": 256'})
+    done = finish(start(script))
+    assert done.returncode == 1
+    assert done.stderr == "failed: explodes seed=0: step 2 of 4: loss term 'ce' is nan\n"
+    assert "Best of 1 cell" in done.stdout
+
+
+def test_ctrl_c_stops_trials_and_ray_and_says_how_to_go_on(write: Write, start: Start, tmp_path: Path) -> None:
+    script, folder = write(), tmp_path / "results" / "tiny"
+    process = start(script, start_new_session=True)
+    wait_for(lambda: bool(written(folder)), process)
+    os.kill(process.pid, signal.SIGINT)
+    done = finish(process)
+    assert done.returncode == 130, done
+    assert "Stopped. What has finished is kept." in done.stderr
+    assert "Traceback" not in done.stderr
+    until = time.monotonic() + 30
+    while (mine := [line for line in listing() if f"--{process.pid}" in line]) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not mine
+    assert not (folder / "ray").exists()
+
+
+def test_a_cluster_that_cannot_be_joined_is_named(write: Write, tmp_path: Path, start: Start, monkeypatch: Any) -> None:
+    script = write()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, str(script), "--tracking", "none"],
+        cwd=tmp_path, env={**environment, "PYTHONPATH": root, "RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done
+    assert "error: RAY_ADDRESS: '127.0.0.1:1' cannot be joined" in done.stderr
+
+
+def test_a_trial_gets_one_cpu_or_its_share_of_the_gpus() -> None:
+    cpu = shares({"CPU": 8.0}, None, None)
+    assert (cpu.cpus_per_trial, cpu.gpus_per_trial, cpu.slots) == (1, 0.0, 8)
+    whole = shares({"CPU": 16.0, "GPU": 2.0}, None, None)
+    assert (whole.cpus_per_trial, whole.gpus_per_trial, whole.slots) == (8, 1.0, 2)
+    quarter = shares({"CPU": 16.0, "GPU": 1.0}, 0.25, None)
+    assert (quarter.cpus_per_trial, quarter.slots) == (4, 4)
+    assert shares({"CPU": 8.0}, None, 3).slots == 3
+    assert shares({"CPU": 8.0, "GPU": 1.0}, 0.0, None).gpus_per_trial == 0.0
+    with pytest.raises(ConfigError, match=r"--gpus-per-trial: got 2\.0, expected at most the 1 GPUs"):
+        shares({"CPU": 8.0, "GPU": 1.0}, 2.0, None)

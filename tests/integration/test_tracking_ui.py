@@ -1,0 +1,269 @@
+"""The tracking UI, opened in headless Chromium on runs that a study was mirrored to.
+
+The pictures in the documentation are made by the same test from a real study:
+``UI_RESULTS=results UI_PICTURES=docs python -m pytest -m ui tests/integration/test_tracking_ui.py``
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from sweeps.engine.plan import new_study
+from sweeps.engine.record import record_study
+from sweeps.engine.study import Study, trial_folder, write_study
+from sweeps.tga_alpha_beta import SWEEP
+from zsr_core.codec import to_plain
+from zsr_core.evaluate import Measurement
+from zsr_core.files import write_text
+from zsr_core.trial import TrialConfig, TrialResult
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1440,1240",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+)  # fmt: skip
+AXES = ["alpha", "beta"]
+# The first visit opens a panel and a tour over the page; a second one does not.
+SEEN = {
+    "mlflow.assistant.panelOpen_v1": "false",
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+    "mlflow.workflowType_v1": '"machine_learning"',
+}
+
+pytestmark = [
+    pytest.mark.ui,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (apt-get install chromium chromium-driver)"
+    ),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
+]
+
+
+def made_up(config: TrialConfig) -> TrialResult:
+    """A result whose robust accuracy peaks at the published weights, for a page to show."""
+    weights = [getattr(config.method, axis) for axis in AXES]
+    far = sum(math.log10(w / p) ** 2 for w, p in zip(weights, (0.08, 0.05), strict=True))
+    clean, robust = (50 + 5 * far, 40 - 10 * far) if config.epochs else (60.0, 1.0)
+    eps = config.threat.eps
+    numbers = {("clean", "none", 0.0): clean, ("robust", "worst", eps): robust, ("harmonic", "worst", eps): robust + 2}
+    rows = tuple(
+        Measurement(
+            trial_id=config.trial_id, weights_sha="0" * 12, task="zero_shot_mean", split=config.eval_suite.split,
+            attack=attack, eps=at, metric=metric, value=value, n=64, low=value - 2, high=value + 2,
+        )
+        for (metric, attack, at), value in numbers.items()
+    )  # fmt: skip
+    curve = tuple({"epoch": float(e), "loss": 2.0 / (e + 1)} for e in range(config.epochs))
+    return TrialResult(trial_id=config.trial_id, config=config, status="done", measurements=rows, history=curve)
+
+
+def hand_made(results: Path) -> None:
+    """Write and mirror a study of the untouched model and 5 x 5 cells."""
+    study: Study = new_study(SWEEP, preset="miniature", search=None, seeds=(0,), objectives=("clean", "robust"))
+    folder = results / study.study
+    write_study(folder, study)
+    for trial in study.plan:
+        result = made_up(study.config(trial))
+        write_text(trial_folder(folder, trial.trial_id) / "result.json", json.dumps(to_plain(result)))
+    write_text(folder / "table.md", "| cell | robust |\n|---|---|\n| a | 1.0 |\n")
+    record_study(folder, f"sqlite:///{results}/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = os.environ.get("UI_RESULTS")
+    if given:
+        return Path(given).resolve()
+    made = tmp_path_factory.mktemp("results")
+    hand_made(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = os.environ.get("UI_PICTURES")
+    return Path(given).resolve() if given else tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture(scope="module")
+def address(results: Path) -> Iterator[str]:
+    """Serve the results as a user does, and yield the UI's address once it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = [str(ROOT / "mlflow" / "serve.sh"), "--results", str(results), "--port", str(port)]
+    server = subprocess.Popen(command, env={**os.environ, "PATH": place}, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    first = server.stdout.readline()
+    assert re.fullmatch(rf"Open  http://127\.0\.0\.1:{port}/#/experiments/\d+/runs\S*\n", first)
+    await_health(f"http://127.0.0.1:{port}", server)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(timeout=30)
+    server.stdout.close()
+
+
+def await_health(address: str, server: subprocess.Popen[str], seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert server.poll() is None, "the server ended"
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"{address} did not answer within {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def study(address: str) -> dict[str, Any]:
+    """What the server knows of the study: its own run, its cells' runs, and the link in its note."""
+    client = MlflowClient(tracking_uri=address)
+    experiment = client.get_experiment_by_name(SWEEP.name)
+    runs = client.search_runs([experiment.experiment_id])
+    own = next(run for run in runs if run.data.tags["zsr.kind"] == "study")
+    link = re.search(r"\]\((#\S+)\)", own.data.tags["mlflow.note.content"])
+    assert link is not None
+    cells = [run for run in runs if run.data.tags.get("role") == "cell"]
+    return {"experiment": experiment.experiment_id, "own": own, "cells": cells, "link": link[1]}
+
+
+@pytest.fixture(scope="module")
+def browser(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    service = pytest.importorskip("selenium.webdriver.chrome.service")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    opened = webdriver.Chrome(options=options, service=service.Service(DRIVER))
+    opened.set_page_load_timeout(60)
+    opened.get(address)
+    for name, value in SEEN.items():
+        opened.execute_script("localStorage.setItem(arguments[0], arguments[1])", name, value)
+    yield opened
+    opened.quit()
+
+
+def visit(browser: Any, page: str) -> None:
+    """Open a page anew: the address of a single-page application alone would not load it again."""
+    browser.get("about:blank")
+    browser.get(page)
+
+
+def shown(browser: Any, wanted: Callable[[str], object], seconds: float = 60.0) -> str:
+    """Return the page's text once ``wanted`` is true of it."""
+    end = time.monotonic() + seconds
+    text = ""
+    while time.monotonic() < end:
+        text = str(browser.execute_script("return document.body.innerText"))
+        if wanted(text):
+            return text
+        time.sleep(0.3)
+    raise AssertionError(f"the page shows:\n{text}")
+
+
+def texts(browser: Any, selector: str) -> list[str]:
+    """Return the texts of the elements that ``selector`` finds, drawings included."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent.trim()).filter(t => t)"
+    return list(browser.execute_script(script, selector))
+
+
+def drawn(browser: Any, selector: str, seconds: float = 60.0) -> list[str]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = texts(browser, selector)
+        if found:
+            return found
+        time.sleep(0.3)
+    raise AssertionError(f"nothing was drawn as {selector}")
+
+
+def click(browser: Any, text: str) -> None:
+    """Click the innermost element of that text."""
+    found = browser.find_elements("xpath", f"//*[normalize-space(text())='{text}']")
+    assert found, f"nothing on the page says {text!r}"
+    found[-1].click()
+
+
+def keep(browser: Any, picture: Path) -> None:
+    time.sleep(1.0)  # drawings fade in
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(picture))
+    assert picture.stat().st_size > 20_000
+
+
+def test_parallel_coordinates_open_on_the_axes_that_the_study_varies(
+    browser: Any, address: str, study: dict[str, Any], pictures: Path
+) -> None:
+    visit(browser, f"{address}/{study['link']}")
+    shown(browser, lambda text: f"Comparing {len(study['cells'])} Runs" in text)
+    assert drawn(browser, ".parcoords .axis-title") == [*AXES, "clean"]
+    values = {float(run.data.params[axis]) for run in study["cells"] for axis in AXES}
+    ticks = [float(text) for text in texts(browser, ".parcoords .axis-extent-text")]
+    assert max(values) in ticks, "the axes are numeric"
+    keep(browser, pictures / "ui_parallel.png")
+
+
+def test_the_contour_plot_opens_with_alpha_beta_and_a_score(
+    browser: Any, address: str, study: dict[str, Any], pictures: Path
+) -> None:
+    visit(browser, f"{address}/{study['link']}")
+    shown(browser, lambda text: "Contour Plot" in text)
+    click(browser, "Contour Plot")
+    assert drawn(browser, ".plotly .xtitle") == ["alpha"]
+    assert drawn(browser, ".plotly .ytitle") == ["beta"]
+    assert len(drawn(browser, ".plotly .xtick")) > 2
+    assert browser.execute_script("return document.querySelectorAll('.contour path').length") > 3
+    text = shown(browser, lambda text: "Z-axis" in text)
+    assert "clean" in text
+    keep(browser, pictures / "ui_contour.png")
+
+
+def test_the_comparison_lists_parameters_and_metrics_side_by_side(
+    browser: Any, address: str, study: dict[str, Any], pictures: Path
+) -> None:
+    visit(browser, f"{address}/{study['link']}")
+    text = shown(browser, lambda text: "Run details" in text and "harmonic" in text)
+    for name in (*AXES, "eps_text", "4/255", "TGA-ZSR", "robust"):
+        assert name in text
+    click(browser, "Visualizations")
+    keep(browser, pictures / "ui_compare.png")
+
+
+def test_the_study_shows_its_question_its_answer_and_a_link_that_works(
+    browser: Any, address: str, study: dict[str, Any], pictures: Path
+) -> None:
+    visit(browser, f"{address}/#/experiments/{study['experiment']}/runs/{study['own'].info.run_id}")
+    text = shown(browser, lambda text: SWEEP.question in text and "Compare the cells" in text)
+    assert "Best of" in text
+    assert "miniature" in text
+    target = browser.execute_script("return [...document.links].find(a => a.text.includes('Compare the cells')).href")
+    assert target.startswith(f"{address}/#/compare-runs?")
+    keep(browser, pictures / "study.png")
+
+
+def test_the_run_list_unfolds_to_the_trials(browser: Any, address: str, study: dict[str, Any], pictures: Path) -> None:
+    visit(browser, f"{address}/#/experiments/{study['experiment']}/runs?workflowType=machine_learning")
+    shown(browser, lambda text: study["own"].info.run_name in text and "matching runs" in text)
+    browser.execute_script(
+        "document.querySelector('[role=row] [aria-label*=xpand], [role=row] .ag-cell button').click()"
+    )
+    shown(browser, lambda text: study["cells"][0].info.run_name in text)
+    keep(browser, pictures / "runs.png")

@@ -1,0 +1,252 @@
+"""From records to numbers, by hand; and from a victim to records."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from zsr_core.attacks import Pgd
+from zsr_core.codec import ConfigError
+from zsr_core.data import DataRef
+from zsr_core.evaluate import EvalSuite, Victim, harmonic, measure, predict, wilson
+from zsr_core.records import SampleRecord
+from zsr_core.threat import ThreatModel
+
+EPS = 4 / 255
+
+
+def _record(task: str, sample: str, condition: str, correct: bool, **changes: Any) -> SampleRecord:
+    record = SampleRecord(
+        trial_id="t", weights_sha="w", task=task, split="report", sample_id=sample, condition=condition, norm="linf",
+        threat_space="model_input", eps=0.0 if condition == "none" else EPS, label=0, pred=0 if correct else 1,
+        correct=correct, p_max=0.9, entropy=0.1, margin=1.0, linf=0.0, l2=0.0, queries=1,
+    )  # fmt: skip
+    return dataclasses.replace(record, **changes)
+
+
+def _table(task: str, rows: dict[str, str]) -> list[SampleRecord]:
+    """One word per condition, one letter per image: "+" right, "-" wrong."""
+    return [
+        _record(task, f"{task}/{i}", condition, mark == "+")
+        for condition, marks in rows.items()
+        for i, mark in enumerate(marks)
+    ]
+
+
+RECORDS = [
+    *_table("source", {"none": "++++", "a": "++++", "b": "++++"}),
+    *_table("one", {"none": "+++-", "a": "++--", "b": "-++-"}),
+    *_table("two", {"none": "++", "a": "+-", "b": "+-"}),
+]
+
+
+def test_the_numbers_worked_by_hand() -> None:
+    """Task one: clean 3/4; a breaks image 2, b breaks image 0: 2/4 each; only image 1 stands against both: 1/4, which
+    is below both attacks' means. Harmonic 2 * .75 * .25 / 1 = .375. Task two: clean 1, a = b = worst = 1/2, so 2/3.
+    Zero-shot means leave the source out: clean .875, a .5, worst .375, harmonic (.375 + 2/3) / 2.
+    """
+    found = {(m.task, m.attack, m.metric): m for m in measure(RECORDS, ("one", "two"))}
+    values = {key: m.value for key, m in found.items()}
+    assert values == pytest.approx(
+        {
+            ("source", "none", "clean"): 100, ("source", "a", "robust"): 100, ("source", "b", "robust"): 100,
+            ("source", "worst", "robust"): 100, ("source", "worst", "harmonic"): 100,
+            ("one", "none", "clean"): 75, ("one", "a", "robust"): 50, ("one", "b", "robust"): 50,
+            ("one", "worst", "robust"): 25, ("one", "worst", "harmonic"): 37.5,
+            ("two", "none", "clean"): 100, ("two", "a", "robust"): 50, ("two", "b", "robust"): 50,
+            ("two", "worst", "robust"): 50, ("two", "worst", "harmonic"): 200 / 3,
+            ("zero_shot_mean", "none", "clean"): 87.5, ("zero_shot_mean", "a", "robust"): 50,
+            ("zero_shot_mean", "b", "robust"): 50, ("zero_shot_mean", "worst", "robust"): 37.5,
+            ("zero_shot_mean", "worst", "harmonic"): (37.5 + 200 / 3) / 2,
+        }
+    )  # fmt: skip
+    assert (found["one", "none", "clean"].n, found["zero_shot_mean", "a", "robust"].n) == (4, 6)
+    assert (found["one", "none", "clean"].eps, found["one", "worst", "robust"].eps) == (0.0, EPS)
+    assert all((m.trial_id, m.weights_sha, m.split) == ("t", "w", "report") for m in found.values())
+
+
+def test_a_zero_shot_mean_of_no_task_is_left_out() -> None:
+    assert "zero_shot_mean" not in {m.task for m in measure(RECORDS, ())}
+
+
+def test_the_interval_of_a_share_is_wilsons_and_of_a_mean_the_stratified_one() -> None:
+    """Wilson at 3 of 4, z = 1.96: [30.06, 95.44] % (any statistics package). The mean of shares 2/4 and 1/2 has the
+    variance (.25/4 + .25/2) / 4, so half a width of 1.96 * sqrt(.046875) = .4243.
+    """
+    found = {(m.task, m.attack, m.metric): m for m in measure(RECORDS, ("one", "two"))}
+    clean = found["one", "none", "clean"]
+    assert (clean.low, clean.high) == pytest.approx((30.06, 95.44), abs=0.01)
+    mean = found["zero_shot_mean", "a", "robust"]
+    assert (mean.low, mean.high) == pytest.approx((50 - 42.43, 50 + 42.43), abs=0.01)
+    assert found["one", "worst", "harmonic"].low is None
+
+
+def test_wilsons_interval_at_known_values() -> None:
+    """15 of 40 lies in [0.2422, 0.5297]; 0 of 10 in [0, z^2 / (n + z^2)] = [0, 0.2775]; all of 10 is its mirror."""
+    assert wilson(15 / 40, 40) == pytest.approx((0.2422, 0.5297), abs=1e-4)
+    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+
+
+def test_the_harmonic_mean_of_two_zeros_is_zero() -> None:
+    assert harmonic(0.0, 0.0) == 0.0
+    assert harmonic(0.5, 0.0) == 0.0
+    assert harmonic(0.6, 0.3) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("weights_sha", "v"), ("trial_id", "u"), ("split", "selection"), ("threat_space", "native")],
+)
+def test_numbers_of_two_checkpoints_splits_or_pixel_spaces_never_mix(field: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{field}: got "):
+        measure([*RECORDS, _record("one", "one/9", "none", True, **{field: value})], ())
+
+
+def test_no_records_make_no_numbers() -> None:
+    assert measure([], ()) == []
+
+
+def _victim(tiny: Any, seed: int = 0) -> Victim:
+    clip = tiny.clip(seed=seed)
+    return Victim(embed=clip.tower, scale=clip.scale, sha=clip.sha)
+
+
+def _predict(tiny: Any, *, n: int = 20, batch_size: int = 7, seed: int = 0, images: Any = None) -> list[SampleRecord]:
+    images = images or _guessed(tiny, n)
+    attacks = (Pgd(steps=3), Pgd(steps=2, restarts=2))
+    return predict(
+        _victim(tiny), images, tiny.bank(), attacks, (ThreatModel(eps=1 / 255), ThreatModel(eps=EPS)),
+        seed=seed, trial_id="t", batch_size=batch_size,
+    )  # fmt: skip
+
+
+def _guessed(tiny: Any, n: int) -> Any:
+    """Images whose labels are the victim's own guesses, but for every fourth."""
+    images = tiny.images(n)
+    x = images.pixels(list(range(n))).float() / 255
+    guess = _victim(tiny).logits(x, tiny.bank()).argmax(dim=1)
+    guess[::4] = (guess[::4] + 1) % len(tiny.classes)
+    return dataclasses.replace(images, labels=guess)
+
+
+def test_there_is_one_record_per_image_and_condition(tiny: Any) -> None:
+    records = _predict(tiny)
+    keys = [(r.condition, r.eps, r.sample_id) for r in records]
+    assert len(set(keys)) == len(keys) == 20 * 5
+    assert [r.condition for r in records[:20]] == ["none"] * 20
+
+
+def test_what_is_wrong_when_clean_is_not_attacked_and_counts_as_broken(tiny: Any) -> None:
+    records = _predict(tiny)
+    clean = {r.sample_id: r for r in records if r.condition == "none"}
+    assert sum(not r.correct for r in clean.values()) == 5
+    for r in records:
+        if not clean[r.sample_id].correct and r.condition != "none":
+            assert (r.correct, r.queries, r.linf, r.l2) == (False, 0, 0.0, 0.0)
+            assert r.pred == clean[r.sample_id].pred
+        elif r.condition != "none":
+            assert r.queries >= 1
+
+
+def test_a_record_tells_what_the_softmax_and_the_perturbation_say(tiny: Any) -> None:
+    images, victim, text = _guessed(tiny, 20), _victim(tiny), tiny.bank()
+    records = _predict(tiny)
+    x = images.pixels(list(range(20))).float() / 255
+    logits = victim.logits(x, text).double()
+    p = logits.softmax(dim=1)
+    for i, r in enumerate(records[:20]):
+        others = [float(v) for c, v in enumerate(logits[i]) if c != r.label]
+        assert r.p_max == pytest.approx(float(p[i].max()), rel=1e-5)
+        assert r.entropy == pytest.approx(float(-(p[i] * p[i].log()).sum()), rel=1e-4)
+        assert r.margin == pytest.approx(float(logits[i, r.label]) - max(others), rel=1e-4, abs=1e-4)
+        assert r.correct is (r.pred == r.label) is (r.margin > 0)
+    struck = [r for r in records if r.condition != "none" and r.queries]
+    assert all(0 < r.linf <= r.eps + 1e-6 for r in struck)
+    assert all(r.linf <= r.l2 <= r.linf * math.sqrt(3 * 32 * 32) + 1e-6 for r in struck)
+    assert any(not r.correct for r in struck)
+    assert {(r.norm, r.threat_space, r.task, r.split) for r in records} == {("linf", "model_input", "tiny", "train")}
+
+
+def test_a_result_depends_neither_on_the_batch_size_nor_on_the_other_images(tiny: Any) -> None:
+    """Within round-off, not bitwise: matrix products of another size add in another order. Noise is keyed by image."""
+    images = _guessed(tiny, 20)
+    whole = {(r.condition, r.eps, r.sample_id): r for r in _predict(tiny, batch_size=20)}
+    kept = [11, 2, 17, 5, 6]
+    fewer = dataclasses.replace(
+        images, ids=tuple(images.ids[i] for i in kept), labels=images.labels[kept],
+        pixels=lambda rows: images.pixels([kept[row] for row in rows]),
+    )  # fmt: skip
+    for part in (_predict(tiny, batch_size=3), _predict(tiny, images=fewer, batch_size=2)):
+        for r in part:
+            other = whole[r.condition, r.eps, r.sample_id]
+            assert (r.pred, r.correct, r.queries) == (other.pred, other.correct, other.queries)
+            assert r.margin == pytest.approx(other.margin, rel=1e-3, abs=1e-3)
+            assert r.linf == pytest.approx(other.linf, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_records_and_another_gives_other_noise(tiny: Any) -> None:
+    assert _predict(tiny) == _predict(tiny)
+    assert _predict(tiny) != _predict(tiny, seed=1)
+
+
+def test_a_model_that_gets_nothing_right_is_measured_and_not_attacked(tiny: Any) -> None:
+    images = _guessed(tiny, 8)
+    wrong = dataclasses.replace(images, labels=(images.labels + 2) % len(tiny.classes))
+    records = [r for r in _predict(tiny, images=wrong) if r.condition != "none"]
+    assert len(records) == 8 * 4
+    assert all(r.queries == 0 for r in records if not r.correct)
+    nothing = dataclasses.replace(images, labels=torch.full((8,), 4))
+    guess = {r.pred for r in _predict(tiny, images=nothing)[:8]}
+    assert 4 not in guess
+    assert {m.value for m in measure(_predict(tiny, images=nothing), ())} == {0.0}
+
+
+def test_an_attack_that_leaves_the_ball_or_returns_nan_is_judged_inside_it(tiny: Any) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Cheat:
+        name: str = "cheat"
+        value: float = 0.0
+
+        def run(self, objective: Any, x: Tensor, threat: ThreatModel, draws: Any) -> Tensor:
+            return torch.full_like(x, self.value)
+
+        def cost(self) -> tuple[int, int]:
+            return 0, 0
+
+    for value in (5.0, math.nan):
+        records = predict(_victim(tiny), _guessed(tiny, 8), tiny.bank(), (Cheat(value=value),), (ThreatModel(eps=EPS),))
+        assert all(r.linf <= EPS + 1e-6 for r in records)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_model_whose_logits_are_not_finite_is_an_error_and_no_accuracy(tiny: Any, poison: float) -> None:
+    victim = Victim(embed=lambda x: torch.full((len(x), tiny.dim), poison), scale=10.0, sha="broken")
+    with pytest.raises(ArithmeticError, match=r"task 'tiny', condition 'none': the logits of tiny/0 are not finite"):
+        predict(victim, tiny.images(4), tiny.bank(), (Pgd(steps=1),), (ThreatModel(eps=EPS),))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"tasks": ()}, "tasks: got (), expected at least one task"),
+        ({"tasks": (DataRef(), DataRef(name="source"))}, "tasks: got ['source', 'source'], expected every task once"),
+        ({"split": "test"}, "split: got 'test'"),
+        ({"n": 0}, "n: got 0"),
+        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"attacks": (Pgd(steps=10), Pgd(steps=10, step_ratio=0.5))}, "attacks of different names"),
+        ({"eps": (0.1, 0.1)}, "every budget once"),
+        ({"eps": (4.0,)}, "write 4/255"),
+        ({"eps": (0.0,)}, "eps: got 0.0, expected a budget above 0"),
+        ({"norm": "l3"}, "norm: got 'l3'"),
+    ],
+)
+def test_a_suite_that_cannot_be_is_refused_by_name(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        EvalSuite(**wrong)
+    assert says in str(error.value)

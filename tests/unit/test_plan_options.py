@@ -1,0 +1,104 @@
+"""The flags of every sweep script: each mistake is one line that names the flag, the value and what was expected."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.engine import Sweep, launch
+from sweeps.engine.options import command_again, default_results, read_options
+from zsr_core.codec import ConfigError
+from zsr_core.methods import TgaZsr
+from zsr_core.space import Real, Variant
+from zsr_core.trial import TrialConfig
+
+BASE = TrialConfig(method=TgaZsr())
+SWEEP = Sweep(
+    name="s",
+    question="?",
+    base={"miniature": BASE, "paper": BASE},
+    space={"method.alpha": Real(low=0.01, high=1.0, log=True)},
+)
+LISTED = Sweep(name="s", question="?", base={"miniature": BASE}, variants=(Variant(label="full"),))
+
+
+def test_without_flags_a_sweep_decides() -> None:
+    options = read_options(SWEEP, [])
+    assert (options.preset, options.search, options.samples, options.seeds) == ("miniature", None, 25, (0,))
+    assert options.objectives == ("clean", "robust")
+    assert options.results == Path.cwd() / "results"
+    assert (options.plan, options.local, options.fresh) == (False, False, False)
+
+
+def test_flags_say_otherwise() -> None:
+    flags = "--search gp --samples 7 --seeds 3 --objectives harmonic --limit 2 --gpus-per-trial 0.25 --max-concurrent 4"
+    options = read_options(SWEEP, flags.split())
+    assert (options.search, options.samples, options.seeds) == ("gp", 7, (0, 1, 2))
+    assert (options.objectives, options.limit) == (("harmonic",), 2)
+    assert (options.gpus_per_trial, options.max_concurrent) == (0.25, 4)
+
+
+def test_seeds_extend_the_sweeps_own() -> None:
+    own = Sweep(name="s", question="?", base={"miniature": BASE}, variants=LISTED.variants, seeds=(5, 1))
+    assert read_options(own, ["--seeds", "1"]).seeds == (5,)
+    assert read_options(own, ["--seeds", "4"]).seeds == (5, 1, 0, 2)
+
+
+BAD: list[tuple[Any, list[str], str]] = [
+    (SWEEP, ["--search", "tpe", "--samples", "0"], "--samples: got '0', expected a whole number, at least 1"),
+    (SWEEP, ["--search", "tpe", "--samples", "-3"], "--samples: got '-3', expected a whole number"),
+    (SWEEP, ["--search", "tpe", "--samples", "many"], "--samples: got 'many', expected a whole number"),
+    (SWEEP, ["--samples", "0"], "--samples: got '0', expected a whole number"),
+    (SWEEP, ["--samples", "9"], "got '9', expected --search with it: the grid has 5 cells"),
+    (SWEEP, ["--search", "tep"], "did you mean 'tpe'?"),
+    (SWEEP, ["--search", "tep"], "--search: unknown value 'tep'; expected one of: tpe, gp"),
+    (SWEEP, ["--preset", "papr"], "unknown value 'papr'; expected one of: miniature, paper; did you mean 'paper'?"),
+    (SWEEP, ["--objectives", "robst"], "objectives: unknown value 'robst'"),
+    (SWEEP, ["--objectives", "clean,clean"], "none twice"),
+    (SWEEP, ["--seeds", "0"], "--seeds: got '0'"),
+    (SWEEP, ["--limit", "1.5"], "--limit: got '1.5'"),
+    (SWEEP, ["--max-concurrent", "0"], "--max-concurrent: got '0'"),
+    (SWEEP, ["--gpus-per-trial", "1.5"], "--gpus-per-trial: got '1.5', expected a share of one GPU"),
+    (SWEEP, ["--gpus-per-trial", "-1"], "--gpus-per-trial: got '-1'"),
+    (SWEEP, ["--gpus-per-trial", "nan"], "--gpus-per-trial: got 'nan'"),
+    (SWEEP, ["--gpus-per-trial", "half"], "--gpus-per-trial: got 'half'"),
+    (SWEEP, ["--results", ""], "--results: got '', expected a folder"),
+    (SWEEP, ["--sampels", "3"], "flag: unknown value '--sampels'; expected one of:"),
+    (SWEEP, ["--sampels=3"], "did you mean '--samples'?"),
+    (SWEEP, ["--search"], "--search"),
+    (LISTED, ["--search", "tpe"], "--search: got 'tpe', expected a sweep with a space"),
+    (LISTED, ["--preset", "paper"], "--preset: unknown value 'paper'; expected one of: miniature"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sweep", "flags", "message"), BAD)
+def test_a_mistaken_flag_is_one_line_on_stderr_and_exit_code_2(
+    sweep: Sweep, flags: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert launch(sweep, flags) == 2
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"error: [^\n]+\n", captured.err)
+    assert message in captured.err
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing may be written before the input is known to be good"
+
+
+def test_the_results_of_a_submitted_job_leave_the_folder_that_ray_deletes() -> None:
+    job = {"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}", "HOME": "/home/me"}
+    unpacked = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_ab12")
+    assert default_results(job, unpacked) == Path("/home/me/zsr-results")
+    assert default_results(job, Path("/work")) == Path("/work/results")
+    assert default_results({}, Path("/work")) == Path("/work/results")
+
+
+def test_the_command_to_go_on_leaves_fresh_out() -> None:
+    assert command_again("sweeps/s.py", ["--fresh", "--seeds", "2"]) == "python sweeps/s.py --seeds 2"
+
+
+def test_reading_flags_raises_for_callers() -> None:
+    with pytest.raises(ConfigError, match="--seeds"):
+        read_options(SWEEP, ["--seeds", "x"])

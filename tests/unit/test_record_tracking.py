@@ -1,0 +1,144 @@
+"""Where runs are tracked: which address counts, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.tracking import check_tracking, resolve_tracking, sqlite_file
+from zsr_core.codec import ConfigError
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+@pytest.fixture(autouse=True)
+def _no_address_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, dict[str, int]]]:
+    """A server whose answer to /health a test chooses; yields its address and that choice."""
+    answer = {"status": 200}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer["status"] if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=serving.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{serving.server_port}", answer
+    serving.shutdown()
+    thread.join()
+    serving.server_close()
+
+
+def test_the_flag_counts_before_the_environment_and_that_before_the_results_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resolve_tracking(None, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv(VARIABLE, "http://one:5000")
+    assert resolve_tracking(None, tmp_path) == "http://one:5000"
+    assert resolve_tracking("http://two:5000", tmp_path) == "http://two:5000"
+
+
+def test_a_relative_results_folder_gives_an_absolute_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = resolve_tracking(None, Path("results"))
+    assert uri == f"sqlite:///{tmp_path}/results/mlflow.db"
+    check_tracking(uri)
+
+
+def test_none_keeps_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "http://one:5000")
+    assert resolve_tracking("none", tmp_path) is None
+    monkeypatch.setenv(VARIABLE, "none")
+    assert resolve_tracking(None, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("sqlite:///mlflow.db", "an absolute path"),
+        ("sqlite://", "an absolute path"),
+        ("sqlite:///:memory:", "an absolute path"),
+        ("mlruns", "no plain folders"),
+        ("/srv/mlruns", "sqlite:////srv/mlruns/mlflow.db"),
+        ("file:///srv/mlruns", "sqlite:////srv/mlruns/mlflow.db"),
+        ("htp://127.0.0.1:5000", "did you mean 'http'"),
+        ("http://", "a host"),
+        ("ftp://host/x", "one of the schemes"),
+    ],
+)
+def test_an_address_that_cannot_work_is_refused_by_its_form(uri: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)) as refused:
+        check_tracking(uri)
+    assert str(refused.value).startswith(f"--tracking: got {uri!r}, expected ")
+
+
+def test_a_server_that_answers_is_accepted(server: tuple[str, dict[str, int]]) -> None:
+    uri, answer = server
+    check_tracking(uri)
+    check_tracking(f"{uri}/")
+    answer["status"] = 401  # it asks who we are, so it is there
+    check_tracking(uri)
+
+
+def test_something_else_at_the_address_is_refused(server: tuple[str, dict[str, int]]) -> None:
+    uri, answer = server
+    answer["status"] = 404
+    with pytest.raises(ConfigError, match=r"an MLflow server; .*/health answered 404"):
+        check_tracking(uri)
+
+
+def test_a_silent_address_is_refused_with_how_to_start_a_server(server: tuple[str, dict[str, int]]) -> None:
+    uri, _ = server
+    unused = "http://127.0.0.1:9"
+    with pytest.raises(ConfigError, match=r"refused.*mlflow/serve\.sh"):
+        check_tracking(unused)
+    check_tracking(uri)
+
+
+def test_a_database_needs_a_file_in_a_folder_that_can_be_written(tmp_path: Path) -> None:
+    check_tracking(f"sqlite:///{tmp_path}/not/yet/there/mlflow.db")
+    (tmp_path / "file").write_text("text that is no database")
+    for uri, expected in {
+        f"sqlite:///{tmp_path}/file/mlflow.db": "is not one",
+        f"sqlite:///{tmp_path}": "is a folder",
+        f"sqlite:///{tmp_path}/file": "holds something else",
+        "sqlite:////proc/zsr/mlflow.db": "/proc cannot",
+    }.items():
+        with pytest.raises(ConfigError, match=expected):
+            check_tracking(uri)
+
+
+def test_a_database_server_needs_its_driver_and_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="driver 'no_such_driver'"):
+        check_tracking("postgresql+no_such_driver://me:hidden@127.0.0.1/mlflow")
+    with pytest.raises(ConfigError, match=r"answers at 127\.0\.0\.1:9 ") as refused:
+        check_tracking("postgresql+sqlite3://me:hidden@127.0.0.1:9/mlflow")  # any module that is there
+    assert "hidden" not in str(refused.value)
+
+
+def test_the_file_of_a_sqlite_address_is_found() -> None:
+    assert sqlite_file("sqlite:////srv/a b/mlflow.db") == Path("/srv/a b/mlflow.db")
+    assert sqlite_file("http://host/x") is None
+
+
+@pytest.mark.slow
+def test_checking_an_address_imports_no_tracker() -> None:
+    code = "import sys, sweeps.engine.tracking; sys.exit('mlflow' in sys.modules or 'sqlalchemy' in sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
