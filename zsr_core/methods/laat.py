@@ -33,7 +33,8 @@ class Laat(Defaults):
     ``L = CE(cos(f(x_a), a') / tau, y) - beta cos(f(x), f(x_a))``: terms ``ce``, ``consistency``.
     ``a'`` are the training classes' unit texts, each moved along the great circle through their mean direction m so
     that its angle to m grows by ``expansion / theta_max``: the farthest training class then stands ``expansion``
-    degrees from m. Other tasks' texts are moved by the same m and factor, and may come to stand farther.
+    degrees from m (drawn in, where they stand wider already). Other tasks' texts are moved by the same m and factor,
+    and may come to stand farther.
 
     The paper trains small networks from scratch, with anchors of ViT-B/16, at eps 8/255. On CLIP (a baseline of
     Comp-TGA) only the expansion is known to be carried over; that recipe is not published. ``tau`` is 1 in the code,

@@ -32,7 +32,7 @@ class LpFt(Defaults):
 
     images: Literal["clean", "adv"] = "clean"
     probe_steps: int = 100  # of L-BFGS over the whole training set; ours
-    probe_decay: float = 1e-2  # on the distance of the probe from its start, without which it grows past all bound
+    probe_decay: float = 1e-2  # on the squared distance of the probe from the class texts, its start; ours
 
     def __post_init__(self) -> None:
         check_options(self, {"images": ("clean", "adv")})
@@ -64,8 +64,9 @@ def linear_probe(unit: Tensor, labels: Tensor, start: Tensor, steps: int, decay:
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            fit = F.cross_entropy(scale * unit @ F.normalize(w, dim=-1).T, labels)
-            loss: Tensor = fit + decay * (w - start).square().sum()
+            towards = F.normalize(w, dim=-1)
+            fit = F.cross_entropy(scale * unit @ towards.T, labels)
+            loss: Tensor = fit + decay * (towards - start).square().sum()
             loss.backward()
             return loss
 
