@@ -61,7 +61,7 @@ class Plain:
 
     def text(self) -> Tensor:
         """[C, D]: unit embeddings of all prompts."""
-        encoded = self.model.encode_text(self.tokenize(self.prompts).to(self.mean.device))
+        encoded: Tensor = self.model.encode_text(self.tokenize(self.prompts).to(self.mean.device))
         return encoded / encoded.norm(dim=-1, keepdim=True)
 
     def tokens(self, model: Any, x: Tensor) -> Tensor:
@@ -73,7 +73,8 @@ class Plain:
         """[B, C]."""
         image = self.tokens(self.model, x)[:, 0]
         image = image / image.norm(dim=-1, keepdim=True)
-        return self.model.logit_scale.exp() * image @ text.T
+        logits: Tensor = self.model.logit_scale.exp() * image @ text.T
+        return logits
 
     def attention(self, model: Any, x: Tensor, own: Tensor) -> Tensor:
         """[B, S * S]: the text-guided map at the image's size S, each image against its ``own`` [B, D] text."""
@@ -91,6 +92,7 @@ class Plain:
         for _ in range(self.steps):
             loss = F.cross_entropy(self.logits(x + delta, self.text()), y)
             loss.backward()
+            assert delta.grad is not None
             moved = (delta.detach() + self.step_size * delta.grad.sign()).clamp(-self.eps, self.eps)
             delta = ((x + moved).clamp(0, 1) - x).requires_grad_()
         return (x + delta).detach()

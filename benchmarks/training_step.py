@@ -123,15 +123,16 @@ def same_job(mine: Step, theirs: Plain, x: Tensor, y: Tensor, rows: Tensor) -> d
             "attacks_agree": agreed}  # fmt: skip
 
 
-def clocked(work: Callable[[], Any], device: str) -> float:
-    """Return the seconds that ``work`` takes."""
-    if device == "cuda":
+def clocked(work: Callable[[], Any], args: argparse.Namespace) -> float:
+    """Return the seconds that ``work`` takes, by the clock asked for."""
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
+    if args.device == "cuda":
         torch.cuda.synchronize()
-    begun = time.perf_counter()
+    begun = clock()
     work()
-    if device == "cuda":
+    if args.device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 class Matmuls:
@@ -146,13 +147,13 @@ class Matmuls:
         on = {"device": args.device}
         self.pairs = [(torch.randn(rows, k, **on), torch.randn(n, k, **on)) for k, n in shapes]
         self.flops = sum(2 * rows * k * n for k, n in shapes)
-        self.device = args.device
+        self.args = args
 
     def rate(self, product: Callable[[Tensor, Tensor], Tensor], seconds: float = 0.3) -> float:
         """Return FLOP/s over the block's four products, repeated for ``seconds``."""
-        once = clocked(lambda: [product(x, w) for x, w in self.pairs], self.device)
+        once = clocked(lambda: [product(x, w) for x, w in self.pairs], self.args)
         times = max(1, round(seconds / once))
-        took = clocked(lambda: [product(x, w) for _ in range(times) for x, w in self.pairs], self.device)
+        took = clocked(lambda: [product(x, w) for _ in range(times) for x, w in self.pairs], self.args)
         return times * self.flops / took
 
 
@@ -222,23 +223,24 @@ def interleaved(
     for i, (x, y, rows) in enumerate(fed[1:]):
         with torch.no_grad():
             clock_matmuls()
-        seconds["zsr"].append(clocked(lambda: mine(x, y, rows, i), args.device))  # noqa: B023
+        seconds["zsr"].append(clocked(lambda: mine(x, y, rows, i), args))  # noqa: B023
         with torch.no_grad():
             clock_matmuls()
-        seconds["plain"].append(clocked(lambda: theirs.step(x, y, start_of(x, i)), args.device))  # noqa: B023
+        seconds["plain"].append(clocked(lambda: theirs.step(x, y, start_of(x, i)), args))  # noqa: B023
     return checked, seconds, rates
 
 
 def measure(args: argparse.Namespace, images: ImageSet, folder: Path) -> dict[str, Any]:
     """Return everything that the table prints."""
+    # First, while this process is small: on Linux a child's peak starts at what its parent held when it was born.
+    memory = {side: peak_memory(side, args) for side in ("plain", "zsr")}
     checked, seconds, rates = interleaved(args, images, folder)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     rate = max(statistics.median(values) for values in rates.values())
     work = MINIMAL_FORWARDS * args.batch * flops_of_forward(args.model)
-    memory = {side: peak_memory(side, args) for side in ("plain", "zsr")}
     return {
         "model": args.model, "batch": args.batch, "classes": args.classes, "threads": args.threads,
-        "repeats": args.repeats, "device": machine(args.device), "torch": torch.__version__,
+        "clock": args.clock, "repeats": args.repeats, "device": machine(args.device), "torch": torch.__version__,
         "load": os.getloadavg()[0], "check": checked, "seconds": seconds, "median_seconds": median,
         "ratio": statistics.median(p / z for p, z in zip(seconds["plain"], seconds["zsr"], strict=True)),
         "peak_bytes": memory, "minimal_flops": work, "matmul_flops_per_second": rates, "rate": rate,
@@ -260,7 +262,13 @@ def machine(device: str) -> str:
 def table(found: dict[str, Any]) -> str:
     """Return the result in Markdown."""
     check, rates = found["check"], found["matmul_flops_per_second"]
-    head = ["step", "seconds (median)", "speed", "peak memory", "of the fp32 matmul rate"]
+    head = [
+        "step",
+        f"{'CPU ' if found['clock'] == 'cpu' else ''}seconds (median)",
+        "speed",
+        "peak memory",
+        "of the fp32 matmul rate",
+    ]
     lines = [
         f"TGA-ZSR step, {found['model']}, random weights, batch {found['batch']}, {found['classes']} classes, "
         f"eps 1/255, 2 attack steps, fp32",
@@ -297,12 +305,20 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3, help="timed steps of each side")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
+    parser.add_argument(
+        "--clock",
+        default="wall",
+        choices=("wall", "cpu"),
+        help="cpu: one thread's own time, for a machine with other work",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number here")
     parser.add_argument("--side", choices=("plain", "zsr"), help=argparse.SUPPRESS)
     args = parser.parse_args(words)
     for name in ("batch", "classes", "threads", "repeats"):
         if getattr(args, name) < 1:
             parser.error(f"--{name}: got {getattr(args, name)}, expected at least 1")
+    if args.clock == "cpu" and (args.threads > 1 or args.device != "cpu"):
+        parser.error("--clock cpu: threads that wait count as work; expected --threads 1 --device cpu")
     return args
 
 

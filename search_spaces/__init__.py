@@ -14,9 +14,12 @@ class Axis:
 
     path: str
     domain: Domain
+    levels: tuple[float, ...] = ()  # of the default grid, in round numbers; empty: evenly spaced over the domain
     published: float | None = None
     source: str = ""  # where the published value is written
 
     def __post_init__(self) -> None:
         inside = self.published is None or self.domain.contains(self.published)
         require(inside, self.path, self.published, f"a published optimum inside the axis, {self.domain}")
+        for level in self.levels:
+            require(self.domain.contains(level), self.path, level, f"a level inside the axis, {self.domain}")

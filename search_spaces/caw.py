@@ -13,11 +13,13 @@ WEIGHTS = (
     Axis(
         path="method.alpha",
         domain=Real(low=0.1, high=30.0, log=True),
+        levels=(0.1, 1.0, 3.0, 10.0, 30.0),
         source="not published",
     ),
     Axis(
         path="method.beta",
         domain=Real(low=0.01, high=10.0, log=True),
+        levels=(0.01, 0.1, 1.0, 10.0),
         source="not published",
     ),
 )

@@ -13,12 +13,14 @@ WEIGHTS = (
     Axis(
         path="method.alpha",
         domain=Real(low=0.003, high=0.3, log=True),
+        levels=(0.003, 0.01, 0.03, 0.1, 0.3),
         published=0.1,
         source="Comp-TGA, LARM's weight of the PGD and CW tables",
     ),
     Axis(
         path="method.beta",
         domain=Real(low=0.003, high=0.3, log=True),
+        levels=(0.003, 0.01, 0.03, 0.1, 0.3),
         published=0.1,
         source="Comp-TGA, GACM's weight of the PGD and CW tables; 0.07 in the AutoAttack table",
     ),

@@ -13,6 +13,7 @@ WEIGHTS = (
     Axis(
         path="method.clean_weight",
         domain=Real(low=0.0, high=0.5),
+        levels=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
         published=0.0,
         source="FARE, its repository's default",
     ),

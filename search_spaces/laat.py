@@ -13,12 +13,14 @@ WEIGHTS = (
     Axis(
         path="method.beta",
         domain=Real(low=0.05, high=5.0, log=True),
+        levels=(0.05, 0.2, 1.0, 5.0),
         published=1.0,
         source="LAAT, its repository's default",
     ),
     Axis(
         path="method.tau",
         domain=Real(low=0.01, high=1.0, log=True),
+        levels=(0.01, 0.07, 0.3, 1.0),
         published=1.0,
         source="LAAT, its repository's default",
     ),

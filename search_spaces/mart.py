@@ -13,6 +13,7 @@ WEIGHTS = (
     Axis(
         path="method.lam",
         domain=Real(low=0.1, high=20.0, log=True),
+        levels=(0.1, 0.5, 2.0, 5.0, 20.0),
         published=5.0,
         source="MART, its published scripts",
     ),

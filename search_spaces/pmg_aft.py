@@ -13,12 +13,14 @@ WEIGHTS = (
     Axis(
         path="method.alpha",
         domain=Real(low=0.01, high=10.0, log=True),
+        levels=(0.01, 0.1, 1.0, 10.0),
         published=1.0,
         source="PMG-AFT, its repository: both divergences at weight 1",
     ),
     Axis(
         path="method.beta",
         domain=Real(low=0.01, high=10.0, log=True),
+        levels=(0.01, 0.1, 1.0, 10.0),
         published=1.0,
         source="PMG-AFT, its repository: both divergences at weight 1",
     ),

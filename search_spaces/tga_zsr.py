@@ -10,16 +10,20 @@ from zsr_core.space import Real
 
 # The ranges are ours: two decades that hold the published pair. They are on the scale of 224 x 224 maps, as the
 # paper's are, because the distance between two maps grows with their side.
+LEVELS = (0.003, 0.01, 0.03, 0.1, 0.3)
+
 WEIGHTS = (
     Axis(
         path="method.alpha",
         domain=Real(low=0.003, high=0.3, log=True),
+        levels=LEVELS,
         published=0.08,
         source="TGA-ZSR, attention refinement weight of the PGD and CW tables",
     ),
     Axis(
         path="method.beta",
         domain=Real(low=0.003, high=0.3, log=True),
+        levels=LEVELS,
         published=0.05,
         source="TGA-ZSR, attention constraint weight of the PGD and CW tables",
     ),

@@ -13,6 +13,7 @@ WEIGHTS = (
     Axis(
         path="method.beta",
         domain=Real(low=0.1, high=20.0, log=True),
+        levels=(0.1, 0.5, 2.0, 6.0, 20.0),
         published=6.0,
         source="TRADES, its CIFAR-10 tables",
     ),

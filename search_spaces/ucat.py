@@ -13,12 +13,14 @@ WEIGHTS = (
     Axis(
         path="method.weight",
         domain=Real(low=1.0, high=1000.0, log=True),
+        levels=(1.0, 10.0, 100.0, 240.0, 1000.0),
         published=240.0,
         source="UCAT, its repository's lambda at Tiny-ImageNet's 200 classes",
     ),
     Axis(
         path="method.tau",
         domain=Real(low=0.03, high=0.3, log=True),
+        levels=(0.03, 0.05, 0.07, 0.15, 0.3),
         published=0.07,
         source="UCAT, its repository's default",
     ),

@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="agft_gamma_tau",
     question="How soft should AGFT's teacher be, and how sharp its comparison?",
     space=WEIGHTS,
-    levels=5,
     surfaces=(("method.gamma", "method.scale"),),
     base={"miniature": base(Agft(), "miniature"), "paper": base(Agft(), "paper")},
     objectives=("clean", "robust"),

@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="caw_alpha_beta",
     question="Where should CAW's weights alpha and beta stand?",
     space=WEIGHTS,
-    levels=5,
     surfaces=(("method.alpha", "method.beta"),),
     base={"miniature": base(Caw(), "miniature"), "paper": base(Caw(), "paper")},
     objectives=("clean", "robust"),

@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="comp_tga_alpha_beta",
     question="Where should Comp-TGA's attention weights alpha and beta stand?",
     space=WEIGHTS,
-    levels=5,
     surfaces=(("method.alpha", "method.beta"),),
     base={"miniature": base(CompTga(), "miniature"), "paper": base(CompTga(), "paper")},
     objectives=("clean", "robust"),

@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="fare_clean_weight",
     question="How much of FARE's loss should go to clean images?",
     space=WEIGHTS,
-    levels=6,
     base={"miniature": base(Fare(), "miniature"), "paper": base(Fare(), "paper")},
     objectives=("clean", "robust"),
 )

@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="laat_beta_tau",
     question="Where should LAAT's weight beta and temperature tau stand?",
     space=WEIGHTS,
-    levels=5,
     surfaces=(("method.beta", "method.tau"),),
     base={"miniature": base(Laat(), "miniature"), "paper": base(Laat(), "paper")},
     objectives=("clean", "robust"),

@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="pmg_weights",
     question="Where should the weights of PMG-AFT's two divergences stand?",
     space=WEIGHTS,
-    levels=5,
     surfaces=(("method.alpha", "method.beta"),),
     base={"miniature": base(PmgAft(), "miniature"), "paper": base(PmgAft(), "paper")},
     objectives=("clean", "robust"),

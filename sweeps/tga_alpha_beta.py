@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="tga_alpha_beta",
     question="Where should TGA-ZSR's attention weights alpha and beta stand?",
     space=WEIGHTS,
-    levels=5,
     base={"miniature": base(TgaZsr(), "miniature"), "paper": base(TgaZsr(), "paper")},
     objectives=("clean", "robust"),
     surfaces=(("method.alpha", "method.beta"),),

@@ -14,7 +14,6 @@ SWEEP = Sweep(
     name="ucat_weight_tau",
     question="Where should UCAT's effective weight and temperature stand?",
     space=WEIGHTS,
-    levels=5,
     surfaces=(("method.weight", "method.tau"),),
     base={"miniature": base(Ucat(), "miniature"), "paper": base(Ucat(), "paper")},
     objectives=("clean", "robust"),

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from zsr_core.codec import ConfigError, from_plain, require, unknown
+from zsr_core.files import write_text
 from zsr_core.methods import METHODS
 from zsr_core.presets import PRESETS, base
-from zsr_core.trial import TrialConfig, TrialResult, check, run_trial
+from zsr_core.trial import TrialConfig, TrialResult, check, read_result, run_trial
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,15 +23,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         config = config_from(args)
+        cuda = args.device == "cuda"
+        require(not cuda or torch.cuda.is_available(), "--device", "cuda", "'cpu': torch finds no CUDA here")
         check(config)
+        folder = _writable(Path(args.out) / config.trial_id)
+        read_result(folder)  # one that cannot be read is told before anything starts
     except ConfigError as error:
         print(f"zsr_core: {error}", file=sys.stderr)
         return 2
-    folder = Path(args.out) / config.trial_id
     print(f"trial {config.trial_id} ({config.method.title}) in {folder}", flush=True)
     result = run_trial(config, folder, report=_say, cache=Path(args.out) / "cache", device=args.device)
     print(summary(result))
     return 0 if result.status == "done" else 1
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "probe", "").unlink()
+    except OSError as error:
+        raise ConfigError(f"--out: {folder.parent} cannot be written ({error.strerror})") from None
+    return folder
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,9 +74,10 @@ def config_from(args: argparse.Namespace) -> TrialConfig:
         path = Path(args.config)
         require(path.is_file(), "--config", args.config, "a file that exists")
         try:
-            config = from_plain(TrialConfig, json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError as error:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
             raise ConfigError(f"--config: {path} is not JSON ({error})") from None
+        config = from_plain(TrialConfig, plain)
     else:
         names = {m.__name__: m for m in METHODS}
         name = getattr(args, "method", "TeCoA")

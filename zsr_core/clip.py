@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import pickle
 from collections.abc import Callable, Sequence
@@ -140,7 +141,7 @@ def _build(ref: ModelRef) -> Any:
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(ref.init_seed)  # open_clip draws its initial weights from the global generator
-            model = open_clip.create_model(ref.name, pretrained=None)
+            model = _unfilled(ref.name)
     if ref.text_from is not None and is_file(ref.text_from):
         _load_into(model, Path(ref.text_from), "config.model.text_from")
     if ref.pretrained is not None and is_file(ref.pretrained):
@@ -223,13 +224,26 @@ def _is_zip(file: Path) -> bool:
         return f.read(2) == b"PK"
 
 
+def _unfilled(name: str, device: str = "cpu") -> Any:
+    """Return open_clip's architecture with random weights, without its warning that they are."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return open_clip.create_model(name, pretrained=None, device=device)
+    except Exception as error:  # some text towers take their configuration from a hub, by clients of many kinds
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"config.model.name: {name!r} cannot be built here ({first})") from error
+    finally:
+        logging.disable(level)
+
+
 @cache
 def shapes_model(name: str) -> Any:
     """Return the architecture on the meta device: every shape, no weights, no memory."""
     with torch.device("meta"):
         if name == miniature.NAME:
             return open_clip.model.CLIP(**miniature.model_config()).eval()
-        return open_clip.create_model(name, pretrained=None, device="meta").eval()
+        return _unfilled(name, "meta").eval()
 
 
 def _shapes_of(name: str) -> dict[str, tuple[int, ...]]:

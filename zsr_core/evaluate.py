@@ -28,7 +28,8 @@ class EvalSuite:
     """What a trial is measured on: tasks x (clean + attacks x eps). ``eps`` in [0, 1] pixel units.
 
     ``split`` is "selection" wherever trials are compared to choose one, "report" for the chosen.
-    ``n`` keeps the first so many images of each task.
+    ``n`` keeps so many images of each task, as ``DataRef.limit`` does. Attacks see the model's input: ``space`` says so
+    in every record, and no other can be asked for.
     """
 
     tasks: tuple[DataRef, ...] = (DataRef(),)
@@ -58,6 +59,7 @@ class EvalSuite:
             "attacks of different names",
         )
         require(len(set(self.eps)) == len(self.eps), "eps", self.eps, "every budget once")
+        require(self.space == "model_input", "space", self.space, "'model_input': attacks see the model's input")
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
 
@@ -219,7 +221,7 @@ class _Facts:
     ) -> list[SampleRecord]:
         finite = logits.isfinite().all(dim=1).cpu()
         if not finite.all():  # the largest of NaNs is class 0: a broken model would be right on that class
-            name = self.images.ids[rows[~finite][0]]
+            name = self.images.ids[int(rows[~finite][0])]
             raise ArithmeticError(
                 f"task {self.images.name!r}, condition {condition!r}: the logits of {name} are not finite"
             )

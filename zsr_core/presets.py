@@ -33,30 +33,35 @@ MINIATURE_EPS = 4 / 255
 # default alone: one that the caller sets stays. `benchmarks/find_recipes.py` searches them, the same budget for each.
 MINIATURE: Mapping[type[AnyMethod], Mapping[str, Any]] = {}
 
-# The papers' own recipes, as changes of the lineage's (TeCoA, TGA-ZSR, UCAT share one script): optimiser, schedule,
-# batch, epochs, training attack, data. Prompts and cropping are the data's own; precision is fp32, not fp16.
-PAPER: Mapping[type[AnyMethod], Mapping[str, Any]] = {
-    # The row of TGA-ZSR's tables (its main.sh); TeCoA's own repository defaults to lr 1e-7 on ImageNet, batch 256.
-    TeCoA: {"optim.lr": 1e-5},
-    # serendipity1122/Pre-trained-Model-Guided-...: options' defaults; ImageNet statistics are in its code.
-    PmgAft: {"optim.lr": 5e-5, "batch_size": 256, "model.pixels": "imagenet"},
-    # chs20/RobustVLM, README: 20 000 steps of batch 128 on ImageNet (2 epochs), warm-up 1400, PGD-10 with momentum.
-    Fare: {
-        "optim": Optim(name="adamw", lr=1e-5, weight_decay=1e-4, warmup_steps=1400),
-        "train_attack": Pgd(steps=10, step_size=1 / 255, keep="last", momentum=0.9),
-        "train_data": _folder("imagenet"),
-        "epochs": 2,
-    },
-    # YuboCui/AGFT, main.py and README: two GPUs of batch 128, ImageNet.
-    Agft: {"optim.lr": 4e-4, "batch_size": 256, "train_data": _folder("imagenet")},
-    # VivienLu/UCAT, main.sh.
-    Ucat: {"batch_size": 256},
-    # The generic baselines were published on CIFAR-10 with networks of their own: the lineage's optimiser, their
-    # attack at this budget (10 steps; 0.007 / 0.031, 0.007 / 0.031 and 2 / 8 of eps; start as published).
-    Trades: {"train_attack": Pgd(steps=10, step_ratio=0.226, keep="last", start_std=0.001)},
-    Mart: {"train_attack": Pgd(steps=10, step_ratio=0.226, keep="last", start_std=0.001)},
-    Arow: {"train_attack": Pgd(steps=10, step_ratio=0.25, keep="last")},
-}
+
+def papers() -> Mapping[type[AnyMethod], Mapping[str, Any]]:
+    """Return the papers' own recipes, as changes of the lineage's (TeCoA, TGA-ZSR, UCAT share one script).
+
+    Optimiser, schedule, batch, epochs, training attack, data. Prompts and cropping are the data's own; precision is
+    fp32, not their fp16 autocast.
+    """
+    return {
+        # The row of TGA-ZSR's tables (its main.sh); TeCoA's own repository defaults to lr 1e-7 on ImageNet, batch 256.
+        TeCoA: {"optim.lr": 1e-5},
+        # serendipity1122/Pre-trained-Model-Guided-...: options' defaults; ImageNet statistics are in its code.
+        PmgAft: {"optim.lr": 5e-5, "batch_size": 256, "model.pixels": "imagenet"},
+        # chs20/RobustVLM, README: 20 000 steps of batch 128 on ImageNet (2 epochs), warm-up 1400, PGD-10 with momentum.
+        Fare: {
+            "optim": Optim(name="adamw", lr=1e-5, weight_decay=1e-4, warmup_steps=1400),
+            "train_attack": Pgd(steps=10, step_size=1 / 255, keep="last", momentum=0.9),
+            "train_data": _folder("imagenet"),
+            "epochs": 2,
+        },
+        # YuboCui/AGFT, main.py and README: two GPUs of batch 128, ImageNet.
+        Agft: {"optim.lr": 4e-4, "batch_size": 256, "train_data": _folder("imagenet")},
+        # VivienLu/UCAT, main.sh.
+        Ucat: {"batch_size": 256},
+        # The generic baselines were published on CIFAR-10 with networks of their own: the lineage's optimiser, their
+        # attack at this budget (10 steps; 0.007 / 0.031, 0.007 / 0.031 and 2 / 8 of eps; start as published).
+        Trades: {"train_attack": Pgd(steps=10, step_ratio=0.226, keep="last", start_std=0.001)},
+        Mart: {"train_attack": Pgd(steps=10, step_ratio=0.226, keep="last", start_std=0.001)},
+        Arow: {"train_attack": Pgd(steps=10, step_ratio=0.25, keep="last")},
+    }
 
 
 def changes(method: AnyMethod, table: Mapping[type[AnyMethod], Mapping[str, Any]]) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def paper(method: AnyMethod) -> TrialConfig:
 
     Data is looked for below ``$ZSR_DATA`` (``data/`` without it): ``tiny-imagenet-200``, ``imagenet``.
     """
-    return _lineage().with_(changes(method, PAPER))
+    return _lineage().with_(changes(method, papers()))
 
 
 def _lineage() -> TrialConfig:
@@ -135,7 +140,7 @@ def flyp(method: AnyMethod) -> TrialConfig:
 
 def side_by_side(methods: Sequence[AnyMethod]) -> Mapping[str, tuple[Variant, ...]]:
     """Return the methods as a sweep's variants, per preset, each with its own recipe around the preset's shared one."""
-    tables = {"miniature": MINIATURE, "paper": PAPER}
+    tables = {"miniature": MINIATURE, "paper": papers()}
     return {
         preset: tuple(Variant(label=method.title, overrides=changes(method, table)) for method in methods)
         for preset, table in tables.items()

@@ -175,11 +175,12 @@ class Step:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         weights = [p for group in self.optimiser.param_groups for p in group["params"]]
-        limit = self.recipe.optim.clip_norm
-        norm = nn.utils.clip_grad_norm_(weights, math.inf if limit is None else limit, foreach=True)
+        norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
         values["grad_norm"] = float(norm)
         if not math.isfinite(values["grad_norm"]):
             raise NonFinite(f"step {step + 1} of {self.total}: the gradient's norm is {values['grad_norm']}")
+        if self.recipe.optim.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(weights, self.recipe.optim.clip_norm, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.optim.lr_at(step, self.total)
         self.optimiser.step()
@@ -199,8 +200,8 @@ def build_optimiser(tower: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     ]
     groups = [group for group in groups if group["params"]]
     if optim.name == "sgd":
-        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
-    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas)
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
 
 
 def make_step(

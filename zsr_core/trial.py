@@ -71,6 +71,8 @@ class TrialConfig:
             self.batch_size,
             "a whole number >= 1",
         )
+        space = self.threat.space
+        require(space == "model_input", "threat.space", space, "'model_input': attacks see the model's input")
         require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
         require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
         require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, the one this version reads")
@@ -113,10 +115,11 @@ Report = Callable[[dict[str, float]], None]
 def check(config: TrialConfig) -> None:
     """Raise ``ConfigError`` if the trial cannot start here: model, weights file, training data, tasks. Cheap."""
     check_model(config.model)
+    size = image_size_of(config.model)
     if config.epochs:
-        check_data(config.train_data, "train", "config.train_data")
+        check_data(config.train_data, "train", "config.train_data", size)
     for i, task in enumerate(config.eval_suite.tasks):
-        check_data(task, config.eval_suite.split, f"config.eval_suite.tasks[{i}]")
+        check_data(task, config.eval_suite.split, f"config.eval_suite.tasks[{i}]", size)
 
 
 def read_result(folder: Path) -> TrialResult | None:
@@ -151,8 +154,13 @@ def run_trial(
 
     Returns the stored result at once if the folder holds one with status "done". A trial that fails is a result with
     status "failed" and its reason; only an interrupt passes through.
+
+    Raises:
+        ConfigError: if the folder holds the result of another trial, or one that cannot be read.
     """
     stored = read_result(folder)
+    if stored is not None and stored.trial_id != config.trial_id:
+        raise ConfigError(f"folder: {folder} holds trial {stored.trial_id}, expected {config.trial_id} or none")
     if stored is not None and stored.status == "done":
         return stored
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,13 +247,15 @@ def _tuned(
     """Return the tuned tower: from the shared cache if these very weights were trained before, else by training."""
     if config.epochs == 0:
         return clip.tower, [], {}
-    kept = None if cache is None else cache / "weights" / f"{config.training_id}.safetensors"
+    images = open_data(config.train_data, "train", clip.tower.image_size)
+    # A config names files by path; what is in them decides whether earlier weights are these weights.
+    start = fingerprint([clip.sha, images.key], 6)
+    kept = None if cache is None else cache / "weights" / f"{config.training_id}-{start}.safetensors"
     if kept is not None and kept.is_file():
         tower = copy.deepcopy(clip.tower)
         tower.visual.load_state_dict(load_file(kept, device=str(device)))
         facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
         return tower, facts["history"], facts["cost"]
-    images = open_data(config.train_data, "train", clip.tower.image_size)
     text = _bank(config.model, str(device), images.classes, images.templates)
     fitted = fit(
         clip, config.method, text, images, recipe_of(config), report=report, device=device,
@@ -346,8 +356,8 @@ def estimate(config: TrialConfig) -> Estimate:
     attacked = int(bool(reads.student_adv or reads.teacher_adv))
     student = reads.student_clean + reads.student_adv
     seen = float(n * config.epochs)
-    once = n if config.epochs and reads.teacher_clean else 0  # the teacher's cache
-    fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + once
+    frozen = (n if config.method.teacher_cacheable else seen) * reads.teacher_clean if config.epochs else 0
+    fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
     for task in config.eval_suite.tasks:
         m = len(open_data(task, config.eval_suite.split, size, config.eval_suite.n).labels)

@@ -38,7 +38,7 @@ def answer(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     for row, name in ((finals, _where(winner)), (untouched, "the untouched model")):
         if row and row[0].harmonic is not None:
             lines.append(f"On the report split, {name}: {_figures(row[0])}.")
-    lines += [scale_note(study)] if scale_note(study) else []
+    lines += [f"All figures were {scale_note(study)}."] if scale_note(study) else []
     if study.published:
         lines.append(f"Published optimum: {published_text(study.published)}.")
     if len(study.objectives) > 1:

@@ -31,7 +31,7 @@ class Sweep:
     space: tuple[Axis, ...] | Mapping[str, Domain] = ()
     # Instead of the default grid; a mapping where presets ask for different ones.
     variants: tuple[Variant, ...] | Mapping[str, tuple[Variant, ...]] = ()
-    levels: int = 5  # of the default grid, per axis
+    levels: int = 5  # of the default grid, for axes that list none of their own
     samples: int = 25  # of a search, unless --samples says otherwise
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
@@ -83,7 +83,8 @@ class Sweep:
 
     def cells(self, preset: str) -> tuple[Variant, ...]:
         """Return what matrix mode runs: the listed variants, or the grid of ``levels`` per axis."""
-        return self.listed(preset) or grid({axis.path: axis_levels(axis.domain, self.levels) for axis in self.axes})
+        axes = {a.path: a.levels or axis_levels(a.domain, self.levels) for a in self.axes}
+        return self.listed(preset) or grid(axes)
 
     def corners(self) -> Iterable[Variant]:
         """Return each axis at its ends, all else at the base: a configuration must be able to stand there."""

@@ -133,7 +133,8 @@ class Drawn:
 
 def drawing(tally: Tally, now: float) -> Group:
     """Return the live table at time ``now``."""
-    bar = ProgressBar(total=max(tally.planned, 1), completed=tally.done + len(tally.failed), width=40)
+    bar = Table.grid()  # a bar by itself does not end its line
+    bar.add_row(ProgressBar(total=max(tally.planned, 1), completed=tally.done + len(tally.failed), width=40))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for trial in list(tally.running.values())[:SHOWN]:
         table.add_row(trial.label, f"{trial.share:>4.0%}", trial.says, duration(now - trial.since), style="cyan")

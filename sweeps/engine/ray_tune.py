@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,18 @@ def shares(resources: Mapping[str, float], gpus_per_trial: float | None, max_con
     return Cluster(cpus_per_trial=max(1, cpus // slots) if share else 1, gpus_per_trial=share, slots=slots)
 
 
+def check_address(address: str) -> None:
+    """Raise ``ConfigError`` unless a cluster's head answers at ``address``; Ray itself would try for minutes."""
+    host, separator, port = address.rpartition(":")
+    sound = bool(separator) and port.isdigit() and "//" not in host
+    require(sound or address == "auto", "RAY_ADDRESS", address, "host:port of a cluster's head; or submit a job")
+    if sound:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise ConfigError(f"RAY_ADDRESS: got {address!r}, expected a head that answers ({error})") from None
+
+
 @contextmanager
 def cluster(gpus_per_trial: float | None, max_concurrent: int | None) -> Iterator[Cluster]:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine; leave or stop it at the end."""
@@ -76,11 +89,8 @@ def cluster(gpus_per_trial: float | None, max_concurrent: int | None) -> Iterato
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if "RAY_ADDRESS" in os.environ:
-            try:
-                ray.init(**common)
-            except (ConnectionError, ValueError) as error:
-                reason = str(error).strip().splitlines()[0]
-                raise ConfigError(f"RAY_ADDRESS: {os.environ['RAY_ADDRESS']!r} cannot be joined ({reason})") from None
+            check_address(os.environ["RAY_ADDRESS"])
+            ray.init(**common)
         else:
             ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
     try:

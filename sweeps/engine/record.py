@@ -451,7 +451,9 @@ class Spool:
         lines = self.path.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1] if line]
 
-    def add(self, events: Iterable[Event]) -> None:
+    def add(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(event) + "\n" for event in events)
@@ -573,7 +575,7 @@ class Recorder:
             self._try_at = time.monotonic() + PAUSES_S[min(self._failures, len(PAUSES_S) - 1)]
             self._failures += 1
             self._keep()
-            if self._failures == 1:
+            if self._failures == 1 and not self._left:
                 self._say(
                     f"tracking: {self.uri} cannot be used now ({_reason(error)}); the sweep goes on, "
                     f"what is to be recorded waits in {self._spool.path}"

@@ -17,7 +17,6 @@ from zsr_core.codec import ConfigError
 SCRIPT = '''
 """Does the engine run?"""
 
-from search_spaces.tga_zsr import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.data import DataRef
 from zsr_core.methods import TgaZsr
@@ -26,14 +25,16 @@ from zsr_core.space import Real, Variant
 
 TASKS = tuple(DataRef(source="miniature", name=name) for name in ("source", "sport"))
 BASE = base(TgaZsr(), "miniature").with_(
-    {"train_data.limit": 64, "epochs": 1, "eval_suite.tasks": TASKS, "eval_suite.n": 8}
+    {"train_data.limit": 64, "epochs": 1, "batch_size": 64, "optim.lr": 1e-3}
+).with_({"eval_suite.tasks": TASKS, "eval_suite.n": 8}
 )
+AXES = {"method.alpha": Real(low=0.01, high=1.0, log=True), "method.beta": Real(low=0.01, high=1.0, log=True)}
 SWEEP = Sweep(name="tiny", question="Does the engine run?", base={"miniature": BASE}, SHAPE)
 
 if __name__ == "__main__":
     raise SystemExit(launch(SWEEP))
 '''
-GRID = 'space=WEIGHTS, levels=2, surfaces=(("method.alpha", "method.beta"),)'
+GRID = 'space=AXES, levels=2, surfaces=(("method.alpha", "method.beta"),)'
 Write = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

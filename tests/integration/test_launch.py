@@ -109,9 +109,9 @@ MISTAKES = [
     ({}, ("--results", "FILE/sub"), "--results: got"),
     ({}, ("--tracking", "mlruns"), "--tracking: got 'mlruns'"),
     ({}, ("--tracking", "http://127.0.0.1:9"), "--tracking: got 'http://127.0.0.1:9'"),
-    ({"WEIGHTS, levels=2": '{"method.alpha": Real(low=0.3, high=0.1)}'}, (), "low: got 0.3, expected a number below"),
-    ({"WEIGHTS, levels=2": '{"method.alpha": Real(low=-0.3, high=0.1)}'}, (), "method.alpha: got -0.3"),
-    ({"WEIGHTS, levels=2": "()"}, (), "space: got (), expected at least one axis"),
+    ({"AXES, levels=2": '{"method.alpha": Real(low=0.3, high=0.1)}'}, (), "low: got 0.3, expected a number below"),
+    ({"AXES, levels=2": '{"method.alpha": Real(low=-0.3, high=0.1)}'}, (), "method.alpha: got -0.3"),
+    ({"AXES, levels=2": "()"}, (), "space: got (), expected at least one axis"),
     ({'"epochs": 1': '"threat.eps": 4'}, (), "expected a budget in [0, 1] pixel units (write 4/255)"),
     ({'"epochs": 1': '"method.alpha": -1'}, (), "method.alpha: got -1"),
     ({'"epochs": 1': '"method.alhpa": 1'}, (), "did you mean 'alpha'"),
@@ -141,7 +141,7 @@ def test_a_folder_that_holds_another_study_is_refused_and_fresh_sets_it_aside(
 ) -> None:
     results = tmp_path / "results"
     assert run(write(ONE), "--local", "--limit", "1").returncode == 1
-    other = write(ONE, **{'"epochs": 1': '"optim.lr": 0.5'})
+    other = write(ONE, **{'"optim.lr": 1e-3': '"optim.lr": 0.5'})
     refused = run(other, "--local", "--limit", "1")
     assert refused.returncode == 2
     assert "holds another study (base.optim.lr is 0.001 there, 0.5 here)" in refused.stderr

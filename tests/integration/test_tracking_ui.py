@@ -185,21 +185,28 @@ def texts(browser: Any, selector: str) -> list[str]:
     return list(browser.execute_script(script, selector))
 
 
-def drawn(browser: Any, selector: str, seconds: float = 60.0) -> list[str]:
+def drawn(browser: Any, selector: str) -> list[str]:
+    """Return the texts of what ``selector`` finds, once there is any."""
+    found(browser, selector)
+    return texts(browser, selector)
+
+
+def found(browser: Any, selector: str, seconds: float = 60.0) -> Any:
+    """Return the first element that ``selector`` finds, once there is one."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = texts(browser, selector)
-        if found:
-            return found
+        elements = browser.find_elements("css selector", selector)
+        if elements:
+            return elements[0]
         time.sleep(0.3)
-    raise AssertionError(f"nothing was drawn as {selector}")
+    raise AssertionError(f"the page has no {selector}")
 
 
 def click(browser: Any, text: str) -> None:
     """Click the innermost element of that text."""
-    found = browser.find_elements("xpath", f"//*[normalize-space(text())='{text}']")
-    assert found, f"nothing on the page says {text!r}"
-    found[-1].click()
+    there = browser.find_elements("xpath", f"//*[normalize-space(text())='{text}']")
+    assert there, f"nothing on the page says {text!r}"
+    there[-1].click()
 
 
 def keep(browser: Any, picture: Path) -> None:
@@ -240,10 +247,13 @@ def test_the_comparison_lists_parameters_and_metrics_side_by_side(
     browser: Any, address: str, study: dict[str, Any], pictures: Path
 ) -> None:
     visit(browser, f"{address}/{study['link']}")
-    text = shown(browser, lambda text: "Run details" in text and "harmonic" in text)
-    for name in (*AXES, "eps_text", "4/255", "TGA-ZSR", "robust"):
+    text = shown(browser, lambda text: "Run details" in text and "clean_zero_shot_mean" in text)
+    for name in (*AXES, "eps_text", "4/255", "TGA-ZSR"):
         assert name in text
     click(browser, "Visualizations")
+    found(browser, "[role=switch]").click()  # show diff only
+    varied = shown(browser, lambda text: "eps_text" not in text)
+    assert all(re.search(rf"^{axis}\s+0\.003", varied, re.MULTILINE) for axis in AXES)
     keep(browser, pictures / "ui_compare.png")
 
 
@@ -262,8 +272,6 @@ def test_the_study_shows_its_question_its_answer_and_a_link_that_works(
 def test_the_run_list_unfolds_to_the_trials(browser: Any, address: str, study: dict[str, Any], pictures: Path) -> None:
     visit(browser, f"{address}/#/experiments/{study['experiment']}/runs?workflowType=machine_learning")
     shown(browser, lambda text: study["own"].info.run_name in text and "matching runs" in text)
-    browser.execute_script(
-        "document.querySelector('[role=row] [aria-label*=xpand], [role=row] .ag-cell button').click()"
-    )
+    found(browser, "[role=row] .ag-cell button").click()
     shown(browser, lambda text: study["cells"][0].info.run_name in text)
     keep(browser, pictures / "runs.png")

@@ -203,7 +203,9 @@ def test_a_path_is_told_from_a_tag() -> None:
     ]  # fmt: skip
 
 
-def test_random_weights_are_drawn_from_the_initial_seed_alone(monkeypatch: pytest.MonkeyPatch, tiny: Any) -> None:
+def test_random_weights_are_drawn_quietly_from_the_initial_seed_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """An architecture of the tests' own, registered as open_clip's models are, by a config file."""
     config = open_clip.get_model_config("ViT-B-32")
     config["vision_cfg"].update(image_size=32, patch_size=8, width=64, layers=1)
@@ -215,6 +217,17 @@ def test_random_weights_are_drawn_from_the_initial_seed_alone(monkeypatch: pytes
     assert torch.equal(torch.random.get_rng_state(), state)
     assert first.tower.image_size == image_size_of(ModelRef(name="tiny-test")) == 32
     assert first.encode_text(["a cat"]).shape[0] == 1
+    assert caplog.records == []
+
+
+def test_an_architecture_that_cannot_be_built_here_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one whose text tower is described on a hub, where there is no network."""
+    config = open_clip.get_model_config("ViT-B-32")
+    config["text_cfg"] = {"hf_model_name": "no/such model", "hf_tokenizer_name": "no/such model"}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "hub-test", config)
+    for attempt in (image_size_of, load_clip):
+        with pytest.raises(ConfigError, match=r"config\.model\.name: 'hub-test' cannot be built here \("):
+            attempt(ModelRef(name="hub-test"))
 
 
 def test_the_hash_of_weights_tells_values_names_and_shapes_apart(tiny: Any) -> None:
@@ -234,3 +247,18 @@ def test_a_zip_that_is_no_torch_file_is_refused(tmp_path: Path) -> None:
         archive.writestr("hello.txt", "hello")
     with pytest.raises(ConfigError, match="truncated or no weights file"):
         read_state(tmp_path / "w.pt")
+
+
+def test_imagenets_pixel_statistics_change_what_the_model_sees_and_the_name_of_the_teachers_cache() -> None:
+    own, imagenet = (load_clip(ModelRef(pixels=pixels)) for pixels in ("own", "imagenet"))
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1),
+        torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1),
+    )
+    x = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    as_own = ((x - mean) / std) * own.tower.std + own.tower.mean
+    torch.testing.assert_close(imagenet.tower(x), own.tower(as_own), rtol=1e-3, atol=1e-4)
+    assert own.sha == imagenet.sha
+    assert own.teacher_key != imagenet.teacher_key
+    with pytest.raises(ConfigError, match="pixels"):
+        ModelRef(pixels="clip")  # type: ignore[arg-type]

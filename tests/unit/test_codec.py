@@ -94,7 +94,7 @@ def test_a_union_is_read_by_its_type_and_an_unknown_type_lists_the_table() -> No
     with pytest.raises(ConfigError, match=r"config\.method\.type: unknown value 'TgaZr'.*did you mean 'TgaZsr'"):
         from_plain(TrialConfig, plain)
     plain["method"] = "TeCoA"
-    with pytest.raises(ConfigError, match=r"config\.method: got 'TeCoA', expected one of: FtClean, FtAdv, TeCoA"):
+    with pytest.raises(ConfigError, match=r"config\.method: got 'TeCoA', expected one of: FtClean, FtAdv, LpFt, TeCoA"):
         from_plain(TrialConfig, plain)
 
 
@@ -128,6 +128,7 @@ def test_overrides_reach_nested_fields_union_members_and_whole_branches() -> Non
         ("method.alpha", object, "config.method.alpha: "),
         ("threat.eps", 4.0, "config.threat.eps: got 4.0, expected a budget in [0, 1] pixel units (write 4/255)"),
         ("eval_suite.eps", [4.0], "write 4/255"),
+        ("threat.space", "native", "config.threat.space: got 'native', expected 'model_input'"),
         ("train_data.name", "hearst", "did you mean 'hearts'?"),
     ],
 )

@@ -244,6 +244,7 @@ def test_a_model_whose_logits_are_not_finite_is_an_error_and_no_accuracy(tiny: A
         ({"eps": (4.0,)}, "write 4/255"),
         ({"eps": (0.0,)}, "eps: got 0.0, expected a budget above 0"),
         ({"norm": "l3"}, "norm: got 'l3'"),
+        ({"space": "native"}, "space: got 'native', expected 'model_input'"),
     ],
 )
 def test_a_suite_that_cannot_be_is_refused_by_name(wrong: dict[str, Any], says: str) -> None:

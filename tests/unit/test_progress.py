@@ -55,6 +55,8 @@ def test_the_table_shows_running_failed_best_and_time_left() -> None:
     head = "weights  1/4 done, 1 running, 1 failed"
     for part in (head, "alpha=0.1", "50%", "epoch 1/2", "step 3: NaN", "best so far: alpha=0.3"):
         assert part in shown
+    (bar,) = [line for line in shown.splitlines() if "━" in line]
+    assert "alpha" not in bar, "the bar has a line of its own"
 
 
 def test_the_table_stays_short_when_many_trials_run() -> None:

@@ -18,7 +18,6 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from search_spaces import tga_zsr
 from sweeps.engine import entries, record
 from sweeps.engine.plan import Sweep, new_study
 from sweeps.engine.record import Recorder, Spool, connect, found_artifacts, record_study
@@ -30,6 +29,7 @@ from zsr_core.data import DataRef
 from zsr_core.evaluate import EvalSuite, Measurement
 from zsr_core.files import write_text
 from zsr_core.methods import TeCoA, TgaZsr
+from zsr_core.space import Real
 from zsr_core.trial import TrialConfig, TrialResult
 
 # MLflow 3.17 uses what SQLAlchemy 2.1 has on its way out
@@ -49,7 +49,7 @@ SWEEP = Sweep(
     name="two_by_two",
     question="Where should alpha and beta stand?",
     base={"miniature": suite(presets.miniature(TgaZsr()))},
-    space=tga_zsr.WEIGHTS,
+    space={path: Real(low=0.003, high=0.3, log=True) for path in ("method.alpha", "method.beta")},
     levels=2,
 )
 

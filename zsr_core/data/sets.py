@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -31,7 +33,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", 
 class DataRef:
     """An image set: ``source`` says how to read it, ``name`` which miniature set, or how to call it, ``root`` where.
 
-    ``limit`` keeps the first so many images of the split's own order.
+    ``limit`` keeps so many images of the split: the first ones, which on the miniature and CIFAR are of all classes; of
+    a folder, whose files are sorted by class, a seeded choice. A smaller limit keeps some of a larger one's.
     """
 
     source: Literal["miniature", "imagefolder", "cifar10", "cifar100"] = "miniature"
@@ -80,7 +83,7 @@ class ImageSet:
 
 
 def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -> ImageSet:
-    """Return the split as images of ``size`` x ``size`` pixels; ``limit`` and ``ref.limit`` keep the first so many.
+    """Return the split as images of ``size`` x ``size`` pixels; ``limit`` and ``ref.limit`` keep so many of them.
 
     Raises:
         ConfigError: naming the field and the folder where data is missing or holds no image.
@@ -96,10 +99,10 @@ def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -
     return _cifar(ref, split, size, cap)
 
 
-def check_data(ref: DataRef, split: Split, path: str) -> None:
-    """Raise ``ConfigError`` naming ``path`` if the data cannot be opened; reads names, not images."""
+def check_data(ref: DataRef, split: Split, path: str, size: int) -> None:
+    """Raise ``ConfigError`` naming ``path`` if a model of ``size`` pixels cannot use the data. Opens no image file."""
     try:
-        open_data(ref, split, 32 if ref.source != "miniature" else miniature.IMAGE_SIZE, limit=1)
+        open_data(ref, split, size, limit=1)
     except ConfigError as error:
         raise ConfigError(f"{path}.{error}") from None
 
@@ -117,10 +120,14 @@ def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
         templates=miniature.TEMPLATES,
         ids=rendered.ids,
         labels=rendered.labels,
-        key=fingerprint(["miniature", name, split, len(rendered.labels), rendered.ids[0]]),
+        key=fingerprint(["miniature", name, split, _content(rendered.images)]),
         pixels=lambda rows: rendered.images[torch.as_tensor(rows)],
         in_memory=True,
     )
+
+
+def _content(pixels: Tensor) -> str:
+    return hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=8).hexdigest()
 
 
 def held_out(n: int, name: str) -> tuple[Tensor, Tensor]:
@@ -130,9 +137,18 @@ def held_out(n: int, name: str) -> tuple[Tensor, Tensor]:
     return order[:cut].sort().values, order[cut:].sort().values
 
 
+def _rgb(image: Image.Image) -> Image.Image:
+    """Return the image in 8-bit RGB. Transparency is dropped; 16-bit grey is scaled, where PIL cuts it off at 255."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
 def _center(image: Image.Image, size: int) -> Tensor:
     """Resize(size * 256 / 224, shorter side, bilinear), CenterCrop(size), as TeCoA, PMG-AFT and TGA-ZSR do."""
-    image = image.convert("RGB")
+    image = _rgb(image)
     short = round(size * 256 / 224)
     scale = short / min(image.size)
     image = image.resize(
@@ -140,10 +156,6 @@ def _center(image: Image.Image, size: int) -> Tensor:
     )
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return _to_tensor(image.crop((left, top, left + size, top + size)))
-
-
-def _square(image: Image.Image, size: int) -> Tensor:
-    return _to_tensor(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
@@ -154,28 +166,37 @@ def _to_tensor(image: Image.Image) -> Tensor:
 def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
     root = Path(str(ref.root)).expanduser().resolve()
     files, classes, rows = _folder_split(root, split)
-    picked = rows[:cap]
-    chosen = [files[i] for i in picked.tolist()]
-    names = _class_names(root, classes)
-
-    def read(row: int) -> Tensor:
-        file = chosen[row][0]
-        try:
-            with Image.open(file) as image:
-                return _center(image, size)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ConfigError(f"train_data.root: {file} cannot be read as an image ({error})") from None
-
+    require(len(rows) > 0, "root", str(root), f"enough images for a {split!r} split; found {len(files)}")
+    order = torch.randperm(len(rows), generator=generator(0, "limit", root.name, split))
+    chosen = [files[i] for i in rows[order[:cap].sort().values].tolist()]
     return ImageSet(
         name=ref.called,
         split=split,
-        classes=names,
+        classes=_class_names(root, classes),
         templates=(TEMPLATE,),
         ids=tuple(str(file.relative_to(root)) for file, _ in chosen),
         labels=torch.tensor([label for _, label in chosen], dtype=torch.int64),
         key=fingerprint(["imagefolder", str(root), split, size, [(str(f), f.stat().st_size) for f, _ in chosen]]),
-        pixels=lambda rows: torch.stack([read(row) for row in rows]),
+        pixels=_FolderPixels(files=tuple(file for file, _ in chosen), size=size),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FolderPixels:
+    """Reads image files; a value, so that worker processes can be given it."""
+
+    files: tuple[Path, ...]
+    size: int
+
+    def __call__(self, rows: Sequence[int]) -> Tensor:
+        return torch.stack([self._read(self.files[row]) for row in rows])
+
+    def _read(self, file: Path) -> Tensor:
+        try:
+            with Image.open(file) as image:
+                return _center(image, self.size)
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            raise ConfigError(f"root: {file} cannot be read as an image ({error})") from None
 
 
 @lru_cache(maxsize=32)
@@ -198,7 +219,12 @@ def _folder_split(root: Path, split: Split) -> tuple[tuple[tuple[Path, int], ...
     if (root / "train").is_dir():
         if split == "report":
             held = next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), root / "val")
-            files, classes = _listing(held)
+            held_files, folders = _listing(held)
+            _, classes = _listing(root / "train")
+            label = {name: i for i, name in enumerate(classes)}
+            strange = [name for name in folders if name not in label]
+            require(not strange, "root", str(held), f"the class folders of {root / 'train'}, not {strange[:3]}")
+            files = tuple((file, label[folders[i]]) for file, i in held_files)
             return files, classes, torch.arange(len(files))
         files, classes = _listing(root / "train")
         train, selection = held_out(len(files), root.name)
@@ -247,8 +273,21 @@ def _cifar(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
         ids=tuple(f"{'test' if split == 'report' else 'train'}-{row}" for row in picked),
         labels=torch.tensor(data.targets)[rows],
         key=fingerprint([ref.source, split, size, len(picked)]),
-        pixels=lambda rows: torch.stack([_square(Image.fromarray(data.data[picked[row]]), size) for row in rows]),
+        pixels=_CifarPixels(arrays=data.data[picked], size=size),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _CifarPixels:
+    """Resizes CIFAR's arrays, uint8 [N, 32, 32, 3]; a value, so that worker processes can be given it."""
+
+    arrays: np.ndarray
+    size: int
+
+    def __call__(self, rows: Sequence[int]) -> Tensor:
+        side = (self.size, self.size)
+        images = (Image.fromarray(self.arrays[row]).resize(side, Image.Resampling.BILINEAR) for row in rows)
+        return torch.stack([_to_tensor(image) for image in images])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -280,5 +319,8 @@ def batches(
         num_workers=workers if len(rows) > 1 else 0,
         pin_memory=torch.device(device).type == "cuda",
     )
-    for x, y, index in loader:
-        yield x.to(device, non_blocking=True).float().div_(255), y.to(device, non_blocking=True), index
+    try:
+        for x, y, index in loader:
+            yield x.to(device, non_blocking=True).float().div_(255), y.to(device, non_blocking=True), index
+    except ConfigError as error:  # a worker's comes with its traceback before it
+        raise ConfigError(str(error).strip().splitlines()[-1].rpartition("ConfigError: ")[2]) from None
