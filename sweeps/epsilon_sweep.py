@@ -8,24 +8,15 @@ to 11.48 at 2/255, where TeCoA has 14.20 and PMG-AFT 19.64; at 8/255 LAAT's 8.49
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Agft, PmgAft, TeCoA, TgaZsr, Ucat
 from zsr_core.presets import shared, side_by_side
-from zsr_core.space import Variant
 
-METHODS = side_by_side([TeCoA(), PmgAft(), TgaZsr(), Agft(), Ucat()])
-TRAIN = {"miniature": (2, 4, 8), "paper": (1, 2, 4)}  # of 255
-TEST = {"miniature": (2, 4, 8, 16), "paper": (1, 2, 4, 8)}
+TRAIN = {"miniature": (2 / 255, 4 / 255, 8 / 255), "paper": (1 / 255, 2 / 255, 4 / 255)}
+TEST = {"miniature": (2 / 255, 4 / 255, 8 / 255, 16 / 255), "paper": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}
 
 SWEEP = Sweep(
     name="epsilon_sweep",
     question="At which radius should one train, for which radius at test time?",
-    variants={
-        preset: tuple(
-            Variant(label=f"{row.label} eps={eps}/255", overrides={**row.overrides, "threat.eps": eps / 255})
-            for row in METHODS[preset]
-            for eps in TRAIN[preset]
-        )
-        for preset in TRAIN
-    },
-    base={p: start.with_({"eval_suite.eps": [eps / 255 for eps in TEST[p]]}) for p, start in shared().items()},
+    variants=side_by_side((TeCoA(), PmgAft(), TgaZsr(), Agft(), Ucat()), train_eps=TRAIN),
+    base=shared(test_eps=TEST),
     objectives=("clean", "robust"),
 )
 

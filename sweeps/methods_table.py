@@ -6,13 +6,12 @@ scripts and checkpoints that differ in more than the method; here each has its o
 """
 
 from sweeps.engine import Sweep, launch
-from zsr_core.methods import METHODS
 from zsr_core.presets import shared, side_by_side
 
 SWEEP = Sweep(
     name="methods_table",
     question="Which method keeps most clean accuracy at which robustness?",
-    variants=side_by_side([method() for method in METHODS]),
+    variants=side_by_side(),
     base=shared(),
     seeds=(0, 1, 2),
     objectives=("clean", "robust"),

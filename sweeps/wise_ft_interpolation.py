@@ -16,7 +16,10 @@ SWEEP = Sweep(
     question="How far should one go from the original weights to the tuned ones?",
     space={"defence.alpha": Real(low=0.0, high=1.0)},
     levels=6,
-    base={preset: base(TeCoA(), preset).with_({"defence": WiseFt()}) for preset in ("miniature", "paper")},
+    base={
+        "miniature": base(TeCoA(), "miniature").with_({"defence": WiseFt()}),
+        "paper": base(TeCoA(), "paper").with_({"defence": WiseFt()}),
+    },
     objectives=("clean", "robust"),
 )
 

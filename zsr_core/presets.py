@@ -13,7 +13,7 @@ from zsr_core.codec import unknown
 from zsr_core.data import DataRef
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.evaluate import EvalSuite
-from zsr_core.methods import Agft, AnyMethod, Arow, Fare, Mart, PmgAft, TeCoA, Trades, Ucat
+from zsr_core.methods import METHODS, Agft, AnyMethod, Arow, Fare, Mart, PmgAft, TeCoA, Trades, Ucat
 from zsr_core.space import Variant
 from zsr_core.threat import ThreatModel
 from zsr_core.train import Optim
@@ -138,18 +138,36 @@ def flyp(method: AnyMethod) -> TrialConfig:
     )  # fmt: skip
 
 
-def side_by_side(methods: Sequence[AnyMethod]) -> Mapping[str, tuple[Variant, ...]]:
-    """Return the methods as a sweep's variants, per preset, each with its own recipe around the preset's shared one."""
-    tables = {"miniature": MINIATURE, "paper": papers()}
-    return {
-        preset: tuple(Variant(label=method.title, overrides=changes(method, table)) for method in methods)
-        for preset, table in tables.items()
-    }
+EVERY: tuple[AnyMethod, ...] = tuple(kind() for kind in METHODS)
+Radii = Mapping[str, Sequence[float]]  # preset -> eps in [0, 1] pixel units
 
 
-def shared() -> Mapping[str, TrialConfig]:
-    """Return, per preset, the recipe that every method starts from."""
-    return {"miniature": _miniature(), "paper": _lineage()}
+def side_by_side(
+    methods: Sequence[AnyMethod] = EVERY, *, train_eps: Radii | None = None
+) -> Mapping[str, tuple[Variant, ...]]:
+    """Return the methods as a sweep's variants, per preset, each with its own recipe around the preset's shared one.
+
+    With ``train_eps`` each method is trained at each of these radii.
+    """
+    found: dict[str, tuple[Variant, ...]] = {}
+    for preset, table in {"miniature": MINIATURE, "paper": papers()}.items():
+        rows = [Variant(label=method.title, overrides=changes(method, table)) for method in methods]
+        if train_eps is not None:
+            rows = [
+                Variant(label=f"{row.label} eps={eps * 255:.3g}/255", overrides={**row.overrides, "threat.eps": eps})
+                for row in rows
+                for eps in train_eps[preset]
+            ]
+        found[preset] = tuple(rows)
+    return found
+
+
+def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
+    """Return, per preset, the recipe that every method starts from, evaluated at ``test_eps`` where it is given."""
+    starts = {"miniature": _miniature(), "paper": _lineage()}
+    if test_eps is None:
+        return starts
+    return {preset: start.with_({"eval_suite.eps": test_eps[preset]}) for preset, start in starts.items()}
 
 
 PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = {"miniature": miniature, "paper": paper, "flyp": flyp}
