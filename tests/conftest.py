@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zsr_core.clip import Clip, ModelRef, weights_sha
 from zsr_core.data import ImageSet
-from zsr_core.text import TextBank, encode_classes
+from zsr_core.text import TextBank, encode_classes, encode_prompt
 from zsr_core.tower import ImageTower
 from zsr_core.views import Views
 
@@ -114,6 +114,7 @@ class Tiny:
             adv=(clean + 0.05 * noise).clamp(0, 1) if adv is None else adv,
             student=student.features,
             teacher=teacher.features,
+            prompts=lambda template: encode_prompt(encode_text, CLASSES, template),
         )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -26,6 +26,7 @@ from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.data import miniature
 from zsr_core.tower import ImageTower
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, [0, 1] units
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 # Wrappers that published checkpoints put around the state dict, in the order they are looked for.
 WRAPPERS = ("state_dict", "vision_encoder_state_dict", "model_state_dict", "model")
@@ -43,9 +44,11 @@ class ModelRef:
     pretrained: str | None = None
     text_from: str | None = None
     init_seed: int = 0
+    pixels: Literal["own", "imagenet"] = "own"  # mean and std of the input; PMG-AFT's code feeds CLIP ImageNet's
 
     def __post_init__(self) -> None:
         require(bool(self.name), "name", self.name, "a model name")
+        require(self.pixels in ("own", "imagenet"), "pixels", self.pixels, "'own' or 'imagenet'")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +61,11 @@ class Clip:
     scale: float  # exp(logit_scale)
     bias: float  # 0 for softmax CLIP
     sha: str  # of the image tower's weights
+
+    @property
+    def teacher_key(self) -> str:
+        """What decides the frozen model's features of given pixels: its weights, and how it normalises."""
+        return self.sha if self.ref.pixels == "own" else f"{self.sha}-{self.ref.pixels}"
 
 
 def is_file(pretrained: str) -> bool:
@@ -147,6 +155,11 @@ def image_size_of(ref: ModelRef) -> int:
 
 
 def _pixels(ref: ModelRef, model: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    size, mean, std = _own_pixels(ref, model)
+    return (size, IMAGENET_MEAN, IMAGENET_STD) if ref.pixels == "imagenet" else (size, mean, std)
+
+
+def _own_pixels(ref: ModelRef, model: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
     if ref.name == miniature.NAME:
         return miniature.IMAGE_SIZE, miniature.MEAN, miniature.STD
     cfg = open_clip.get_model_preprocess_cfg(model)

@@ -13,6 +13,7 @@ from zsr_core.attacks import AnyAttack, Attack, Pgd, Scored
 from zsr_core.codec import require
 from zsr_core.data import DataRef, ImageSet, Split, batches, open_data
 from zsr_core.data.sets import SPLITS
+from zsr_core.defences.defence import Defended
 from zsr_core.records import SampleRecord
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
@@ -84,18 +85,29 @@ class Measurement:
     high: float | None
 
 
+# () -> one generator per image
+DrawsOf = Callable[[], "list[torch.Generator]"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Victim:
-    """The classifier an attack faces: images in [0, 1] to zero-shot logits, in fp32, weights frozen, eval mode."""
+    """The classifier an attack faces: images in [0, 1] to zero-shot logits, in fp32, weights frozen, eval mode.
+
+    Behind a test-time defence ``defended`` is what is deployed and judged. Attacks then climb ``embed``, unaware of
+    it, or with ``attack_samples`` above 0 the mean over so many draws of the defence.
+    """
 
     embed: Callable[[Tensor], Tensor]  # [B, 3, H, W] -> raw [B, D]
     scale: float
     sha: str
     bias: float = 0.0
+    defended: Defended | None = None
+    attack_samples: int = 0
 
-    def logits(self, x: Tensor, text: TextBank) -> Tensor:
-        """Return [B, C]."""
-        unit = torch.nn.functional.normalize(self.embed(x).float(), dim=-1)
+    def logits(self, x: Tensor, text: TextBank, draws: DrawsOf | None = None) -> Tensor:
+        """Return [B, C]; through the defence, if there is one, where ``draws()`` gives its randomness."""
+        raw = self.embed(x) if self.defended is None or draws is None else self.defended(x, draws())
+        unit = torch.nn.functional.normalize(raw.float(), dim=-1)
         return self.scale * unit @ text.unit.T + self.bias
 
 
@@ -125,9 +137,13 @@ def predict(
     facts = _Facts(trial_id=trial_id, victim=victim, images=images, space=threat_space)
     records: list[SampleRecord] = []
     right: list[Tensor] = []
+
+    def defence_draws(seed: int, condition: str, index: Tensor) -> DrawsOf:
+        return lambda: [generator(seed, "defence", condition, images.ids[i]) for i in index.tolist()]
+
     for x, y, index in batches(images, rows.split(batch_size), device):
         with torch.no_grad():
-            logits = victim.logits(x, text)
+            logits = victim.logits(x, text, defence_draws(seed, "none", index))
         records += facts.records("none", ThreatModel(eps=0.0), index, y, logits, x, x, [1] * len(index))
         right.append(index[(logits.argmax(dim=1) == y).cpu()])
     standing = torch.cat(right)
@@ -138,7 +154,7 @@ def predict(
             for x, y, index in batches(images, standing.split(batch_size), device):
                 x_adv, queries = _strike(victim, text, attack, threat, x, y, [images.ids[i] for i in index], seed)
                 with torch.no_grad():
-                    logits = victim.logits(x_adv, text)
+                    logits = victim.logits(x_adv, text, defence_draws(seed, attack.name, index))
                 records += facts.records(attack.name, threat, index, y, logits, x, x_adv, queries)
     return records
 
@@ -156,11 +172,27 @@ def _strike(
     """Run one attack on one batch; return images that lie inside the ball and the box, and forwards per image."""
     queries = torch.zeros(len(x), dtype=torch.int64)
 
+    def loss_of(logits: Tensor, rows: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(logits, y[rows], reduction="none")
+
     def objective(x_adv: Tensor, rows: Tensor) -> Scored:
         queries.index_add_(0, rows.cpu(), torch.ones(len(rows), dtype=torch.int64))
-        logits = victim.logits(x_adv, text)
-        loss = torch.nn.functional.cross_entropy(logits, y[rows], reduction="none")
-        return Scored(loss=loss, fooled=logits.detach().argmax(dim=1) != y[rows])
+        if victim.defended is None:
+            logits = victim.logits(x_adv, text)
+            return Scored(loss=loss_of(logits, rows), fooled=logits.detach().argmax(dim=1) != y[rows])
+        # Fooling the bare model, or one draw of the defence, is no reason to stop.
+        return Scored(loss=defended_loss(x_adv, rows), fooled=None)
+
+    def defended_loss(x_adv: Tensor, rows: Tensor) -> Tensor:
+        if victim.attack_samples == 0:
+            return loss_of(victim.logits(x_adv, text), rows)
+        named = [(ids[row], int(queries[row])) for row in rows.tolist()]
+
+        def sample(k: int) -> DrawsOf:
+            return lambda: [generator(seed, "defence", attack.name, i, q, k) for i, q in named]
+
+        losses = [loss_of(victim.logits(x_adv, text, sample(k)), rows) for k in range(victim.attack_samples)]
+        return torch.stack(losses).mean(dim=0)
 
     def draws(purpose: str, rows: Tensor) -> list[torch.Generator]:
         return [generator(seed, "attack", attack.name, purpose, ids[row]) for row in rows.tolist()]

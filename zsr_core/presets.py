@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Literal
 
 from zsr_core.attacks import Pgd
 from zsr_core.clip import ModelRef
@@ -11,20 +13,73 @@ from zsr_core.codec import unknown
 from zsr_core.data import DataRef
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.evaluate import EvalSuite
-from zsr_core.methods import AnyMethod
+from zsr_core.methods import METHODS, Agft, AnyMethod, Arow, Fare, Mart, PmgAft, TeCoA, Trades, Ucat
+from zsr_core.space import Variant
 from zsr_core.threat import ThreatModel
 from zsr_core.train import Optim
 from zsr_core.trial import TrialConfig
+
+
+def _folder(name: Literal["tiny_imagenet", "imagenet"]) -> DataRef:
+    folder = {"tiny_imagenet": "tiny-imagenet-200", "imagenet": "imagenet"}[name]
+    return DataRef(source="imagefolder", name=name, root=os.path.join(os.environ.get("ZSR_DATA", "data"), folder))
+
 
 # At 48 x 48 pixels 1/255 hardly moves the untouched model; 4/255 leaves it next to nothing, as 1/255 does at 224.
 MINIATURE_EPS = 4 / 255
 
 
+# What each method changes of the shared recipe below, by dotted path. A weight given here stands in for the method's
+# default alone: one that the caller sets stays. `benchmarks/find_recipes.py` searches them, the same budget for each.
+MINIATURE: Mapping[type[AnyMethod], Mapping[str, Any]] = {}
+
+
+def papers() -> Mapping[type[AnyMethod], Mapping[str, Any]]:
+    """Return the papers' own recipes, as changes of the lineage's (TeCoA, TGA-ZSR, UCAT share one script).
+
+    Optimiser, schedule, batch, epochs, training attack, data. Prompts and cropping are the data's own; precision is
+    fp32, not their fp16 autocast.
+    """
+    return {
+        # The row of TGA-ZSR's tables (its main.sh); TeCoA's own repository defaults to lr 1e-7 on ImageNet, batch 256.
+        TeCoA: {"optim.lr": 1e-5},
+        # serendipity1122/Pre-trained-Model-Guided-...: options' defaults; ImageNet statistics are in its code.
+        PmgAft: {"optim.lr": 5e-5, "batch_size": 256, "model.pixels": "imagenet"},
+        # chs20/RobustVLM, README: 20 000 steps of batch 128 on ImageNet (2 epochs), warm-up 1400, PGD-10 with momentum.
+        Fare: {
+            "optim": Optim(name="adamw", lr=1e-5, weight_decay=1e-4, warmup_steps=1400),
+            "train_attack": Pgd(steps=10, step_size=1 / 255, keep="last", momentum=0.9),
+            "train_data": _folder("imagenet"),
+            "epochs": 2,
+        },
+        # YuboCui/AGFT, main.py and README: two GPUs of batch 128, ImageNet.
+        Agft: {"optim.lr": 4e-4, "batch_size": 256, "train_data": _folder("imagenet")},
+        # VivienLu/UCAT, main.sh.
+        Ucat: {"batch_size": 256},
+        # The generic baselines were published on CIFAR-10 with networks of their own: the lineage's optimiser, their
+        # attack at this budget (10 steps; 0.007 / 0.031, 0.007 / 0.031 and 2 / 8 of eps; start as published).
+        Trades: {"train_attack": Pgd(steps=10, step_ratio=0.226, keep="last", start_std=0.001)},
+        Mart: {"train_attack": Pgd(steps=10, step_ratio=0.226, keep="last", start_std=0.001)},
+        Arow: {"train_attack": Pgd(steps=10, step_ratio=0.25, keep="last")},
+    }
+
+
+def changes(method: AnyMethod, table: Mapping[type[AnyMethod], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what makes a shared recipe the method's: the method itself, then its row of the table."""
+    defaults = {f"method.{f.name}": f.default for f in fields(method)}
+    own = {f"method.{f.name}": getattr(method, f.name) for f in fields(method)}
+    row = table.get(type(method), {})
+    return {"method": method, **{k: v for k, v in row.items() if own.get(k) == defaults.get(k)}}
+
+
 def miniature(method: AnyMethod) -> TrialConfig:
     """The built-in miniature: seconds on one CPU core. Every number measured on it is labelled so."""
+    return _miniature().with_(changes(method, MINIATURE))
+
+
+def _miniature() -> TrialConfig:
     return TrialConfig(
         model=ModelRef(),
-        method=method,
         # Of lr {5e-4, 1e-3, 2e-3} x batch {16, 32, 64} the best harmonic mean of TeCoA on the selection renders.
         optim=Optim(name="adamw", lr=5e-4, warmup_steps=None, warmup_share=0.1),
         threat=ThreatModel(eps=MINIATURE_EPS),
@@ -42,33 +97,80 @@ def miniature(method: AnyMethod) -> TrialConfig:
 
 
 def paper(method: AnyMethod) -> TrialConfig:
-    """TGA-ZSR's recipe on Tiny-ImageNet (zhyblue424/TGA-ZSR, ``TGA-ZSR.py``, ``main.sh``; arXiv 2603.18598, section V).
+    """The method's own published recipe; where none is published, TGA-ZSR's on Tiny-ImageNet (:func:`_lineage`).
+
+    Data is looked for below ``$ZSR_DATA`` (``data/`` without it): ``tiny-imagenet-200``, ``imagenet``.
+    """
+    return _lineage().with_(changes(method, papers()))
+
+
+def _lineage() -> TrialConfig:
+    """TGA-ZSR's recipe (zhyblue424/TGA-ZSR, ``TGA-ZSR.py``, ``main.sh``; arXiv 2603.18598, section V).
 
     OpenAI's ViT-B/32; SGD, lr 1e-4, momentum 0.9, batch 128, 10 epochs, 1000 warm-up steps, then cosine; PGD-2, step
-    and eps 1/255, last iterate. The data is looked for in ``$ZSR_DATA/tiny-imagenet-200`` (``data/`` without it).
-    Ours: PGD-100 keeps the best iterate; 20 % of the training set are truly held out for selection.
+    and eps 1/255, last iterate. Ours: PGD-100 keeps the best iterate; 20 % of the training set are truly held out
+    for selection.
     """
-    tiny = DataRef(
-        source="imagefolder",
-        name="tiny_imagenet",
-        root=os.path.join(os.environ.get("ZSR_DATA", "data"), "tiny-imagenet-200"),
-    )
+    tiny = _folder("tiny_imagenet")
     return TrialConfig(
         model=ModelRef(name="ViT-B-32-quickgelu", pretrained="openai"),
-        method=method,
         optim=Optim(name="sgd", lr=1e-4, momentum=0.9, warmup_steps=1000),
         threat=ThreatModel(eps=1 / 255),
         train_attack=Pgd(steps=2, step_size=1 / 255, keep="last"),
         train_data=tiny,
         epochs=10,
         batch_size=128,
-        eval_suite=EvalSuite(
-            tasks=(tiny,), attacks=(Pgd(steps=100, step_ratio=0.25),), eps=(1 / 255,), batch_size=256
-        ),
+        eval_suite=EvalSuite(tasks=(tiny,), attacks=(Pgd(steps=100, step_ratio=0.25),), eps=(1 / 255,), batch_size=256),
+    )
+
+
+def flyp(method: AnyMethod) -> TrialConfig:
+    """Finetune Like You Pretrain (Goyal et al., CVPR 2023), the optimiser's side; locuslab/FLYP, README, ImageNet.
+
+    With FT-Clean this is FLYP as far as it goes here: the same contrastive loss, but the text tower stays as it is,
+    which is what keeps the zero-shot tasks' texts usable.
+    """
+    return _lineage().with_(
+        {
+            "method": method, "model.name": "ViT-B-16-quickgelu", "train_data": _folder("imagenet"), "batch_size": 512,
+            "optim": Optim(name="adamw", lr=1e-5, weight_decay=0.1, warmup_steps=500), "epochs": 10,
+        }
     )  # fmt: skip
 
 
-PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = {"miniature": miniature, "paper": paper}
+EVERY: tuple[AnyMethod, ...] = tuple(kind() for kind in METHODS)
+Radii = Mapping[str, Sequence[float]]  # preset -> eps in [0, 1] pixel units
+
+
+def side_by_side(
+    methods: Sequence[AnyMethod] = EVERY, *, train_eps: Radii | None = None
+) -> Mapping[str, tuple[Variant, ...]]:
+    """Return the methods as a sweep's variants, per preset, each with its own recipe around the preset's shared one.
+
+    With ``train_eps`` each method is trained at each of these radii.
+    """
+    found: dict[str, tuple[Variant, ...]] = {}
+    for preset, table in {"miniature": MINIATURE, "paper": papers()}.items():
+        rows = [Variant(label=method.title, overrides=changes(method, table)) for method in methods]
+        if train_eps is not None:
+            rows = [
+                Variant(label=f"{row.label} eps={eps * 255:.3g}/255", overrides={**row.overrides, "threat.eps": eps})
+                for row in rows
+                for eps in train_eps[preset]
+            ]
+        found[preset] = tuple(rows)
+    return found
+
+
+def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
+    """Return, per preset, the recipe that every method starts from, evaluated at ``test_eps`` where it is given."""
+    starts = {"miniature": _miniature(), "paper": _lineage()}
+    if test_eps is None:
+        return starts
+    return {preset: start.with_({"eval_suite.eps": test_eps[preset]}) for preset, start in starts.items()}
+
+
+PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = {"miniature": miniature, "paper": paper, "flyp": flyp}
 
 
 def base(method: AnyMethod, preset: str) -> TrialConfig:

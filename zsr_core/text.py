@@ -53,3 +53,16 @@ def encode_classes(
     raw = torch.cat([encode(prompts[i : i + batch]) for i in range(0, len(prompts), batch)])
     unit = F.normalize(raw.float(), dim=-1).view(len(classes), len(templates), -1).mean(dim=1)
     return TextBank(unit=F.normalize(unit, dim=-1), classes=tuple(classes), templates=tuple(templates))
+
+
+@torch.no_grad()
+def encode_prompt(
+    encode: Callable[[Sequence[str]], Tensor], classes: Sequence[str], template: str, batch: int = 256
+) -> TextBank:
+    """Return the classes in one wording. A template without ``{}`` gives every class the same text."""
+    prompts = [template.replace("{}", name) for name in classes]
+    distinct = list(dict.fromkeys(prompts))
+    raw = torch.cat([encode(distinct[i : i + batch]) for i in range(0, len(distinct), batch)])
+    at = torch.tensor([distinct.index(prompt) for prompt in prompts], device=raw.device)
+    unit = F.normalize(raw.float(), dim=-1)[at]
+    return TextBank(unit=unit, classes=tuple(classes), templates=(template,))

@@ -69,6 +69,10 @@ class ThreatModel:
         size = direction.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (x.dim() - 1))
         return self.project(x + self.eps * direction / size, x)
 
+    def near(self, x: Tensor, std: float, generators: torch.Generator | list[torch.Generator]) -> Tensor:
+        """Return each image plus normal noise of ``std`` ([0, 1] pixel units), inside ball and box."""
+        return self.project(x + std * _draw(x, generators, torch.randn), x)
+
 
 def _draw(x: Tensor, generators: torch.Generator | list[torch.Generator], law: Callable[..., Tensor]) -> Tensor:
     if isinstance(generators, torch.Generator):

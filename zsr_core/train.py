@@ -7,7 +7,8 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,10 @@ from zsr_core.data import ImageSet, batches
 from zsr_core.methods import Method
 from zsr_core.rng import generator
 from zsr_core.teacher_cache import TeacherCache, teacher_cache
-from zsr_core.text import TextBank
+from zsr_core.text import TextBank, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.tower import ImageTower
-from zsr_core.views import Views, in_bf16
+from zsr_core.views import Views, in_bf16, no_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +125,7 @@ class Step:
     optimiser: torch.optim.Optimizer
     cache: TeacherCache | None
     total: int
+    prompts: Callable[[str], TextBank] = no_prompts
 
     def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False) -> Views:
         cache, student, teacher = self.cache, self.tower.features, self.clip.tower.features
@@ -131,14 +133,19 @@ class Step:
             labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
             student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
             cached_teacher=None if cache is None else lambda: cache.features(rows, x.device),
+            prompts=self.prompts,
         )  # fmt: skip
 
     def attack(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> Tensor:
+        """Return x_adv [B, 3, H, W] of step number ``step``."""
+        return self.attack_from(self.views(x, x, y, rows), step)
+
+    def attack_from(self, before: Views, step: int) -> Tensor:
         """Return x_adv: fp32, per-sample objective, gradient of the input only, then projected by us."""
+        x = before.clean
 
         def objective(x_adv: Tensor, picked: Tensor) -> Scored:
-            views = self.views(x[picked], x_adv, y[picked], rows[picked.to(rows.device)])
-            return Scored(loss=self.method.attack_objective(views), fooled=None)
+            return Scored(loss=self.method.attack_objective(before.facing(x_adv, picked)), fooled=None)
 
         def draws(purpose: str, _: Tensor) -> torch.Generator:
             return generator(self.recipe.seed, "train-attack", step, purpose, device=x.device)
@@ -153,8 +160,12 @@ class Step:
         Raises:
             NonFinite: naming step and term, before the weights are touched.
         """
-        x_adv = self.attack(x, y, rows, step) if _attacks(self.method) else x
-        terms = self.method.loss(self.views(x, x_adv, y, rows, bf16=self.recipe.precision == "bf16"))
+        bf16 = self.recipe.precision == "bf16"
+        # What the attack sees of the clean images, the student in fp32; the teacher's part serves the loss too.
+        before = replace(self.views(x, x, y, rows, bf16=bf16), student=self.tower.features)
+        x_adv = self.attack_from(before, step) if _attacks(self.method) else x
+        views = self.views(x, x_adv, y, rows, bf16=bf16)
+        terms = self.method.loss(replace(views, cached_teacher=lambda: before.teacher_clean.features))
         means = {name: term.mean() for name, term in terms.items()}
         loss = torch.stack(list(means.values())).sum()
         values = dict(zip([*means, "loss"], torch.stack([*means.values(), loss]).tolist(), strict=True))
@@ -209,7 +220,20 @@ def make_step(
     return Step(
         method=method, clip=clip, text=text, tower=tower, recipe=recipe,
         optimiser=build_optimiser(tower, recipe.optim), cache=cache, total=total,
+        prompts=lru_cache(lambda template: encode_prompt(clip.encode_text, text.classes, template)),
     )  # fmt: skip
+
+
+@torch.no_grad()
+def seen_by_teacher(
+    clip: Clip, images: ImageSet, cache: TeacherCache | None, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Return the frozen model's raw embeddings [N, D] of the training images, and their labels [N]."""
+    if cache is not None:
+        return torch.tensor(cache.embeddings, device=device), images.labels.to(device)
+    rows = torch.arange(len(images.labels)).split(256)
+    raw = torch.cat([clip.tower(x).float() for x, _, _ in batches(images, rows, device)])
+    return raw, images.labels.to(device)
 
 
 def fit(
@@ -239,7 +263,8 @@ def fit(
     per_epoch = math.ceil(n / recipe.batch_size)
     cache = None
     if cache_folder is not None and method.passes.teacher_clean and method.teacher_cacheable and recipe.epochs:
-        cache = teacher_cache(clip.tower, clip.sha, images, cache_folder, device=device)
+        cache = teacher_cache(clip.tower, clip.teacher_key, images, cache_folder, device=device)
+    text = method.training_text(text, lambda: seen_by_teacher(clip, images, cache, device))
     step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache)
     step.tower.tally.reset()
     history: list[dict[str, float]] = []

@@ -27,7 +27,8 @@ import zsr_core
 from zsr_core.attacks import AnyAttack, Pgd
 from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, weights_sha
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
-from zsr_core.data import DataRef, check_data, open_data
+from zsr_core.data import DataRef, ImageSet, check_data, open_data
+from zsr_core.defences import AnyDefence
 from zsr_core.evaluate import EvalSuite, Measurement, Victim, evaluate, measure
 from zsr_core.files import write_text, write_whole
 from zsr_core.methods import AnyMethod, TeCoA
@@ -59,6 +60,7 @@ class TrialConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
     eval_suite: EvalSuite = field(default_factory=EvalSuite)
+    defence: AnyDefence | None = None  # what is done to the tuned model, or around it, when it is used
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -82,9 +84,9 @@ class TrialConfig:
 
     @property
     def training_id(self) -> str:
-        """12 hex digits of the hash of every field that shapes the weights: all but the evaluation."""
+        """12 hex digits of the hash of every field that shapes the weights: all but evaluation and defence."""
         plain = to_plain(from_plain(TrialConfig, to_plain(self)))
-        return fingerprint({name: value for name, value in plain.items() if name != "eval_suite"})
+        return fingerprint({name: value for name, value in plain.items() if name not in ("eval_suite", "defence")})
 
     def with_(self, overrides: Mapping[str, Any]) -> TrialConfig:
         """Return the config with fields replaced by dotted path; an error names the path."""
@@ -188,15 +190,18 @@ def _run(
     clip = _clip(config.model, str(device))
     tower, history, cost = _tuned(config, clip, report, cache, device)
     trained = time.perf_counter()
-    victim = Victim(embed=tower, scale=clip.scale, bias=clip.bias, sha=weights_sha(tower))
+    victim = deployed(config, clip, tower)
 
     def progress(done: int, of: int, _: str) -> None:
         if report is not None:
             report({"task": done, "tasks": of})
 
+    def bank(images: ImageSet) -> TextBank:
+        return evaluation_bank(config, clip, images, str(device))
+
     records = evaluate(
-        victim, config.eval_suite, lambda images: _bank(config.model, str(device), images.classes, images.templates),
-        tower.image_size, seed=config.seed, trial_id=config.trial_id, device=device, progress=progress,
+        victim, config.eval_suite, bank, clip.tower.image_size, seed=config.seed, trial_id=config.trial_id,
+        device=device, progress=progress,
     )  # fmt: skip
     write_samples(folder / "samples.parquet", records)
     zero_shot = [t.called for t in config.eval_suite.tasks if t.called != config.train_data.called]
@@ -208,6 +213,32 @@ def _run(
         history=tuple(history), cost={**cost, **seconds, **gpu, "peak_bytes": _peak_bytes(device)},
         provenance={"weights_sha": victim.sha, "initial_weights_sha": clip.sha},
     )  # fmt: skip
+
+
+def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
+    """Return the classifier as it is used: the tuned tower behind its defence, at its method's scale."""
+    own = config.method.evaluation_scale if config.epochs else None
+    scale = clip.scale if own is None else own
+    if config.defence is None:
+        return Victim(embed=tuned, scale=scale, bias=clip.bias, sha=weights_sha(tuned))
+    tower = config.defence.tower(tuned, clip.tower)
+    return Victim(
+        embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower),
+        defended=config.defence.defended(tower, clip.tower), attack_samples=config.defence.attack_samples,
+    )  # fmt: skip
+
+
+def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: str) -> TextBank:
+    """Return the class texts of a task as the tuned model is used with them; untouched, as they are."""
+    own = _bank(config.model, device, images.classes, images.templates)
+    if config.epochs == 0:
+        return own
+
+    def train() -> TextBank:
+        source = open_data(config.train_data, "train", clip.tower.image_size)
+        return _bank(config.model, device, source.classes, source.templates)
+
+    return config.method.evaluation_text(own, train)
 
 
 def _tuned(
@@ -326,7 +357,7 @@ def estimate(config: TrialConfig) -> Estimate:
     student = reads.student_clean + reads.student_adv
     seen = float(n * config.epochs)
     frozen = (n if config.method.teacher_cacheable else seen) * reads.teacher_clean if config.epochs else 0
-    fwd = seen * (attacked * forwards + student + reads.teacher_adv) + frozen
+    fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
     for task in config.eval_suite.tasks:
         m = len(open_data(task, config.eval_suite.split, size, config.eval_suite.n).labels)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zsr_core.codec import ConfigError
 from zsr_core.text import TextBank
 from zsr_core.tower import Features
 
@@ -69,6 +70,11 @@ class Encoded:
         return self.features.grid
 
 
+def no_prompts(template: str) -> TextBank:
+    """Stand where no text tower is at hand."""
+    raise ConfigError(f"prompts: {template!r} was asked for where there is no text tower to encode it")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Views:
     """All a method's loss and attack objective see of one batch. Nothing is encoded until it is asked for."""
@@ -80,11 +86,14 @@ class Views:
     adv: Tensor  # [B, 3, H, W] in [0, 1]
     student: Callable[[Tensor], Features]
     teacher: Callable[[Tensor], Features]
-    cached_teacher: Callable[[], Features] | None = None  # the teacher on these clean images, read from disk
+    cached_teacher: Callable[[], Features] | None = None  # the teacher on these clean images, known before
+    cached_student: Callable[[], Features] | None = None  # the student on these clean images, known before
+    prompts: Callable[[str], TextBank] = no_prompts  # template -> the training classes in another wording
 
     @cached_property
     def student_clean(self) -> Encoded:
-        return Encoded(features=self.student(self.clean), text=self.text)
+        known = self.cached_student
+        return Encoded(features=self.student(self.clean) if known is None else known(), text=self.text)
 
     @cached_property
     def student_adv(self) -> Encoded:
@@ -107,3 +116,26 @@ class Views:
     def own_text(self) -> Tensor:
         """[B, D]: the unit text embedding of each image's true class."""
         return self.text.unit[self.labels]
+
+    def facing(self, adv: Tensor, rows: Tensor) -> Views:
+        """Return the views of these ``rows`` [b] of the batch, with ``adv`` [b, 3, H, W] for adversarial images.
+
+        What the clean images look like to student and teacher is shared: an attack of many steps encodes them once.
+        """
+        return replace(
+            self, labels=self.labels[rows], clean=self.clean[rows], adv=adv,
+            cached_student=lambda: picked(self.student_clean.features, rows),
+            cached_teacher=lambda: picked(self.teacher_clean.features, rows),
+        )  # fmt: skip
+
+
+def picked(features: Features, rows: Tensor) -> Features:
+    """Return the features of these ``rows`` of the batch; inner layers are not among them."""
+    return Features(
+        embedding=features.embedding[rows], patches=lambda: features.patches()[rows], last_norm=_no_layers,
+        grid=features.grid,
+    )  # fmt: skip
+
+
+def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    raise ConfigError("method.attack_objective: reads inner layers of clean images, which an attack does not keep")

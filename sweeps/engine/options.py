@@ -56,7 +56,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise unknown("--search", given.search, SEARCHES)
     if given.preset not in sweep.base:
         raise unknown("--preset", given.preset, sweep.base)
-    _check_search(sweep, given.search, given.samples)
+    _check_search(sweep, given.preset, given.search, given.samples)
     return Options(
         plan=given.plan,
         preset=given.preset,
@@ -93,10 +93,10 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
     return parser
 
 
-def _check_search(sweep: Sweep, search: str | None, samples: str | None) -> None:
+def _check_search(sweep: Sweep, preset: str, search: str | None, samples: str | None) -> None:
     if search is None:
         require(samples is None or _count("--samples", samples) is None, "--samples", samples,
-                f"--search with it: the grid has {len(sweep.cells())} cells")  # fmt: skip
+                f"--search with it: the grid has {len(sweep.cells(preset))} cells")  # fmt: skip
     else:
         require(bool(sweep.axes), "--search", search, "a sweep with a space; this one lists its variants")
 

@@ -29,7 +29,8 @@ class Sweep:
     question: str
     base: Mapping[str, TrialConfig]  # preset -> what every trial starts from
     space: tuple[Axis, ...] | Mapping[str, Domain] = ()
-    variants: tuple[Variant, ...] = ()  # instead of the default grid
+    # Instead of the default grid; a mapping where presets ask for different ones.
+    variants: tuple[Variant, ...] | Mapping[str, tuple[Variant, ...]] = ()
     levels: int = 5  # of the default grid, for axes that list none of their own
     samples: int = 25  # of a search, unless --samples says otherwise
     seeds: tuple[int, ...] = (0,)
@@ -57,7 +58,7 @@ class Sweep:
         split = config.eval_suite.split
         where = f"base[{preset!r}].{SPLIT}"
         require(split == "selection", where, split, "'selection': nothing is selected on a test split")
-        for variant in (*self.corners(), *self.variants):
+        for variant in (*self.corners(), *self.listed(preset)):
             require(SPLIT not in variant.overrides, SPLIT, variant.label, "a sweep whose variants share the split")
             config.with_(variant.overrides)
 
@@ -76,9 +77,14 @@ class Sweep:
     def published(self) -> dict[str, float]:
         return {axis.path: axis.published for axis in self.axes if axis.published is not None}
 
-    def cells(self) -> tuple[Variant, ...]:
+    def listed(self, preset: str) -> tuple[Variant, ...]:
+        """Return the variants that are listed for a preset."""
+        return self.variants.get(preset, ()) if isinstance(self.variants, Mapping) else self.variants
+
+    def cells(self, preset: str) -> tuple[Variant, ...]:
         """Return what matrix mode runs: the listed variants, or the grid of ``levels`` per axis."""
-        return self.variants or grid({a.path: a.levels or axis_levels(a.domain, self.levels) for a in self.axes})
+        axes = {a.path: a.levels or axis_levels(a.domain, self.levels) for a in self.axes}
+        return self.listed(preset) or grid(axes)
 
     def corners(self) -> Iterable[Variant]:
         """Return each axis at its ends, all else at the base: a configuration must be able to stand there."""
@@ -125,7 +131,7 @@ def new_study(
     if preset not in sweep.base:
         raise unknown("preset", preset, sweep.base)
     base, space = sweep.base[preset], sweep.domains
-    cells = () if search else sweep.cells()
+    cells = () if search else sweep.cells(preset)
     plan = [planned(base, UNTOUCHED_ROW, seed, role="baseline") for seed in seeds]
     plan += [planned(base, cell, seed) for seed in seeds for cell in cells]
     check_distinct(plan)

@@ -16,8 +16,8 @@ from zsr_core.trial import TrialConfig
 
 
 def test_the_default_trial_has_this_id() -> None:
-    assert TrialConfig().trial_id == "feca61173d26"
+    assert TrialConfig().trial_id == "498b71cb86cd"
 
 
 def test_the_miniatures_tga_zsr_trial_has_this_id() -> None:
-    assert miniature(TgaZsr()).trial_id == "8ddcb271a7a3"
+    assert miniature(TgaZsr()).trial_id == "bb837149f93a"

@@ -247,3 +247,18 @@ def test_a_zip_that_is_no_torch_file_is_refused(tmp_path: Path) -> None:
         archive.writestr("hello.txt", "hello")
     with pytest.raises(ConfigError, match="truncated or no weights file"):
         read_state(tmp_path / "w.pt")
+
+
+def test_imagenets_pixel_statistics_change_what_the_model_sees_and_the_name_of_the_teachers_cache() -> None:
+    own, imagenet = (load_clip(ModelRef(pixels=pixels)) for pixels in ("own", "imagenet"))
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1),
+        torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1),
+    )
+    x = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    as_own = ((x - mean) / std) * own.tower.std + own.tower.mean
+    torch.testing.assert_close(imagenet.tower(x), own.tower(as_own), rtol=1e-3, atol=1e-4)
+    assert own.sha == imagenet.sha
+    assert own.teacher_key != imagenet.teacher_key
+    with pytest.raises(ConfigError, match="pixels"):
+        ModelRef(pixels="clip")  # type: ignore[arg-type]

@@ -40,4 +40,4 @@ def test_the_papers_data_is_looked_for_where_the_environment_says(monkeypatch: p
 def test_an_unknown_preset_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"--preset: unknown value 'miniatur'.*did you mean 'miniature'"):
         base(TgaZsr(), "miniatur")
-    assert set(PRESETS) == {"miniature", "paper"}
+    assert set(PRESETS) == {"miniature", "paper", "flyp"}

@@ -52,3 +52,17 @@ def test_a_cached_teacher_is_read_instead_of_run(tiny: Any) -> None:
     cached = dataclasses.replace(views, cached_teacher=lambda: stored)
     assert torch.equal(cached.teacher_clean.patches, stored.patches())
     assert teacher.tally.forward == 0
+
+
+def test_an_attack_of_many_steps_shares_what_the_clean_images_look_like(tiny: Any) -> None:
+    student, teacher = tiny.tower(), tiny.tower(seed=1)
+    views = tiny.views(student, teacher, n=4)
+    rows = torch.tensor([2, 0])
+    for k in range(3):
+        faced = views.facing(tiny.pixels(2, seed=k), rows)
+        assert torch.equal(faced.labels, views.labels[rows])
+        torch.testing.assert_close(faced.student_clean.embedding, student(views.clean[rows]))
+        torch.testing.assert_close(faced.teacher_clean.patches, teacher.features(views.clean[rows]).patches())
+        faced.student_adv.embedding.sum()
+    assert student.tally.forward == 1 + 3 + 3  # shared, for comparison, adversarial
+    assert teacher.tally.forward == 1 + 3

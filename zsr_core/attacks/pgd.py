@@ -21,6 +21,11 @@ class Pgd:
     returns, per image, the first iterate that fools the model, else the one with the largest objective over all
     steps and restarts, and stops working on an image that has fallen. ``keep="last"`` returns the last iterate, which
     is what the papers train on; it makes exactly ``steps`` forwards and backwards.
+
+    ``momentum`` mu moves along ``v <- steepest(mu v + steepest(g))``, steepest being the sign for linf and the unit
+    direction for l2 (FARE trains so with 0.9; chs20/RobustVLM, ``train/pgd_train.py``); for linf and mu < 1 the new
+    sign always outvotes the old one, so that it only tells where the gradient is 0. ``start_std`` starts from
+    normal noise of that size, in [0, 1] pixel units, in place of a uniform point of the ball (TRADES and MART: 0.001).
     """
 
     steps: int = 2
@@ -29,6 +34,8 @@ class Pgd:
     restarts: int = 1
     random_start: bool = True
     keep: Literal["best", "last"] = "best"
+    momentum: float = 0.0
+    start_std: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "restarts"):
@@ -42,6 +49,9 @@ class Pgd:
                 "a step in (0, 1] pixel units (write 1/255)",
             )
         require(is_finite(self.step_ratio) and self.step_ratio > 0, "step_ratio", self.step_ratio, "above 0")
+        require(is_finite(self.momentum) and 0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        gaussian = self.start_std is None or (is_finite(self.start_std) and self.start_std > 0)
+        require(gaussian, "start_std", self.start_std, "above 0, in [0, 1] pixel units")
         require(self.keep in ("best", "last"), "keep", self.keep, "'best' or 'last'")
         require(
             self.keep == "best" or self.restarts == 1, "restarts", self.restarts, "1 where the last iterate is kept"
@@ -72,16 +82,25 @@ class Pgd:
     def _start(self, x: Tensor, threat: ThreatModel, draws: Draws, restart: int, rows: Tensor) -> Tensor:
         if not self.random_start:
             return x.clone()
-        return threat.random_start(x, draws(f"start-{restart}", rows))
+        noise = draws(f"start-{restart}", rows)
+        return threat.random_start(x, noise) if self.start_std is None else threat.near(x, self.start_std, noise)
 
     def _last(self, objective: Objective, x: Tensor, threat: ThreatModel, draws: Draws, step: float) -> Tensor:
         rows = torch.arange(len(x), device=x.device)
         x_adv = self._start(x, threat, draws, 0, rows)
+        before: Tensor | None = None
         for _ in range(self.steps):
             x_adv.requires_grad_()
             (grad,) = torch.autograd.grad(objective(x_adv, rows).loss.sum(), x_adv)
-            x_adv = ascend(x_adv.detach(), grad, x, threat, step)
+            before = self._heading(grad, before, threat)
+            x_adv = ascend(x_adv.detach(), before, x, threat, step)
         return x_adv
+
+    def _heading(self, grad: Tensor, before: Tensor | None, threat: ThreatModel) -> Tensor:
+        """Return where to step: along the gradient, carried on in the direction of the step before."""
+        if self.momentum == 0 or before is None:
+            return grad
+        return self.momentum * steepest(before, threat) + steepest(grad, threat)
 
     def _climb(
         self,
@@ -97,6 +116,7 @@ class Pgd:
     ) -> Tensor:
         """One restart on ``rows``; writes improvements into ``best`` and returns the rows that still stand."""
         x_adv = self._start(x[rows], threat, draws, restart, rows)
+        before: Tensor | None = None
         for k in range(self.steps + 1):
             if len(rows) == 0:
                 break
@@ -113,13 +133,19 @@ class Pgd:
             up = ~fallen
             rows = rows[up]
             if grad is not None:
-                x_adv = ascend(x_adv[up], grad[up], x[rows], threat, step)
+                before = self._heading(grad[up], before[up] if self.momentum and before is not None else None, threat)
+                x_adv = ascend(x_adv[up], before, x[rows], threat, step)
         return rows
 
 
-def ascend(x_adv: Tensor, grad: Tensor, x: Tensor, threat: ThreatModel, step: float) -> Tensor:
-    """Return the projected next iterate: the sign of the gradient for linf, its unit direction for l2."""
+def steepest(grad: Tensor, threat: ThreatModel) -> Tensor:
+    """Return the direction in which a unit step gains most: the gradient's sign for linf, its unit vector for l2."""
     if threat.norm == "linf":
-        return threat.project(x_adv + step * grad.sign(), x)
-    size = grad.flatten(1).norm(dim=1).clamp(min=1e-30).view(-1, *[1] * (x.dim() - 1))
-    return threat.project(x_adv + step * grad / size, x)
+        return grad.sign()
+    size: Tensor = grad.flatten(1).norm(dim=1).clamp(min=1e-30).view(-1, *[1] * (grad.dim() - 1))
+    return grad / size
+
+
+def ascend(x_adv: Tensor, grad: Tensor, x: Tensor, threat: ThreatModel, step: float) -> Tensor:
+    """Return the projected next iterate: one step along the steepest direction."""
+    return threat.project(x_adv + step * steepest(grad, threat), x)

@@ -93,6 +93,44 @@ def folded(maps: Tensor, side: int) -> Tensor:
     return (rows @ maps @ columns.T).flatten(1)
 
 
+@lru_cache(maxsize=64)
+def _pairs(cells: int) -> Tensor:
+    """S [2 cells - 1, cells, cells]: which products of two neighbouring basis functions are one and the same."""
+    s = torch.zeros(2 * cells - 1, cells, cells, dtype=torch.float64)
+    for i in range(cells):
+        s[2 * i, i, i] = 1
+    for i in range(cells - 1):
+        s[2 * i + 1, i, i + 1] = s[2 * i + 1, i + 1, i] = 1
+    return s
+
+
+@lru_cache(maxsize=64)
+def _product_factor(cells: int, side: int) -> Tensor:
+    """R with ``R^T R = V^T V``, V [side, 2 cells - 1] the products of the resize's neighbouring basis functions."""
+    unit = torch.eye(cells, dtype=torch.float64)[None]
+    up = F.interpolate(unit, side, mode="linear", align_corners=False)[0].T if cells != side else unit[0]
+    own, next_to = up.square(), up[:, :-1] * up[:, 1:]
+    v = torch.zeros(side, 2 * cells - 1, dtype=torch.float64)
+    v[:, ::2], v[:, 1::2] = own, next_to
+    values, vectors = torch.linalg.eigh(v.T @ v)  # singular where a side has too few pixels to a cell
+    factor: Tensor = values.clamp(min=0).sqrt()[:, None] * vectors.T
+    return factor
+
+
+def folded_product(a: Tensor, b: Tensor, side: int) -> Tensor:
+    """Return [B, (2h-1)(2w-1)] with the inner products of ``Up(a) * Up(b)``, the product taken after the resize.
+
+    A bilinear resize mixes at most two neighbours an axis, so a product of two resized maps is a combination of
+    products of neighbouring cells: as :func:`folded`, nothing as large as the image is made. Needs side >= h, w.
+    """
+    h, w = a.shape[1:]
+    require(side >= max(h, w), "map_side", side, f"at least the patch grid's side, {max(h, w)}")
+    mixed = torch.einsum("pik,bij->bpkj", _pairs(h).to(a), a)
+    both = torch.einsum("bpkj,bkl->bpjl", mixed, b)
+    cells = torch.einsum("bpjl,qjl->bpq", both, _pairs(w).to(a))
+    return (_product_factor(h, side).to(a) @ cells @ _product_factor(w, side).to(a).T).flatten(1)
+
+
 def l2_norm(rows: Tensor) -> Tensor:
     """Return [B]: the norm of each row, with gradient zero (not NaN) at zero, where student and teacher agree."""
     norm: Tensor = torch.linalg.vector_norm(rows, dim=1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.methods.method import CrossEntropyAttack, Passes, Terms, logits
+from zsr_core.methods.method import Defaults, Passes, Terms, logits
 from zsr_core.views import Encoded, Views
 
 
@@ -24,7 +24,7 @@ def batch_contrastive(encoded: Encoded, views: Views) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FtClean(CrossEntropyAttack):
+class FtClean(Defaults):
     """Fine-tuning on clean images with the contrastive loss (baseline of TGA-ZSR, ``FT.py --VPbaseline True``).
 
     Couples the batch: a sample's term depends on its neighbours.
@@ -41,7 +41,7 @@ class FtClean(CrossEntropyAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FtAdv(CrossEntropyAttack):
+class FtAdv(Defaults):
     """Fine-tuning on adversarial images with the contrastive loss (baseline of TGA-ZSR, ``FT.py --VPbaseline False``).
 
     The attack still maximises the C-way class cross-entropy, not the contrastive loss. Couples the batch.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zsr_core.methods.method import CrossEntropyAttack, Passes, Terms, class_cross_entropy
+from zsr_core.methods.method import Defaults, Passes, Terms, class_cross_entropy
 from zsr_core.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeCoA(CrossEntropyAttack):
+class TeCoA(Defaults):
     """Text-guided contrastive adversarial training (Mao et al., ICLR 2023, arXiv 2212.07016, Eq. 3).
 
     ``L = (1/B) sum_i CE(s cos(v(x_i + d_i), T), y_i)``, with all C class prompts as the softmax's support.

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from zsr_core.codec import require, unknown
+from zsr_core.codec import require
 from zsr_core.methods.attention import Distance, MinMax, NormAxis, gradcam_map, map_distance, text_map
-from zsr_core.methods.method import CrossEntropyAttack, Passes, Terms, check_weight, class_cross_entropy
+from zsr_core.methods.method import Defaults, Passes, Terms, check_options, check_weight, class_cross_entropy
 from zsr_core.views import Encoded, Views
 
 OPTIONS = {
@@ -21,7 +21,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TgaZsr(CrossEntropyAttack):
+class TgaZsr(Defaults):
     """Text-Guided Attention is All You Need for Zero-Shot Robustness in VLMs (Yu et al., NeurIPS 2024); its journal
     version is Comp-TGA (arXiv 2603.18598). Official code: zhyblue424/TGA-ZSR, ``TGA-ZSR.py``, ``attention_map.py``.
 
@@ -47,9 +47,7 @@ class TgaZsr(CrossEntropyAttack):
 
     def __post_init__(self) -> None:
         check_weight(self, "alpha", "beta")
-        for name, known in OPTIONS.items():
-            if getattr(self, name) not in known:
-                raise unknown(name, getattr(self, name), known)
+        check_options(self, OPTIONS)
         require(isinstance(self.map_side, int) and self.map_side > 0, "map_side", self.map_side, "pixels, above 0")
 
     @property

@@ -1,0 +1,43 @@
+"""The search for the miniature's recipes gives every method the same budget over valid points."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from zsr_core.methods import METHODS
+from zsr_core.presets import shared
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "find_recipes.py"
+
+
+@pytest.fixture(scope="module")
+def search() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("find_recipes", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.__name__)
+def test_every_method_gets_as_many_points_all_different_and_all_possible(search: ModuleType, kind: type) -> None:
+    axes = search.axes_of(kind)
+    points = list(search.points(axes, 12))
+    assert points[0] == {}
+    assert len(points) == len({repr(point) for point in points}) == 12
+    base = shared()["miniature"].with_({"method": kind()})
+    for point in points[1:]:
+        assert all(axis.domain.low <= point[axis.path] <= axis.domain.high for axis in axes)
+        assert base.with_(point).trial_id
+
+
+def test_the_points_of_an_axis_leave_no_third_of_it_empty(search: ModuleType) -> None:
+    shares = sorted((0.5 + n * 0.6180339887) % 1 for n in range(1, 12))
+    found = sorted(point["optim.lr"] for point in list(search.points((search.LR,), 12))[1:])
+    low, high = search.LR.domain.low, search.LR.domain.high
+    assert found == pytest.approx([low * (high / low) ** t for t in shares], rel=5e-3)
