@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -143,15 +144,22 @@ def _set_aside(folder: Path) -> None:
 
 
 def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options) -> list[str]:
-    kept: dict[str, float] = {}
-
-    def seconds(config: TrialConfig) -> float:
+    def shape(config: TrialConfig) -> str:
         """Trials that differ in weights and seed alone cost the same."""
         sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
-        shape = f"{config.method.passes} {canonical(sizes)}"
-        if shape not in kept:
-            kept[shape] = estimate(config).seconds
-        return kept[shape]
+        return f"{config.method.passes} {canonical(sizes)}"
+
+    measured: dict[str, list[float]] = {}
+    for result in results.values():
+        if result.status == "done":
+            measured.setdefault(shape(result.config), []).append(result.cost["seconds_total"])
+    kept = {name: median(found) for name, found in measured.items()}
+
+    def seconds(config: TrialConfig) -> float:
+        """What such trials took in this study, or else what the estimate says."""
+        return (
+            kept[shape(config)] if shape(config) in kept else kept.setdefault(shape(config), estimate(config).seconds)
+        )
 
     cores = 1 if options.local else len(os.sched_getaffinity(0))
     slots = min(cores, options.max_concurrent or cores)
