@@ -280,7 +280,9 @@ class Mirror:
                 tags=entries.trial_tags(self.study, trial, config),
             )
         self._status(known, "RUNNING")
-        self._log(known, points=entries.curve_points(metrics, step, at))
+        # The last epoch comes with the result, after the scores: the UI's plots open on the metric that came first.
+        if step != config.epochs:
+            self._log(known, points=entries.curve_points(metrics, step, at))
 
     def trials(self) -> dict[str, bool]:
         """Bring up every trial with a result and say which changed; end the runs that a killed sweep left running."""
