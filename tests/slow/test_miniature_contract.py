@@ -84,5 +84,5 @@ def test_the_surface_over_alpha_and_beta_ranges_over_several_times_its_seed_spre
 def test_masks_hold_part_of_every_image() -> None:
     for task in ("source", *miniature.ZERO_SHOT):
         rendered = miniature.render(task, "report", 64)
-        share = rendered.masks.flatten(1).float().mean(dim=1)
-        assert ((share > 0.02) & (share < 0.95)).all(), task
+        inside = rendered.masks.flatten(1)
+        assert (inside.any(dim=1) & ~inside.all(dim=1)).all(), task
