@@ -91,8 +91,8 @@ def test_the_results_of_a_submitted_job_leave_the_folder_that_ray_deletes() -> N
     job = {"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}", "HOME": "/home/me"}
     unpacked = Path("/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_ab12")
     assert default_results(job, unpacked) == Path("/home/me/zsr-results")
-    assert default_results(job, Path("/work")) == Path("/work/results")
-    assert default_results({}, Path("/work")) == Path("/work/results")
+    assert default_results(job, Path("/somewhere")) == Path("/somewhere/results")
+    assert default_results({}, Path("/somewhere")) == Path("/somewhere/results")
 
 
 def test_the_command_to_go_on_leaves_fresh_out() -> None:
