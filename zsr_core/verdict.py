@@ -27,7 +27,7 @@ RULES: Mapping[str, str] = {
     "G11": "No image is broken on the way and standing at the end; above 1 point counted as robust fails.",
     "G12": "Five restarts instead of one cost at most 1 point; above 3 fails.",
     "G13": "Robust accuracy falls as eps grows: RA(larger eps) <= RA(smaller eps) + 0.5 points.",
-    "G14": "A huge ball breaks everything: at eps = 0.5 at most the largest class's share stands, at eps = 1 at most 1 %.",
+    "G14": "A huge ball breaks everything: at eps = 0.5 all but the largest class, at eps = 1 all but 1 %.",
     "G15": "The curve over eps looks like a defence's: at most 20 % at 8/255, at most 60 % lost on doubling eps.",
     "G16": "Random noise in the ball breaks at most 0.2 % of the images that PGD leaves standing.",
     "G17": "Black-box Square breaks at most 0.2 % of the images that every white-box attack leaves; above 1 % fails.",

@@ -8,8 +8,8 @@ from zsr_core.codec import ConfigError, from_plain, to_plain
 from zsr_core.verdict import RULES, Verdict, worst
 
 
-def _verdict(status: str, rule: str = "G19") -> Verdict:
-    return Verdict(rule=rule, status=status, figure="11.32 points", advice="Report the worst case.")  # type: ignore[arg-type]
+def _verdict(status: str) -> Verdict:
+    return Verdict(rule="G19", status=status, figure="11.32 points", advice="Report the worst case.")  # type: ignore[arg-type]
 
 
 def test_the_rules_are_g01_to_g25_in_order_and_each_is_one_sentence() -> None:
