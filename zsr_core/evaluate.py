@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from zsr_core.attacks import AnyAttack, Attack, Pgd, Scored
+from zsr_core.attacks import AnyAttack, Pgd
 from zsr_core.codec import require
-from zsr_core.data import DataRef, ImageSet, Split, batches, open_data
+from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.sets import SPLITS
-from zsr_core.defences.defence import Defended
+from zsr_core.predict import Journal, Tick, predict
 from zsr_core.records import SampleRecord
-from zsr_core.rng import generator
 from zsr_core.text import TextBank
 from zsr_core.threat import Norm, PixelSpace, ThreatModel
+from zsr_core.victim import Victim
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
 WORST = "worst"  # an image is robust if no attack breaks it
@@ -85,195 +84,6 @@ class Measurement:
     high: float | None
 
 
-# () -> one generator per image
-DrawsOf = Callable[[], "list[torch.Generator]"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Victim:
-    """The classifier an attack faces: images in [0, 1] to zero-shot logits, in fp32, weights frozen, eval mode.
-
-    Behind a test-time defence ``defended`` is what is deployed and judged. Attacks then climb ``embed``, unaware of
-    it, or with ``attack_samples`` above 0 the mean over so many draws of the defence.
-    """
-
-    embed: Callable[[Tensor], Tensor]  # [B, 3, H, W] -> raw [B, D]
-    scale: float
-    sha: str
-    bias: float = 0.0
-    defended: Defended | None = None
-    attack_samples: int = 0
-
-    def logits(self, x: Tensor, text: TextBank, draws: DrawsOf | None = None) -> Tensor:
-        """Return [B, C]; through the defence, if there is one, where ``draws()`` gives its randomness."""
-        raw = self.embed(x) if self.defended is None or draws is None else self.defended(x, draws())
-        unit = torch.nn.functional.normalize(raw.float(), dim=-1)
-        return self.scale * unit @ text.unit.T + self.bias
-
-
-def predict(
-    victim: Victim,
-    images: ImageSet,
-    text: TextBank,
-    attacks: Sequence[Attack],
-    threats: Sequence[ThreatModel],
-    *,
-    seed: int = 0,
-    trial_id: str = "",
-    batch_size: int = 128,
-    device: torch.device | str = "cpu",
-    threat_space: str = "model_input",
-) -> list[SampleRecord]:
-    """Return one record per image and condition: "none" first, then each attack under each threat model.
-
-    Only images that are right when clean are attacked; each attack drops an image the moment it falls. What an
-    attack returns is projected and judged again here. Noise is drawn per (seed, attack, image), so a result depends
-    neither on the batch size nor on which other images are present.
-
-    Raises:
-        ArithmeticError: naming task, condition and image, if logits are NaN or infinite.
-    """
-    rows = torch.arange(len(images.labels))
-    facts = _Facts(trial_id=trial_id, victim=victim, images=images, space=threat_space)
-    records: list[SampleRecord] = []
-    right: list[Tensor] = []
-
-    def defence_draws(seed: int, condition: str, index: Tensor) -> DrawsOf:
-        return lambda: [generator(seed, "defence", condition, images.ids[i]) for i in index.tolist()]
-
-    for x, y, index in batches(images, rows.split(batch_size), device):
-        with torch.no_grad():
-            logits = victim.logits(x, text, defence_draws(seed, "none", index))
-        records += facts.records("none", ThreatModel(eps=0.0), index, y, logits, x, x, [1] * len(index))
-        right.append(index[(logits.argmax(dim=1) == y).cpu()])
-    standing = torch.cat(right)
-    clean = {record.sample_id: record for record in records}
-    for threat in threats:
-        for attack in attacks:
-            records += facts.wrong_when_clean(attack.name, threat, clean, standing)
-            for x, y, index in batches(images, standing.split(batch_size), device):
-                x_adv, queries = _strike(victim, text, attack, threat, x, y, [images.ids[i] for i in index], seed)
-                with torch.no_grad():
-                    logits = victim.logits(x_adv, text, defence_draws(seed, attack.name, index))
-                records += facts.records(attack.name, threat, index, y, logits, x, x_adv, queries)
-    return records
-
-
-def _strike(
-    victim: Victim,
-    text: TextBank,
-    attack: Attack,
-    threat: ThreatModel,
-    x: Tensor,
-    y: Tensor,
-    ids: list[str],
-    seed: int,
-) -> tuple[Tensor, list[int]]:
-    """Run one attack on one batch; return images that lie inside the ball and the box, and forwards per image."""
-    queries = torch.zeros(len(x), dtype=torch.int64)
-
-    def loss_of(logits: Tensor, rows: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(logits, y[rows], reduction="none")
-
-    def objective(x_adv: Tensor, rows: Tensor) -> Scored:
-        queries.index_add_(0, rows.cpu(), torch.ones(len(rows), dtype=torch.int64))
-        if victim.defended is None:
-            logits = victim.logits(x_adv, text)
-            return Scored(loss=loss_of(logits, rows), fooled=logits.detach().argmax(dim=1) != y[rows])
-        # Fooling the bare model, or one draw of the defence, is no reason to stop.
-        return Scored(loss=defended_loss(x_adv, rows), fooled=None)
-
-    def defended_loss(x_adv: Tensor, rows: Tensor) -> Tensor:
-        if victim.attack_samples == 0:
-            return loss_of(victim.logits(x_adv, text), rows)
-        named = [(ids[row], int(queries[row])) for row in rows.tolist()]
-
-        def sample(k: int) -> DrawsOf:
-            return lambda: [generator(seed, "defence", attack.name, i, q, k) for i, q in named]
-
-        losses = [loss_of(victim.logits(x_adv, text, sample(k)), rows) for k in range(victim.attack_samples)]
-        return torch.stack(losses).mean(dim=0)
-
-    def draws(purpose: str, rows: Tensor) -> list[torch.Generator]:
-        return [generator(seed, "attack", attack.name, purpose, ids[row]) for row in rows.tolist()]
-
-    x_adv = attack.run(objective, x, threat, draws)
-    return threat.project(torch.where(x_adv.isfinite(), x_adv, x), x), queries.tolist()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Facts:
-    trial_id: str
-    victim: Victim
-    images: ImageSet
-    space: str
-
-    def records(
-        self,
-        condition: str,
-        threat: ThreatModel,
-        rows: Tensor,
-        y: Tensor,
-        logits: Tensor,
-        x: Tensor,
-        x_adv: Tensor,
-        queries: Sequence[int],
-    ) -> list[SampleRecord]:
-        finite = logits.isfinite().all(dim=1).cpu()
-        if not finite.all():  # the largest of NaNs is class 0: a broken model would be right on that class
-            name = self.images.ids[int(rows[~finite][0])]
-            raise ArithmeticError(
-                f"task {self.images.name!r}, condition {condition!r}: the logits of {name} are not finite"
-            )
-        logits = logits.double()
-        p = logits.log_softmax(dim=1)
-        own = logits.gather(1, y[:, None])
-        others = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1, keepdim=True)
-        delta = (x_adv - x).flatten(1)
-        columns = zip(
-            rows.tolist(), y.tolist(), logits.argmax(dim=1).tolist(), p.amax(dim=1).exp().tolist(),
-            (-(p.exp() * p).sum(dim=1)).tolist(), (own - others)[:, 0].tolist(), delta.abs().amax(dim=1).tolist(),
-            delta.norm(dim=1).tolist(), queries, strict=True,
-        )  # fmt: skip
-        return [
-            self._record(condition, threat, row, label, pred, p_max, entropy, margin, linf, l2, q)
-            for row, label, pred, p_max, entropy, margin, linf, l2, q in columns
-        ]
-
-    def _record(
-        self,
-        condition: str,
-        threat: ThreatModel,
-        row: int,
-        label: int,
-        pred: int,
-        p_max: float,
-        entropy: float,
-        margin: float,
-        linf: float,
-        l2: float,
-        queries: int,
-    ) -> SampleRecord:
-        return SampleRecord(
-            trial_id=self.trial_id, weights_sha=self.victim.sha, task=self.images.name, split=self.images.split,
-            sample_id=self.images.ids[row], condition=condition, norm=threat.norm, threat_space=self.space,
-            eps=threat.eps, label=label, pred=pred, correct=pred == label, p_max=p_max, entropy=entropy,
-            margin=margin, linf=linf, l2=l2, queries=queries,
-        )  # fmt: skip
-
-    def wrong_when_clean(
-        self, condition: str, threat: ThreatModel, clean: dict[str, SampleRecord], standing: Tensor
-    ) -> list[SampleRecord]:
-        """Points already wrong are not attacked and count as broken (AutoAttack's convention)."""
-        attacked = {self.images.ids[i] for i in standing.tolist()}
-        return [
-            self._record(condition, threat, row, r.label, r.pred, r.p_max, r.entropy, r.margin,
-                         0.0, 0.0, 0)
-            for row, r in ((row, clean[sample_id]) for row, sample_id in enumerate(self.images.ids))
-            if r.sample_id not in attacked
-        ]  # fmt: skip
-
-
 def evaluate(
     victim: Victim,
     suite: EvalSuite,
@@ -284,14 +94,19 @@ def evaluate(
     trial_id: str = "",
     device: torch.device | str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
+    journal: Journal | None = None,
+    tick: Tick | None = None,
 ) -> list[SampleRecord]:
-    """Return the records of every task of the suite. ``progress`` gets (tasks done, tasks, name)."""
+    """Return the records of every task of the suite. ``progress`` gets (tasks done, tasks, name).
+
+    ``journal`` and ``tick`` are :func:`predict`'s: what is kept for a resume, and who hears of every batch.
+    """
     records: list[SampleRecord] = []
     for i, ref in enumerate(suite.tasks):
         images = open_data(ref, suite.split, image_size, suite.n)
         records += predict(
             victim, images, banks(images), suite.attacks, suite.threats(), seed=seed, trial_id=trial_id,
-            batch_size=suite.batch_size, device=device, threat_space=suite.space,
+            batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, tick=tick,
         )  # fmt: skip
         if progress is not None:
             progress(i + 1, len(suite.tasks), images.name)
@@ -322,10 +137,17 @@ def measure(records: Sequence[SampleRecord], zero_shot: Sequence[str]) -> list[M
     if not records:
         return []
     first = records[0]
-    for name in ("weights_sha", "trial_id", "split", "threat_space"):
+    for name in ("weights_sha", "trial_id", "split", "threat_space", "norm"):
         values = {getattr(record, name) for record in records}
         require(
-            len(values) == 1, name, sorted(values), "records of one trial, one checkpoint, one split, one pixel space"
+            len(values) == 1, name, sorted(values),
+            "records of one trial, one checkpoint, one split, one pixel space, one norm",
+        )  # fmt: skip
+    profiles: dict[str, str] = {}
+    for record in records:
+        known = profiles.setdefault(record.condition, record.attack_id)
+        require(
+            known == record.attack_id, "attack_id", [known, record.attack_id], f"one attack named {record.condition!r}"
         )
     correct: dict[tuple[str, str, float], dict[str, bool]] = {}
     for r in records:

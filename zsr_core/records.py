@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from zsr_core.codec import ConfigError
 from zsr_core.files import write_whole
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,9 @@ class SampleRecord:
     split: str
     sample_id: str
     condition: str  # "none" or the attack's name
+    attack_id: str  # hash of the attack's settings; "" where there is none
+    ran: str  # the stages that this attack ran here, joined by "+": fewer classes may need a documented replacement
+    stage: str  # the stage whose image this row describes: the one that broke it, else the one that came nearest
     norm: str
     threat_space: str
     eps: float
@@ -36,7 +39,7 @@ class SampleRecord:
     margin: float  # logit of the true class minus the largest other logit
     linf: float  # size of the perturbation in each norm
     l2: float
-    queries: int  # images forwarded to attack this one
+    queries: int  # images forwarded to attack this one, over all stages
 
 
 _TYPES = {"str": pa.string(), "float": pa.float64(), "int": pa.int64(), "bool": pa.bool_()}
@@ -50,6 +53,16 @@ def to_table(records: Iterable[SampleRecord]) -> pa.Table:
     rows = list(records)
     columns = {name: [getattr(row, name) for row in rows] for name in ARROW.names}
     return pa.table(columns, schema=ARROW)
+
+
+def from_table(table: pa.Table) -> list[SampleRecord]:
+    """Return the records of a table with the one schema.
+
+    Raises:
+        KeyError: naming a column that is not there.
+    """
+    columns = [table.column(name).to_pylist() for name in ARROW.names]
+    return [SampleRecord(**dict(zip(ARROW.names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def write_samples(path: Path, records: Iterable[SampleRecord]) -> Path:

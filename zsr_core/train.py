@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zsr_core.attacks import Attack, Scored
+from zsr_core.attacks import Pgd, Scored
 from zsr_core.checkpoint import load_checkpoint, save_checkpoint
 from zsr_core.clip import Clip
 from zsr_core.codec import is_finite, require
@@ -78,7 +78,7 @@ class Recipe:
 
     optim: Optim
     threat: ThreatModel
-    attack: Attack
+    attack: Pgd
     epochs: int
     batch_size: int
     precision: Literal["fp32", "bf16"]
@@ -151,7 +151,7 @@ class Step:
             return generator(self.recipe.seed, "train-attack", step, purpose, device=x.device)
 
         with frozen(self.tower):
-            x_adv = self.recipe.attack.run(objective, x, self.recipe.threat, draws)
+            x_adv = self.recipe.attack.climb(objective, x, self.recipe.threat, draws)
         return self.recipe.threat.project(x_adv, x)
 
     def __call__(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> dict[str, float]:

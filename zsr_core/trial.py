@@ -21,22 +21,25 @@ from typing import Any, Literal
 import open_clip
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import zsr_core
-from zsr_core.attacks import AnyAttack, Pgd
+from zsr_core.attacks import PerImage, Pgd
 from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, weights_sha
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
 from zsr_core.data import DataRef, ImageSet, check_data, open_data
 from zsr_core.defences import AnyDefence
-from zsr_core.evaluate import EvalSuite, Measurement, Victim, evaluate, measure
+from zsr_core.evaluate import EvalSuite, Measurement, evaluate, measure
 from zsr_core.files import write_text, write_whole
 from zsr_core.methods import AnyMethod, TeCoA
 from zsr_core.records import write_samples
-from zsr_core.text import TextBank, encode_classes
+from zsr_core.text import TextBank, encode_classes, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.tower import ImageTower
 from zsr_core.train import Optim, Recipe, fit
+from zsr_core.victim import Regulariser, Victim
+from zsr_core.views import Views
 
 SCHEMA = 1
 Status = Literal["done", "failed", "pruned"]
@@ -53,7 +56,7 @@ class TrialConfig:
     method: AnyMethod = field(default_factory=TeCoA)
     optim: Optim = field(default_factory=Optim)
     threat: ThreatModel = field(default_factory=ThreatModel)
-    train_attack: AnyAttack = field(default_factory=Pgd)
+    train_attack: Pgd = field(default_factory=Pgd)
     train_data: DataRef = field(default_factory=DataRef)
     epochs: int = 10
     batch_size: int = 128
@@ -71,6 +74,8 @@ class TrialConfig:
             self.batch_size,
             "a whole number >= 1",
         )
+        climbs = self.train_attack.loss
+        require(climbs == "ce", "train_attack.loss", climbs, "'ce': in training the method says what is climbed")
         space = self.threat.space
         require(space == "model_input", "threat.space", space, "'model_input': attacks see the model's input")
         require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
@@ -219,13 +224,34 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
     """Return the classifier as it is used: the tuned tower behind its defence, at its method's scale."""
     own = config.method.evaluation_scale if config.epochs else None
     scale = clip.scale if own is None else own
-    if config.defence is None:
-        return Victim(embed=tuned, scale=scale, bias=clip.bias, sha=weights_sha(tuned))
-    tower = config.defence.tower(tuned, clip.tower)
+    tower = tuned if config.defence is None else config.defence.tower(tuned, clip.tower)
+    defended = None if config.defence is None else config.defence.defended(tower, clip.tower)
+    regulariser = _regulariser(config, clip, tower) if config.epochs else None
     return Victim(
-        embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower),
-        defended=config.defence.defended(tower, clip.tower), attack_samples=config.defence.attack_samples,
+        embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower), defended=defended,
+        attack_samples=0 if config.defence is None else config.defence.attack_samples, regulariser=regulariser,
+        others={"untouched": Victim(embed=clip.tower, scale=clip.scale, bias=clip.bias, sha=clip.sha)},
+        facts=fingerprint([to_plain(config.defence), to_plain(config.method) if regulariser else None]),
     )  # fmt: skip
+
+
+def _regulariser(config: TrialConfig, clip: Clip, tower: ImageTower) -> Regulariser:
+    """Return what the method's loss adds to cross-entropy, for attacks that climb the defence's own terms too."""
+
+    def of_batch(x: Tensor, y: Tensor, text: TextBank) -> PerImage:
+        whole = Views(
+            labels=y, text=text, scale=clip.scale, clean=x, adv=x, student=tower.features, teacher=clip.tower.features,
+            prompts=lambda template: encode_prompt(clip.encode_text, text.classes, template),
+        )  # fmt: skip
+
+        def added(x_adv: Tensor, rows: Tensor) -> Tensor:
+            terms = config.method.loss(whole.facing(x_adv, rows))
+            more = [term for name, term in terms.items() if name != "ce"]
+            return torch.stack(more).sum(dim=0) if more else x_adv.flatten(1).sum(dim=1) * 0
+
+        return added
+
+    return of_batch
 
 
 def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: str) -> TextBank:
@@ -360,12 +386,14 @@ def estimate(config: TrialConfig) -> Estimate:
     fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
     for task in config.eval_suite.tasks:
-        m = len(open_data(task, config.eval_suite.split, size, config.eval_suite.n).labels)
+        images = open_data(task, config.eval_suite.split, size, config.eval_suite.n)
+        m, classes = len(images.labels), len(images.classes)
         fwd += m
         for attack in config.eval_suite.attacks:
-            f, b = attack.cost()
-            fwd += m * (f + 1) * len(config.eval_suite.eps)
-            back_in += m * b * len(config.eval_suite.eps)
+            for stage in attack.stages(classes):
+                f, b = stage.cost(classes)
+                fwd += m * (f + 1) * len(config.eval_suite.eps)
+                back_in += m * b * len(config.eval_suite.eps)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.visual(torch.empty(1, 3, size, size, device="meta"))
     gflop = counter.get_total_flops() / 1e9

@@ -16,8 +16,8 @@ from zsr_core.trial import TrialConfig
 
 
 def test_the_default_trial_has_this_id() -> None:
-    assert TrialConfig().trial_id == "498b71cb86cd"
+    assert TrialConfig().trial_id == "0e9b6b183d42"
 
 
 def test_the_miniatures_tga_zsr_trial_has_this_id() -> None:
-    assert miniature(TgaZsr()).trial_id == "bb837149f93a"
+    assert miniature(TgaZsr()).trial_id == "7e40e7831b5c"

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Pgd, Scored
-from zsr_core.evaluate import Victim, measure, predict
+from zsr_core.evaluate import measure
+from zsr_core.predict import predict
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel
+from zsr_core.victim import Victim
 
 N, SIDE = 200, 6
 EPS = {"linf": 0.006, "l2": 0.05}
@@ -71,7 +73,7 @@ def test_pgd_reaches_the_exact_robust_accuracy(norm: Literal["linf", "l2"], atta
         return Scored(loss=loss, fooled=fooled)
 
     threat = ThreatModel(norm=norm, eps=EPS[norm])
-    x_adv = attack.run(objective, x, threat, lambda purpose, rows: [generator(0, purpose, r) for r in rows.tolist()])
+    x_adv = attack.climb(objective, x, threat, lambda purpose, rows: [generator(0, purpose, r) for r in rows.tolist()])
     assert threat.contains(x_adv, x).all()
     robust = _logits(x_adv).argmax(dim=1) == y
     assert 0.2 < _exact(norm).float().mean() < 0.8

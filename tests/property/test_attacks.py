@@ -48,7 +48,7 @@ def test_pgd_stays_inside_ball_and_box(
         return Scored(loss=loss, fooled=(loss > 0.9).detach())
 
     attack = Pgd(steps=steps, step_ratio=ratio, keep=keep, random_start=start)
-    x_adv = attack.run(objective, x, threat, lambda purpose, rows: [generator(seed, r) for r in rows.tolist()])
+    x_adv = attack.climb(objective, x, threat, lambda purpose, rows: [generator(seed, r) for r in rows.tolist()])
     assert threat.contains(x_adv, x).all()
     assert all(inside.all() for inside in visited)
 

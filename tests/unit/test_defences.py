@@ -16,11 +16,12 @@ from zsr_core.clip import load_clip, weights_sha
 from zsr_core.codec import ConfigError
 from zsr_core.data import open_data
 from zsr_core.defences import Ttc, WiseFt
-from zsr_core.evaluate import Victim, predict
 from zsr_core.methods import Agft, Laat, TeCoA
+from zsr_core.predict import predict
 from zsr_core.presets import base
 from zsr_core.threat import ThreatModel
 from zsr_core.trial import TrialConfig, deployed, evaluation_bank, run_trial
+from zsr_core.victim import Victim
 
 
 def _generators(n: int, seed: int = 0) -> list[torch.Generator]:

@@ -13,16 +13,20 @@ from torch import Tensor
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite, Victim, harmonic, measure, predict, wilson
+from zsr_core.evaluate import EvalSuite, harmonic, measure, wilson
+from zsr_core.predict import Journal, predict
 from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
+from zsr_core.victim import Victim
 
 EPS = 4 / 255
 
 
 def _record(task: str, sample: str, condition: str, correct: bool, **changes: Any) -> SampleRecord:
     record = SampleRecord(
-        trial_id="t", weights_sha="w", task=task, split="report", sample_id=sample, condition=condition, norm="linf",
+        trial_id="t", weights_sha="w", task=task, split="report", sample_id=sample, condition=condition,
+        attack_id="", ran="",
+        stage="", norm="linf",
         threat_space="model_input", eps=0.0 if condition == "none" else EPS, label=0, pred=0 if correct else 1,
         correct=correct, p_max=0.9, entropy=0.1, margin=1.0, linf=0.0, l2=0.0, queries=1,
     )  # fmt: skip
@@ -211,15 +215,18 @@ def test_an_attack_that_leaves_the_ball_or_returns_nan_is_judged_inside_it(tiny:
     @dataclasses.dataclass(frozen=True)
     class Cheat:
         name: str = "cheat"
-        value: float = 0.0
+        value: str = "0"
 
-        def run(self, objective: Any, x: Tensor, threat: ThreatModel, draws: Any) -> Tensor:
-            return torch.full_like(x, self.value)
+        def stages(self, classes: int) -> tuple[Any, ...]:
+            return (self,)
 
-        def cost(self) -> tuple[int, int]:
+        def run(self, target: Any, x: Tensor, threat: ThreatModel, draws: Any) -> Tensor:
+            return torch.full_like(x, float(self.value))
+
+        def cost(self, classes: int) -> tuple[int, int]:
             return 0, 0
 
-    for value in (5.0, math.nan):
+    for value in ("5", "nan"):
         records = predict(_victim(tiny), _guessed(tiny, 8), tiny.bank(), (Cheat(value=value),), (ThreatModel(eps=EPS),))
         assert all(r.linf <= EPS + 1e-6 for r in records)
 
@@ -239,7 +246,7 @@ def test_a_model_whose_logits_are_not_finite_is_an_error_and_no_accuracy(tiny: A
         ({"split": "test"}, "split: got 'test'"),
         ({"n": 0}, "n: got 0"),
         ({"batch_size": 0}, "batch_size: got 0"),
-        ({"attacks": (Pgd(steps=10), Pgd(steps=10, step_ratio=0.5))}, "attacks of different names"),
+        ({"attacks": (Pgd(steps=10, label="a"), Pgd(steps=20, label="a"))}, "attacks of different names"),
         ({"eps": (0.1, 0.1)}, "every budget once"),
         ({"eps": (4.0,)}, "write 4/255"),
         ({"eps": (0.0,)}, "eps: got 0.0, expected a budget above 0"),
@@ -251,3 +258,96 @@ def test_a_suite_that_cannot_be_is_refused_by_name(wrong: dict[str, Any], says: 
     with pytest.raises(ConfigError) as error:
         EvalSuite(**wrong)
     assert says in str(error.value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """Moves the images named by the parity of their row; a cascade is two of them."""
+
+    name: str
+    parity: int
+
+    def stages(self, classes: int) -> tuple[Any, ...]:
+        return (self,)
+
+    def cost(self, classes: int) -> tuple[int, int]:
+        return 1, 0
+
+    def run(self, target: Any, x: Tensor, threat: ThreatModel, draws: Any) -> Tensor:
+        rows = torch.arange(len(x))
+        target.logits(x, rows)
+        ids = torch.tensor([g.initial_seed() % 2 for g in draws("parity", rows)])
+        return torch.where((ids == self.parity).view(-1, 1, 1, 1), 1 - x, x)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Cascade:
+    name: str = "cascade"
+    parts: tuple[_Stage, ...] = (_Stage(name="even", parity=0), _Stage(name="odd", parity=1))
+
+    def stages(self, classes: int) -> tuple[Any, ...]:
+        return self.parts
+
+    def run(self, *_: Any) -> Tensor:
+        raise AssertionError("only the stages are run")
+
+    def cost(self, classes: int) -> tuple[int, int]:
+        return 2, 0
+
+
+def test_a_cascade_gives_each_stage_what_the_ones_before_left_standing(tiny: Any) -> None:
+    threat = ThreatModel(eps=1.0)
+    images, victim = _guessed(tiny, 12), _victim(tiny)
+    found = predict(victim, images, tiny.bank(), (_Cascade(),), (threat,), batch_size=5)
+    alone = [
+        {r.sample_id: r for r in predict(victim, images, tiny.bank(), (part,), (threat,)) if r.condition != "none"}
+        for part in _Cascade().parts
+    ]
+    clean = {r.sample_id: r.correct for r in found if r.condition == "none"}
+    rows = [r for r in found if r.condition == "cascade" and clean[r.sample_id]]
+    assert rows
+    for r in rows:
+        assert r.ran == "even+odd"
+        assert r.correct == all(part[r.sample_id].correct for part in alone)
+        first = alone[0][r.sample_id]
+        assert r.queries == (1 if not first.correct else 2)
+        assert r.stage == "even" if not first.correct else r.stage in ("even", "odd")
+        assert r.margin == min(part[r.sample_id].margin for part in alone[: r.queries])
+
+
+def test_what_a_journal_holds_is_not_computed_again(tiny: Any, tmp_path: Any) -> None:
+    journal, threat = Journal(folder=tmp_path / "parts"), (ThreatModel(eps=EPS),)
+    images, attacks = _guessed(tiny, 10), (Pgd(steps=2), Pgd(steps=3))
+    asked: list[int] = []
+    victim = _victim(tiny)
+
+    def counted(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return victim.embed(x)
+
+    watched = dataclasses.replace(victim, embed=counted)
+    whole = predict(watched, images, tiny.bank(), attacks, threat, batch_size=4, journal=journal)
+    cost = sum(asked)
+    stored = sorted(journal.folder.iterdir())
+    stored[0].unlink()
+    stored[1].write_bytes(stored[1].read_bytes()[:40])
+    asked.clear()
+    ticks: list[Any] = []
+    again = predict(
+        watched, images, tiny.bank(), attacks, threat, batch_size=4, journal=journal, trial_id="t", tick=ticks.append
+    )
+    assert [dataclasses.replace(r, trial_id="") for r in again] == whole
+    assert {r.trial_id for r in again} == {"t"}
+    assert 0 < sum(asked) < cost
+    assert sum(not tick.recalled for tick in ticks) == 2
+    asked.clear()
+    other = dataclasses.replace(watched, facts="another method")
+    predict(other, images, tiny.bank(), attacks, threat, batch_size=4, journal=journal)
+    assert sum(asked) == cost
+
+
+@pytest.mark.parametrize("label", [-1, 99])
+def test_a_label_outside_the_classes_is_refused_by_task(tiny: Any, label: int) -> None:
+    images = dataclasses.replace(tiny.images(4), labels=torch.tensor([0, 1, 0, label]))
+    with pytest.raises(ConfigError, match="task 'tiny': labels"):
+        predict(_victim(tiny), images, tiny.bank(), (), ())

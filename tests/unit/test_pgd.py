@@ -42,17 +42,17 @@ def _predicted(tiny: Any, tower: Any, x: Tensor) -> Tensor:
 def test_the_last_iterate_costs_exactly_its_steps_and_no_weight_gradient(tiny: Any, trainable: Any, steps: int) -> None:
     tower, x = tiny.tower(), tiny.pixels(4)
     objective = _objective(tiny, tower, torch.zeros(4, dtype=torch.int64), [], stop=False)
-    Pgd(steps=steps, keep="last").run(objective, x, THREAT, _draws)
+    Pgd(steps=steps, keep="last").climb(objective, x, THREAT, _draws)
     assert tower.tally == Tally(forward=steps, input_backward=steps, images=4 * steps)
     trainable(tower)
-    Pgd(steps=steps, keep="last").run(objective, x, THREAT, _draws)
+    Pgd(steps=steps, keep="last").climb(objective, x, THREAT, _draws)
     assert all(p.grad is None for p in tower.parameters())
 
 
 def test_the_declared_cost_is_the_cost_for_images_that_never_fall(tiny: Any) -> None:
     for attack in (Pgd(steps=3), Pgd(steps=3, restarts=2), Pgd(steps=3, keep="last")):
         tower, x = tiny.tower(), tiny.pixels(2)
-        attack.run(_objective(tiny, tower, torch.zeros(2, dtype=torch.int64), [], stop=False), x, THREAT, _draws)
+        attack.climb(_objective(tiny, tower, torch.zeros(2, dtype=torch.int64), [], stop=False), x, THREAT, _draws)
         assert (tower.tally.forward, tower.tally.input_backward) == attack.cost()
 
 
@@ -61,7 +61,7 @@ def test_the_best_is_never_worse_than_any_iterate(tiny: Any, restarts: int) -> N
     tower, x, labels = tiny.tower(), tiny.pixels(6), torch.arange(6) % 5
     log: list[tuple[Tensor, Tensor, Tensor]] = []
     attack = Pgd(steps=6, step_ratio=0.9, restarts=restarts)
-    x_adv = attack.run(_objective(tiny, tower, labels, log, stop=False), x, THREAT, _draws)
+    x_adv = attack.climb(_objective(tiny, tower, labels, log, stop=False), x, THREAT, _draws)
     seen = torch.stack([loss for _, _, loss in log])
     assert seen.shape == (restarts * 7, 6)
     final: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -74,7 +74,7 @@ def test_an_image_that_has_fallen_is_not_forwarded_again_and_its_first_fall_is_k
     labels = _predicted(tiny, tower, x)
     log: list[tuple[Tensor, Tensor, Tensor]] = []
     attack = Pgd(steps=8, step_ratio=0.3, restarts=3)
-    x_adv = attack.run(_objective(tiny, tower, labels, log, stop=True), x, ThreatModel(eps=2 / 255), _draws)
+    x_adv = attack.climb(_objective(tiny, tower, labels, log, stop=True), x, ThreatModel(eps=2 / 255), _draws)
     fell: dict[int, Tensor] = {}
     for rows, images, _ in log:
         assert not set(rows.tolist()) & set(fell)
@@ -95,14 +95,14 @@ def test_a_batch_that_falls_whole_needs_no_further_restart(tiny: Any) -> None:
     tower, x = tiny.tower(), tiny.pixels(4)
     labels = (_predicted(tiny, tower, x) + 1) % 5  # wrong from the start
     log: list[tuple[Tensor, Tensor, Tensor]] = []
-    Pgd(steps=5, restarts=3).run(_objective(tiny, tower, labels, log, stop=True), x, THREAT, _draws)
+    Pgd(steps=5, restarts=3).climb(_objective(tiny, tower, labels, log, stop=True), x, THREAT, _draws)
     assert len(log) == 1
 
 
 def test_without_a_random_start_it_starts_at_the_image(tiny: Any) -> None:
     tower, x, log = tiny.tower(), tiny.pixels(2), []
     objective = _objective(tiny, tower, torch.zeros(2, dtype=torch.int64), log, stop=False)
-    Pgd(steps=2, random_start=False).run(objective, x, THREAT, _draws)
+    Pgd(steps=2, random_start=False).climb(objective, x, THREAT, _draws)
     assert torch.equal(log[0][1], x)
 
 
@@ -110,7 +110,9 @@ def test_the_images_given_are_left_as_they_were(tiny: Any) -> None:
     x = tiny.pixels(3)
     before = x.clone()
     for attack in (Pgd(steps=2), Pgd(steps=2, keep="last", random_start=False)):
-        attack.run(_objective(tiny, tiny.tower(), torch.zeros(3, dtype=torch.int64), [], stop=True), x, THREAT, _draws)
+        attack.climb(
+            _objective(tiny, tiny.tower(), torch.zeros(3, dtype=torch.int64), [], stop=True), x, THREAT, _draws
+        )
     assert torch.equal(x, before)
     assert not x.requires_grad
 
@@ -121,7 +123,7 @@ def test_where_the_objective_is_nan_the_clean_image_comes_back() -> None:
     def objective(x_adv: Tensor, rows: Tensor) -> Scored:
         return Scored(loss=(x_adv * torch.nan).flatten(1).sum(dim=1), fooled=None)
 
-    assert torch.equal(Pgd(steps=3).run(objective, x, THREAT, _draws), x)
+    assert torch.equal(Pgd(steps=3).climb(objective, x, THREAT, _draws), x)
 
 
 @pytest.mark.parametrize(

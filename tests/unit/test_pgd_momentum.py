@@ -22,7 +22,7 @@ def _run(attack: Pgd, slopes: list[tuple[float, float]], norm: Any, eps: float) 
     def objective(x: Tensor, rows: Tensor) -> Scored:
         return Scored(loss=(x * torch.tensor(next(calls))).sum(dim=(1, 2, 3)), fooled=None)
 
-    return attack.run(objective, X, ThreatModel(norm=norm, eps=eps), lambda *_: torch.Generator().manual_seed(0))
+    return attack.climb(objective, X, ThreatModel(norm=norm, eps=eps), lambda *_: torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
@@ -59,7 +59,7 @@ def test_the_start_is_taken_from_there() -> None:
         return Scored(loss=x.sum(dim=(1, 2, 3)), fooled=None)
 
     x, threat = torch.full((2, 3, 4, 4), 0.5), ThreatModel(eps=8 / 255)
-    Pgd(steps=1, keep="last", start_std=0.001).run(objective, x, threat, lambda *_: torch.Generator().manual_seed(5))
+    Pgd(steps=1, keep="last", start_std=0.001).climb(objective, x, threat, lambda *_: torch.Generator().manual_seed(5))
     assert torch.equal(seen[0], threat.near(x, 0.001, torch.Generator().manual_seed(5)))
 
 

@@ -13,7 +13,9 @@ from zsr_core.codec import ConfigError
 from zsr_core.records import ARROW, SampleRecord, read_samples, to_table, write_samples
 
 RECORD = SampleRecord(
-    trial_id="t", weights_sha="w", task="hearts", split="report", sample_id="hearts/é", condition="pgd10", norm="linf",
+    trial_id="t", weights_sha="w", task="hearts", split="report", sample_id="hearts/é", condition="pgd10",
+    attack_id="", ran="",
+        stage="", norm="linf",
     threat_space="model_input", eps=4 / 255, label=3, pred=2, correct=False, p_max=0.5, entropy=0.25, margin=-1.5,
     linf=0.015, l2=0.4, queries=11,
 )  # fmt: skip
@@ -30,7 +32,7 @@ def test_records_survive_the_round_trip_exactly(tmp_path: Path) -> None:
 def test_the_schema_is_typed_versioned_and_the_same_for_no_records(tmp_path: Path) -> None:
     table = read_samples(write_samples(tmp_path / "none.parquet", []))
     assert table.schema.equals(ARROW, check_metadata=True)
-    assert table.schema.metadata[b"zsr.samples"] == b"1"
+    assert table.schema.metadata[b"zsr.samples"] == b"2"
     assert table.schema.field("eps").type == pa.float64()
     assert table.schema.field("correct").type == pa.bool_()
     assert to_table([RECORD]).schema.equals(ARROW, check_metadata=True)

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zsr_core.attacks.attack import Draws, Objective
-from zsr_core.codec import is_finite, require
+from zsr_core.attacks.attack import Attack, Draws, Objective, Target
+from zsr_core.attacks.losses import LOSSES
+from zsr_core.codec import is_finite, require, unknown
 from zsr_core.threat import ThreatModel
 
 
@@ -26,6 +27,9 @@ class Pgd:
     direction for l2 (FARE trains so with 0.9; chs20/RobustVLM, ``train/pgd_train.py``); for linf and mu < 1 the new
     sign always outvotes the old one, so that it only tells where the gradient is 0. ``start_std`` starts from
     normal noise of that size, in [0, 1] pixel units, in place of a uniform point of the ball (TRADES and MART: 0.001).
+
+    ``loss`` is what an evaluation climbs: cross-entropy, or the margin of Carlini & Wagner, ``cw`` in its name; in
+    training the method says what is climbed. ``label`` is a published profile's name (`attacks/profiles.py`).
     """
 
     steps: int = 2
@@ -36,6 +40,8 @@ class Pgd:
     keep: Literal["best", "last"] = "best"
     momentum: float = 0.0
     start_std: float | None = None
+    loss: Literal["ce", "margin"] = "ce"
+    label: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "restarts"):
@@ -53,20 +59,38 @@ class Pgd:
         gaussian = self.start_std is None or (is_finite(self.start_std) and self.start_std > 0)
         require(gaussian, "start_std", self.start_std, "above 0, in [0, 1] pixel units")
         require(self.keep in ("best", "last"), "keep", self.keep, "'best' or 'last'")
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES)
         require(
             self.keep == "best" or self.restarts == 1, "restarts", self.restarts, "1 where the last iterate is kept"
         )
 
     @property
     def name(self) -> str:
-        return f"pgd{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
+        if self.label:
+            return self.label
+        said = [f"x{self.restarts}" if self.restarts > 1 else ""]
+        said.append("" if self.step_size is None else f"-step{self.step_size * 255:.4g}")
+        said.append("" if self.step_size is not None or self.step_ratio == 0.25 else f"-step{self.step_ratio:.4g}eps")
+        said.append("" if self.keep == "best" else "-last")
+        said.append("" if self.random_start else "-still")
+        said.append("" if self.start_std is None else f"-std{self.start_std:.4g}")
+        said.append(f"-momentum{self.momentum:.4g}" if self.momentum else "")
+        return {"ce": "pgd", "margin": "cw"}[self.loss] + str(self.steps) + "".join(said)
 
-    def cost(self) -> tuple[int, int]:
+    def stages(self, classes: int) -> tuple[Attack, ...]:
+        return (self,)
+
+    def cost(self, classes: int = 2) -> tuple[int, int]:
         last = 1 if self.keep == "best" else 0
         return self.restarts * (self.steps + last), self.restarts * self.steps
 
-    def run(self, objective: Objective, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
-        """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``."""
+    def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
+        """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``, climbing ``loss``."""
+        return self.climb(target.objective(LOSSES[self.loss]), x, threat, draws)
+
+    def climb(self, objective: Objective, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
+        """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``, climbing any objective: a method's, in training."""
         step = self.step_size if self.step_size is not None else self.step_ratio * threat.eps
         if self.keep == "last":
             return self._last(objective, x, threat, draws, step)

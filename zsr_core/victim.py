@@ -1,0 +1,53 @@
+"""The classifier that attacks face: a zero-shot model as it is deployed, and what an adaptive attack knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zsr_core.attacks import PerImage
+from zsr_core.codec import fingerprint
+from zsr_core.defences.defence import Defended
+from zsr_core.text import TextBank
+
+# () -> one generator per image
+DrawsOf = Callable[[], "list[torch.Generator]"]
+# (x [B, 3, H, W], labels [B], the task's texts) -> (x_adv [b, 3, H, W], rows [b]) -> [b]
+Regulariser = Callable[[Tensor, Tensor, TextBank], PerImage]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Victim:
+    """Images in [0, 1] to zero-shot logits, in fp32, weights frozen, eval mode.
+
+    Behind a test-time defence ``defended`` is what is deployed and judged. Attacks then climb ``embed``, unaware of
+    it, or with ``attack_samples`` above 0 the mean over so many draws of the defence (EOT).
+    """
+
+    embed: Callable[[Tensor], Tensor]  # [B, 3, H, W] -> raw [B, D]
+    scale: float
+    sha: str
+    bias: float = 0.0
+    defended: Defended | None = None
+    attack_samples: int = 0
+    # What the method's loss adds to cross-entropy, for adaptive attacks; None where it adds nothing.
+    regulariser: Regulariser | None = None
+    # Further models by name, e.g. "untouched", from which examples are transferred.
+    others: Mapping[str, Victim] = field(default_factory=dict)
+    # Hash of what else decides an attack's outcome: the defence, the method whose regulariser is climbed.
+    facts: str = ""
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides this classifier's answers and what attacks know of it."""
+        others = {name: other.key for name, other in self.others.items()}
+        return fingerprint([self.sha, self.scale, self.bias, self.attack_samples, self.facts, others])
+
+    def logits(self, x: Tensor, text: TextBank, draws: DrawsOf | None = None) -> Tensor:
+        """Return [B, C]; through the defence, if there is one, where ``draws()`` gives its randomness."""
+        raw = self.embed(x) if self.defended is None or draws is None else self.defended(x, draws())
+        return self.scale * F.normalize(raw.float(), dim=-1) @ text.unit.T + self.bias
