@@ -33,7 +33,7 @@ def answer(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     cells = scores(study, results)
     told = sum(cell.harmonic is not None for cell in cells)
     lines = [f"Best of {counted(told, 'cell')} on the selection split: {_where(winner)} ({_figures(winner)})."]
-    finals = scores(study, results, "final")
+    finals = [cell for cell in scores(study, results, "final") if cell.cell == winner.cell]
     untouched = [c for c in scores(study, results, "baseline") if c.overrides.get(SPLIT) == "report"]
     for row, name in ((finals, _where(winner)), (untouched, "the untouched model")):
         if row and row[0].harmonic is not None:

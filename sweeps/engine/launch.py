@@ -180,7 +180,7 @@ def _conduct(
             if not missing(study.plan, results) and course.cells_ended():
                 print(f"All {len(study.plan)} trials of {study.study} are done: nothing to run.", flush=True)
             _run_missing(course, options, running)
-            made = _derive(folder, troubles)
+            made = _derive(folder, troubles, reproduces=bool(course.study.reproduces))
         finally:
             if recorder is not None:
                 recorder.close(made)
@@ -204,7 +204,7 @@ def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | Non
     return recorder
 
 
-def _derive(folder: Path, troubles: list[str]) -> list[Path]:
+def _derive(folder: Path, troubles: list[str], *, reproduces: bool) -> list[Path]:
     """Make Parquet, table and figures; what cannot be made is said and can be made later, from the folders."""
 
     def export() -> list[Path]:
@@ -222,8 +222,15 @@ def _derive(folder: Path, troubles: list[str]) -> list[Path]:
 
         return plot_study(folder)
 
+    def published() -> list[Path]:
+        from sweeps.engine.beside_table import write_beside  # noqa: PLC0415 - one with its neighbours
+
+        return [write_beside(folder)]
+
     made: list[Path] = []
-    for name, make in (("figures", plot), ("table", table), ("Parquet", export)):
+    makers = [("figures", plot), ("table", table), ("Parquet", export)]
+    makers += [("published numbers", published)] if reproduces else []
+    for name, make in makers:
         try:
             made += make()
         except Exception as error:
@@ -254,7 +261,7 @@ def _run_missing(course: Course, options: Options, running: ExitStack) -> None:
 def _choose(course: Course, options: Options) -> None:
     """Plan the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
     winner = chosen(course.study, course.results)
-    if winner is not None:
+    if winner is not None and not course.study.reproduces:  # a reproduction has every row there, planned from the start
         course.end_with(closing(course.study, winner, options.seeds))
 
 

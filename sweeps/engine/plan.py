@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sweeps.engine.select import OBJECTIVES, CellScore
 from sweeps.engine.study import PlannedTrial, Study
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
+from zsr_core.published import published
 from zsr_core.space import Choice, Domain, Real, Variant, grid, short
 from zsr_core.trial import TrialConfig, TrialResult
 
@@ -36,6 +37,9 @@ class Sweep:
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
     surfaces: tuple[tuple[str, str], ...] = ()  # (x, y) paths to draw the scores over
+    # source -> its tables, as `zsr_core.published` calls them: the sweep runs their rows, so that each one is scored on
+    # the report split too, and the published numbers are printed beside the measured ones.
+    reproduces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         plain_name = self.name.replace("_", "").replace("-", "").isalnum()
@@ -46,6 +50,9 @@ class Sweep:
         require(self.samples >= 1, "samples", self.samples, "at least 1")
         check_seeds(self.seeds)
         check_objectives(self.objectives)
+        for source, tables in self.reproduces.items():
+            for table in tables:
+                require(bool(published(source=source, table=table)), f"reproduces[{source!r}]", table, "a table of it")
         for preset, config in self.base.items():
             self._check_base(preset, config)
         for x, y in self.surfaces:
@@ -134,6 +141,7 @@ def new_study(
     cells = () if search else sweep.cells(preset)
     plan = [planned(base, UNTOUCHED_ROW, seed, role="baseline") for seed in seeds]
     plan += [planned(base, cell, seed) for seed in seeds for cell in cells]
+    plan += report_trials(base, cells, seeds) if sweep.reproduces else ()
     check_distinct(plan)
     return Study(
         name=sweep.name, study=study_name(sweep, preset, search), question=sweep.question, preset=preset,
@@ -141,6 +149,7 @@ def new_study(
         surfaces=sweep.surfaces, published=sweep.published, base=base, seeds=seeds, plan=tuple(plan),
         fingerprint=fingerprint({"name": sweep.name, "preset": preset, "base": base, "space": space}),
         created=datetime.now(UTC).isoformat(timespec="seconds"), zsr=__version__,
+        reproduces=sweep.reproduces,
     )  # fmt: skip
 
 
@@ -254,12 +263,17 @@ def is_report(trial: PlannedTrial) -> bool:
 
 def closing(study: Study, chosen: CellScore, seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
     """Return the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
+    return report_trials(study.base, (Variant(label=chosen.cell, overrides=chosen.overrides),), seeds)
+
+
+def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
+    """Return the untouched model and the cells, scored on the reporting split."""
     report = {SPLIT: "report"}
     untouched = Variant(label="untouched (report)", overrides={**UNTOUCHED, **report})
-    final = Variant(label=chosen.cell, overrides={**chosen.overrides, **report})
+    finals = [Variant(label=cell.label, overrides={**cell.overrides, **report}) for cell in cells]
     return (
-        *(planned(study.base, untouched, seed, role="baseline") for seed in seeds),
-        *(planned(study.base, final, seed, role="final") for seed in seeds),
+        *(planned(base, untouched, seed, role="baseline") for seed in seeds),
+        *(planned(base, final, seed, role="final") for seed in seeds for final in finals),
     )
 
 

@@ -54,6 +54,8 @@ class Study:
     zsr: str
     schema: int = SCHEMA
     notes: Mapping[str, str] = field(default_factory=dict)
+    # source -> its tables: what the study reproduces, row by row; a study that asks a question of its own has none.
+    reproduces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def config(self, trial: PlannedTrial) -> TrialConfig:
         """Return the full configuration of a planned trial."""

@@ -103,7 +103,8 @@ def report_lines(folder: Path, study: Study, results: Mapping[str, TrialResult],
         over = gain(own, reference) or seed_gain(_rows(study, results, "final", [score]), base_rows)
         rows.append(Row(score=score, interval=score_interval(own), gain=over))
     rows += [Row(score=score, interval=score_interval(reference)) for score in untouched]
-    words = "The chosen configuration on the report split: images that played no part in choosing it."
+    which = "Every row" if study.reproduces else "The chosen configuration"
+    words = f"{which} on the report split: images that played no part in choosing it."
     head = (*axes_names(axes), *SCORES, *GAINS, "notes")
     return ["", "## Report split", "", words, "", *markdown(head, table_rows(rows, axes))]
 
