@@ -31,6 +31,7 @@ from zsr_core.methods import (
     Trades,
     Ucat,
 )
+from zsr_core.published.profiles import PROFILES
 from zsr_core.space import Variant
 from zsr_core.threat import ThreatModel
 from zsr_core.train import Optim
@@ -176,15 +177,19 @@ Radii = Mapping[str, Sequence[float]]  # preset -> eps in [0, 1] pixel units
 
 
 def side_by_side(
-    methods: Sequence[AnyMethod] = EVERY, *, train_eps: Radii | None = None
+    methods: Sequence[AnyMethod] = EVERY, *, train_eps: Radii | None = None, same_data: bool = False
 ) -> Mapping[str, tuple[Variant, ...]]:
     """Return the methods as a sweep's variants, per preset, each with its own recipe around the preset's shared one.
 
-    With ``train_eps`` each method is trained at each of these radii.
+    With ``train_eps`` each method is trained at each of these radii; with ``same_data`` on the shared recipe's images
+    and for its epochs, as papers train their baselines again.
     """
     found: dict[str, tuple[Variant, ...]] = {}
     for preset, table in {"miniature": MINIATURE, "paper": papers()}.items():
         rows = [Variant(label=method.title, overrides=changes(method, table)) for method in methods]
+        if same_data:
+            own = [{k: v for k, v in row.overrides.items() if k not in ("train_data", "epochs")} for row in rows]
+            rows = [Variant(label=row.label, overrides=kept) for row, kept in zip(rows, own, strict=True)]
         if train_eps is not None:
             rows = [
                 Variant(label=f"{row.label} eps={eps * 255:.3g}/255", overrides={**row.overrides, "threat.eps": eps})
@@ -201,6 +206,16 @@ def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
     if test_eps is None:
         return starts
     return {preset: start.with_({"eval_suite.eps": test_eps[preset]}) for preset, start in starts.items()}
+
+
+def reproduction(profile: str, method: AnyMethod | None = None) -> Mapping[str, TrialConfig]:
+    """Return, per preset, what a table's rows start from: the paper's recipe, evaluated by the attack that it ran.
+
+    ``method`` is the one whose recipe the rows share; without it it is TGA-ZSR's. ``profile`` is a row of
+    :data:`zsr_core.published.profiles.PROFILES`.
+    """
+    start = _lineage() if method is None else paper(method)
+    return {"miniature": _miniature(), "paper": start.with_({"eval_suite.attacks": (PROFILES[profile],)})}
 
 
 PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = {"miniature": miniature, "paper": paper, "flyp": flyp}

@@ -371,6 +371,10 @@ class Estimate:
         """All passes in units of one forward: an input-only backward costs 1, a full one 2."""
         return self.passes_forward + self.passes_input_backward + 2 * self.passes_full_backward
 
+    def seconds_at(self, gflops: float) -> float:
+        """Return the trial's seconds on a machine of so many fp32 GFLOP/s, of which it reaches :data:`EFFICIENCY`."""
+        return self.forwards * self.gflop_per_forward / (gflops * EFFICIENCY)
+
 
 def estimate(config: TrialConfig) -> Estimate:
     """Return the trial's cost. Opens the data to count images; builds the model without weights; starts nothing."""
@@ -401,7 +405,7 @@ def estimate(config: TrialConfig) -> Estimate:
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
     )  # fmt: skip
-    return replace(found, seconds=found.forwards * gflop / (_machine_gflops() * EFFICIENCY))
+    return replace(found, seconds=found.seconds_at(_machine_gflops()))
 
 
 # Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.

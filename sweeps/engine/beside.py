@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
-from sweeps.engine.describe import MINIATURE, counted, eps_text
+from sweeps.engine.describe import MINIATURE, eps_text
 from sweeps.engine.select import AVERAGE, WORST
 from sweeps.engine.stats import summarise
 from sweeps.engine.study import Study
@@ -93,10 +93,10 @@ def _pairs(row: Published, measured: Sequence[Measured]) -> tuple[Pair, ...]:
 
 def differences(row: Published, m: Measured) -> tuple[str, ...]:
     """Return what keeps a published and a measured number of one method and metric from being of the same kind."""
-    found = list(row.why)
     if m.miniature:
-        found.append("measured on the built-in miniature: another model, other images")
-    elif m.model != row.model:
+        return ("measured on the built-in miniature: another model, other images",)
+    found = list(row.why)
+    if m.model != row.model:
         found.append(f"model: {m.model}, published {row.model}")
     if row.setting:
         found.append(f"printed for {row.setting}")
@@ -106,7 +106,7 @@ def differences(row: Published, m: Measured) -> tuple[str, ...]:
         found.append(f"trained at {eps_text(m.train_eps)}, published at {eps_text(row.train_eps)}")
     found += _other_fields(row.fields, m)
     if set(m.tasks) != set(row.tasks) or (m.task == AVERAGE) == (row.task is not None):
-        found.append(f"set: {_sets(m.tasks, m.task)}, published {row.dataset}")
+        found.append("its set was not measured" if row.task is not None else "the measured means are over other sets")
     if m.split != "report":
         found.append(f"split: {m.split}, published on the test images")
     return tuple(found) if row.metric == "clean" else (*found, *_other_attack(row, m))
@@ -148,10 +148,6 @@ def _other_attack(row: Published, m: Measured) -> list[str]:
 
 def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _sets(tasks: Sequence[str], task: str) -> str:
-    return f"mean of {counted(len(tasks), 'set')}" if task == AVERAGE else task
 
 
 def over_sets(rows: Iterable[Published], tasks: Sequence[str]) -> list[Published]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweeps.engine.beside import Measured, Pair, beside, measured_numbers
-from sweeps.engine.describe import counted, eps_text, sentence
+from sweeps.engine.describe import counted, eps_text, provenance_text, scoring_text, sentence
 from sweeps.engine.select import AVERAGE
 from sweeps.engine.study import Study, read_results, read_study
-from sweeps.engine.table import markdown, setting_lines
+from sweeps.engine.table import markdown
 from zsr_core.files import write_text
 from zsr_core.published import SOURCES, Published, published_numbers, same_eps
 from zsr_core.trial import TrialResult
@@ -38,7 +38,12 @@ def beside_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     rows, measured = asked_rows(study), measured_numbers(study, results)
     pairs = beside(measured, rows)
     together = [pair for pair in pairs if pair.measured is not None]
-    lines = [f"# Published and measured: {study.question}", "", *setting_lines(study, results), ""]
+    lines = [
+        f"# Published and measured: {study.question}",
+        "",
+        f"{scoring_text(study, results.values())}. {provenance_text(study, results.values())}",
+        "",
+    ]
     small = miniature_rows(measured, rows)
     if small:
         lines += ["## The built-in miniature and the published means", "", *miniature_lines(measured, small), ""]
@@ -107,10 +112,10 @@ def miniature_rows(measured: Sequence[Measured], rows: Sequence[Published]) -> l
     lines: list[tuple[str, ...]] = []
     for (method, _), own in found.items():
         clean, robust = (headline_row(rows, method, metric) for metric in ("clean", "robust"))
-        places = dict.fromkeys(row.place for row in (clean, robust) if row is not None)
+        places = [row.place for row in (clean, robust) if row is not None]
         if places:
             lines.append((method, _value(clean), _value(own.get("clean")), _value(robust), _value(own.get("robust")),
-                          " and ".join(places)))  # fmt: skip
+                          "; ".join(dict.fromkeys(places))))  # fmt: skip
     return lines
 
 

@@ -44,11 +44,19 @@ def _record(folder: Path, options: argparse.Namespace) -> list[str]:
     return [str(record_study(folder, uri))]
 
 
+def _published(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.beside_table import write_beside  # noqa: PLC0415
+
+    path = write_beside(folder)
+    return [path.read_text(encoding="utf-8"), str(path)]
+
+
 Command = Callable[[Path, argparse.Namespace], list[str]]
 COMMANDS: tuple[tuple[str, Command, str], ...] = (
     ("export", _export, "write study.parquet: one measurement a row, the whole configuration beside it"),
     ("table", _table, "write table.md: every configuration, its scores, and how sure they are"),
     ("plot", _plot, "draw figures/: the scores over the weights, and clean against robust accuracy"),
+    ("published", _published, "write published.md: the papers' numbers beside the study's, where they are of one kind"),
     ("record", _record, "bring the study's runs in MLflow up to date"),
 )
 

@@ -15,12 +15,16 @@ from statistics import median
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import torch
+
 from sweeps.engine.answer import answer, chosen, places, shortfall
 from sweeps.engine.course import Course
+from sweeps.engine.describe import MINIATURE
 from sweeps.engine.local import run_here
 from sweeps.engine.lock import only_launch
 from sweeps.engine.options import Options, command_again, read_options
 from sweeps.engine.plan import (
+    Gpu,
     Sweep,
     closing,
     continued,
@@ -35,12 +39,14 @@ from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, w
 from sweeps.engine.tracking import check_tracking, resolve_tracking
 from sweeps.engine.work import Listed, Source, job
 from zsr_core.codec import ConfigError, canonical
-from zsr_core.trial import TrialConfig, TrialResult, check, estimate
+from zsr_core.trial import Estimate, TrialConfig, TrialResult, check, estimate
 
 if TYPE_CHECKING:
     from sweeps.engine.ray_tune import Cluster
     from sweeps.engine.record import Recorder
 
+# The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
+REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
 DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -154,17 +160,23 @@ def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options)
         if result.status == "done":
             measured.setdefault(shape(result.config), []).append(result.cost["seconds_total"])
     kept = {name: median(found) for name, found in measured.items()}
+    counted: dict[str, Estimate] = {}
+
+    def estimated(config: TrialConfig) -> Estimate:
+        return (
+            counted[shape(config)] if shape(config) in counted else counted.setdefault(shape(config), estimate(config))
+        )
 
     def seconds(config: TrialConfig) -> float:
         """What such trials took in this study, or else what the estimate says."""
-        return (
-            kept[shape(config)] if shape(config) in kept else kept.setdefault(shape(config), estimate(config).seconds)
-        )
+        return kept[shape(config)] if shape(config) in kept else estimated(config).seconds
 
     cores = 1 if options.local else len(os.sched_getaffinity(0))
     slots = min(cores, options.max_concurrent or cores)
     coming = to_come(study, options.samples, len(options.seeds))
-    return listing(study, results, seconds, slots=slots, to_come=coming)
+    elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
+    gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
+    return listing(study, results, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
 
 
 def _conduct(
