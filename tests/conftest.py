@@ -77,8 +77,10 @@ class Tiny:
         return 0.1 + 0.8 * torch.nn.functional.interpolate(cells, side, mode="bilinear")
 
     @classmethod
-    def images(cls, n: int = 12, *, seed: int = 0, name: str = "tiny", split: Any = "train") -> ImageSet:
-        stored = (cls.pixels(n, seed=seed) * 255).to(torch.uint8)
+    def images(
+        cls, n: int = 12, *, seed: int = 0, name: str = "tiny", split: Any = "train", side: int = SIDE
+    ) -> ImageSet:
+        stored = (cls.pixels(n, seed=seed, side=side) * 255).to(torch.uint8)
         return ImageSet(
             name=name,
             split=split,
@@ -86,7 +88,7 @@ class Tiny:
             templates=("a photo of a {}",),
             ids=tuple(f"{name}/{i}" for i in range(n)),
             labels=torch.arange(n) % len(CLASSES),
-            key=f"{name}-{seed}-{n}",
+            key=f"{name}-{seed}-{n}-{side}",
             pixels=lambda rows: stored[torch.as_tensor(rows)],
             in_memory=True,
         )

@@ -1,15 +1,10 @@
-"""CLIP models by name: the built-in miniature or any open_clip architecture, with weights from a tag or a local file.
-
-Local files are read without running anything they carry: safetensors, or ``.pt`` by ``torch.load(weights_only=True)``.
-"""
+"""CLIP models by name: the built-in miniature or any open_clip architecture, with weights of a tag or a local file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import math
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,26 +13,23 @@ from typing import Any, Literal
 
 import open_clip
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.data import miniature
 from zsr_core.tower import ImageTower
+from zsr_core.weights import SUFFIXES, Fit, Weights, fit, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, [0, 1] units
-WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-# Wrappers that published checkpoints put around the state dict, in the order they are looked for.
-WRAPPERS = ("state_dict", "vision_encoder_state_dict", "model_state_dict", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
     """A model: ``name`` is "miniature" or an open_clip architecture; ``pretrained`` an open_clip tag or a local file.
 
-    A file may hold a whole CLIP, or an image tower alone (then the text tower comes from ``text_from``, a tag or file).
-    Without ``pretrained`` an open_clip model has random weights drawn from ``init_seed``.
+    A file may hold a whole CLIP or an image tower alone, in any of the formats of ``zsr_core.weights``. The text tower
+    and the logit scale come from ``text_from``, a tag or file, where it is given; a tower alone needs it (but for the
+    miniature). Without ``pretrained`` an open_clip model has random weights drawn from ``init_seed``.
     """
 
     name: str = miniature.NAME
@@ -70,33 +62,67 @@ class Clip:
 
 def is_file(pretrained: str) -> bool:
     """Return whether ``pretrained`` names a local file rather than an open_clip tag."""
-    return pretrained.endswith(WEIGHT_FILES) or "/" in pretrained or Path(pretrained).is_file()
+    return pretrained.endswith(SUFFIXES) or "/" in pretrained or Path(pretrained).is_file()
 
 
 def check_model(ref: ModelRef, path: str = "config.model") -> None:
     """Raise ``ConfigError`` if the model cannot be loaded; cheap: shapes are compared, weights are not.
 
-    Catches an unknown architecture or tag, a file that is missing, truncated, of another architecture, or that
-    holds pickled code.
+    Catches an unknown architecture or tag, weights trained with another activation, a tower without its texts, a
+    tokenizer that is not here, and a file that is missing, truncated, of another architecture, or holds pickled code.
     """
-    if ref.name == miniature.NAME:
-        known: list[str] = []
-    else:
-        known = open_clip.list_models()
-        if ref.name not in known:
-            raise ConfigError(
-                f"{path}.name: unknown model {ref.name!r}; expected 'miniature' or an open_clip architecture"
-                f"{did_you_mean(ref.name, [miniature.NAME, *known])}"
-            )
+    if ref.name != miniature.NAME and ref.name not in open_clip.list_models():
+        raise ConfigError(
+            f"{path}.name: unknown model {ref.name!r}; expected 'miniature' or an open_clip architecture"
+            f"{did_you_mean(ref.name, [miniature.NAME, *open_clip.list_models()])}"
+        )
     for field in ("pretrained", "text_from"):
         value = getattr(ref, field)
-        if value is None:
-            continue
-        if is_file(value):
-            fit(read_shapes(Path(value), f"{path}.{field}"), _shapes_of(ref.name), Path(value), f"{path}.{field}")
-        elif ref.name == miniature.NAME or value not in open_clip.list_pretrained_tags_by_model(ref.name):
-            tags = [] if ref.name == miniature.NAME else open_clip.list_pretrained_tags_by_model(ref.name)
-            raise unknown(f"{path}.{field}", value, [*tags, "a local .safetensors or .pt file"])
+        if value is not None and not is_file(value):
+            check_tag(ref.name, value, f"{path}.{field}")
+        elif value is not None:
+            _fitting(ref, field, read_weights(Path(value), f"{path}.{field}", shapes_only=True), path)
+    shapes_model(ref.name)
+    _tokenizer(ref.name, path)
+
+
+def check_tag(name: str, tag: str, path: str) -> None:
+    """Raise ``ConfigError`` unless open_clip lists ``tag`` for the architecture, with the activation it computes."""
+    tags = [] if name == miniature.NAME else open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        raise unknown(path, tag, [*tags, "a local .safetensors or .pt file"])
+    trained = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
+    _check_activation(name, trained, f"{path}: tag {tag!r}", "open_clip lists it so")
+
+
+def computes_quick_gelu(name: str) -> bool:
+    """Return whether the architecture computes QuickGELU, x sigmoid(1.702 x), as OpenAI's models do, and not GELU."""
+    config = miniature.model_config() if name == miniature.NAME else open_clip.get_model_config(name)
+    return bool(config.get("quick_gelu", False))
+
+
+def _check_activation(name: str, trained: bool, what: str, why: str) -> None:
+    """The wrong activation breaks nothing and costs points of accuracy: where there is a choice, it must be right."""
+    twin = f"{name}-quickgelu" if trained else name.removesuffix("-quickgelu")
+    if computes_quick_gelu(name) == trained or twin == name or twin not in open_clip.list_models():
+        return
+    has, other = ("QuickGELU", "GELU") if trained else ("GELU", "QuickGELU")
+    raise ConfigError(f"{what} was trained with {has} ({why}), but {name!r} computes {other}; expected name {twin!r}")
+
+
+def _fitting(ref: ModelRef, field: str, weights: Weights, path: str) -> Fit:
+    """Return how the file of ``field`` fills the model, or raise ``ConfigError``."""
+    file, at = Path(str(getattr(ref, field))), f"{path}.{field}"
+    found = fit(weights.shapes, _shapes_of(ref.name), file, at)
+    if weights.quick_gelu is not None:
+        _check_activation(ref.name, weights.quick_gelu, f"{at}: {file}", weights.hint)
+    if field == "text_from":
+        require(found.whole, at, str(file), "a whole CLIP: the file holds an image tower alone")
+    elif not found.whole and ref.text_from is None and ref.name != miniature.NAME:
+        tags = open_clip.list_pretrained_tags_by_model(ref.name)
+        one = f"such as {'openai' if 'openai' in tags else tags[0]!r}" if tags else "or a file"
+        raise ConfigError(f"{at}: {file} holds an image tower alone; expected {path}.text_from to name a tag, {one}")
+    return found
 
 
 def load_clip(ref: ModelRef, device: torch.device | str = "cpu") -> Clip:
@@ -109,7 +135,7 @@ def load_clip(ref: ModelRef, device: torch.device | str = "cpu") -> Clip:
     model = _build(ref).to(device=device, dtype=torch.float32).eval().requires_grad_(False)
     size, mean, std = _pixels(ref, model)
     tower = ImageTower(model.visual, mean, std, size).to(device).eval().requires_grad_(False)
-    tokenize = miniature.tokenize if ref.name == miniature.NAME else open_clip.get_tokenizer(ref.name)
+    tokenize = _tokenizer(ref.name, "config.model")
 
     @torch.no_grad()
     def encode_text(texts: Sequence[str]) -> Tensor:
@@ -127,26 +153,75 @@ def load_clip(ref: ModelRef, device: torch.device | str = "cpu") -> Clip:
     )
 
 
+@cache
+def _tokenizer(name: str, path: str) -> Callable[[list[str]], Tensor]:
+    if name == miniature.NAME:
+        return miniature.tokenize
+    try:
+        found: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(name)
+    except Exception as error:  # some come from a hub by a library of its own: absent, offline, or changed
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{path}.name: the tokenizer of {name!r} cannot be had here ({first}); expected the package transformers "
+            "and a network or a filled cache"
+        ) from error
+    return found
+
+
 def _build(ref: ModelRef) -> Any:
     if ref.name == miniature.NAME:
         model: Any = miniature.load_model()
     elif ref.pretrained is not None and not is_file(ref.pretrained):
-        try:
-            model = open_clip.create_model(ref.name, pretrained=ref.pretrained)
-        except Exception as error:  # the hub's client raises many kinds; each means the tag's weights are not here
-            raise ConfigError(
-                f"config.model.pretrained: the weights of tag {ref.pretrained!r} could not be fetched ({error}); "
-                "expected a network, a filled cache, or a local file"
-            ) from error
+        model = _of_tag(ref.name, ref.pretrained, "config.model.pretrained")
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(ref.init_seed)  # open_clip draws its initial weights from the global generator
             model = _unfilled(ref.name)
-    if ref.text_from is not None and is_file(ref.text_from):
-        _load_into(model, Path(ref.text_from), "config.model.text_from")
     if ref.pretrained is not None and is_file(ref.pretrained):
-        _load_into(model, Path(ref.pretrained), "config.model.pretrained")
+        _fill(model, _renamed(ref, "pretrained"))
+    if ref.text_from is not None:
+        whole = (
+            _renamed(ref, "text_from")
+            if is_file(ref.text_from)
+            else _of_tag(ref.name, ref.text_from, "config.model.text_from").state_dict()
+        )
+        _fill(model, {name: tensor for name, tensor in whole.items() if not name.startswith("visual.")})
     return model
+
+
+def _of_tag(name: str, tag: str, path: str) -> Any:
+    try:
+        return open_clip.create_model(name, pretrained=tag)
+    except Exception as error:  # the hub's client raises many kinds; each means the tag's weights are not here
+        raise ConfigError(
+            f"{path}: the weights of tag {tag!r} could not be fetched ({error}); "
+            "expected a network, a filled cache, or a local file"
+        ) from error
+
+
+def _renamed(ref: ModelRef, field: str) -> dict[str, Tensor]:
+    """Return the tensors of the file in ``field`` that the model takes, by the model's names."""
+    file, at = Path(str(getattr(ref, field))), f"config.model.{field}"
+    weights = read_weights(file, at)
+    found = _fitting(ref, field, weights, "config.model")
+    broken = [name for name in found.names if not weights.tensors[name].isfinite().all()]
+    if broken:
+        raise ConfigError(f"{at}: {file} holds NaN or infinite numbers in {len(broken)} tensors, first {broken[0]}")
+    return {to: weights.tensors[name] for name, to in found.names.items()}
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    own = model.state_dict()
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor.reshape(own[name].shape))
+
+
+def tower_shapes(ref: ModelRef) -> ImageTower:
+    """Return the image tower on the meta device: how it is built, without weights."""
+    model = shapes_model(ref.name)
+    size, mean, std = _pixels(ref, model)
+    return ImageTower(model.visual, mean, std, size)
 
 
 def image_size_of(ref: ModelRef) -> int:
@@ -167,61 +242,16 @@ def _own_pixels(ref: ModelRef, model: Any) -> tuple[int, tuple[float, ...], tupl
     side = size if isinstance(size, int) else size[0]
     mean = cfg.get("mean") or open_clip.OPENAI_DATASET_MEAN
     std = cfg.get("std") or open_clip.OPENAI_DATASET_STD
+    if ref.pretrained is None or is_file(ref.pretrained):  # open_clip knows statistics by tag; a file has none
+        mean, std = _usual_pixels(ref.name) or (mean, std)
     return int(side), tuple(mean), tuple(std)
 
 
-def read_shapes(file: Path, path: str) -> dict[str, tuple[int, ...]]:
-    """Return tensor names and shapes in a weights file; an error names ``path`` and the file."""
-    if file.suffix == ".safetensors":
-        require(file.is_file(), path, str(file), "a file that exists")
-        try:
-            with safe_open(file, framework="pt") as f:
-                return strip({name: tuple(f.get_slice(name).get_shape()) for name in f.keys()})  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ConfigError(f"{path}: {file} is no whole safetensors file ({error})") from None
-    return {name: tuple(tensor.shape) for name, tensor in read_state(file, path).items()}
-
-
-def read_state(file: Path, path: str = "weights") -> dict[str, Tensor]:
-    """Return the state dict in a ``.safetensors`` or ``.pt`` file, unwrapped, without running anything it carries."""
-    require(file.is_file(), path, str(file), "a file that exists")
-    try:
-        if file.suffix == ".safetensors":
-            return strip(load_file(file))
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
-    except pickle.UnpicklingError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"{path}: {file} holds pickled code or is no weights file ({first}); expected plain tensors: "
-            "save a state_dict, or convert it to safetensors"
-        ) from None
-    except Exception as error:  # bytes that are no weights make the readers stumble in any way
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{path}: {file} is truncated or no weights file ({first})") from None
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-            break
-    tensors = (
-        isinstance(loaded, dict)
-        and bool(loaded)
-        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items())
-    )
-    require(tensors, path, str(file), "a state dict: names and tensors")
-    return strip(loaded)
-
-
-def strip(state: dict[str, Any]) -> dict[str, Any]:
-    """Return ``state`` without the prefixes that wrappers add to every name ("module.", "model.", "clip.")."""
-    for prefix in ("module.", "model.", "clip."):
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _is_zip(file: Path) -> bool:
-    with file.open("rb") as f:
-        return f.read(2) == b"PK"
+def _usual_pixels(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and std of the architecture's published weights, if all agree: SigLIP's are not CLIP's."""
+    tags = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
+    found = {(tuple(tag["mean"]), tuple(tag["std"])) for tag in tags if tag.get("mean") and tag.get("std")}
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def _unfilled(name: str, device: str = "cpu") -> Any:
@@ -248,50 +278,6 @@ def shapes_model(name: str) -> Any:
 
 def _shapes_of(name: str) -> dict[str, tuple[int, ...]]:
     return {k: tuple(v.shape) for k, v in shapes_model(name).state_dict().items()}
-
-
-def fit(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], file: Path, path: str) -> dict[str, str]:
-    """Return which name in the file fills which name of the model: a whole CLIP, or its image tower alone.
-
-    Raises:
-        ConfigError: naming the first tensors that are missing, unexpected or of another shape.
-    """
-    visual = {k: v for k, v in wanted.items() if k.startswith("visual.")}
-    bare = {k.removeprefix("visual."): k for k in visual}
-    if any(name.startswith("visual.") for name in found):
-        names = {name: name for name in found if name in wanted}
-        whole = wanted if len(names) > len(visual) else visual
-    else:
-        names = {name: bare[name] for name in found if name in bare}
-        whole = visual
-    optional = {"logit_scale", "logit_bias"}
-    missing = [name for name in whole if name not in set(names.values()) - optional and name not in optional]
-    wrong = [
-        n
-        for n, to in names.items()
-        if math.prod(found[n]) != math.prod(wanted[to]) or (found[n] != wanted[to] and to not in optional)
-    ]
-    if wrong:
-        n = wrong[0]
-        raise ConfigError(
-            f"{path}: {file} is of another architecture: {n} has shape {list(found[n])}, "
-            f"expected {list(wanted[names[n]])} ({len(wrong)} such)"
-        )
-    if missing:
-        raise ConfigError(
-            f"{path}: {file} is of another architecture: it lacks {len(missing)} tensors, first {missing[0]!r}; "
-            f"it holds {', '.join(list(found)[:3])}, ..."
-        )
-    return names
-
-
-def _load_into(model: nn.Module, file: Path, path: str) -> None:
-    state = read_state(file, path)
-    own = model.state_dict()
-    names = fit({k: tuple(v.shape) for k, v in state.items()}, {k: tuple(v.shape) for k, v in own.items()}, file, path)
-    with torch.no_grad():
-        for name, to in names.items():
-            own[to].copy_(state[name].reshape(own[to].shape))
 
 
 def weights_sha(module: nn.Module) -> str:

@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zsr_core.codec import fingerprint
+from zsr_core.codec import ConfigError, fingerprint
 from zsr_core.data import ImageSet, batches
 from zsr_core.files import write_text, write_whole
 from zsr_core.tower import Features, ImageTower
@@ -26,19 +27,23 @@ class TeacherCache:
     """Embeddings [N, D] and projected patch tokens [N, P, D] of a set, fp32, memory-mapped read-only."""
 
     embeddings: np.ndarray
-    patches: np.ndarray
+    patches: np.ndarray | None  # None where the teacher has none
     grid: tuple[int, int]
 
     def features(self, rows: Tensor, device: torch.device | str) -> Features:
         """Return the teacher's features of the images at ``rows``, as if it had just encoded them."""
         index = rows.numpy()
-        patches = torch.from_numpy(self.patches[index]).to(device)
         return Features(
             embedding=torch.from_numpy(self.embeddings[index]).to(device),
-            patches=lambda: patches,
+            patches=cache(lambda: self._patches(index).to(device)),
             last_norm=_no_layers,
             grid=self.grid,
         )
+
+    def _patches(self, index: np.ndarray) -> Tensor:
+        if self.patches is None:
+            raise ConfigError("model: the frozen teacher has no patch tokens in the joint space")
+        return torch.from_numpy(self.patches[index])
 
 
 def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -75,7 +80,7 @@ def teacher_cache(
         with torch.no_grad():
             x, _, _ = next(batches(images, [torch.arange(min(1, n))], device))
             sample = tower.features(x)
-            size = 4 * n * (sample.embedding.shape[1] + sample.patches()[0].numel())
+            size = 4 * n * (sample.embedding.shape[1] + (sample.patches()[0].numel() if tower.has_patches else 0))
         folder.mkdir(parents=True, exist_ok=True)
         if size > DISK_SHARE * shutil.disk_usage(folder).free:
             return None
@@ -83,7 +88,7 @@ def teacher_cache(
     meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
     return TeacherCache(
         embeddings=np.load(place / "embeddings.npy", mmap_mode="r"),
-        patches=np.load(place / "patches.npy", mmap_mode="r"),
+        patches=np.load(place / "patches.npy", mmap_mode="r") if tower.has_patches else None,
         grid=(meta["grid"][0], meta["grid"][1]),
     )
 
@@ -92,25 +97,30 @@ def teacher_cache(
 def _build(tower: ImageTower, images: ImageSet, place: Path, batch_size: int, device: torch.device | str) -> None:
     n = len(images.labels)
     grid = (0, 0)
+    embeddings: np.ndarray | None = None
 
-    def write_patches(part: Path) -> None:
-        nonlocal grid
-        embeddings: np.ndarray | None = None
+    def write(part: Path | None) -> None:
+        nonlocal grid, embeddings
         patches: np.ndarray | None = None
         for x, _, rows in batches(images, torch.arange(n).split(batch_size), device):
             seen = tower.features(x)
-            tokens = seen.patches().float().cpu().numpy()
-            if embeddings is None or patches is None:
+            if embeddings is None:
                 embeddings = np.empty((n, seen.embedding.shape[1]), dtype=np.float32)
-                patches = np.lib.format.open_memmap(part, "w+", np.float32, (n, *tokens.shape[1:]))
                 grid = seen.grid
             embeddings[rows.numpy()] = seen.embedding.float().cpu().numpy()
-            patches[rows.numpy()] = tokens
-        assert embeddings is not None
-        assert patches is not None
-        patches.flush()  # type: ignore[attr-defined]
-        found = embeddings
-        write_whole(place / "embeddings.npy", lambda path: np.save(path, found))
+            if part is not None:
+                tokens = seen.patches().float().cpu().numpy()
+                if patches is None:
+                    patches = np.lib.format.open_memmap(part, "w+", np.float32, (n, *tokens.shape[1:]))
+                patches[rows.numpy()] = tokens
+        if patches is not None:
+            patches.flush()  # type: ignore[attr-defined]
 
-    write_whole(place / "patches.npy", write_patches)
+    if tower.has_patches:
+        write_whole(place / "patches.npy", write)
+    else:
+        write(None)
+    assert embeddings is not None
+    found = embeddings
+    write_whole(place / "embeddings.npy", lambda path: np.save(path, found))
     write_text(place / "meta.json", json.dumps({"grid": list(grid), "images": n, "set": images.name}))

@@ -3,6 +3,14 @@
 It runs an open_clip visual module with that module's own parameters. For CLIP's ViT the blocks are computed here
 (same mathematics, fewer copies), and the last block is split: the image embedding needs one query row, the patch tokens
 the others, so an attack that looks at logits alone never pays for patch outputs.
+
+A patch token is, by layout:
+    vit     CLIP's ViT: the last block's token at that patch, through the last norm and the projection.
+    resnet  CLIP's ResNet: the attention pool's output with that cell of the last map as its query (the embedding's
+            query is the cells' mean).
+    trunk   timm's ViT, EVA and ConvNeXt (SigLIP, SigLIP 2, EVA-02, PE, CLIP ConvNeXt): what the head makes of that
+            patch alone, as if its pooling (attention of a latent query, average, class token) saw nothing else.
+    opaque  anything else: there are none, and whoever asks gets an error that says so.
 """
 
 from __future__ import annotations
@@ -14,13 +22,15 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from zsr_core.codec import ConfigError
 from zsr_core.linear import linear
 
-Layout = Literal["vit", "resnet", "opaque"]
+Layout = Literal["vit", "resnet", "trunk", "opaque"]
+TRUNKS = ("VisionTransformer", "Eva", "ConvNeXt")  # timm's, by class name: timm is open_clip's dependency, not ours
 
 
 @dataclass(kw_only=True)
@@ -83,11 +93,18 @@ class ImageTower(nn.Module):
             return self._vit(normal)
         if self.layout == "resnet":
             return self._resnet(normal)
+        if self.layout == "trunk":
+            return self._trunk(normal)
         out = self.visual(normal)
         embedding = out[0] if isinstance(out, tuple) else out
         return Features(
             embedding=self._watched(embedding), patches=self._no_patches, last_norm=self._no_patches, grid=(0, 0)
         )
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether patch tokens are defined for this tower."""
+        return self.layout != "opaque"
 
     def _watched(self, hidden: Tensor) -> Tensor:
         """Count the backward through ``hidden``: full if the weights take gradients, else input-only."""
@@ -104,9 +121,25 @@ class ImageTower(nn.Module):
             hidden.register_hook(count)
         return hidden
 
+    def made_up(self, n: int, dim: int) -> Features:
+        """Return features of ``n`` images [n, dim] with nothing seen, that lack what this tower lacks."""
+        noise = torch.randn(n, 5, dim, generator=torch.Generator().manual_seed(0), device="cpu")
+        return Features(
+            embedding=noise[:, 0], patches=lambda: noise[:, 1:] if self.has_patches else self._no_patches(),
+            last_norm=self._no_layers, grid=(2, 2),
+        )  # fmt: skip
+
     def _no_patches(self) -> Any:
+        trunk = getattr(self.visual, "trunk", self.visual)
         raise ConfigError(
-            f"model: {type(self.visual).__name__} has no patch tokens in the joint space; expected a CLIP ViT or ResNet"
+            f"model: {type(trunk).__name__} has no patch tokens in the joint space; "
+            f"expected a CLIP ViT or ResNet, or a timm {', '.join(TRUNKS)}"
+        )
+
+    def _no_layers(self) -> Any:
+        trunk = getattr(self.visual, "trunk", self.visual)
+        raise ConfigError(
+            f"model: the last attention of {type(trunk).__name__} cannot be looked into; expected a CLIP ViT or ResNet"
         )
 
     def _vit(self, normal: Tensor) -> Features:
@@ -155,11 +188,23 @@ class ImageTower(nn.Module):
             embedding=tokens[:, 0], patches=lambda: tokens[:, 1:], last_norm=last_norm, grid=(h.shape[2], h.shape[3])
         )
 
+    def _trunk(self, normal: Tensor) -> Features:
+        visual: Any = self.visual
+        h = self._watched(visual.trunk.forward_features(normal))  # [B, T, W], or a map [B, W, h, w]
+        grid = h.shape[2:] if h.dim() == 4 else visual.trunk.patch_embed.grid_size
+        return Features(
+            embedding=visual.head(visual.trunk.forward_head(h)), patches=lambda: _head_of_each(visual, h),
+            last_norm=self._no_layers, grid=(grid[0], grid[1]),
+        )  # fmt: skip
+
 
 def layout_of(visual: nn.Module) -> Layout:
-    """Return how the module is built: CLIP's ViT, CLIP's ResNet, or something only its embedding is known of."""
+    """Return how the module is built: CLIP's ViT or ResNet, a timm trunk, or something with an embedding alone."""
     if isinstance(visual, ModifiedResNet):
         return "resnet"
+    if isinstance(visual, TimmModel):
+        pooled = hasattr(visual.head, "pool")  # a pooling of open_clip's own, with positions of its own
+        return "trunk" if type(visual.trunk).__name__ in TRUNKS and not pooled else "opaque"
     if not isinstance(visual, VisionTransformer):
         return "opaque"
     plain = (
@@ -243,6 +288,20 @@ def _mlp(block: Any, normed: Tensor) -> Tensor:
     inner = _QuickGelu.apply(inner) if isinstance(mlp.gelu, QuickGELU) else mlp.gelu(inner)
     out: Tensor = block.ls_2(_apply(mlp.c_proj, inner))
     return out
+
+
+def _head_of_each(visual: Any, h: Tensor) -> Tensor:
+    """Return [B, P, D]: the head's output for each patch of ``h`` alone."""
+    trunk = visual.trunk
+    if h.dim() == 4:  # [B, W, h, w]: each cell as a map of one
+        cells = h.flatten(2).transpose(1, 2).reshape(-1, h.shape[1], 1, 1)
+        tokens: Tensor = visual.head(trunk.forward_head(cells))
+        return tokens.view(len(h), -1, tokens.shape[-1])
+    patches = h[:, trunk.num_prefix_tokens :]
+    if trunk.attn_pool is not None:  # each patch as a sequence of one: all attention rests on it
+        patches = trunk.attn_pool(patches.reshape(-1, 1, h.shape[-1])).view(len(h), patches.shape[1], -1)
+    tokens = visual.head(trunk.head(trunk.fc_norm(patches)))
+    return tokens  # noqa: RET504  for the type
 
 
 def _attention_pool(pool: Any, h: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zsr_core
 from zsr_core.attacks import PerImage, Pgd
-from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, weights_sha
+from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, tower_shapes, weights_sha
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
 from zsr_core.data import DataRef, ImageSet, check_data, open_data
 from zsr_core.defences import AnyDefence
@@ -123,8 +123,29 @@ def check(config: TrialConfig) -> None:
     size = image_size_of(config.model)
     if config.epochs:
         check_data(config.train_data, "train", "config.train_data", size)
+        check_reads(config.method, config.model)
     for i, task in enumerate(config.eval_suite.tasks):
         check_data(task, config.eval_suite.split, f"config.eval_suite.tasks[{i}]", size)
+
+
+def check_reads(method: AnyMethod, model: ModelRef) -> None:
+    """Raise ``ConfigError`` if the method reads what the image tower has not: it is tried on made-up features."""
+    tower = tower_shapes(model)
+    if tower.layout in ("vit", "resnet"):  # these have everything
+        return
+    dim, classes = int(open_clip.get_model_config(model.name)["embed_dim"]), ("a", "b", "c")
+    unit = torch.nn.functional.normalize(torch.randn(3, dim, generator=torch.Generator().manual_seed(0)), dim=-1)
+    bank = TextBank(unit=unit, classes=classes, templates=("{}",))
+    pixels = torch.zeros(2, 3, 1, 1)
+    views = Views(
+        labels=torch.tensor([0, 2]), text=bank, scale=100.0, clean=pixels, adv=pixels, prompts=lambda _: bank,
+        student=lambda x: tower.made_up(len(x), dim), teacher=lambda x: tower.made_up(len(x), dim),
+    )  # fmt: skip
+    try:
+        method.loss(views)
+        method.attack_objective(views)
+    except ConfigError as error:
+        raise ConfigError(f"config.method: {method.title} cannot tune {model.name!r}: {error}") from None
 
 
 def read_result(folder: Path) -> TrialResult | None:

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zsr_core.clip import ModelRef, check_model, image_size_of, is_file, load_clip, read_state, weights_sha
+from zsr_core.clip import ModelRef, check_model, image_size_of, is_file, load_clip, weights_sha
 from zsr_core.codec import ConfigError
 from zsr_core.data import miniature
+from zsr_core.weights import read_weights
 
 State = dict[str, Tensor]
 
@@ -174,7 +175,7 @@ def test_a_weights_file_with_a_wrong_byte_is_read_or_refused_and_nothing_else(by
     data[byte % len(data)] ^= 0x5A
     path.write_bytes(bytes(data))
     try:
-        state = read_state(path)
+        state = read_weights(path).tensors
     except ConfigError:
         return
     assert all(isinstance(t, Tensor) for t in state.values())
@@ -246,7 +247,7 @@ def test_a_zip_that_is_no_torch_file_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
         archive.writestr("hello.txt", "hello")
     with pytest.raises(ConfigError, match="truncated or no weights file"):
-        read_state(tmp_path / "w.pt")
+        read_weights(tmp_path / "w.pt")
 
 
 def test_imagenets_pixel_statistics_change_what_the_model_sees_and_the_name_of_the_teachers_cache() -> None:
