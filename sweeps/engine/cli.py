@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from zsr_core import __version__
 from zsr_core.codec import ConfigError
@@ -61,8 +63,36 @@ COMMANDS: tuple[tuple[str, Command, str], ...] = (
 )
 
 
+def _data_check(options: argparse.Namespace) -> int:
+    from zsr_core.data.check import check_sets, report  # noqa: PLC0415
+
+    found = check_sets(options.root, options.tasks, decode=options.decode, write_splits=options.write_splits)
+    print("\n".join(report(found)))
+    return int(bool(options.tasks) and any(finding.state != "found" for finding in found))
+
+
+def _add_data(commands: Any) -> None:
+    words = "look after the public image sets"
+    verbs = commands.add_parser("data", help=words, description=f"{words.capitalize()}.").add_subparsers(
+        dest="verb", required=True, metavar="VERB"
+    )
+    words = "say which sets are there, whole and as published; exit code 1 if one of --tasks is not"
+    check = verbs.add_parser("check", help=words, description=f"{words.capitalize()}.")
+    check.add_argument(
+        "--root",
+        type=Path,
+        default=Path(os.environ.get("ZSR_DATA", "data")),
+        metavar="DIR",
+        help="the folder that holds the sets; by default $ZSR_DATA, else data",
+    )
+    check.add_argument("--tasks", nargs="+", default=[], metavar="NAME", help="sets to look for; by default all")
+    check.add_argument("--decode", action="store_true", help="decode every image too, which takes long")
+    check.add_argument("--write-splits", action="store_true", help="store which images are held out for selection")
+    check.set_defaults(data=_data_check)
+
+
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``zsr``, a subcommand per row of :data:`COMMANDS`."""
+    """Return the parser of ``zsr``: a subcommand per row of :data:`COMMANDS`, which work on studies, and ``data``."""
     top = argparse.ArgumentParser(prog="zsr", description=DESCRIPTION)
     top.add_argument("--version", action="version", version=f"zsr {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -76,13 +106,19 @@ def parser() -> argparse.ArgumentParser:
                 metavar="URI",
                 help="where to record; by default MLFLOW_TRACKING_URI, else mlflow.db beside the study's folder",
             )
+    _add_data(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and print what it made. Returns 0, or 2 for input that cannot be used, said in one line."""
+    """Run one command and print what it made. Returns 0, or 2 for input that cannot be used, said in one line.
+
+    ``data check`` returns 1 if a set that it was asked for is not there as published.
+    """
     options = parser().parse_args(argv)
     try:
+        if options.command == "data":
+            return int(options.data(options))
         lines = options.run(options.study, options)
     except (ConfigError, OSError) as error:
         print(f"zsr {options.command}: {error}", file=sys.stderr)

@@ -6,8 +6,9 @@ import pytest
 
 from zsr_core.codec import ConfigError
 from zsr_core.data.miniature import ZERO_SHOT
-from zsr_core.methods import METHODS, TgaZsr
-from zsr_core.presets import PRESETS, base, miniature, paper
+from zsr_core.data.tasks import SIXTEEN
+from zsr_core.methods import METHODS, Agft, Fare, TgaZsr
+from zsr_core.presets import PRESETS, base, miniature, paper, shared, side_by_side
 from zsr_core.trial import check
 
 
@@ -32,9 +33,33 @@ def test_the_papers_recipe_is_the_one_that_made_the_published_numbers() -> None:
 
 def test_the_papers_data_is_looked_for_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZSR_DATA", "/elsewhere")
-    assert paper(TgaZsr()).train_data.root == "/elsewhere/tiny-imagenet-200"
-    with pytest.raises(ConfigError, match=r"config\.train_data\.root: got '/elsewhere/tiny-imagenet-200'"):
-        check(paper(TgaZsr()).with_({"model.pretrained": None}))
+    config = paper(TgaZsr())
+    assert (config.train_data.name, config.train_data.root) == ("tiny_imagenet", "/elsewhere")
+    says = r"config\.train_data\.root: /elsewhere holds no tiny_imagenet \(tiny-imagenet-200/val is missing\)"
+    with pytest.raises(ConfigError, match=says):
+        check(config.with_({"model.pretrained": None}))
+
+
+def test_a_paper_is_evaluated_on_the_sixteen_sets_as_it_prepares_and_prompts_them() -> None:
+    tasks = {kind: paper(kind()).eval_suite.tasks for kind in (TgaZsr, Agft, Fare)}
+    assert all([task.called for task in found] == [row.name for row in SIXTEEN] for found in tasks.values())
+    assert {(task.prompts, task.preprocessing) for task in tasks[TgaZsr]} == {
+        ("tga", "resize256_crop224"), ("tga", "resize224"),  # the latter of CIFAR and STL-10
+    }  # fmt: skip
+    assert {(task.prompts, task.preprocessing) for task in tasks[Agft]} == {("agft", "resize224")}
+    assert {(task.prompts, task.preprocessing) for task in tasks[Fare]} == {("openai-ensemble", "resize224_bicubic")}
+    train = {kind: paper(kind()).train_data for kind in (TgaZsr, Agft, Fare)}
+    assert {kind: (ref.name, ref.prompts, ref.preprocessing) for kind, ref in train.items()} == {
+        TgaZsr: ("tiny_imagenet", "tga", "resize256_crop224"),
+        Agft: ("imagenet", "agft", "resize224"),
+        Fare: ("imagenet", "tga", "resize224_bicubic"),
+    }
+
+
+def test_methods_that_are_compared_share_one_evaluation() -> None:
+    start = shared()["paper"]
+    rows = side_by_side()["paper"]
+    assert {start.with_(row.overrides).eval_suite for row in rows} == {start.eval_suite}
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name() -> None:

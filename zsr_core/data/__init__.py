@@ -1,4 +1,4 @@
-"""Image sets to train on and to evaluate: the built-in miniature, any ImageFolder, CIFAR."""
+"""Image sets to train on and to evaluate: the built-in miniature, any ImageFolder, the public sets."""
 
 from __future__ import annotations
 

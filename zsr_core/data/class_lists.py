@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+    return tuple(" ".join(name.split()) for name in text.split(","))
 
 
 # ``label_names`` of ``batches.meta``.

@@ -8,38 +8,51 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from zsr_core.codec import ConfigError, fingerprint, require, unknown
-from zsr_core.data import miniature
+from zsr_core.data import miniature, tasks
+from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
+from zsr_core.data.imagenet_names import TEMPLATES
+from zsr_core.data.partition import cut, held_out
+from zsr_core.data.pictures import Decoded, Files, Preprocessing, unreadable
+from zsr_core.data.tasks import PROMPT_SETS, TEMPLATE, PromptSet, words
 from zsr_core.rng import generator
+from zsr_core.threat import PixelSpace
 
 Split = Literal["train", "selection", "report"]
 SPLITS: tuple[Split, ...] = ("train", "selection", "report")
-SOURCES = ("miniature", "imagefolder", "cifar10", "cifar100")
-# The default template of TGA-ZSR, TeCoA and PMG-AFT (their repositories), without a full stop.
-TEMPLATE = "This is a photo of a {}"
-HELD_OUT = 0.2  # share of a training set kept for selection, truly held out
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+SOURCES = ("miniature", "imagefolder", "cifar10", "cifar100", "task")
+OnCorrupt = Literal["fail", "skip"]
+# How many files at most are asked for their size, to know a set by: of a million, every fiftieth.
+SIZED = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataRef:
     """An image set: ``source`` says how to read it, ``name`` which miniature set, or how to call it, ``root`` where.
 
-    ``limit`` keeps so many images of the split: the first ones, which on the miniature and CIFAR are of all classes; of
-    a folder, whose files are sorted by class, a seeded choice. A smaller limit keeps some of a larger one's.
+    Source "task" is a public set, ``name`` a row of :mod:`zsr_core.data.tasks`, ``root`` the folder that holds all
+    sets; "cifar10" and "cifar100" are two of them. ``prompts`` (names and templates) and ``preprocessing`` are those of
+    a paper; None is TGA-ZSR's of the set, of a folder its template and Resize(256), CenterCrop(224).
+
+    ``on_corrupt``: "fail" stops with the path of an image that cannot be decoded, when it is met; "skip" decodes every
+    image when the set is opened, leaves those out, and lists them in ``ImageSet.skipped``.
+
+    ``limit`` keeps so many images of the split: the first ones of the miniature, which are of all classes; on disk,
+    where files are sorted by class, a seeded choice. A smaller limit keeps some of a larger one's.
     """
 
-    source: Literal["miniature", "imagefolder", "cifar10", "cifar100"] = "miniature"
+    source: Literal["miniature", "imagefolder", "cifar10", "cifar100", "task"] = "miniature"
     name: str = ""
     root: str | None = None
+    prompts: PromptSet | None = None
+    preprocessing: Preprocessing | None = None
+    on_corrupt: OnCorrupt = "fail"
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,9 +60,18 @@ class DataRef:
             raise unknown("source", self.source, SOURCES)
         if self.source == "miniature" and self.called not in miniature_names():
             raise unknown("name", self.name, miniature_names())
-        require(
-            self.source == "miniature" or bool(self.root), "root", self.root, f"the folder of the {self.source} data"
-        )
+        if self.source == "task":
+            tasks.task(self.name)
+        on_disk = self.source != "miniature"
+        require(not on_disk or bool(self.root), "root", self.root, f"the folder of the {self.source} data")
+        for field, value, known in (
+            ("prompts", self.prompts, PROMPT_SETS), ("preprocessing", self.preprocessing, get_args(Preprocessing)),
+        ):  # fmt: skip
+            if value is not None and value not in known:
+                raise unknown(field, value, known)
+            require(on_disk or value is None, field, value, "none: the miniature brings its own")
+        if self.on_corrupt not in get_args(OnCorrupt):
+            raise unknown("on_corrupt", self.on_corrupt, get_args(OnCorrupt))
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1 image")
 
     @property
@@ -69,7 +91,7 @@ def miniature_names() -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSet:
-    """One split of an image set, N images, whose pixels are read when asked for."""
+    """One split of an image set, N images of S x S pixels, which are read when asked for."""
 
     name: str
     split: Split
@@ -80,10 +102,16 @@ class ImageSet:
     key: str  # hash of what the pixels are and how they were made
     pixels: Callable[[Sequence[int]], Tensor]  # rows -> uint8 [b, 3, S, S]
     in_memory: bool = False
+    skipped: tuple[str, ...] = ()  # images left out because they cannot be decoded
+    space: PixelSpace = "model_input"  # "native": S is the set's own size, not the model's
 
 
-def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -> ImageSet:
+def open_data(
+    ref: DataRef, split: Split, size: int, limit: int | None = None, *, space: PixelSpace = "model_input"
+) -> ImageSet:
     """Return the split as images of ``size`` x ``size`` pixels; ``limit`` and ``ref.limit`` keep so many of them.
+
+    With ``space`` "native" the images of a public set keep the one size that they all have, whatever ``size`` is.
 
     Raises:
         ConfigError: naming the field and the folder where data is missing or holds no image.
@@ -92,17 +120,19 @@ def open_data(ref: DataRef, split: Split, size: int, limit: int | None = None) -
         raise unknown("split", split, SPLITS)
     caps = [n for n in (limit, ref.limit) if n is not None]
     cap = min(caps) if caps else None
+    if ref.source in ("miniature", "imagefolder"):
+        require(space == "model_input", "space", space, f"'model_input': a {ref.source} set has no native size")
     if ref.source == "miniature":
         return _miniature(ref.called, split, size, cap)
     if ref.source == "imagefolder":
         return _image_folder(ref, split, size, cap)
-    return _cifar(ref, split, size, cap)
+    return _task(ref, split, size, cap, space)
 
 
-def check_data(ref: DataRef, split: Split, path: str, size: int) -> None:
-    """Raise ``ConfigError`` naming ``path`` if a model of ``size`` pixels cannot use the data. Opens no image file."""
+def check_data(ref: DataRef, split: Split, path: str, size: int, *, space: PixelSpace = "model_input") -> None:
+    """Raise ``ConfigError`` naming ``path`` if a model of ``size`` pixels cannot use the data. Opens one image file."""
     try:
-        open_data(ref, split, size, limit=1)
+        open_data(ref, split, size, limit=1, space=space)
     except ConfigError as error:
         raise ConfigError(f"{path}.{error}") from None
 
@@ -130,164 +160,151 @@ def _content(pixels: Tensor) -> str:
     return hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=8).hexdigest()
 
 
-def held_out(n: int, name: str) -> tuple[Tensor, Tensor]:
-    """Return (train rows, selection rows) of ``n``: a seeded choice of 80 % and 20 %, each in ascending order."""
-    order = torch.randperm(n, generator=generator(0, "held-out", name))
-    cut = n - round(HELD_OUT * n)
-    return order[:cut].sort().values, order[cut:].sort().values
+def _task(ref: DataRef, split: Split, size: int, cap: int | None, space: PixelSpace) -> ImageSet:
+    row = tasks.task(ref.name if ref.source == "task" else ref.source)
+    root = Path(str(ref.root)).expanduser().resolve()
+    if row.cut_by_us and split == "train":
+        raise ConfigError(
+            f"split: got 'train' for {row.name}, which has no training set; expected 'selection' or 'report'"
+        )
+    part = tasks.read(row, root, row.part_of(split))
+    rows = torch.arange(len(part.ids))
+    if row.cut_by_us or split != "report":
+        rest, selection = cut(root, row.name, part.ids)
+        rows = selection if split == "selection" else rest
+    prompts = row.prompts[ref.prompts or "tga"]
+    classes = tuple(prompts.names(part.classes))
+    labels = part.labels
+    if prompts.merge:
+        merged = tuple(dict.fromkeys(classes))
+        labels = torch.tensor([merged.index(name) for name in classes])[labels]
+        classes = merged
+    native = None
+    if space == "native":
+        sets = ", ".join(task.name for task in tasks.TASKS if task.native)
+        require(row.native is not None, "space", space, f"'model_input' for {row.name}; of one native size are {sets}")
+        native = row.native
+    return _opened(
+        ref, split, part=part, rows=rows, labels=labels, size=size if native is None else native, cap=cap, root=root,
+        choice=row.name, classes=classes, templates=prompts.templates, space=space,
+        preprocessing=None if native else ref.preprocessing or row.preprocessing,
+    )  # fmt: skip
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Return the image in 8-bit RGB. Transparency is dropped; 16-bit grey is scaled, where PIL cuts it off at 255."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
-
-
-def _center(image: Image.Image, size: int) -> Tensor:
-    """Resize(size * 256 / 224, shorter side, bilinear), CenterCrop(size), as TeCoA, PMG-AFT and TGA-ZSR do."""
-    image = _rgb(image)
-    short = round(size * 256 / 224)
-    scale = short / min(image.size)
-    image = image.resize(
-        (max(short, round(image.width * scale)), max(short, round(image.height * scale))), Image.Resampling.BILINEAR
+def _opened(
+    ref: DataRef,
+    split: Split,
+    *,
+    part: Part,
+    rows: Tensor,
+    labels: Tensor,
+    size: int,
+    cap: int | None,
+    root: Path,
+    choice: str,
+    classes: tuple[str, ...],
+    templates: tuple[str, ...],
+    preprocessing: Preprocessing | None,
+    space: PixelSpace = "model_input",
+) -> ImageSet:
+    """Return ``rows`` of a part on disk, at most ``cap`` of them, without those that cannot be decoded if so asked."""
+    order = torch.randperm(len(rows), generator=generator(0, "limit", choice, split))
+    rows = rows[order[:cap].sort().values]
+    skipped: tuple[int, ...] = ()
+    if ref.on_corrupt == "skip":
+        skipped = _unreadable(part, tuple(rows.tolist()))
+        rows = rows[~torch.isin(rows, torch.tensor(skipped, dtype=torch.int64))]
+        require(len(rows) > 0, "root", str(root), f"a {split!r} image that can be decoded")
+    ids = [part.ids[row] for row in rows.tolist()]
+    return ImageSet(
+        name=ref.called,
+        split=split,
+        classes=classes,
+        templates=templates,
+        ids=tuple(ids),
+        labels=labels[rows],
+        key=fingerprint([ref.source, str(root), choice, split, size, preprocessing, _bytes_of(part, rows), ids]),
+        pixels=Decoded(pictures=part.pictures, rows=rows, size=size, preprocessing=preprocessing),
+        skipped=tuple(part.ids[row] for row in skipped),
+        space=space,
     )
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return _to_tensor(image.crop((left, top, left + size, top + size)))
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
-    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return flat.view(image.height, image.width, 3).permute(2, 0, 1).contiguous()
+@lru_cache(maxsize=8)
+def _unreadable(part: Part, rows: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(unreadable(part.pictures, rows))
+
+
+def _bytes_of(part: Part, rows: Tensor) -> list[int] | str:
+    """What tells these pixels from others of the same names: sizes of files; of arrays the first pictures' bytes."""
+    if isinstance(part.pictures, Files):
+        step = max(1, -(-len(rows) // SIZED))
+        files = (part.pictures.base / part.pictures.names[row] for row in rows[::step].tolist())
+        return [_size(file) for file in files]
+    first = (part.pictures.read(row).tobytes() for row in rows[:16].tolist())
+    return hashlib.blake2b(b"".join(first), digest_size=8).hexdigest()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # a file that a list names and the disk lacks: whoever reads it is told
+        return -1
 
 
 def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
     root = Path(str(ref.root)).expanduser().resolve()
-    files, classes, rows = _folder_split(root, split)
-    require(len(rows) > 0, "root", str(root), f"enough images for a {split!r} split; found {len(files)}")
-    order = torch.randperm(len(rows), generator=generator(0, "limit", root.name, split))
-    chosen = [files[i] for i in rows[order[:cap].sort().values].tolist()]
-    return ImageSet(
-        name=ref.called,
-        split=split,
-        classes=_class_names(root, classes),
-        templates=(TEMPLATE,),
-        ids=tuple(str(file.relative_to(root)) for file, _ in chosen),
-        labels=torch.tensor([label for _, label in chosen], dtype=torch.int64),
-        key=fingerprint(["imagefolder", str(root), split, size, [(str(f), f.stat().st_size) for f, _ in chosen]]),
-        pixels=_FolderPixels(files=tuple(file for file, _ in chosen), size=size),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _FolderPixels:
-    """Reads image files; a value, so that worker processes can be given it."""
-
-    files: tuple[Path, ...]
-    size: int
-
-    def __call__(self, rows: Sequence[int]) -> Tensor:
-        return torch.stack([self._read(self.files[row]) for row in rows])
-
-    def _read(self, file: Path) -> Tensor:
-        try:
-            with Image.open(file) as image:
-                return _center(image, self.size)
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise ConfigError(f"root: {file} cannot be read as an image ({error})") from None
+    part, rows = _folder_split(root, split)
+    require(len(rows) > 0, "root", str(root), f"enough images for a {split!r} split; found {len(part.ids)}")
+    generic = {"agft": (f"{TEMPLATE}.",), "openai-ensemble": TEMPLATES}
+    return _opened(
+        ref, split, part=part, rows=rows, labels=part.labels, size=size, cap=cap, root=root, choice=root.name,
+        classes=_class_names(root, part.classes), templates=generic.get(ref.prompts or "tga", (TEMPLATE,)),
+        preprocessing=ref.preprocessing or "resize256_crop224",
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=32)
-def _listing(folder: Path) -> tuple[tuple[tuple[Path, int], ...], tuple[str, ...]]:
+def _listing(root: Path, below: str, classes: tuple[str, ...] | None) -> Part:
+    """``classes``: what a label is a position in, else the folder's own sub-folders."""
+    folder = root / below
     require(folder.is_dir(), "root", str(folder), "a folder with one sub-folder of images per class")
-    classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
-    files = tuple(
-        (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((folder / name).rglob("*"))
-        if file.suffix.lower() in EXTENSIONS
-    )
+    names = folders_below(folder)
+    strange = [name for name in names if classes is not None and name not in classes]
+    require(not strange, "root", str(folder), f"the class folders of {root / 'train'}, not {strange[:3]}")
+    label_of = {name: i for i, name in enumerate(classes or names)}
+    files = [(file, label_of[name]) for name in names for file in images_below(folder / name)]
     require(len(files) > 0, "root", str(folder), "a folder with one sub-folder of images per class; found no image")
-    return files, classes
+    return part_of_files(root, [file for file, _ in files], [label for _, label in files], list(label_of))
 
 
-def _folder_split(root: Path, split: Split) -> tuple[tuple[tuple[Path, int], ...], tuple[str, ...], Tensor]:
+def _folder_split(root: Path, split: Split) -> tuple[Part, Tensor]:
     """With ``train/`` (and ``val/`` or ``test/``) below: 80 / 20 of train, and val. A flat folder: 60 / 20 / 20."""
     require(root.is_dir(), "root", str(root), "a folder that exists")
     if (root / "train").is_dir():
+        of_train = _listing(root, "train", None)
         if split == "report":
-            held = next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), root / "val")
-            held_files, folders = _listing(held)
-            _, classes = _listing(root / "train")
-            label = {name: i for i, name in enumerate(classes)}
-            strange = [name for name in folders if name not in label]
-            require(not strange, "root", str(held), f"the class folders of {root / 'train'}, not {strange[:3]}")
-            files = tuple((file, label[folders[i]]) for file, i in held_files)
-            return files, classes, torch.arange(len(files))
-        files, classes = _listing(root / "train")
-        train, selection = held_out(len(files), root.name)
-        return files, classes, train if split == "train" else selection
-    files, classes = _listing(root)
-    rest, selection = held_out(len(files), root.name)
-    cut = round(len(rest) * 0.75)
+            held = next((n for n in ("val", "validation", "test") if (root / n).is_dir()), "val")
+            of_held = _listing(root, held, of_train.classes)
+            return of_held, torch.arange(len(of_held.ids))
+        train, selection = held_out(len(of_train.ids), root.name)
+        return of_train, train if split == "train" else selection
+    flat = _listing(root, "", None)
+    rest, selection = held_out(len(flat.ids), root.name)
+    kept = round(len(rest) * 0.75)
     order = rest[torch.randperm(len(rest), generator=generator(0, "flat", root.name))]
-    parts = {"train": order[:cut].sort().values, "selection": selection, "report": order[cut:].sort().values}
-    return files, classes, parts[split]
+    parts = {"train": order[:kept].sort().values, "selection": selection, "report": order[kept:].sort().values}
+    return flat, parts[split]
 
 
 def _class_names(root: Path, folders: tuple[str, ...]) -> tuple[str, ...]:
     """Folder names as words; where the root holds ``words.txt`` (id, tab, names), the first name listed there."""
-    words: dict[str, str] = {}
+    spoken: dict[str, str] = {}
     if (root / "words.txt").is_file():
         for line in (root / "words.txt").read_text(encoding="utf-8").splitlines():
             wnid, _, names = line.partition("\t")
-            words[wnid] = names.split(",")[0].strip()
-    spoken = [words.get(name, name).lower() for name in folders]
-    return tuple(name.replace("_", " ").replace("-", " ").replace("/", " ") for name in spoken)
-
-
-def _cifar(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
-    from torchvision import datasets  # noqa: PLC0415  torchvision's import is slow and only CIFAR needs it
-
-    kind = datasets.CIFAR10 if ref.source == "cifar10" else datasets.CIFAR100
-    root = Path(str(ref.root)).expanduser()
-    try:
-        data: Any = kind(root=str(root), train=split != "report", download=False)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"root: {root} holds no {ref.source} ({error}); expected the unpacked archive, as torchvision keeps it"
-        ) from None
-    rows = torch.arange(len(data))
-    if split != "report":
-        train, selection = held_out(len(data), ref.source)
-        rows = train if split == "train" else selection
-    rows = rows[:cap]
-    picked = rows.tolist()
-    return ImageSet(
-        name=ref.called,
-        split=split,
-        classes=tuple(name.lower().replace("_", " ") for name in data.classes),
-        templates=(TEMPLATE,),
-        ids=tuple(f"{'test' if split == 'report' else 'train'}-{row}" for row in picked),
-        labels=torch.tensor(data.targets)[rows],
-        key=fingerprint([ref.source, split, size, len(picked)]),
-        pixels=_CifarPixels(arrays=data.data[picked], size=size),
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _CifarPixels:
-    """Resizes CIFAR's arrays, uint8 [N, 32, 32, 3]; a value, so that worker processes can be given it."""
-
-    arrays: np.ndarray
-    size: int
-
-    def __call__(self, rows: Sequence[int]) -> Tensor:
-        side = (self.size, self.size)
-        images = (Image.fromarray(self.arrays[row]).resize(side, Image.Resampling.BILINEAR) for row in rows)
-        return torch.stack([_to_tensor(image) for image in images])
+            spoken[wnid] = names.split(",")[0].strip()
+    return tuple(words(spoken.get(name, name)) for name in folders)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

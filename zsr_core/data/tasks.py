@@ -11,6 +11,7 @@ Known differences: names that two classes would share keep what tells them apart
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ def words(name: str) -> str:
 
 def all_words(classes: Sequence[str]) -> Sequence[str]:
     return [words(name) for name in classes]
+
+
+def as_spelled(classes: Sequence[str]) -> Sequence[str]:
+    return list(classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +274,7 @@ DTD = ZeroShotTask(
     train_layout=("dtd/dtd/labels/train1.txt", "dtd/dtd/labels/val1.txt"),
     archives=("dtd-r1.0.1.tar.gz",), splits={"train": "train1 and val1", "report": "test1"},
     counts={"train": 3_760, "report": 1_880}, classes=class_lists.DTD,
-    prompts=both("A surface with a {} texture.", openai=_TEXTURE), licence="research use",
+    prompts=both("A surface with a {} texture.", openai=Prompts(templates=_TEXTURE, names=as_spelled)), licence="research use",
     page="Describable Textures Dataset, Visual Geometry Group, University of Oxford",
 )  # fmt: skip
 EUROSAT = ZeroShotTask(
@@ -295,7 +300,7 @@ FGVC_AIRCRAFT = ZeroShotTask(
     prompts=both(
         "A photo of a {}, a type of aircraft.", aircraft,
         Prompts(templates=("a photo of a {}, a type of aircraft.", "a photo of the {}, a type of aircraft."),
-                names=lambda classes: list(classes)),
+                names=as_spelled),
     ),
     metric="mean per class", licence=_NON_COMMERCIAL,
     page="FGVC-Aircraft Benchmark, Visual Geometry Group, University of Oxford",
@@ -326,7 +331,7 @@ STANFORD_CARS = ZeroShotTask(
     train_layout=("stanford_cars/devkit/cars_train_annos.mat", "stanford_cars/cars_train"),
     archives=("cars_train.tgz", "cars_test.tgz", "car_devkit.tgz"), splits={"train": "train", "report": "test"},
     counts={"train": 8_144, "report": 8_041}, classes=class_lists.STANFORD_CARS,
-    prompts=both("A photo of a {}.", car_models, Prompts(templates=_CAR, names=lambda classes: list(classes))),
+    prompts=both("A photo of a {}.", car_models, Prompts(templates=_CAR, names=as_spelled)),
     licence="ImageNet's: " + _NON_COMMERCIAL, page="Cars Dataset, Jonathan Krause, Stanford AI Laboratory",
 )  # fmt: skip
 PCAM = ZeroShotTask(
@@ -392,20 +397,23 @@ def needs(row: ZeroShotTask, part: PartName) -> tuple[str, ...]:
     return (*row.layout, *row.train_layout) if part == "train" else row.layout
 
 
+def absent(row: ZeroShotTask, root: Path, part: PartName) -> list[str]:
+    """Return those of the paths that are not there, or not to be seen."""
+    return [path for path in needs(row, part) if not os.path.exists(root / path)]
+
+
 def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
     """Return one part of the set below ``root``, listed and not decoded.
 
     Raises:
         ConfigError: in one sentence, for whatever is on disk that is not this set.
     """
-    paths = needs(row, part)
-    lacks = [path for path in paths if not (root / path).exists()]
+    lacks = absent(row, root, part)
     if lacks:
-        raise ConfigError(
-            f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {', '.join(paths)} below it, "
-            f"unpacked from {' and '.join(row.archives)}"
-        )
-    return _read(row.name, root, part, tuple((root / path).stat().st_mtime_ns for path in paths))
+        expected = f"{', '.join(needs(row, part))} below it, unpacked from {' and '.join(row.archives)}"
+        raise ConfigError(f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {expected}")
+    stamp = tuple(os.stat(root / path).st_mtime_ns for path in needs(row, part))
+    return _read(row.name, root, part, stamp)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,188 @@
+"""What of the public sets is on this disk: found, missing or incomplete, counted against what was published."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zsr_core.codec import ConfigError, require
+from zsr_core.data.formats import Part, PartName
+from zsr_core.data.partition import FOLDER, cut, digest, store, stored_at
+from zsr_core.data.pictures import Files, unreadable
+from zsr_core.data.tasks import TASKS, ZeroShotTask, absent, needs, read, task, words
+
+State = Literal["found", "missing", "incomplete"]
+# Compressed archives are read to their end up to this size, to see whether they are whole; of larger ones the start.
+READ_TO_END = 512 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was seen of one set: its state, and lines that say what."""
+
+    name: str
+    state: State
+    lines: tuple[str, ...]
+
+
+def check_sets(
+    root: Path, names: Sequence[str] = (), *, decode: bool = False, write_splits: bool = False
+) -> list[Finding]:
+    """Return a finding per named set, else per set of :data:`zsr_core.data.tasks.TASKS`.
+
+    Args:
+        root: the folder that holds them all.
+        decode: decode every image, which takes long, and list those that cannot be.
+        write_splits: store the selection rows of the sets that are found, for good.
+
+    Raises:
+        ConfigError: if ``root`` is no folder, or a name no set's. What is in the folder raises nothing.
+    """
+    require(root.is_dir(), "--root", str(root), "the folder that holds the sets")
+    rows = [task(name, "--tasks") for name in names] or list(TASKS)
+    return [_check(row, root, decode, write_splits) for row in rows]
+
+
+def _check(row: ZeroShotTask, root: Path, decode: bool, write_splits: bool) -> Finding:
+    there = [path for part in row.counts for path in needs(row, part) if path not in absent(row, root, part)]
+    if not there:
+        packed = list(_archives(row, root))
+        lines = (
+            *packed,
+            f"expected below {root}: {', '.join(dict.fromkeys(p for q in row.counts for p in needs(row, q)))}",
+        )
+        return Finding(name=row.name, state="incomplete" if packed else "missing", lines=(*lines, _where(row)))
+    faults: list[str] = []
+    lines_of: list[str] = []
+    for part in row.counts:
+        try:
+            found = read(row, root, part)
+            lines_of.append(_counted(row, part, found))
+            faults += _faults(row, part, found, decode)
+            if part != "report":
+                lines_of.append(_split(row, root, found, write_splits))
+        except (ConfigError, OSError) as error:
+            faults.append(f"{part}: {error}")
+    state: State = "incomplete" if faults else "found"
+    return Finding(name=row.name, state=state, lines=(*lines_of, *faults, *((_where(row),) if faults else ())))
+
+
+def _where(row: ZeroShotTask) -> str:
+    return f"official page: {row.page}; archives: {', '.join(row.archives)}; licence: {row.licence}"
+
+
+def _counted(row: ZeroShotTask, part: PartName, found: Part) -> str:
+    images = f"{len(found.ids):,} images of {row.counts[part]:,}"
+    return f"{part} ({row.splits[part]}): {images}, {len(found.classes)} classes of {len(row.classes)}"
+
+
+def _faults(row: ZeroShotTask, part: PartName, found: Part, decode: bool) -> Iterator[str]:
+    if len(found.ids) != row.counts[part]:
+        yield f"{part}: {len(found.ids):,} images, published are {row.counts[part]:,}"
+    ours, published = ([words(name) for name in names] for names in (found.classes, row.classes))
+    if ours != published:
+        what = "in another order" if sorted(ours) == sorted(published) else f"not the {len(published)} published"
+        yield f"{part}: classes {what}"
+    without = len(set(range(len(found.classes))) - set(found.labels.tolist()))
+    if without:
+        yield f"{part}: {without} of {len(found.classes)} classes have no image"
+    lacking = _lacking(found)
+    if lacking:
+        yield f"{part}: {len(lacking):,} images are listed and not there, first {found.pictures.place(lacking[0])}"
+    if decode:
+        gone = set(lacking)
+        broken = unreadable(found.pictures, [i for i in range(len(found.ids)) if i not in gone])
+        yield from (f"{part}: {found.pictures.place(i)} cannot be read as an image" for i in broken)
+
+
+def _lacking(found: Part) -> list[int]:
+    if not isinstance(found.pictures, Files):
+        return []
+    listed: dict[str, frozenset[str]] = {}
+    lacking = []
+    for row, name in enumerate(found.pictures.names):
+        folder, _, file = name.rpartition("/")
+        if folder not in listed:
+            listed[folder] = _entries(found.pictures.base / folder)
+        if file not in listed[folder]:
+            lacking.append(row)
+    return lacking
+
+
+def _entries(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:  # none of its images can be read, which is what the caller says
+        return frozenset()
+
+
+def _split(row: ZeroShotTask, root: Path, found: Part, write: bool) -> str:
+    if write:
+        store(root, row.name, found.ids)
+    rest, selection = cut(root, row.name, found.ids)
+    other = "report" if row.cut_by_us else "train"
+    kept = stored_at(root, row.name)
+    how = f"stored in {FOLDER}/{kept.name}" if kept.is_file() else "drawn by seed"
+    rows = digest([str(i) for i in selection.tolist()])
+    return f"selection: {len(selection):,} images held out, {len(rest):,} {other}; {how}, digest {rows}"
+
+
+def _archives(row: ZeroShotTask, root: Path) -> Iterator[str]:
+    for name in row.archives:
+        for file in dict.fromkeys((root / name, root / row.folder.split("/")[0] / name)):
+            if os.path.isfile(file):
+                wrong = archive_fault(file)
+                yield f"{file} is there, {f'and cannot be read to its end ({wrong})' if wrong else 'not unpacked'}"
+
+
+def archive_fault(file: Path) -> str:
+    """Return what is wrong with an archive, empty if nothing is seen."""
+    try:
+        if file.suffix == ".zip":
+            with zipfile.ZipFile(file) as archive:  # its directory is at the end
+                archive.infolist()
+            return ""
+        if not tarfile.is_tarfile(file):
+            return _gzip_fault(file) if file.name.endswith(".h5.gz") else "no tar archive"
+        with tarfile.open(file) as archive:
+            small = file.stat().st_size <= READ_TO_END
+            for seen, member in enumerate(archive):
+                if not small and seen:
+                    break
+                if small and member.isfile():
+                    _drain(archive, member)
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, ValueError) as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
+
+
+def _gzip_fault(file: Path) -> str:
+    with gzip.open(file) as packed:
+        while file.stat().st_size <= READ_TO_END and packed.read(2**20):
+            pass
+    return ""
+
+
+def _drain(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    opened = archive.extractfile(member)
+    while opened is not None and opened.read(2**20):
+        pass
+
+
+def report(findings: Sequence[Finding]) -> list[str]:
+    """Return the findings as lines, then how many of each state."""
+    titles = {row.name: row.title for row in TASKS}
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.state:<10}  {finding.name}  ({titles[finding.name]})")
+        lines += [f"            {line}" for line in finding.lines]
+    states = [finding.state for finding in findings]
+    tally = ", ".join(f"{states.count(state)} {state}" for state in ("found", "incomplete", "missing"))
+    return [*lines, tally]
