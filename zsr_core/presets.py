@@ -239,11 +239,15 @@ def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
 def reproduction(profile: str, method: AnyMethod | None = None) -> Mapping[str, TrialConfig]:
     """Return, per preset, what a table's rows start from: the paper's recipe, evaluated by the attack that it ran.
 
+    Its attack meets every image of the sets, as in the papers, and no choice of 1000.
     ``method`` is the one whose recipe the rows share; without it it is TGA-ZSR's. ``profile`` is a row of
     :data:`zsr_core.published.profiles.PROFILES`.
     """
     start = _lineage() if method is None else paper(method)
-    return {"miniature": _miniature(), "paper": start.with_({"eval_suite.attacks": (PROFILES[profile],)})}
+    return {
+        "miniature": _miniature(),
+        "paper": start.with_({"eval_suite.attacks": (PROFILES[profile],), "eval_suite.n": None}),
+    }
 
 
 PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = {"miniature": miniature, "paper": paper, "flyp": flyp}

@@ -274,7 +274,8 @@ DTD = ZeroShotTask(
     train_layout=("dtd/dtd/labels/train1.txt", "dtd/dtd/labels/val1.txt"),
     archives=("dtd-r1.0.1.tar.gz",), splits={"train": "train1 and val1", "report": "test1"},
     counts={"train": 3_760, "report": 1_880}, classes=class_lists.DTD,
-    prompts=both("A surface with a {} texture.", openai=Prompts(templates=_TEXTURE, names=as_spelled)), licence="research use",
+    prompts=both("A surface with a {} texture.", openai=Prompts(templates=_TEXTURE, names=as_spelled)),
+    licence="research use",
     page="Describable Textures Dataset, Visual Geometry Group, University of Oxford",
 )  # fmt: skip
 EUROSAT = ZeroShotTask(
