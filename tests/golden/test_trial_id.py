@@ -16,8 +16,8 @@ from zsr_core.trial import TrialConfig
 
 
 def test_the_default_trial_has_this_id() -> None:
-    assert TrialConfig().trial_id == "0e9b6b183d42"
+    assert TrialConfig().trial_id == "1be7145627a9"
 
 
 def test_the_miniatures_tga_zsr_trial_has_this_id() -> None:
-    assert miniature(TgaZsr()).trial_id == "7e40e7831b5c"
+    assert miniature(TgaZsr()).trial_id == "3bd6863e1c7c"
