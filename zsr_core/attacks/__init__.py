@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from zsr_core.attacks.attack import Attack, Draws, Logits, Loss, Objective, PerImage, Scored, Target
+from zsr_core.attacks.fab import Fab
 from zsr_core.attacks.losses import LOSSES
+from zsr_core.attacks.noise import Noise
 from zsr_core.attacks.pgd import Pgd
+from zsr_core.attacks.square import Square
+from zsr_core.attacks.transfer import Transfer
 
-AnyAttack = Pgd
+AnyAttack = Pgd | Fab | Square | Noise | Transfer
 
 __all__ = [
     "LOSSES",
     "AnyAttack",
     "Attack",
     "Draws",
+    "Fab",
     "Logits",
     "Loss",
+    "Noise",
     "Objective",
     "PerImage",
     "Pgd",
     "Scored",
+    "Square",
     "Target",
+    "Transfer",
 ]

@@ -70,6 +70,11 @@ class Target:
         return lambda x_adv, rows: self.scored(self.ask(x_adv, rows), rows, loss)
 
 
+def one_each(drawn: torch.Generator | list[torch.Generator], images: int) -> list[torch.Generator]:
+    """Return a generator per image; one for the batch serves them in turn."""
+    return [drawn] * images if isinstance(drawn, torch.Generator) else list(drawn)
+
+
 class Attack(Protocol):
     """A frozen dataclass of steps, step size, restarts, ...; eps comes with the threat model at call time."""
 

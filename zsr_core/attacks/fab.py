@@ -1,0 +1,178 @@
+"""FAB-T: the nearest wrong point towards each of the likeliest classes, found along linearised boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from zsr_core.attacks.attack import Attack, Draws, Target
+from zsr_core.attacks.losses import margin, others
+from zsr_core.codec import is_finite, require
+from zsr_core.threat import Norm, ThreatModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fab:
+    """Targeted FAB (Croce & Hein, ICML 2020), AutoAttack's third: minimum-norm, so it needs no step size and no start.
+
+    Towards each of the ``targets`` classes next in line at the clean image (C - 1 of them if there are fewer) it steps
+    ``steps`` times to where the linearised boundary is met within the box, ``eta`` beyond it, drawn by at most
+    ``alpha_max`` towards the point of that plane nearest to the image (section 2, equations 4 to 10; defaults of
+    fra31/auto-attack, ``fab_base.py``). From a wrong point it steps back to ``beta`` of its distance.
+
+    Theirs asks twice a step: whether the new point is wrong, then for the gradient where the step back ended. Ours
+    asks once: the boundary is linearised at the new point, as near to it as the other, and only the step back moves.
+    """
+
+    steps: int = 100
+    targets: int = 9
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "targets"):
+            value = getattr(self, name)
+            require(isinstance(value, int) and value >= 1, name, value, "a whole number >= 1")
+        require(is_finite(self.alpha_max) and 0 <= self.alpha_max <= 1, "alpha_max", self.alpha_max, "in [0, 1]")
+        require(is_finite(self.eta) and self.eta >= 1, "eta", self.eta, "at least 1: the plane itself is the boundary")
+        require(is_finite(self.beta) and 0 < self.beta < 1, "beta", self.beta, "in (0, 1)")
+
+    @property
+    def name(self) -> str:
+        own = [f"-{f.name}{getattr(self, f.name):.4g}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return "fab-t" + "".join(own)
+
+    def stages(self, classes: int) -> tuple[Attack, ...]:
+        return (self,)
+
+    def cost(self, classes: int) -> tuple[int, int]:
+        targets = min(self.targets, classes - 1)
+        return 1 + targets * (self.steps + 1), targets * self.steps
+
+    def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
+        """Return x_adv [B, 3, H, W]: a wrong point within the budget, else the nearest wrong one, projected into it."""
+        found, _ = self.nearest(target, x, threat.norm, enough=threat.eps)
+        return threat.project(found, x)
+
+    def nearest(self, target: Target, x: Tensor, norm: Norm, enough: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Return the nearest wrong points [B, 3, H, W] in the box and their distances [B]; ``x`` and inf without one.
+
+        A certain classifier's image is done with as soon as a wrong point within ``enough`` is known.
+        """
+        rows = torch.arange(len(x), device=x.device)
+        with torch.no_grad():
+            logits = target.logits(x, rows)
+        found = _Found(x=x.clone(), rank=torch.full((len(x),), torch.inf, device=x.device), norm=norm, enough=enough)
+        found.note(x, x, margin(logits, target.labels), rows)
+        towards = others(logits, target.labels).topk(min(self.targets, target.classes - 1), dim=1).indices  # [B, T]
+        for classes in towards.unbind(dim=1):
+            self._approach(target, x, classes, found)
+        missed = found.rank.isposinf()
+        return found.x, distance(found.x - x, norm).masked_fill(missed, torch.inf)
+
+    def _approach(self, target: Target, x: Tensor, towards: Tensor, found: _Found) -> None:
+        """Walk along the boundary to one class [B] for every image that is not done with; note what is wrong."""
+        rows = torch.arange(len(x), device=x.device)
+        rows = rows[found.rank > found.enough] if target.certain else rows
+        clean = at = x[rows]
+        for _ in range(self.steps):
+            if len(rows) == 0:
+                return
+            gap, slope, by = linearised(target, at, rows, towards[rows])
+            found.note(at, clean, by, rows)
+            back = torch.where(_per_image(by > 0, at), clean + self.beta * (at - clean), at)
+            stay = found.rank[rows] > found.enough
+            if target.certain and not bool(stay.all()):
+                rows, clean, at, back, gap, slope = (part[stay] for part in (rows, clean, at, back, gap, slope))
+            at = self._step(clean, at, back, gap, slope, found.norm)
+        with torch.no_grad():
+            found.note(at, clean, margin(target.logits(at, rows), target.labels[rows]), rows)
+
+    def _step(self, clean: Tensor, at: Tensor, back: Tensor, gap: Tensor, slope: Tensor, norm: Norm) -> Tensor:
+        """Return the next point: from ``back`` and from ``clean`` onto the plane ``slope . (z - at) = gap``, mixed."""
+        own = to_plane(back, slope, gap - _dot(slope, back - at), norm)
+        origin = to_plane(clean, slope, gap - _dot(slope, clean - at), norm)
+        far, near = (distance(d, norm).clamp(min=1e-8) for d in (own, origin))
+        alpha = _per_image((far / (far + near)).clamp(max=self.alpha_max), at)
+        return ((1 - alpha) * (back + self.eta * own) + alpha * (clean + self.eta * origin)).clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Found:
+    """The best wrong point of each image so far, written in place."""
+
+    x: Tensor  # [B, 3, H, W]
+    rank: Tensor  # [B], lower is better; inf where there is none
+    norm: Norm
+    enough: float
+
+    def note(self, at: Tensor, clean: Tensor, by: Tensor, rows: Tensor) -> None:
+        """Keep the points that are wrong (``by`` a margin [b] above 0) and better than what is known.
+
+        Within ``enough``, where only a classifier that answers by chance is asked on, better is wrong by more.
+        """
+        size = distance(at - clean, self.norm)
+        rank = torch.where(size <= self.enough, -by, size)
+        better = (by > 0) & (rank < self.rank[rows])
+        if better.any():
+            self.x[rows[better]], self.rank[rows[better]] = at[better], rank[better]
+
+
+def linearised(target: Target, at: Tensor, rows: Tensor, towards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gap [b] and slope [b, ...] of the plane ``slope . (z - at) = gap``, and the margin [b].
+
+    On the plane the label and ``towards`` tie to first order. Where no finite gradient is there, the slope is 0 and
+    nothing moves.
+    """
+    at = at.detach().requires_grad_()
+    logits = target.logits(at, rows)
+    lead = (logits.gather(1, towards[:, None]) - logits.gather(1, target.labels[rows, None]))[:, 0]
+    (slope,) = torch.autograd.grad(lead.sum(), at)
+    by = margin(logits.detach(), target.labels[rows])
+    return (-lead.detach()).nan_to_num(0, 0, 0), slope.nan_to_num(0, 0, 0), by
+
+
+def to_plane(start: Tensor, slope: Tensor, gap: Tensor, norm: Norm) -> Tensor:
+    """Return the smallest d [b, ...] with ``slope . d = gap`` [b] and ``start + d`` in the box [0, 1], exactly.
+
+    Where the box does not reach the plane, d ends in its corner nearest to it.
+
+    With r_i the room that pixel i has in its useful direction, d_i is ``min(lam v_i, r_i)`` that way, v_i being 1 for
+    linf and ``|slope_i|`` for l2, and lam solves ``sum |slope_i| min(lam v_i, r_i) = |gap|``. The left side is concave
+    and piecewise linear: Newton's method from below reaches lam in as many steps as it crosses bunches of kinks.
+    """
+    w, wanted = slope.flatten(1), gap.abs()
+    uphill = w * gap.sign()[:, None]
+    t, size = start.flatten(1), w.abs()
+    room = torch.where(uphill > 0, 1 - t, t)
+    speed = torch.ones_like(size) if norm == "linf" else size
+    gain = size * speed
+    lam = wanted / gain.sum(dim=1).clamp(min=1e-30)
+    while True:
+        stuck = room <= lam[:, None] * speed
+        rest = gain.masked_fill(stuck, 0).sum(dim=1)
+        short = wanted - (size * room).masked_fill(~stuck, 0).sum(dim=1)
+        onward = torch.where(rest > 0, short / rest.clamp(min=1e-30), torch.inf)
+        # Pixels that are stuck stay stuck as lam grows; without a new one lam comes out the same and all is done.
+        if bool((onward <= lam).all()):
+            break
+        lam = torch.maximum(lam, onward)
+    moved = torch.where(lam.isinf()[:, None], room, torch.minimum(lam.clamp(max=1e30)[:, None] * speed, room))
+    return (uphill.sign() * moved).view_as(start)
+
+
+def distance(delta: Tensor, norm: Norm) -> Tensor:
+    """Return [b]: the size of ``delta`` [b, ...] in pixel units."""
+    flat = delta.flatten(1)
+    return flat.abs().amax(dim=1) if norm == "linf" else flat.norm(dim=1)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(dim=1)
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))
