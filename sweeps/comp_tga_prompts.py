@@ -15,7 +15,7 @@ SWEEP = Sweep(
     name="comp_tga_prompts",
     question="Which second prompt does Comp-TGA need?",
     variants=(
-        Variant(label="class", overrides={"method.fusion": "class"}),
+        Variant(label="class", overrides={"method.fusion": "class"}, reference=True),
         Variant(label="class + non-class", overrides={"method.prompt": NON_CLASS}),
         Variant(label="class + other", overrides={"method.prompt": OTHER}),
         Variant(label="non-class", overrides={"method.fusion": "non_class"}),

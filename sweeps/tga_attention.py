@@ -15,7 +15,7 @@ SWEEP = Sweep(
     name="tga_attention",
     question="Must TGA-ZSR's attention be guided by text?",
     variants=(
-        Variant(label="text", overrides={"method.attention": "text"}),
+        Variant(label="text", overrides={"method.attention": "text"}, reference=True),
         Variant(label="Grad-CAM, as published", overrides={"method.attention": "visual"}),
         Variant(label="Grad-CAM, differentiable", overrides={"method.attention": "visual_differentiable"}),
     ),

@@ -15,7 +15,7 @@ SWEEP = Sweep(
     name="ucat_distance",
     question="Does UCAT gain by Dirichlet distributions or by the divergence's direction?",
     variants=(
-        Variant(label="cross-entropy", overrides={"method.weight": 0.0}),
+        Variant(label="cross-entropy", overrides={"method.weight": 0.0}, reference=True),
         *grid({"method.divergence": ("categorical", "dirichlet"), "method.direction": ("clean_first", "adv_first")}),
     ),
     seeds=(0, 1, 2),

@@ -88,6 +88,7 @@ class Variant:
 
     label: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    reference: bool = False  # whether tables compare the design's other rows with this one
 
 
 def short(value: Any) -> str:
@@ -117,7 +118,7 @@ def leave_one_out(parts: Mapping[str, Mapping[str, Any]], *, full: str = "full")
     """Return the full method, then it without each part in turn; ``parts``: name -> overrides that switch it off."""
     require(len(parts) > 0, "parts", dict(parts), "at least one part")
     without = (Variant(label=f"w/o {name}", overrides=dict(off)) for name, off in parts.items())
-    return (Variant(label=full), *without)
+    return (Variant(label=full, reference=True), *without)
 
 
 def all_subsets(parts: Mapping[str, Mapping[str, Any]]) -> tuple[Variant, ...]:
@@ -128,14 +129,14 @@ def all_subsets(parts: Mapping[str, Mapping[str, Any]]) -> tuple[Variant, ...]:
     for size in range(len(names) + 1):
         for kept in itertools.combinations(names, size):
             overrides = {path: v for name in names if name not in kept for path, v in parts[name].items()}
-            rows.append(Variant(label=" + ".join(kept) or "none", overrides=overrides))
+            rows.append(Variant(label=" + ".join(kept) or "none", overrides=overrides, reference=not kept))
     return tuple(rows)
 
 
 def one_at_a_time(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> tuple[Variant, ...]:
     """Return the base point, then each axis moved over its values with all others held at ``base``."""
     require(len(axes) > 0, "space", dict(axes), "at least one axis")
-    rows = [Variant(label="base", overrides=dict(base))]
+    rows = [Variant(label="base", overrides=dict(base), reference=True)]
     for path, values in axes.items():
         rows += [
             Variant(label=f"{path.rsplit('.', 1)[-1]}={short(v)}", overrides={**base, path: v})
@@ -143,6 +144,31 @@ def one_at_a_time(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) ->
             if v != base.get(path)
         ]
     return tuple(rows)
+
+
+def product(*designs: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Return every combination of one row of each design, the last design running fastest.
+
+    Overrides apply in the designs' order, so a branch may be refined by what follows it (``method``, then
+    ``method.alpha``), never undone. A combination of references is a reference.
+
+    Raises:
+        ConfigError: if there is no design, one is empty, or one sets again what an earlier one has set.
+    """
+    require(len(designs) > 0, "designs", designs, "at least one design")
+    require(all(len(design) > 0 for design in designs), "designs", designs, "at least one row in each design")
+    return tuple(_joined(rows) for rows in itertools.product(*designs))
+
+
+def _joined(rows: Sequence[Variant]) -> Variant:
+    overrides: dict[str, Any] = {}
+    for row in rows:
+        for path in row.overrides:
+            undone = [known for known in overrides if known == path or known.startswith(f"{path}.")]
+            require(not undone, path, row.label, "a path that no earlier design of the product sets")
+        overrides.update(row.overrides)
+    label = " × ".join(row.label for row in rows)
+    return Variant(label=label, overrides=overrides, reference=all(row.reference for row in rows))
 
 
 def transform(domain: Domain, value: float) -> float:

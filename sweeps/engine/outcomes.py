@@ -8,7 +8,6 @@ from functools import reduce
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sweeps.engine.select import score_eps
@@ -31,26 +30,37 @@ class Outcomes:
     robust: Array  # [N], 0 or 1: no attack of the suite breaks it
 
 
+Budgets = Mapping[float, Mapping[str, Outcomes]]  # eps -> task -> outcomes
+
+
 def read_outcomes(folder: Path, result: TrialResult) -> dict[str, Outcomes]:
     """Return the zero-shot tasks' outcomes at the budget that scores are read at; empty without records of attacks."""
+    every = read_budgets(folder, result).get(score_eps(result.config), {})
+    return {task: found for task, found in every.items() if task != result.config.train_data.called}
+
+
+def read_budgets(folder: Path, result: TrialResult) -> dict[float, dict[str, Outcomes]]:
+    """Return every task's outcomes, the training set's too, at every budget; empty without records of attacks."""
     path = trial_folder(folder, result.trial_id) / "samples.parquet"
     if not path.is_file():
         return {}
     table = read_samples(path, COLUMNS)
-    wanted = pc.or_(pc.equal(table["condition"], "none"), pc.equal(table["eps"], score_eps(result.config)))
-    table = table.filter(wanted)
     task, sample, condition = (np.asarray(table[name].to_pylist(), dtype=str) for name in COLUMNS[:3])
-    correct = np.asarray(table["correct"].to_numpy(), dtype=np.float64)
-    known = [name for name in dict.fromkeys(task.tolist()) if name != result.config.train_data.called]
-    if not np.any(condition != "none"):
-        return {}
-    return {name: _outcomes(sample[task == name], condition[task == name], correct[task == name]) for name in known}
+    eps, correct = (np.asarray(table[name].to_numpy(), dtype=np.float64) for name in COLUMNS[3:])
+    attacked = condition != "none"
+    return {
+        budget: {
+            name: _outcomes(sample[rows], attacked[rows], correct[rows])
+            for name in dict.fromkeys(task.tolist())
+            for rows in [(task == name) & (~attacked | (eps == budget))]
+        }
+        for budget in sorted(set(eps[attacked].tolist()))
+    }
 
 
-def _outcomes(sample: Names, condition: Names, correct: Array) -> Outcomes:
+def _outcomes(sample: Names, attacked: NDArray[np.bool_], correct: Array) -> Outcomes:
     ids, row = np.unique(sample, return_inverse=True)
     clean, robust = np.zeros(len(ids)), np.ones(len(ids))
-    attacked = condition != "none"
     clean[row[~attacked]] = correct[~attacked]
     np.minimum.at(robust, row[attacked], correct[attacked])
     return Outcomes(ids=ids, clean=clean, robust=robust)
@@ -67,7 +77,7 @@ def read_seeds(
 
 def score_interval(trials: Mapping[int, Mapping[str, Outcomes]]) -> Scores | None:
     """Return clean, robust and harmonic with their intervals over seeds and images; None without outcomes."""
-    return _bootstrap([trials], sorted(trials), _scores) if trials else None
+    return _bootstrap([trials], sorted(trials), score_means) if trials else None
 
 
 def difference(
@@ -77,22 +87,25 @@ def difference(
     seeds = sorted(trials.keys() & reference.keys())
     if not seeds:
         return None
-    return _bootstrap([trials, reference], seeds, lambda means: _scores(means[..., :2]) - _scores(means[..., 2:]))
+    return _bootstrap([trials, reference], seeds, score_gaps)
 
 
 def _bootstrap(
     arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int], statistic: Callable[[Array], Array]
 ) -> Scores:
-    every = [arm[seed] for arm in arms for seed in seeds]
-    tasks = [task for task in every[0] if all(task in outcomes for outcomes in every)]
-    series = {task: _series(arms, seeds, task) for task in tasks}
     # The generator starts anew for every comparison: a table made again has the same numbers.
-    first, second, third = hierarchical_bootstrap(series, statistic, np.random.default_rng(0))
+    first, second, third = hierarchical_bootstrap(paired(arms, seeds), statistic, np.random.default_rng(0))
     return first, second, third
 
 
+def paired(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int]) -> dict[str, Array]:
+    """Return, for each task that all have, [2 arms, S, N]: clean and robust outcomes of each arm, image by image."""
+    every = [arm[seed] for arm in arms for seed in seeds]
+    return {task: _series(arms, seeds, task) for task in every[0] if all(task in outcomes for outcomes in every)}
+
+
 def _series(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int], task: str) -> Array:
-    """Return [2 arms, S, N]: clean and robust outcomes of each arm, on the images that all have."""
+    """Return [2 arms, S, N] on the images that all have."""
     ids = reduce(np.intersect1d, [arm[seed][task].ids for arm in arms for seed in seeds])
     rows = []
     for arm in arms:
@@ -102,7 +115,12 @@ def _series(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequenc
     return np.asarray(rows, dtype=np.float64)
 
 
-def _scores(means: Array) -> Array:
+def score_means(means: Array) -> Array:
     """Return [..., 3]: clean, robust and their harmonic mean in percent, from shares [..., 2]."""
     clean, robust = means[..., 0], means[..., 1]
     return np.asarray(100 * np.stack([clean, robust, harmonic(clean, robust)], axis=-1), dtype=np.float64)
+
+
+def score_gaps(means: Array) -> Array:
+    """Return [..., 3]: how much the first arm's scores exceed the second's, in points, from shares [..., 4]."""
+    return score_means(means[..., :2]) - score_means(means[..., 2:])

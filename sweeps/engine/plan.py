@@ -11,7 +11,7 @@ from typing import Any
 
 from search_spaces import Axis
 from sweeps.engine.select import OBJECTIVES, CellScore
-from sweeps.engine.study import PlannedTrial, Study
+from sweeps.engine.study import UNTOUCHED_LABEL, PlannedTrial, Study
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
 from zsr_core.published import published
@@ -150,10 +150,11 @@ def new_study(
         fingerprint=fingerprint({"name": sweep.name, "preset": preset, "base": base, "space": space}),
         created=datetime.now(UTC).isoformat(timespec="seconds"), zsr=__version__,
         reproduces=sweep.reproduces,
+        baseline=next((cell.label for cell in cells if cell.reference), UNTOUCHED_ROW.label),
     )  # fmt: skip
 
 
-UNTOUCHED_ROW = Variant(label="untouched", overrides=UNTOUCHED)
+UNTOUCHED_ROW = Variant(label=UNTOUCHED_LABEL, overrides=UNTOUCHED)
 
 
 def planned(base: TrialConfig, variant: Variant, seed: int, role: Any = "cell") -> PlannedTrial:
@@ -269,7 +270,7 @@ def closing(study: Study, chosen: CellScore, seeds: Sequence[int]) -> tuple[Plan
 def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
     """Return the untouched model and the cells, scored on the reporting split."""
     report = {SPLIT: "report"}
-    untouched = Variant(label="untouched (report)", overrides={**UNTOUCHED, **report})
+    untouched = Variant(label=f"{UNTOUCHED_LABEL} (report)", overrides={**UNTOUCHED, **report})
     finals = [Variant(label=cell.label, overrides={**cell.overrides, **report}) for cell in cells]
     return (
         *(planned(base, untouched, seed, role="baseline") for seed in seeds),

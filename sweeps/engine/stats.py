@@ -1,10 +1,11 @@
-"""How sure a number is: means and intervals over seeds, and a paired bootstrap over seeds and images."""
+"""How sure a number is: intervals over seeds and images, paired tests, and what choosing among many adds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,12 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate with its bootstrap interval, and over how many seeds and images it was drawn."""
+    """An estimate with its bootstrap interval and standard error, and over how many seeds and images it was drawn."""
 
     value: float
     low: float
     high: float
+    se: float
     seeds: int
     images: int
 
@@ -65,6 +67,70 @@ def paired_difference(
     return summarise([values[s] - reference[s] for s in common], confidence) if common else None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resampled:
+    """M numbers of one task, or their means over tasks, and what R resamples make of them."""
+
+    value: Array  # [M]
+    drawn: Array  # [R, M]
+
+    def interval(self, confidence: float = 0.95) -> tuple[Array, Array]:
+        """Return the percentile interval's ends, [M] each."""
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(self.drawn, [tail, 1 - tail], axis=0)
+        return low, high
+
+    def p_values(self) -> Array:
+        """Return [M]: two-sided p of no difference, the percentile interval turned round.
+
+        p falls below 1 - confidence where the interval of that confidence stops holding 0, and never below 2 / (R + 1).
+        """
+        beyond = np.minimum((self.drawn <= 0).sum(axis=0), (self.drawn >= 0).sum(axis=0)) + 1
+        return np.minimum(1.0, 2 * beyond / (len(self.drawn) + 1))
+
+
+def mean_of(parts: Sequence[Resampled]) -> Resampled:
+    """Return the mean over tasks, each of the same weight, of resamples that share their seeds."""
+    return Resampled(
+        value=np.mean([part.value for part in parts], axis=0), drawn=np.mean([part.drawn for part in parts], axis=0)
+    )
+
+
+def resample(
+    tasks: Mapping[str, Array],
+    statistic: Callable[[Array], Array],
+    rng: np.random.Generator,
+    *,
+    draws: int = 2000,
+    fixed_seeds: bool = False,
+) -> dict[str, Resampled]:
+    """Return what ``draws`` hierarchical resamples make of each task: seeds first, then images within each task.
+
+    ``tasks``: K outcome series per task, [K, S, N] with N images of its own and the same S seeds, so that a
+    difference of series is paired. ``statistic`` maps the K means of one task and seed to M numbers, [..., K] ->
+    [..., M]. Each draw resamples the seeds once for all tasks, unless they are ``fixed_seeds``, and each task's images;
+    the tasks themselves are fixed. With one seed the draws hold the images' share alone.
+
+    Raises:
+        ValueError: if there is no task, a task without images, or tasks differ in their seeds.
+    """
+    seeds = {series.shape[1] for series in tasks.values()}
+    if len(seeds) != 1 or any(series.shape[2] == 0 for series in tasks.values()):
+        raise ValueError(f"resample: expected images and equal seeds, got seeds {sorted(seeds)}")
+    (n_seeds,) = seeds
+    seed_weights = np.full((draws, n_seeds), 1 / n_seeds)  # [R, S]
+    if not fixed_seeds:
+        seed_weights = rng.multinomial(n_seeds, seed_weights[0], size=draws) / n_seeds
+    found = {}
+    for task, series in tasks.items():
+        means = _resampled_means(series, rng, draws)  # [R, S, K]
+        found[task] = Resampled(
+            value=statistic(series.mean(axis=2).T).mean(axis=0),
+            drawn=np.einsum("rsm,rs->rm", statistic(means), seed_weights),
+        )
+    return found
+
+
 def hierarchical_bootstrap(
     tasks: Mapping[str, Array],
     statistic: Callable[[Array], Array],
@@ -73,33 +139,14 @@ def hierarchical_bootstrap(
     draws: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[Interval, ...]:
-    """Return M statistics of the images' means, averaged over seeds and tasks, with their percentile intervals.
-
-    ``tasks`` maps a task to [K, S, N]: K series measured on the same N images under the same S seeds, so that a
-    difference of series is paired. ``statistic`` maps the K means of one task and seed to M numbers, [..., K] ->
-    [..., M]. Each draw resamples the seeds once for all tasks, and each task's images. With one seed the interval
-    holds the images' share alone.
-
-    Raises:
-        ValueError: if there is no task, a task without images, or tasks differ in their seeds.
-    """
-    seeds = {series.shape[1] for series in tasks.values()}
-    if len(seeds) != 1 or any(series.shape[2] == 0 for series in tasks.values()):
-        raise ValueError(f"hierarchical_bootstrap: expected images and equal seeds, got seeds {sorted(seeds)}")
-    (n_seeds,) = seeds
-    seed_weights = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws) / n_seeds  # [R, S]
-    per_task = []
-    points = []
-    for series in tasks.values():
-        means = _resampled_means(series, rng, draws)  # [R, S, K]
-        per_task.append(np.einsum("rsm,rs->rm", statistic(means), seed_weights))
-        points.append(statistic(series.mean(axis=2).T).mean(axis=0))  # [M]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.mean(per_task, axis=0), [tail, 1 - tail], axis=0)
+    """Return ``statistic`` averaged over seeds and tasks, with intervals by :func:`resample`, whose arguments these are."""
+    mean = mean_of(list(resample(tasks, statistic, rng, draws=draws).values()))
+    low, high = mean.interval(confidence)
+    n_seeds = next(iter(tasks.values())).shape[1]
     images = sum(series.shape[2] for series in tasks.values())
     return tuple(
-        Interval(value=float(v), low=float(lo), high=float(hi), seeds=n_seeds, images=images)
-        for v, lo, hi in zip(np.mean(points, axis=0), low, high, strict=True)
+        Interval(value=float(v), low=float(lo), high=float(hi), se=float(se), seeds=n_seeds, images=images)
+        for v, lo, hi, se in zip(mean.value, low, high, mean.drawn.std(axis=0, ddof=1), strict=True)
     )
 
 
@@ -113,6 +160,56 @@ def _resampled_means(series: Array, rng: np.random.Generator, draws: int) -> Arr
     patterns, counts = np.unique(series.reshape(k * s, n), axis=1, return_counts=True)  # [K S, P], [P]
     weights = rng.multinomial(n, counts / n, size=draws) / n  # [R, P]
     return np.asarray((weights @ patterns.T).reshape(draws, k, s).swapaxes(1, 2), dtype=np.float64)
+
+
+def exact_mcnemar(net: Sequence[int] | NDArray[np.int64]) -> float:
+    """Return the exact two-sided p of McNemar's test on paired outcomes of the same images.
+
+    ``net`` [N]: for each image in how many seeds more the one is right than the other, -S .. S. Images are the units:
+    under the null each image's ``net`` is as likely to have the other sign, and p is the share of all sign patterns
+    whose sum lies as far from 0. With one seed that is the binomial test of the discordant counts.
+    """
+    net = np.asarray(net, dtype=np.int64)
+    sizes = np.abs(net)
+    ups = np.ones(1)  # probability that the images whose sign is up weigh 0, 1, 2 ... together
+    for size in range(1, int(sizes.max(initial=0)) + 1):
+        fair = _fair_binomial(int((sizes == size).sum()))
+        spaced = np.zeros(size * (len(fair) - 1) + 1)
+        spaced[::size] = fair
+        ups = np.convolve(ups, spaced)
+    sums = 2 * np.arange(len(ups)) - int(sizes.sum())
+    return min(1.0, float(ups[np.abs(sums) >= abs(int(net.sum()))].sum()))
+
+
+def _fair_binomial(n: int) -> Array:
+    """Return [n + 1]: the probability of k heads among n tosses of a fair coin."""
+    k = np.arange(1, n + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log((n - k + 1) / k))]) - n * math.log(2)
+    return np.asarray(np.exp(logs), dtype=np.float64)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values adjusted for being one family (Holm, 1979): reject where the adjusted one is below alpha."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, stepped)
+    return adjusted.tolist()
+
+
+def inflation(n: int, se: float) -> float:
+    """Return by how much the best of ``n`` equally good scores exceeds what all are worth, each with error ``se``.
+
+    The expected largest of n independent normal errors, ``se * Phi^-1((n - 0.375) / (n + 0.25))`` (Blom, 1958). Scores
+    taken on the same images share part of their errors, so it bounds theirs from above.
+
+    Raises:
+        ValueError: if there is nothing to choose from.
+    """
+    if n < 1:
+        raise ValueError(f"inflation: got n={n}, expected at least 1 score")
+    return se * NormalDist().inv_cdf((n - 0.375) / (n + 0.25))
 
 
 def t_quantile(p: float, dof: int) -> float:

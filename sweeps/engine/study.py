@@ -18,6 +18,7 @@ from zsr_core.trial import TrialConfig, TrialResult, read_result
 
 SCHEMA = 1
 Role = Literal["cell", "baseline", "final"]
+UNTOUCHED_LABEL = "untouched"  # the label of the model as it came
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Study:
     notes: Mapping[str, str] = field(default_factory=dict)
     # source -> its tables: what the study reproduces, row by row; a study that asks a question of its own has none.
     reproduces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    baseline: str = UNTOUCHED_LABEL  # the row that tables compare the others with, by its label
 
     def config(self, trial: PlannedTrial) -> TrialConfig:
         """Return the full configuration of a planned trial."""
