@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.engine.describe import counted, leaf, mean_text, published_text, scale_note
+from sweeps.engine.describe import counted, criterion, leaf, mean_text, published_text, scale_note
+from sweeps.engine.outcomes import read_seeds, score_interval
 from sweeps.engine.plan import SPLIT
-from sweeps.engine.select import OBJECTIVES, CellScore, best, pareto, scores
+from sweeps.engine.select import OBJECTIVES, CellScore, Objective, best, eligible, pareto, scores
+from sweeps.engine.stats import inflation
 from sweeps.engine.study import Study
 from zsr_core.space import short
 from zsr_core.trial import TrialResult
@@ -25,7 +28,49 @@ def chosen(study: Study, results: Mapping[str, TrialResult]) -> CellScore | None
     return best(pareto(cells) if study.mode == "search" else cells)
 
 
-def answer(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What choosing the best of ``n`` cells did to the chosen one's score, in percent and points."""
+
+    n: int
+    by: str  # what was compared, in words
+    score: float  # the chosen cell's, on the selection split
+    se: float  # standard error of that score, over seeds and images
+    inflation: float  # how much the best of n equal cells gains by being chosen
+    again: float | None  # the same configuration's score on the report split, once it has run
+
+
+def selection(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> Selection | None:
+    """Return the winner's curse of this study; None before there is a choice, or without records of it."""
+    objective: Objective = "harmonic"
+    if len(study.objectives) == 1:
+        (objective,) = (name for name in OBJECTIVES if name == study.objectives[0])
+    winner, n = chosen(study, results), len(eligible(scores(study, results), objective))
+    if winner is None or n < 2:
+        return None
+    trials = [t for t in study.plan if t.role == "cell" and t.cell == winner.cell]
+    intervals = score_interval(read_seeds(folder, trials, results))
+    score = winner.value(objective)
+    if intervals is None or score is None:
+        return None
+    se = intervals[OBJECTIVES.index(objective)].se
+    final = next((cell for cell in scores(study, results, "final") if cell.cell == winner.cell), None)
+    again = None if final is None else final.value(objective)
+    return Selection(n=n, by=criterion(study), score=score, se=se, inflation=inflation(n, se), again=again)
+
+
+def selection_text(found: Selection) -> str:
+    """Return the winner's curse in a sentence."""
+    text = (
+        f"Winner's curse: of {found.n} equally good cells the best would look up to {found.inflation:.1f} points "
+        f"better in {found.by} than it is (standard error of its score: {found.se:.1f})"
+    )
+    if found.again is None:
+        return f"{text}."
+    return f"{text}; {found.score:.1f} on the selection split became {found.again:.1f} on the report split."
+
+
+def answer(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     """Return the answer as lines: the chosen cell, its scores on the reporting split beside the untouched model's."""
     winner = chosen(study, results)
     if winner is None:
@@ -38,6 +83,8 @@ def answer(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     for row, name in ((finals, _where(winner)), (untouched, "the untouched model")):
         if row and row[0].harmonic is not None:
             lines.append(f"On the report split, {name}: {_figures(row[0])}.")
+    found = selection(folder, study, results)
+    lines += [selection_text(found)] if found else []
     lines += [f"All figures were {scale_note(study)}."] if scale_note(study) else []
     if study.published:
         lines.append(f"Published optimum: {published_text(study.published)}.")

@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeps.engine.matrix import read_matrices
+from sweeps.engine.select import OBJECTIVES
+from sweeps.engine.table import write_table
+from sweeps.engine.typeset import FORMS, written
 from zsr_core import __version__
 from zsr_core.codec import ConfigError
 
@@ -24,9 +28,23 @@ def _export(folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def _table(folder: Path, options: argparse.Namespace) -> list[str]:
-    from sweeps.engine.table import write_table  # noqa: PLC0415
+    if options.format is None:
+        return [str(write_table(folder))]
 
-    return [str(write_table(folder))]
+    matrices = read_matrices(
+        folder, baseline=options.baseline, metrics=options.metric, per_set=options.per_set, all_budgets=options.all_eps
+    )
+    return [written(matrices, options.format, color=sys.stdout.isatty()).rstrip("\n")]
+
+
+def _table_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--format", choices=FORMS, help="print the matrix with its tests in this form instead of writing table.md"
+    )
+    command.add_argument("--baseline", metavar="LABEL", help="the row to compare with; by default the design's own")
+    command.add_argument("--metric", nargs="+", choices=OBJECTIVES, default=OBJECTIVES, help="which scores")
+    command.add_argument("--per-set", action="store_true", help="each set by itself too, with McNemar's exact test")
+    command.add_argument("--all-eps", action="store_true", help="robust accuracy at every budget of the suite")
 
 
 def _plot(folder: Path, options: argparse.Namespace) -> list[str]:
@@ -56,7 +74,7 @@ def _published(folder: Path, options: argparse.Namespace) -> list[str]:
 Command = Callable[[Path, argparse.Namespace], list[str]]
 COMMANDS: tuple[tuple[str, Command, str], ...] = (
     ("export", _export, "write study.parquet: one measurement a row, the whole configuration beside it"),
-    ("table", _table, "write table.md: every configuration, its scores, and how sure they are"),
+    ("table", _table, "write table.md, or print the matrix for a paper, a page or a spreadsheet"),
     ("plot", _plot, "draw figures/: the scores over the weights, and clean against robust accuracy"),
     ("published", _published, "write published.md: the papers' numbers beside the study's, where they are of one kind"),
     ("record", _record, "bring the study's runs in MLflow up to date"),
@@ -100,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
         command.add_argument("--study", type=Path, required=True, metavar="DIR", help="the study's folder")
         command.set_defaults(run=run)
+        if name == "table":
+            _table_flags(command)
         if name == "record":
             command.add_argument(
                 "--tracking",

@@ -22,6 +22,7 @@ from sweeps.engine.course import Course
 from sweeps.engine.describe import MINIATURE
 from sweeps.engine.local import run_here
 from sweeps.engine.lock import only_launch
+from sweeps.engine.matrix import read_ablation
 from sweeps.engine.options import Options, command_again, read_options
 from sweeps.engine.plan import (
     Gpu,
@@ -36,7 +37,9 @@ from sweeps.engine.plan import (
 )
 from sweeps.engine.progress import display
 from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, write_study
+from sweeps.engine.table import write_table
 from sweeps.engine.tracking import check_tracking, resolve_tracking
+from sweeps.engine.typeset import terminal
 from sweeps.engine.work import Listed, Source, job
 from zsr_core.codec import ConfigError, canonical
 from zsr_core.trial import Estimate, TrialConfig, TrialResult, check, estimate
@@ -197,7 +200,8 @@ def _conduct(
             if recorder is not None:
                 recorder.close(made)
         lacking = shortfall(course.study, course.results, course.to_come())
-        print("\n".join(["", *answer(course.study, course.results), "", *places(folder, made, tracking)]), flush=True)
+        told = [*answer(folder, course.study, course.results), "", *_ablation(folder, troubles)]
+        print("\n".join(["", *told, *places(folder, made, tracking)]), flush=True)
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE
@@ -225,8 +229,6 @@ def _derive(folder: Path, troubles: list[str], *, reproduces: bool) -> list[Path
         return [export_study(folder)]
 
     def table() -> list[Path]:
-        from sweeps.engine.table import write_table  # noqa: PLC0415 - one with its neighbours
-
         return [write_table(folder)]
 
     def plot() -> list[Path]:
@@ -248,6 +250,16 @@ def _derive(folder: Path, troubles: list[str], *, reproduces: bool) -> list[Path
         except Exception as error:
             troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
     return made
+
+
+def _ablation(folder: Path, troubles: list[str]) -> list[str]:
+    """Return an ablation's matrix as lines for the terminal; nothing for a grid or a search."""
+    try:
+        found = read_ablation(folder)
+        return [] if found is None else [*terminal(found, color=sys.stdout.isatty()).splitlines(), ""]
+    except Exception as error:
+        troubles.append(f"matrix: could not be made ({type(error).__name__}: {error}); the results are whole")
+    return []
 
 
 def _run_missing(course: Course, options: Options, running: ExitStack) -> None:

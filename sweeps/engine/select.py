@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.engine.stats import summarise
 from zsr_core.codec import unknown
+from zsr_core.verdict import SEVERITY, VerdictStatus
 
 if TYPE_CHECKING:
     from sweeps.engine.study import PlannedTrial, Role, Study
@@ -37,6 +38,7 @@ class CellScore:
     failed: int  # seeds that failed
     missing: int = 0  # seeds without a result, or stopped early
     reason: str = ""  # the first failure's error
+    audit_fails: tuple[str, ...] = ()  # audit rules that fail in any of the seeds
 
     def value(self, objective: str) -> float | None:
         """Return the mean of one of :data:`OBJECTIVES`."""
@@ -44,6 +46,10 @@ class CellScore:
             raise unknown("objective", objective, OBJECTIVES)
         found: float | None = getattr(self, objective)
         return found
+
+    def doubts(self, objective: str) -> bool:
+        """Return whether the audit doubts this score: it speaks of robustness, not of clean accuracy."""
+        return bool(self.audit_fails) and objective != "clean"
 
 
 def score_eps(config: TrialConfig) -> float:
@@ -64,6 +70,15 @@ def headline(result: TrialResult) -> dict[Objective, Measurement]:
     averages = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == AVERAGE}
     found = {name: averages.get((name, *condition)) for name, condition in wanted.items()}
     return {name: m for name, m in found.items() if m is not None}
+
+
+def rules_that(status: VerdictStatus, results: Iterable[TrialResult]) -> tuple[str, ...]:
+    """Return the audit rules that have ``status`` in any of the trials, in order; what FAILs in one does not WARN."""
+    gravest: dict[str, str] = {}
+    for result in results:
+        for rule, found in result.audit.items():
+            gravest[rule] = max(found, gravest.get(rule, found), key=SEVERITY.index)
+    return tuple(sorted(rule for rule, found in gravest.items() if found == status))
 
 
 def trial_row(trial: PlannedTrial, result: TrialResult | None) -> dict[str, Any]:
@@ -89,14 +104,21 @@ def trial_rows(study: Study, results: Mapping[str, TrialResult], role: Role = "c
 
 def scores(study: Study, results: Mapping[str, TrialResult], role: Role = "cell") -> list[CellScore]:
     """Return one score per cell of ``role``, in plan order."""
-    cells: dict[str, list[tuple[PlannedTrial, dict[str, Any]]]] = {}
+    cells: dict[str, list[PlannedTrial]] = {}
     for trial in study.plan:
         if trial.role == role:
-            cells.setdefault(trial.cell, []).append((trial, trial_row(trial, results.get(trial.trial_id))))
-    return [score_cell(cell, pairs[0][0].overrides, [row for _, row in pairs]) for cell, pairs in cells.items()]
+            cells.setdefault(trial.cell, []).append(trial)
+    found = []
+    for cell, trials in cells.items():
+        rows = [trial_row(trial, results.get(trial.trial_id)) for trial in trials]
+        fails = rules_that("FAIL", [results[t.trial_id] for t in trials if t.trial_id in results])
+        found.append(score_cell(cell, trials[0].overrides, rows, audit_fails=fails))
+    return found
 
 
-def score_cell(cell: str, overrides: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> CellScore:
+def score_cell(
+    cell: str, overrides: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, audit_fails: tuple[str, ...] = ()
+) -> CellScore:
     """Return the score of the trials in ``rows``, which differ by seed alone."""
     failed = [row for row in rows if row["status"] == "failed"]
     done = [row for row in rows if row["status"] == "done"]
@@ -113,6 +135,7 @@ def score_cell(cell: str, overrides: Mapping[str, Any], rows: Sequence[Mapping[s
         failed=len(failed),
         missing=len(rows) - len(done) - len(failed),
         reason=failed[0]["error"] if failed else "",
+        audit_fails=audit_fails,
     )
 
 

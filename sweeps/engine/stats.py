@@ -86,7 +86,7 @@ class Resampled:
         p falls below 1 - confidence where the interval of that confidence stops holding 0, and never below 2 / (R + 1).
         """
         beyond = np.minimum((self.drawn <= 0).sum(axis=0), (self.drawn >= 0).sum(axis=0)) + 1
-        return np.minimum(1.0, 2 * beyond / (len(self.drawn) + 1))
+        return np.asarray(np.minimum(1.0, 2 * beyond / (len(self.drawn) + 1)), dtype=np.float64)
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
@@ -139,7 +139,7 @@ def hierarchical_bootstrap(
     draws: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[Interval, ...]:
-    """Return ``statistic`` averaged over seeds and tasks, with intervals by :func:`resample`, whose arguments these are."""
+    """Return ``statistic`` averaged over seeds and tasks, with intervals by :func:`resample` (its arguments)."""
     mean = mean_of(list(resample(tasks, statistic, rng, draws=draws).values()))
     low, high = mean.interval(confidence)
     n_seeds = next(iter(tasks.values())).shape[1]
@@ -195,7 +195,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, stepped)
-    return adjusted.tolist()
+    return [float(value) for value in adjusted]
 
 
 def inflation(n: int, se: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine.answer import chosen
+from sweeps.engine.answer import chosen, selection, selection_text
 from sweeps.engine.describe import (
     counted,
     leaf,
@@ -19,11 +19,13 @@ from sweeps.engine.describe import (
     sentence,
     training_text,
 )
+from sweeps.engine.matrix import read_ablation
 from sweeps.engine.outcomes import Outcomes, Scores, difference, read_seeds, score_interval
 from sweeps.engine.plan import SPLIT
 from sweeps.engine.select import OBJECTIVES, CellScore, scores, trial_row
 from sweeps.engine.stats import Interval, paired_difference
 from sweeps.engine.study import PlannedTrial, Role, Study, read_results, read_study
+from sweeps.engine.typeset import DAGGER, bracket, markdown_block, markdown_table, md
 from zsr_core.files import write_text
 from zsr_core.space import short
 from zsr_core.trial import TrialResult
@@ -57,7 +59,8 @@ def write_table(folder: Path) -> Path:
     """Write ``table.md`` from the trial folders, by rename, and return its path."""
     study = read_study(folder)
     results = read_results(folder, study)
-    return write_text(folder / "table.md", "\n".join(table_lines(folder, study, results)) + "\n")
+    lines = [*table_lines(folder, study, results), *ablation_lines(folder)]
+    return write_text(folder / "table.md", "\n".join(lines) + "\n")
 
 
 def table_lines(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> list[str]:
@@ -83,10 +86,23 @@ def table_lines(folder: Path, study: Study, results: Mapping[str, TrialResult]) 
     base = [Row(score=score, interval=score_interval(reference)) for score in untouched]
     axes = axes_of([row.score for row in rows])
     lines = [f"# {study.question}", "", *setting_lines(study, results), ""]
-    lines += markdown((*axes_names(axes), *SCORES, *GAINS, "notes"), table_rows([*rows[:LISTED], *base], axes))
+    lines += markdown_table((*axes_names(axes), *SCORES, *GAINS, "notes"), table_rows([*rows[:LISTED], *base], axes))
     if len(rows) > LISTED:
         lines += ["", f"{len(rows) - LISTED} further configurations are in study.parquet."]
-    return [*lines, "", *legend_lines(study, rows), *report_lines(folder, study, results, axes)]
+    curse = selection(folder, study, results)
+    said = ["", selection_text(curse)] if curse else []
+    return [*lines, "", *legend_lines(study, rows), *said, *report_lines(folder, study, results, axes)]
+
+
+def ablation_lines(folder: Path) -> list[str]:
+    """Return the matrix of an ablation: its rows beside the design's reference row, with tests; else nothing."""
+    found = read_ablation(folder)
+    if found is None:
+        return []
+    lines = ["", "## Ablation matrix", ""]
+    for block in found.blocks:
+        lines += markdown_block(found, block)
+    return [*lines, "", *(f"- {md(line)}" for line in found.legend)]
 
 
 def report_lines(folder: Path, study: Study, results: Mapping[str, TrialResult], axes: Sequence[str]) -> list[str]:
@@ -106,7 +122,7 @@ def report_lines(folder: Path, study: Study, results: Mapping[str, TrialResult],
     which = "Every row" if study.reproduces else "The chosen configuration"
     words = f"{which} on the report split: images that played no part in choosing it."
     head = (*axes_names(axes), *SCORES, *GAINS, "notes")
-    return ["", "## Report split", "", words, "", *markdown(head, table_rows(rows, axes))]
+    return ["", "## Report split", "", words, "", *markdown_table(head, table_rows(rows, axes))]
 
 
 Seeds = Mapping[int, Mapping[str, Outcomes]]  # a cell's finished trials: seed -> task -> outcomes
@@ -169,7 +185,7 @@ def _row(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
         at = [score.cell, *[""] * (len(axes) - 1)]
     spread = (score.clean_sd, score.robust_sd, score.harmonic_sd)
     numbers = [
-        score_text(score.value(name), sd, row.interval[i] if row.interval else None)
+        score_text(score.value(name), sd, row.interval[i] if row.interval else None, doubted=score.doubts(name))
         for i, (name, sd) in enumerate(zip(OBJECTIVES, spread, strict=True))
     ]
     gains = [gain_text(over) for over in row.gain] if row.gain else ["–"] * len(GAINS)
@@ -179,20 +195,15 @@ def _row(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
     return (*cells, note_text(row))
 
 
-def score_text(mean: float | None, sd: float | None, interval: Interval | None) -> str:
-    """Return a score with its spread over seeds, or with one seed its 95 % interval over images."""
-    text = mean_text(mean, sd)
+def score_text(mean: float | None, sd: float | None, interval: Interval | None, *, doubted: bool = False) -> str:
+    """Return a score, daggered if ``doubted``, with its spread over seeds or with one seed its interval over images."""
+    text = mean_text(mean, sd) + (DAGGER if doubted else "")
     return f"{text}{bracket(interval.low, interval.high, '.1f')}" if sd is None and interval else text
 
 
 def gain_text(over: Gain) -> str:
     """Return a difference in points with its 95 % interval, where there is one."""
     return f"{over.value:+.1f}{bracket(over.low, over.high, '+.1f')}"
-
-
-def bracket(low: float | None, high: float | None, form: str) -> str:
-    """Return an interval in brackets, or nothing where all resamples agree (no image stands): that is no certainty."""
-    return "" if low is None or high is None or low == high else f" [{low:{form}}, {high:{form}}]"
 
 
 def note_text(row: Row) -> str:
@@ -204,15 +215,9 @@ def note_text(row: Row) -> str:
         notes.append(f"failed{f' in {score.failed} of {of} seeds' if of > 1 else ''}: {score.reason}")
     if score.missing:
         notes.append(f"missing{f' {score.missing} of {of} seeds' if of > 1 else ''}")
+    if score.audit_fails:
+        notes.append(f"{DAGGER} audit fails {', '.join(score.audit_fails)}")
     return "; ".join(notes)
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a Markdown table whose columns line up as plain text too."""
-    cells = [[text.replace("|", "\\|").replace("\n", " ") for text in row] for row in (head, *rows)]
-    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
-    lines = ["| " + " | ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) + " |" for row in cells]
-    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
 
 
 def setting_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
@@ -242,6 +247,8 @@ def legend_lines(study: Study, rows: Sequence[Row]) -> list[str]:
             "≈: the harmonic mean cannot be told from the chosen one's (the paired interval holds 0)"
         )
     lines = [f"{text}."]
+    if any(row.score.audit_fails for row in rows):
+        lines += ["", f"{DAGGER} robustness unverified: a rule of the audit fails."]
     if study.published:
         lines += ["", f"Published optimum: {published_text(study.published)}."]
     return lines

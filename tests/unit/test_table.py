@@ -8,7 +8,8 @@ import pytest
 from sweeps.engine.select import CellScore
 from sweeps.engine.stats import Interval
 from sweeps.engine.study import PlannedTrial, Study, trial_folder
-from sweeps.engine.table import Gain, Row, axes_names, axes_of, in_order, markdown, table_rows, tied, write_table
+from sweeps.engine.table import Gain, Row, axes_names, axes_of, in_order, table_rows, tied, write_table
+from sweeps.engine.typeset import markdown_table
 
 MakeStudy = Callable[..., Study]
 
@@ -22,7 +23,7 @@ def score(cell: str = "a", harmonic: float | None = 50.0, **changes: object) -> 
 
 
 def interval(value: float) -> Interval:
-    return Interval(value=value, low=value - 2, high=value + 3, seeds=1, images=10)
+    return Interval(value=value, low=value - 2, high=value + 3, se=1.0, seeds=1, images=10)
 
 
 def sections(text: str) -> tuple[list[list[str]], list[list[str]]]:
@@ -62,7 +63,7 @@ def test_the_chosen_row_is_bold_and_the_ones_like_it_are_said() -> None:
 
 
 def test_a_resample_that_cannot_differ_shows_no_interval() -> None:
-    none_stands = Interval(value=0.0, low=0.0, high=0.0, seeds=1, images=10)
+    none_stands = Interval(value=0.0, low=0.0, high=0.0, se=0.0, seeds=1, images=10)
     row = Row(score=score(robust=0.0), interval=(interval(60.0), none_stands, none_stands))
     assert table_rows([row], ("m.alpha",))[0][2] == "0.0"
 
@@ -94,7 +95,7 @@ def test_axes_that_share_a_last_name_keep_their_paths() -> None:
 
 
 def test_a_bar_in_a_reason_does_not_break_the_table() -> None:
-    assert markdown(("a", "b"), [("x|y", "z\nw")]) == ["| a    | b   |", "|------|-----|", "| x\\|y | z w |"]
+    assert markdown_table(("a", "b"), [("x|y", "z\nw")]) == ["| a    | b   |", "|------|-----|", "| x\\|y | z w |"]
 
 
 def test_without_records_nothing_is_tied() -> None:
