@@ -96,7 +96,7 @@ def _split_text(matrix: Matrix) -> str:
 # ---- terminal
 
 LABEL_WIDTH = 26
-MEAN_WIDTH, SET_WIDTH = 24, 11  # of a column, padding included
+MEAN_WIDTH, SET_WIDTH = 24, 12  # of a column, padding included
 
 
 def terminal(matrix: Matrix, *, width: int = 100, color: bool = False) -> str:
@@ -265,17 +265,13 @@ def _latex_value(cell: Cell, block: Block) -> str:
     number = f"\\textbf{{{cell.value:.1f}}}" if cell.best else f"{cell.value:.1f}"
     number += TEX[DAGGER] if cell.doubted else ""
     if block.kind == "sets":
-        return number + _latex_star(cell.gap)
+        return number + ("$^{*}$" if star(cell.gap) else "")
     spread = spread_text(cell)
     return f"{number} {{\\footnotesize {tex(spread)}}}" if spread else number
 
 
 def _latex_gap(gap: Gap | None) -> str:
-    return f"\\footnotesize ${gap_text(gap).replace(' ', BLANK, 1)}${_latex_star(gap)}" if gap else ""
-
-
-def _latex_star(gap: Gap | None) -> str:
-    return "$^{*}$" if star(gap) else ""
+    return f"\\footnotesize ${gap_text(gap).replace(' ', BLANK, 1)}{'^{*}' if star(gap) else ''}$" if gap else ""
 
 
 # ---- CSV
@@ -369,7 +365,7 @@ def _html_block(matrix: Matrix, block: Block) -> list[str]:
     ]
     for row in matrix.rows:
         kinds = [name for name, holds in (("baseline", row.baseline), ("failed", row.failed > 0)) if holds]
-        note = note_text(row)
+        note = note_text(row, reason=block.kind == "mean")
         label = html.escape(row.label) + (f"<small>{html.escape(note)}</small>" if note else "")
         cells = "".join(_html_cell(row.cells[j], block) for j in block.columns)
         opening = f'<tr class="{" ".join(kinds)}">' if kinds else "<tr>"

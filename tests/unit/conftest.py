@@ -43,7 +43,8 @@ def records(trial_id: str, config: TrialConfig) -> list[SampleRecord]:
             # The same image is as hard for every trial, up to a little of the seed's own: comparisons are paired.
             hard = random.Random(f"{task.called}/{i}").random()
             hard += 0.1 * random.Random(f"{config.seed}/{task.called}/{i}").uniform(-1, 1)
-            for condition, eps, right in (("none", 0.0, hard < clean), ("pgd10", 1 / 255, hard < robust)):
+            attacked = [("pgd10", eps, hard < robust / (255 * eps)) for eps in config.eval_suite.eps]
+            for condition, eps, right in (("none", 0.0, hard < clean), *attacked):
                 found.append(
                     SampleRecord(
                         trial_id=trial_id,
@@ -101,10 +102,11 @@ def build_study(
     fails: Callable[[PlannedTrial], bool] = lambda trial: False,
     missing: Callable[[PlannedTrial], bool] = lambda trial: False,
     report: bool = True,
+    eps: Sequence[float] = (1 / 255,),
 ) -> Study:
     """Write a study of ``levels`` x ``levels``, or of scattered ``points`` as a search leaves it, and return it."""
     sets = (DataRef(), *(DataRef(name=task) for task in SETS))
-    base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=sets))
+    base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=sets, eps=tuple(eps)))
     cells = [dict(variant.overrides) for variant in grid(dict.fromkeys(SPACE, levels))]
     if points:
         cells = [dict(zip(SPACE, point, strict=True)) for point in points]

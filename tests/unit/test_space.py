@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from zsr_core.codec import ConfigError
-from zsr_core.space import Choice, Int, Real, all_subsets, grid, leave_one_out, one_at_a_time, transform
+from zsr_core.space import (
+    Choice,
+    Int,
+    Real,
+    Variant,
+    all_subsets,
+    grid,
+    leave_one_out,
+    one_at_a_time,
+    product,
+    transform,
+)
 
 PARTS = {"larm": {"method.alpha": 0.0}, "gacm": {"method.beta": 0.0}}
 
@@ -64,6 +75,8 @@ def test_the_first_and_last_level_are_the_ends_themselves(log: bool) -> None:
         (lambda: all_subsets({}), "parts: got 0"),
         (lambda: all_subsets({str(i): {} for i in range(13)}), "between 1 and 12"),
         (lambda: one_at_a_time({}, {}), "at least one axis"),
+        (lambda: product(), "at least one design"),
+        (lambda: product(()), "at least one row in each design"),
     ],
 )
 def test_a_space_that_cannot_be_is_refused_by_name(make: Any, says: str) -> None:
@@ -116,3 +129,30 @@ def test_an_axis_is_drawn_in_decades_if_it_is_logarithmic() -> None:
     assert transform(Real(low=0.01, high=1.0, log=True), 0.1) == pytest.approx(-1.0)
     assert transform(Real(low=0.01, high=1.0), 0.1) == 0.1
     assert transform(Int(low=1, high=100, log=True), 10) == pytest.approx(1.0)
+
+
+def test_a_product_is_every_combination_and_its_reference_is_that_of_all_designs() -> None:
+    rows = product(leave_one_out(PARTS), one_at_a_time({}, {"threat.eps": [0.1]}))
+    assert [(r.label, dict(r.overrides), r.reference) for r in rows] == [
+        ("full × base", {}, True),
+        ("full × eps=0.1", {"threat.eps": 0.1}, False),
+        ("w/o larm × base", {"method.alpha": 0.0}, False),
+        ("w/o larm × eps=0.1", {"method.alpha": 0.0, "threat.eps": 0.1}, False),
+        ("w/o gacm × base", {"method.beta": 0.0}, False),
+        ("w/o gacm × eps=0.1", {"method.beta": 0.0, "threat.eps": 0.1}, False),
+    ]
+
+
+def test_a_product_may_refine_a_branch_and_never_undoes_one() -> None:
+    methods = (Variant(label="a", overrides={"method": "A"}),)
+    weights = grid({"method.alpha": [0.1]})
+    assert dict(product(methods, weights)[0].overrides) == {"method": "A", "method.alpha": 0.1}
+    for designs in ((weights, methods), (weights, weights)):
+        with pytest.raises(ConfigError, match=r"method\S*: got .*expected a path that no earlier design"):
+            product(*designs)
+
+
+def test_each_design_names_its_reference_row() -> None:
+    designs = (leave_one_out(PARTS, full="whole"), all_subsets(PARTS), one_at_a_time({"a.x": 1}, {"a.x": [1, 2]}))
+    assert [[r.label for r in rows if r.reference] for rows in designs] == [["whole"], ["none"], ["base"]]
+    assert not any(row.reference for row in grid({"a.x": [1, 2]}))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -8,10 +10,16 @@ from hypothesis import strategies as st
 
 from sweeps.engine.stats import (
     Array,
+    Resampled,
     Summary,
+    exact_mcnemar,
     harmonic,
     hierarchical_bootstrap,
+    holm,
+    inflation,
+    mean_of,
     paired_difference,
+    resample,
     summarise,
     t_quantile,
 )
@@ -148,3 +156,128 @@ def test_the_interval_holds_the_estimate(seeds: int, images: int, draw: int) -> 
 def test_tasks_that_cannot_be_compared_are_refused(tasks: dict[str, Array]) -> None:
     with pytest.raises(ValueError, match="expected images and equal seeds"):
         hierarchical_bootstrap(tasks, first, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (5, 5), (3, 9), (12, 2), (0, 20), (151, 103), (2000, 1800)])
+def test_with_one_seed_mcnemar_is_the_binomial_test(b: int, c: int) -> None:
+    net = [1] * b + [-1] * c + [0] * 30
+    expected = scipy.stats.binomtest(b, b + c, 0.5).pvalue if b + c else 1.0
+    assert exact_mcnemar(net) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9))
+def test_with_several_seeds_mcnemar_counts_every_sign_pattern(net: list[int]) -> None:
+    signs = itertools.product((-1, 1), repeat=len(net))
+    sums = [abs(sum(s * d for s, d in zip(pattern, net, strict=True))) for pattern in signs]
+    assert exact_mcnemar(net) == pytest.approx(sum(total >= abs(sum(net)) for total in sums) / len(sums))
+
+
+def test_mcnemar_over_seeds_is_scipys_permutation_test() -> None:
+    net = np.array([3, 1, -1, 2, 2, 0, 1, -2, 3, 1, 1])
+    exact = scipy.stats.permutation_test(
+        (net, np.zeros_like(net)), lambda a, b: (a - b).sum(), permutation_type="samples", n_resamples=np.inf
+    )
+    assert exact_mcnemar(net) == pytest.approx(exact.pvalue)
+
+
+def test_images_that_every_seed_agrees_on_count_once_not_once_a_seed() -> None:
+    once = exact_mcnemar([1, 1, 1, 1])
+    assert exact_mcnemar([3, 3, 3, 3]) == pytest.approx(once) == pytest.approx(0.125)
+
+
+def test_holm_is_the_table_worked_by_hand() -> None:
+    # Sorted: .005 x 4, .01 x 3, .03 x 2, .04 x 1; no step falls below the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.5))
+def test_holm_rejects_what_the_stepwise_rule_rejects(p: list[float], alpha: float) -> None:
+    order = sorted(range(len(p)), key=p.__getitem__)
+    rejected = set()
+    for step, i in enumerate(order):
+        if (len(p) - step) * p[i] > alpha:
+            break
+        rejected.add(i)
+    assert {i for i, value in enumerate(holm(p)) if value <= alpha} == rejected
+
+
+def test_the_paired_bootstrap_is_scipys() -> None:
+    rng = np.random.default_rng(11)
+    hard = rng.random(150)
+    a, b = (hard < 0.62).astype(float), ((hard + 0.1 * rng.standard_normal(150)) < 0.5).astype(float)
+    (own,) = resample({"t": np.stack([a, b])[:, None]}, gap, np.random.default_rng(0), draws=20000).values()
+    low, high = own.interval()
+    theirs = scipy.stats.bootstrap(
+        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), paired=True, vectorized=True, n_resamples=20000,
+        method="percentile", rng=np.random.default_rng(1),
+    )  # fmt: skip
+    assert (low[0], high[0]) == pytest.approx(tuple(theirs.confidence_interval), abs=0.008)
+    assert own.drawn.std(ddof=1) == pytest.approx(theirs.standard_error, rel=0.03)
+
+
+def test_the_hierarchical_bootstrap_is_the_one_drawn_by_two_loops() -> None:
+    """Seeds are drawn once for all tasks, images within each task, one image for all the seeds that saw it."""
+    rng = np.random.default_rng(2)
+    shape = {"small": 30, "large": 80}
+    shift = np.array([-0.15, 0.0, 0.2])[None, :, None]
+    tasks = {t: ((rng.random((2, 1, n)) + shift) < np.array([0.7, 0.5])[:, None, None]) * 1.0 for t, n in shape.items()}
+    found = mean_of(list(resample(tasks, gap, np.random.default_rng(0), draws=20000).values()))
+    by_hand = []
+    for _ in range(6000):
+        seeds = rng.integers(0, 3, 3)
+        per_task = []
+        for series in tasks.values():
+            picked = series[:, seeds][:, :, rng.integers(0, series.shape[2], series.shape[2])]
+            per_task.append(picked[0].mean() - picked[1].mean())
+        by_hand.append(np.mean(per_task))
+    assert found.drawn.std() == pytest.approx(np.std(by_hand), rel=0.05)
+    assert [end[0] for end in found.interval()] == pytest.approx(np.quantile(by_hand, [0.025, 0.975]), abs=0.012)
+
+
+def test_with_fixed_seeds_what_they_disagree_on_does_not_widen_the_interval() -> None:
+    series = np.stack([np.zeros(200), np.ones(200)])[None]  # no image is uncertain, one seed is right and one wrong
+    (fixed,) = resample({"t": series}, first, np.random.default_rng(0), fixed_seeds=True).values()
+    assert fixed.interval() == (0.5, 0.5)
+
+
+def test_p_falls_below_five_percent_where_the_interval_leaves_zero() -> None:
+    rng = np.random.default_rng(4)
+    found = Resampled(value=np.zeros(60), drawn=rng.normal(rng.uniform(-4, 4, 60), 1.0, (1999, 60)))
+    low, high = found.interval()
+    apart = np.minimum(np.abs(low), np.abs(high)) > 0.02  # not on the edge
+    assert ((found.p_values() < 0.05) == ((low > 0) | (high < 0)))[apart].all()
+
+
+def test_p_is_never_zero_and_one_where_nothing_differs() -> None:
+    drawn = np.stack([np.full(99, 2.0), np.zeros(99)], axis=1)
+    assert Resampled(value=drawn[0], drawn=drawn).p_values().tolist() == [0.02, 1.0]
+
+
+@pytest.mark.parametrize(("n", "in_se"), [(20, 1.87), (50, 2.25), (200, 2.75)])
+def test_the_best_of_equal_scores_is_inflated_as_drawing_them_says(n: int, in_se: float) -> None:
+    best = np.random.default_rng(n).normal(50.0, 2.0, (20000, n)).max(axis=1).mean() - 50.0
+    assert inflation(n, 2.0) == pytest.approx(best, rel=0.02)
+    assert inflation(n, 1.0) == pytest.approx(in_se, abs=0.02)
+
+
+def test_the_best_of_equal_classifiers_is_inflated_by_its_finite_test_set() -> None:
+    """N models of true accuracy 0.4, each scored on 500 images of its own; the winner's own se predicts its luck."""
+    shares = np.random.default_rng(8).binomial(500, 0.4, (8000, 30)).max(axis=1) / 500
+    se = float(np.sqrt(shares * (1 - shares) / 500).mean())
+    assert inflation(30, se) == pytest.approx(float(shares.mean()) - 0.4, rel=0.04)
+
+
+def test_scores_on_the_same_images_are_inflated_by_less() -> None:
+    rng = np.random.default_rng(9)
+    shared, own = rng.standard_normal((20000, 1)), rng.standard_normal((20000, 30))
+    best = (0.8 * shared + 0.6 * own).max(axis=1).mean()  # each with standard error 1
+    assert best < 0.65 * inflation(30, 1.0)
+
+
+def test_one_score_is_not_inflated_and_none_is_refused() -> None:
+    assert inflation(1, 3.0) == 0.0
+    with pytest.raises(ValueError, match="expected at least 1 score"):
+        inflation(0, 3.0)

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sweeps.engine.matrix import Cell, Gap, Matrix, read_ablation, read_matrices, read_records, with_holm
+from sweeps.engine.matrix import matrix as build
+from sweeps.engine.outcomes import Budgets, Outcomes
+from sweeps.engine.plan import new_study
+from sweeps.engine.stats import exact_mcnemar, holm, summarise
+from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder, write_study
+from sweeps.tga_components import SWEEP
+from zsr_core.codec import ConfigError
+
+MakeStudy = Callable[..., Study]
+LEVELS = (0.1, 1.0)
+BASELINE = "alpha=1 beta=1"
+BEST = "alpha=0.1 beta=0.1"
+
+
+@pytest.fixture
+def ablation(tmp_path: Path, make_study: MakeStudy) -> Callable[..., Study]:
+    """Return a builder of a study of four listed variants, three seeds, the weakest of them the reference row."""
+
+    def made(**changes: object) -> Study:
+        given = {"levels": LEVELS, "seeds": (0, 1, 2), **changes}
+        study = replace(make_study(tmp_path, **given), space={}, baseline=BASELINE)
+        write_study(tmp_path, study)
+        return study
+
+    return made
+
+
+def read(folder: Path, **options: object) -> Matrix:
+    return read_matrices(folder, draws=500, **options)[0]  # type: ignore[arg-type]
+
+
+def cell(found: Matrix, label: str, title: str, over: str = "3-set mean (without source)") -> Cell:
+    row = next(row for row in found.rows if row.label == label)
+    return next(
+        c for c, col in zip(row.cells, found.columns, strict=True) if (col.title, col.over) == (title, over)
+    )  # fmt: skip
+
+
+def gap(found: Matrix, label: str, title: str, over: str = "3-set mean (without source)") -> Gap:
+    own = cell(found, label, title, over).gap
+    assert own is not None
+    return own
+
+
+def mark(folder: Path, trial: PlannedTrial, **changes: object) -> None:
+    """Change what a trial's result says."""
+    path = trial_folder(folder, trial.trial_id) / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_rows_stand_in_the_designs_order_beside_its_reference_row(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    ablation()
+    found = read(tmp_path)
+    assert [(row.label, row.baseline, row.chosen) for row in found.rows] == [
+        ("untouched", False, False),
+        (BEST, False, True),
+        ("alpha=0.1 beta=1", False, False),
+        ("alpha=1 beta=0.1", False, False),
+        (BASELINE, True, False),
+    ]
+    assert all(own.gap is None for own in found.rows[-1].cells)
+    assert gap(found, BEST, "robust").value > 0
+    assert gap(found, "untouched", "clean").value > 0
+
+
+def test_both_means_are_named_and_the_training_set_is_in_one_alone(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    ablation()
+    found = read(tmp_path, per_set=True)
+    assert [(c.over, c.sets) for c in found.columns[::3]] == [
+        ("3-set mean (without source)", ("animals", "dishes", "sport")),
+        ("4-set mean", ("source", "animals", "dishes", "sport")),
+        *((name, (name,)) for name in ("source", "animals", "dishes", "sport")),
+    ]
+    for title in ("clean", "robust", "harmonic"):
+        sets = [cell(found, BEST, title, name).value for name in ("source", "animals", "dishes", "sport")]
+        assert cell(found, BEST, title, "4-set mean").value == pytest.approx(np.mean(sets))
+        assert cell(found, BEST, title).value == pytest.approx(np.mean(sets[1:]))
+    assert [block.title for block in found.blocks] == [
+        "3-set mean (without source)", "4-set mean", "clean", "robust", "harmonic"
+    ]  # fmt: skip
+
+
+def test_sixteen_sets_have_a_sixteen_set_and_a_fifteen_set_mean(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1,), report=False)
+    results = read_results(tmp_path, study)
+    tasks = ["source", *(f"set {i}" for i in range(15))]
+    for name, result in results.items():
+        rows = [replace(m, task=task) for task in tasks for m in result.measurements if m.task == "animals"]
+        results[name] = replace(result, measurements=tuple(rows))
+    found = build(study, results, {})
+    assert [block.title for block in found.blocks] == ["15-set mean (without source)", "16-set mean"]
+
+
+def test_a_cell_is_the_mean_over_seeds_with_their_t_interval(tmp_path: Path, ablation: Callable[..., Study]) -> None:
+    study = ablation()
+    results = read_results(tmp_path, study)
+    values = [
+        m.value
+        for trial in study.plan
+        if trial.cell == BEST and trial.role == "cell"
+        for m in results[trial.trial_id].measurements
+        if (m.task, m.metric) == ("sport", "clean")
+    ]
+    own = cell(read(tmp_path, per_set=True), BEST, "clean", "sport")
+    by_hand = summarise(values)
+    assert (own.value, own.sd, own.t_low, own.t_high) == (by_hand.mean, by_hand.sd, by_hand.low, by_hand.high)
+    assert own.low is not None
+    assert own.high is not None
+    assert own.low < np.mean(values) < own.high
+
+
+def test_one_sets_accuracies_are_tested_by_mcnemar_and_all_else_by_the_bootstrap(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    study = ablation()
+    found = read(tmp_path, per_set=True)
+    tests = {
+        (c.scope, c.metric, own.gap.test)
+        for row in found.rows
+        for c, own in zip(found.columns, row.cells, strict=True)
+        if own.gap
+    }
+    assert {(scope, metric) for scope, metric, test in tests if test == "McNemar"} == {
+        ("set", "clean"), ("set", "robust")
+    }  # fmt: skip
+    assert len(tests) == 9
+    records = read_records(tmp_path, study, read_results(tmp_path, study))
+    net: dict[str, int] = {}
+    for trial in study.plan:
+        sign = {BEST: 1, BASELINE: -1}.get(trial.cell, 0) * (trial.role == "cell")
+        if sign:
+            own = records[trial.trial_id][1 / 255]["dishes"]
+            for name, right in zip(own.ids.tolist(), own.robust.tolist(), strict=True):
+                net[name] = net.get(name, 0) + sign * int(right)
+    tested = gap(found, BEST, "robust", "dishes")
+    assert tested.p == pytest.approx(exact_mcnemar(list(net.values())))
+    assert tested.better is not None
+    assert tested.worse is not None
+    assert tested.better - tested.worse == sum(net.values()) == pytest.approx(tested.value / 100 * 3 * len(net))
+
+
+def test_holm_corrects_each_scope_as_a_family_of_its_own(tmp_path: Path, ablation: Callable[..., Study]) -> None:
+    ablation()
+    found = read(tmp_path, per_set=True)
+    for scope, size in (("zero-shot", 12), ("all", 12), ("set", 48)):
+        gaps = [
+            own.gap
+            for row in found.rows
+            for c, own in zip(found.columns, row.cells, strict=True)
+            if c.scope == scope and own.gap is not None
+        ]
+        assert len(gaps) == size
+        assert [g.p_holm for g in gaps] == pytest.approx(holm([g.p or 0.0 for g in gaps]))
+    assert found.blocks[0].family == "Holm-corrected over the 12 comparisons on the zero-shot mean"
+    assert "the 48 comparisons on single sets (each a family of its own)" in found.blocks[-1].family
+
+
+def test_a_p_that_is_not_there_leaves_the_family(tmp_path: Path, ablation: Callable[..., Study]) -> None:
+    study = ablation()
+    for trial in study.plan:
+        if trial.cell == "alpha=1 beta=0.1":
+            (trial_folder(tmp_path, trial.trial_id) / "samples.parquet").unlink()
+    found = read(tmp_path)
+    lost = gap(found, "alpha=1 beta=0.1", "clean")
+    assert (lost.test, lost.p, lost.p_holm, lost.low) == ("", None, None, None)
+    assert lost.t_low is not None
+    assert lost.t_low < lost.value
+    assert found.blocks[0].family == "Holm-corrected over the 9 comparisons on the zero-shot mean"
+    assert any("Where records are gone" in line for line in found.legend)
+    assert with_holm(found.rows, found.columns) == list(found.rows)
+
+
+def test_a_row_that_failed_is_there_with_its_reason(tmp_path: Path, ablation: Callable[..., Study]) -> None:
+    ablation(fails=lambda trial: trial.cell == "alpha=1 beta=0.1" and trial.role == "cell")
+    row = next(row for row in read(tmp_path).rows if row.label == "alpha=1 beta=0.1")
+    assert (row.failed, row.seeds, row.reason) == (3, (), "loss is NaN at step 12, term larm")
+    assert all(own == Cell() for own in row.cells)
+
+
+def test_a_row_with_a_failed_seed_is_compared_on_the_others_and_cannot_be_best(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    ablation(fails=lambda trial: trial.cell == BEST and trial.role == "cell" and trial.seed == 1)
+    found = read(tmp_path)
+    row = next(row for row in found.rows if row.label == BEST)
+    assert (row.failed, row.seeds, row.whole) == (1, (0, 2), False)
+    assert gap(found, BEST, "robust").seeds == 2
+    assert not any(own.best for own in row.cells)
+    assert any(own.best for other in found.rows for own in other.cells)
+
+
+def test_without_a_baseline_there_are_no_differences_and_it_is_said(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    ablation(fails=lambda trial: trial.cell == BASELINE and trial.role == "cell")
+    found = read(tmp_path)
+    assert all(own.gap is None for row in found.rows for own in row.cells)
+    assert f"The baseline row '{BASELINE}' shares no finished seed" in found.legend[1]
+    assert found.blocks[0].family == ""
+
+
+def test_best_is_the_highest_tuned_number_that_the_audit_does_not_doubt(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    study = ablation()
+    before = read(tmp_path)
+    assert cell(before, BEST, "robust").best
+    assert not any(own.best for own in before.rows[0].cells), "the untouched model is no candidate"
+    trial = next(t for t in study.plan if t.cell == BEST and t.role == "cell")
+    mark(tmp_path, trial, audit={"G19": "FAIL", "G08": "PASS", "G12": "WARN"})
+    found = read(tmp_path)
+    row = next(row for row in found.rows if row.label == BEST)
+    assert (row.fails, row.warns) == (("G19",), ("G12",))
+    assert [(col.metric, own.doubted) for col, own in zip(found.columns[:3], row.cells, strict=False)] == [
+        ("clean", False), ("robust", True), ("harmonic", True)
+    ]  # fmt: skip
+    assert cell(found, BEST, "clean").best
+    assert not cell(found, BEST, "robust").best
+    assert f"† robustness unverified, the audit fails ({BEST}: G19)." in found.legend
+
+
+def test_another_baseline_may_be_asked_for_and_an_unknown_one_is_named(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    ablation()
+    forth, back = read(tmp_path), read(tmp_path, baseline=BEST)
+    assert gap(back, BASELINE, "robust").value == pytest.approx(-gap(forth, BEST, "robust").value)
+    with pytest.raises(ConfigError, match=r"--baseline: unknown value 'alpha=0.1 beta=2'.*did you mean 'alpha=0.1"):
+        read(tmp_path, baseline="alpha=0.1 beta=2")
+
+
+def test_the_report_split_has_a_matrix_of_its_own_against_the_untouched_model(
+    tmp_path: Path, ablation: Callable[..., Study]
+) -> None:
+    ablation()
+    first, last = read_matrices(tmp_path, draws=500)
+    assert (first.split, last.split) == ("selection", "report")
+    assert [row.label for row in last.rows] == ["untouched (report)", BEST]
+    assert last.baseline == "untouched (report)"
+    assert gap(last, BEST, "robust").value > 0
+    assert any(line.startswith("Winner's curse: of 4 equally good cells") for line in first.legend)
+
+
+def test_rows_of_different_budgets_are_compared_at_every_one(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1,), eps=(1 / 255, 2 / 255), report=False)
+    one = read(tmp_path)
+    assert [c.title for c in one.columns[:3]] == ["clean", "robust", "harmonic"]
+    every = read(tmp_path, all_budgets=True)
+    titles = ["clean", "robust 1/255", "robust 2/255", "harmonic 1/255", "harmonic 2/255"]
+    assert [c.title for c in every.columns[:5]] == titles
+    low, high = (cell(every, BEST, title).value for title in titles[1:3])
+    assert low is not None
+    assert high is not None
+    assert low > high
+    results = read_results(tmp_path, study)
+    cells = [t for t in study.plan if t.role == "cell"]
+    for trial in cells:  # as a sweep over the training budget leaves it
+        config = results[trial.trial_id].config.with_({"threat.eps": 2 / 255})
+        results[trial.trial_id] = replace(results[trial.trial_id], config=config)
+    mixed = build(study, results, read_records(tmp_path, study, results), draws=500)
+    assert [c.title for c in mixed.columns[:5]] == titles
+
+
+def test_metrics_may_be_chosen(tmp_path: Path, ablation: Callable[..., Study]) -> None:
+    ablation()
+    assert {c.metric for c in read(tmp_path, metrics=("robust",)).columns} == {"robust"}
+
+
+def test_a_study_with_nothing_done_is_still_a_matrix(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.1,), missing=lambda trial: True, report=False)
+    found = read(tmp_path)
+    assert [(row.label, row.seeds, row.cells) for row in found.rows] == [("untouched", (), ()), (BEST, (), ())]
+    assert found.blocks == ()
+
+
+def test_the_matrix_made_again_is_the_same(tmp_path: Path, ablation: Callable[..., Study]) -> None:
+    ablation()
+    assert read(tmp_path, per_set=True) == read(tmp_path, per_set=True)
+
+
+def test_a_comparison_of_equals_finds_nothing(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1,), report=False)
+    results = read_results(tmp_path, study)
+    same: Budgets = {1 / 255: {name: Outcomes(ids=np.array(["a", "b"]), clean=np.ones(2), robust=np.array([1.0, 0.0]))
+                               for name in ("source", "animals", "dishes", "sport")}}  # fmt: skip
+    found = build(study, results, dict.fromkeys(results, same), per_set=True, draws=200)
+    gaps = [own.gap for own in found.rows[1].cells if own.gap is not None]
+    assert gaps
+    assert all((g.value, g.low, g.high, g.p, g.p_holm) == (0, 0, 0, 1, 1) for g in gaps)
+
+
+def test_an_ablation_has_its_first_mean_to_show_and_a_grid_has_surfaces(
+    tmp_path: Path, ablation: Callable[..., Study], make_study: MakeStudy
+) -> None:
+    ablation()
+    shown = read_ablation(tmp_path)
+    assert shown is not None
+    assert [block.title for block in shown.blocks] == ["3-set mean (without source)"]
+    make_study(tmp_path / "grid", levels=(0.1,))
+    assert read_ablation(tmp_path / "grid") is None
+
+
+def test_a_sweep_of_parts_is_compared_with_the_row_without_any() -> None:
+    study = new_study(SWEEP, preset="miniature", search=None, seeds=(0,), objectives=("clean", "robust"))
+    assert study.baseline == "none"
