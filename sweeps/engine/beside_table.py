@@ -10,7 +10,7 @@ from sweeps.engine.beside import Measured, Pair, beside, measured_numbers
 from sweeps.engine.describe import counted, eps_text, provenance_text, scoring_text, sentence
 from sweeps.engine.select import AVERAGE
 from sweeps.engine.study import Study, read_results, read_study
-from sweeps.engine.table import markdown
+from sweeps.engine.typeset import markdown_table
 from zsr_core.files import write_text
 from zsr_core.published import SOURCES, Published, published_numbers, same_eps
 from zsr_core.trial import TrialResult
@@ -48,7 +48,7 @@ def beside_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     if small:
         lines += ["## The built-in miniature and the published means", "", *miniature_lines(measured, small), ""]
     if together:
-        lines += ["## Of the same kind", "", *markdown(HEAD, [pair_row(pair) for pair in together]), ""]
+        lines += ["## Of the same kind", "", *markdown_table(HEAD, [pair_row(pair) for pair in together]), ""]
         lines += [*tally_lines(together), ""]
     return [*lines, "## Not side by side", "", *reason_lines(pairs), "", *source_lines(rows)]
 
@@ -93,7 +93,7 @@ def reason_lines(pairs: Sequence[Pair]) -> list[str]:
     more = ["", f"And {sum(counts.values()) - sum(n for _, n in counts.most_common(NAMED))} for {rest} more reasons."]
     return [
         f"{counted(len(apart), 'published number')} of these methods: what the nearest measured number differs in.",
-        "", *markdown(("numbers", "source", "differs in"), rows), *(more if rest else []),
+        "", *markdown_table(("numbers", "source", "differs in"), rows), *(more if rest else []),
     ]  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def miniature_lines(measured: Sequence[Measured], rows: Sequence[tuple[str, ...]
         f"Robust on the miniature is against {m.attack} at {eps_text(m.eps)}. The two columns are of different models, "
         "images, attacks and budgets: compare the order of the methods in each, never a value with its neighbour."
     )
-    return [*markdown(SMALL, rows), "", words]
+    return [*markdown_table(SMALL, rows), "", words]
 
 
 def source_lines(rows: Sequence[Published]) -> list[str]:

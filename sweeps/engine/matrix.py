@@ -20,7 +20,7 @@ from sweeps.engine.outcomes import Budgets, paired, read_budgets, score_gaps, sc
 from sweeps.engine.plan import is_report
 from sweeps.engine.select import AVERAGE, OBJECTIVES, WORST, Objective, rules_that, score_eps
 from sweeps.engine.stats import Array, Resampled, exact_mcnemar, holm, mean_of, paired_difference, resample, summarise
-from sweeps.engine.study import UNTOUCHED_LABEL, PlannedTrial, Role, Study, read_results, read_study
+from sweeps.engine.study import PlannedTrial, Role, Study, read_results, read_study
 from zsr_core.codec import unknown
 from zsr_core.trial import TrialResult
 
@@ -146,7 +146,10 @@ def read_matrices(
     found = selection(folder, study, results)
     said = (selection_text(found),) if found else ()
     selected = replace(selected, legend=(*selected.legend, *said))
-    return (selected, build(report=True)) if any(is_report(trial) for trial in study.plan) else (selected,)
+    reported = {trial.cell for trial in study.plan if is_report(trial)}
+    if not reported:
+        return (selected,)
+    return selected, build(report=True, baseline=baseline if baseline in reported else None)
 
 
 def read_ablation(folder: Path) -> Matrix | None:
@@ -183,23 +186,26 @@ def matrix(
 ) -> Matrix:
     """Return the matrix of one split. ``records``: trial id -> what :func:`read_budgets` returns.
 
-    ``baseline`` is a row's label; by default the design's reference row, on the report split the untouched model.
+    ``baseline`` is a row's label; by default the design's reference row, or where only the chosen row stands beside
+    the untouched model, as on the report split, that model.
     ``all_budgets`` has robust accuracy at every budget of the suite; so it is wherever the rows differ in their own.
 
     Raises:
         ConfigError: for a baseline that is no row's label, naming the nearest.
     """
     rows = rows_of(study, report=report)
-    name = f"{UNTOUCHED_LABEL} (report)" if report else study.baseline if baseline is None else baseline
-    if name not in {trials[0].cell for trials in rows}:
-        raise unknown("--baseline", name, [trials[0].cell for trials in rows])
+    labels = [trials[0].cell for trials in rows]
+    own = study.baseline if study.baseline in labels and len(rows) > 2 else labels[0]
+    name = own if baseline is None else baseline
+    if name not in labels:
+        raise unknown("--baseline", name, labels)
     done = {name: result for name, result in results.items() if result.status == "done"}
     budgets = budgets_of(study, done, every=all_budgets)
     columns = columns_of(study, [done[t.trial_id] for trials in rows for t in trials if t.trial_id in done],
                          budgets, metrics, per_set=per_set)  # fmt: skip
     winner = chosen(study, results)
     winner_label = winner.cell if winner is not None and not report else None
-    reference = next(_Arm.of(trials, done, records) for trials in rows if trials[0].cell == name)
+    reference = _Arm.of(rows[labels.index(name)], done, records)
     built = []
     for trials in rows:
         own = _Arm.of(trials, done, records)

@@ -73,12 +73,13 @@ def headline(result: TrialResult) -> dict[Objective, Measurement]:
 
 
 def rules_that(status: VerdictStatus, results: Iterable[TrialResult]) -> tuple[str, ...]:
-    """Return the audit rules that have ``status`` in any of the trials, in order; what FAILs in one does not WARN."""
-    gravest: dict[str, str] = {}
+    """Return the audit rules that have ``status`` in any of the trials and nothing graver in another, in order."""
+    found: dict[str, set[str]] = {}
     for result in results:
-        for rule, found in result.audit.items():
-            gravest[rule] = max(found, gravest.get(rule, found), key=SEVERITY.index)
-    return tuple(sorted(rule for rule, found in gravest.items() if found == status))
+        for rule, verdict in result.audit.items():
+            found.setdefault(rule, set()).add(verdict)
+    graver = set(SEVERITY[SEVERITY.index(status) + 1 :])
+    return tuple(sorted(rule for rule, verdicts in found.items() if status in verdicts and not verdicts & graver))
 
 
 def trial_row(trial: PlannedTrial, result: TrialResult | None) -> dict[str, Any]:

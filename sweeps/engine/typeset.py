@@ -213,12 +213,14 @@ TEX: Mapping[str, str] = {
 }  # fmt: skip
 
 
+LIGATURES = ("--", "''", "``", ",,", "?`", "!`")  # two signs that LaTeX would print as one
 BLANK = r"\ "  # math mode drops plain ones
 
 
 def tex(text: str) -> str:
     """Return ``text`` so that LaTeX prints it as it is; what may follow a line's end takes no option there."""
-    escaped = "".join(TEX.get(letter, letter) for letter in text)
+    pairs = zip(" " + text, text, strict=False)
+    escaped = "".join(("{}" if before + now in LIGATURES else "") + TEX.get(now, now) for before, now in pairs)
     return f"{{}}{escaped}" if escaped[:1] in ("[", "*") else escaped
 
 

@@ -48,7 +48,8 @@ def _records(trial: PlannedTrial, config: TrialConfig) -> list[SampleRecord]:
             found += [
                 SampleRecord(
                     trial_id=trial.trial_id, weights_sha=f"w{trial.trial_id}", task=task, split="selection",
-                    sample_id=f"{task}-{i}", condition=condition, attack_id="", ran="", stage="", norm="linf", threat_space="model_input", eps=eps,
+                    sample_id=f"{task}-{i}", condition=condition, attack_id="", ran="", stage="",
+                    norm="linf", threat_space="model_input", eps=eps,
                     label=1, pred=int(right), correct=right, p_max=0.5, entropy=0.1, margin=0.1, linf=eps, l2=eps,
                     queries=1,
                 )

@@ -86,3 +86,38 @@ def test_help_brings_no_heavy_library() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded [] 0"
     assert all(name in done.stdout for name, _, _ in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [
+        ("terminal", "Where should the weights stand? Selection split."),
+        ("md", "## Where should the weights stand?"),
+        ("latex", "% needs \\usepackage{booktabs}"),
+        ("csv", "study,split,configuration,baseline,metric,eps,over,"),
+        ("html", "<style>"),
+    ],
+)
+def test_the_matrix_is_printed_in_any_form_and_writes_nothing(
+    tmp_path: Path, make_study: MakeStudy, capsys: pytest.CaptureFixture[str], form: str, begins: str
+) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0))
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["table", "--study", str(tmp_path), "--format", form, "--per-set", "--metric", "robust"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(begins)
+    assert "alpha=0.1 beta=0.1" in out
+    assert "sport" in out
+    assert "harmonic," not in out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_baseline_that_is_no_row_is_one_line(
+    tmp_path: Path, make_study: MakeStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(tmp_path, levels=(0.1,), report=False)
+    assert main(["table", "--study", str(tmp_path), "--format", "md", "--baseline", "untuched"]) == 2
+    assert capsys.readouterr().err == (
+        "zsr table: --baseline: unknown value 'untuched'; expected one of: untouched, alpha=0.1 beta=0.1; "
+        "did you mean 'untouched'?\n"
+    )

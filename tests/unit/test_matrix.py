@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from sweeps.engine.matrix import matrix as build
 from sweeps.engine.outcomes import Budgets, Outcomes
 from sweeps.engine.plan import new_study
 from sweeps.engine.stats import exact_mcnemar, holm, summarise
-from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder, write_study
+from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, trial_folder, write_study
 from sweeps.tga_components import SWEEP
 from zsr_core.codec import ConfigError
 
@@ -23,15 +24,24 @@ BASELINE = "alpha=1 beta=1"
 BEST = "alpha=0.1 beta=0.1"
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the study that most tests read is kept, to be copied by each: built once."""
+    return tmp_path_factory.mktemp("built") / "study"
+
+
 @pytest.fixture
-def ablation(tmp_path: Path, make_study: MakeStudy) -> Callable[..., Study]:
+def ablation(tmp_path: Path, make_study: MakeStudy, built: Path) -> Callable[..., Study]:
     """Return a builder of a study of four listed variants, three seeds, the weakest of them the reference row."""
 
     def made(**changes: object) -> Study:
-        given = {"levels": LEVELS, "seeds": (0, 1, 2), **changes}
-        study = replace(make_study(tmp_path, **given), space={}, baseline=BASELINE)
-        write_study(tmp_path, study)
-        return study
+        where = tmp_path if changes else built
+        if not where.is_dir() or changes:
+            study = make_study(where, **{"levels": LEVELS, "seeds": (0, 1, 2), **changes})
+            write_study(where, replace(study, space={}, baseline=BASELINE))
+        if where == built:
+            shutil.copytree(built, tmp_path, dirs_exist_ok=True)
+        return read_study(tmp_path)
 
     return made
 
