@@ -195,8 +195,8 @@ def matrix(
     """
     rows = rows_of(study, report=report)
     labels = [trials[0].cell for trials in rows]
-    own = study.baseline if study.baseline in labels and len(rows) > 2 else labels[0]
-    name = own if baseline is None else baseline
+    usual = study.baseline if study.baseline in labels and len(rows) > 2 else labels[0]
+    name = usual if baseline is None else baseline
     if name not in labels:
         raise unknown("--baseline", name, labels)
     done = {name: result for name, result in results.items() if result.status == "done"}
