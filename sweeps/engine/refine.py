@@ -1,0 +1,128 @@
+"""What to run next to a cliff: the points half-way between neighbours whose scores are too far apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweeps.engine.answer import chosen
+from sweeps.engine.describe import leaf
+from sweeps.engine.field import CLIFF, Cliff, cliffs
+from sweeps.engine.metric import Score, score_label, score_text
+from sweeps.engine.panels import Source, panels
+from sweeps.engine.plan import planned, suggested
+from sweeps.engine.study import PlannedTrial, Study, read_results, read_study
+from zsr_core.codec import ConfigError, is_finite
+from zsr_core.space import Domain, Int, Variant, short
+from zsr_core.trial import TrialResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A configuration between two neighbours, and the cliff that it would resolve."""
+
+    overrides: Mapping[str, Any]
+    score: str
+    cliff: Cliff
+
+    @property
+    def label(self) -> str:
+        """How the plan calls it: as the cells of its grid."""
+        return " ".join(f"{leaf(path)}={short(value)}" for path, value in self.overrides.items())
+
+
+def midpoint(a: float, b: float, domain: Domain | None) -> float | int:
+    """Return the value half-way between two: by ratio on a log axis, whole on a whole-number axis, 4 digits else."""
+    between = math.sqrt(a * b) if getattr(domain, "log", False) else (a + b) / 2
+    if isinstance(domain, Int):
+        return round(between)
+    rounded = float(f"{between:.4g}")
+    return rounded if min(a, b) < rounded < max(a, b) else between
+
+
+def proposals(
+    study: Study, results: Mapping[str, TrialResult], x: str, y: str, wanted: Iterable[Score], threshold: float = CLIFF
+) -> list[Proposal]:
+    """Return one proposal per cliff of any ``wanted`` score over ``x`` and ``y``, the highest cliff first.
+
+    A point that is planned already, or that a whole-number axis has no room for, is not proposed; a point that two
+    scores ask for is proposed once.
+    """
+    through = chosen(study, results)
+    source = Source(study=study, results=results, through=through)
+    held = {} if study.mode == "search" or through is None else dict(through.overrides)
+    taken = {_place(t.overrides) for t in study.plan if t.role == "cell"}
+    found: list[Proposal] = []
+    for score in wanted:
+        (panel,) = panels([source], score, x, y)
+        for cliff in cliffs(panel.surface, threshold):
+            at = {
+                x: _between(cliff.a.x, cliff.b.x, study.space.get(x)),
+                y: _between(cliff.a.y, cliff.b.y, study.space.get(y)),
+            }
+            overrides = {path: at.get(path, value) for path, value in {**held, **at}.items()}
+            if _place(overrides) not in taken:
+                found.append(Proposal(overrides=overrides, score=score_text(score), cliff=cliff))
+                taken.add(_place(overrides))
+    return sorted(found, key=lambda p: -p.cliff.height)
+
+
+def _between(a: float, b: float, domain: Domain | None) -> float | int:
+    if a == b:
+        return round(a) if isinstance(domain, Int) else a
+    return midpoint(a, b, domain)
+
+
+def _place(overrides: Mapping[str, Any]) -> str:
+    """Return what two equal configurations have in common, whether their numbers are written 3 or 3.0."""
+    plain = {p: float(v) if is_finite(v) else v for p, v in overrides.items()}
+    return repr(sorted(plain.items()))
+
+
+def refined(study: Study, found: Sequence[Proposal]) -> Study:
+    """Return the study with the proposals planned, under every seed of the study."""
+    for proposal in found:
+        trials: tuple[PlannedTrial, ...]
+        if study.mode == "search":
+            trials = suggested(study, proposal.overrides, study.seeds)
+        else:
+            variant = Variant(label=proposal.label, overrides=dict(proposal.overrides))
+            trials = tuple(planned(study.base, variant, seed) for seed in study.seeds)
+        study = replace(study, plan=(*study.plan, *trials))
+    return study
+
+
+def refine_study(folder: Path, wanted: Sequence[Score], threshold: float = CLIFF) -> tuple[Study, list[Proposal]]:
+    """Return the study in ``folder`` and what is proposed over all its surfaces, each point once.
+
+    Raises:
+        ConfigError: if the folder holds no study, or one without a surface.
+    """
+    study = read_study(folder)
+    if not study.surfaces:
+        raise ConfigError(f"refine: {study.study} has no surface: there are no neighbours to look between")
+    results = read_results(folder, study)
+    found: dict[str, Proposal] = {}
+    for x, y in study.surfaces:
+        for proposal in proposals(study, results, x, y, wanted, threshold):
+            found.setdefault(_place(proposal.overrides), proposal)
+    return study, sorted(found.values(), key=lambda p: -p.cliff.height)
+
+
+def proposal_lines(study: Study, found: Sequence[Proposal], wanted: Sequence[Score], threshold: float) -> list[str]:
+    """Return what is proposed and why, a line each."""
+    names = ", ".join(score_label(score) for score in wanted)
+    if not found:
+        return [f"No neighbours of {study.study} differ by more than {threshold:g} points in {names}."]
+    lines = []
+    for p in found:
+        a, b = p.cliff.a, p.cliff.b
+        lines.append(
+            f"{p.label}: {p.score} is {a.mean:.1f} at ({short(a.x)}, {short(a.y)}), {b.mean:.1f} at ({short(b.x)}, "
+            f"{short(b.y)}): {p.cliff.height:.1f} points apart"
+        )
+    trials = len(found) * len(study.seeds)
+    return [*lines, f"{len(found)} configurations, {trials} trials."]

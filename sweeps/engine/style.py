@@ -1,0 +1,189 @@
+"""How every figure looks: sizes for a column of 8.5 cm, one map, one accent, ticks on log axes, and how it is saved."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from zsr_core.files import write_whole
+from zsr_core.space import Domain
+
+MAP = matplotlib.colormaps["cividis"]  # reads the same with any colour vision, and in grey
+SIGNED = matplotlib.colormaps["PuOr"]  # for differences: both ends differ in hue for any colour vision, white is 0
+INK, FAINT, FAILED = "#1a1a1a", "#5f5f5f", "#d9d9d9"
+ACCENT = "#d1341f"  # the chosen cell and the front: the one colour that is not on the map
+# Okabe and Ito (2008), without yellow, which is too light for a line on white; black comes last.
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+COLUMN, PAGE = 3.35, 7.2  # inches: one column (8.5 cm) and the width of a page
+LEAST_RANGE = 2.0  # points of accuracy a colour bar spans at least, so that noise does not look like a cliff
+UPRIGHT = 22  # characters that fit under a panel side by side; longer tick labels are slanted
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "hatch.linewidth": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "pdf.fonttype": 42,  # TrueType: editors and publishers can read the text
+    "svg.hashsalt": "zsr",  # the same study gives the same bytes
+}
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``figure`` as PNG, SVG and PDF, by rename and without dates: equal data gives equal bytes."""
+    FigureCanvasAgg(figure)
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("png", {"dpi": 220}),
+        ("svg", {"metadata": {"Date": None}}),
+        ("pdf", {"metadata": {"CreationDate": None}}),
+    )
+    paths = []
+    for kind, options in kinds:
+        path = stem.with_name(f"{stem.name}.{kind}")
+        with matplotlib.rc_context(STYLE):  # some settings, such as the hash salt, are read while writing
+            write_whole(path, lambda part, k=kind, o=options: figure.savefig(part, format=k, **o))  # type: ignore[misc]
+        paths.append(path)
+    return paths
+
+
+def headed(width: float, body: float, setting: Sequence[str]) -> tuple[Figure, float]:
+    """Return a figure ``width`` inches wide with the question and the setting on top, and where the body begins."""
+    question, *lines = setting
+    title = textwrap.wrap(question, round(10.5 * width))
+    words = [part for line in lines if line for part in textwrap.wrap(line, round(19 * width))]
+    below = 0.1 + 0.175 * len(title)  # inches from the top
+    head = below + 0.13 * len(words)
+    figure = Figure(figsize=(width, head + body))
+    left, height = 0.1 / width, head + body
+    figure.text(left, 1 - 0.08 / height, "\n".join(title), va="top", fontsize=9.5, fontweight="bold")
+    figure.text(left, 1 - below / height, "\n".join(words), va="top", fontsize=6.8, color=FAINT, linespacing=1.35)
+    return figure, body / (head + body)
+
+
+def colour_range(means: Sequence[float]) -> Normalize:
+    """Return the colour scale: the measured range, widened to :data:`LEAST_RANGE` around its middle."""
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    spare = max(0.0, LEAST_RANGE - (high - low)) / 2
+    return Normalize(low - spare, high + spare)
+
+
+def signed_range(means: Sequence[float]) -> Normalize:
+    """Return the colour scale of a difference: as far below 0 as above."""
+    reach = max(LEAST_RANGE / 2, *(abs(v) for v in (0.0, *means)))
+    return Normalize(-reach, reach)
+
+
+def text_colour(share: float, colours: Colormap = MAP) -> str:
+    """Return black or white, whichever reads better on the map at ``share`` of its range."""
+    red, green, blue, _ = colours(share)
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "white"
+
+
+def draw_bar(
+    figure: Figure, axes: Axes, norm: Normalize, unit: str, colours: Colormap = MAP, *, inside: bool = False
+) -> None:
+    """Draw the colour bar beside a panel, or ``inside`` axes of its own, its unit on top."""
+    where: Any = {"cax": axes} if inside else {"ax": axes, "fraction": 0.05, "pad": 0.03}
+    bar = figure.colorbar(ScalarMappable(norm=norm, cmap=colours), **where)
+    bar.outline.set_linewidth(0.4)
+    bar.ax.tick_params(length=2, width=0.5, labelsize=6.3, pad=1.5)
+    bar.locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+    bar.update_ticks()
+    bar.ax.set_title(unit, fontsize=6.5, pad=3)
+
+
+def crowded(marks: Sequence[tuple[float, str]]) -> bool:
+    """Return whether tick labels side by side would run into each other."""
+    return sum(len(name) for _, name in marks) > UPRIGHT
+
+
+def limits(values: Sequence[float], domain: Domain | None, log: bool) -> tuple[float, float]:
+    """Return the ends of a scattered axis as drawn: the domain, or the samples where there is none, and a margin."""
+    bounds = [b for b in (getattr(domain, "low", None), getattr(domain, "high", None)) if b is not None]
+    at = [math.log10(v) if log else float(v) for v in (bounds or values)]
+    margin = 0.04 * (max(at) - min(at)) or 0.5
+    return min(at) - margin, max(at) + margin
+
+
+def ticks(
+    levels: Sequence[float], values: Sequence[float], domain: Domain | None, log: bool
+) -> list[tuple[float, str]]:
+    """Return (place, label): a grid's own levels; else 1, 2, 5 per decade on a log axis, or round even steps."""
+    if levels:
+        chosen = list(levels)
+    else:
+        low, high = limits(values, domain, log)
+        if log:
+            decades = range(math.floor(low), math.ceil(high) + 1)
+            steps = (1, 2, 5) if high - low < 1.5 else (1,) if high - low > 3 else (1, 3)
+            chosen = [s * 10.0**d for d in decades for s in steps if low <= math.log10(s * 10.0**d) <= high]
+        else:
+            inside = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+            chosen = [float(v) for v in inside if low <= v <= high]
+    return [(math.log10(v) if log else v, name) for v, name in zip(chosen, short_names(chosen), strict=True)]
+
+
+def short_names(values: Sequence[float]) -> list[str]:
+    """Return the values with two digits, or as many as keep different ones apart."""
+    for digits in (2, 3, 4, 6):
+        names = [f"{v:.{digits}g}" for v in values]
+        if len(set(names)) == len(set(values)) and all("e" not in name for name in names):
+            return names
+    return [f"{v:g}" for v in values]
+
+
+def legend_columns(names: Sequence[str], width: float, size: float = 7.0) -> int:
+    """Return in how many columns a legend of ``names`` fits ``width`` inches: the widest of a column decides."""
+    for columns in range(min(6, len(names)), 1, -1):
+        rows = -(-len(names) // columns)
+        widest = [max(len(n) for n in names[i * rows : (i + 1) * rows] or [""]) for i in range(columns)]
+        if sum(widest) * size * 0.0082 + columns * 0.42 <= width:
+            return columns
+    return 1
+
+
+def padded(values: Sequence[float], margin: float = 0.12) -> tuple[float, float]:
+    """Return the range of ``values`` with a margin on both sides."""
+    low, high = min(values), max(values)
+    spare = margin * max(high - low, LEAST_RANGE)
+    return low - spare, high + spare
+
+
+def line_style(i: int) -> dict[str, Any]:
+    """Return the look of the i-th line: a colour, then other dashes and marks once colours repeat."""
+    turn = i // len(LINES)
+    return {
+        "color": LINES[i % len(LINES)],
+        "linestyle": DASHES[turn % len(DASHES)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "markersize": 3.2,
+        "linewidth": 1.1,
+    }
