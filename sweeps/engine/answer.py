@@ -119,8 +119,8 @@ def _status(results: Mapping[str, TrialResult], trial_id: str) -> str:
 def places(folder: Path, made: Iterable[Path], tracking: str | None) -> list[str]:
     """Return where the results, what was made from them, and the tracking UI are."""
     lines = [f"results   {folder}"]
-    kinds = {".png": "figure", ".svg": "figure", ".md": "table", ".parquet": "Parquet"}
-    lines += [f"{kinds.get(path.suffix, 'file'):<9} {path}" for path in made if path.suffix != ".svg"]
+    kinds = {".png": "figure", ".md": "table", ".parquet": "Parquet"}
+    lines += [f"{kinds.get(path.suffix, 'file'):<9} {path}" for path in made if path.suffix not in (".svg", ".pdf")]
     if tracking:
         lines.append(f"tracking  {tracking}; `make ui` opens it in the browser")
     return lines

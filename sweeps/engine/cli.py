@@ -48,9 +48,42 @@ def _table_flags(command: argparse.ArgumentParser) -> None:
 
 
 def _plot(folder: Path, options: argparse.Namespace) -> list[str]:
-    from sweeps.engine.plot import plot_study  # noqa: PLC0415
+    from sweeps.engine.plot import Request, draw  # noqa: PLC0415
 
-    return [str(path) for path in plot_study(folder)]
+    asked = {"kinds": tuple(options.kind)} if options.kind else {}
+    drawn = draw(
+        folder,
+        Request(x=options.x, y=options.y, z=options.z, facet=options.facet, beside=tuple(options.beside),
+                cliff=options.cliff, **asked),
+    )  # fmt: skip
+    return [*map(str, drawn.paths), *(f"not drawn: {reason}" for reason in drawn.left_out)]
+
+
+def _sensitivity(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.metric import parse_score  # noqa: PLC0415
+    from sweeps.engine.numbers import write_sensitivity  # noqa: PLC0415
+
+    path = write_sensitivity(folder, [parse_score(text) for text in options.z], options.cliff)
+    return [path.read_text(encoding="utf-8"), str(path)]
+
+
+def _refine(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.metric import OBJECTIVE_SCORES, parse_score  # noqa: PLC0415
+    from sweeps.engine.refine import proposal_lines, refine_study, refined  # noqa: PLC0415
+
+    wanted = [parse_score(text) for text in options.z] or list(OBJECTIVE_SCORES)
+    study, found = refine_study(folder, wanted, options.cliff)
+    lines = proposal_lines(study, found, wanted, options.cliff)
+    if not (options.go and found):
+        return [*lines, "To run them: the same command with --run."] if found else lines
+    from sweeps.engine.launch import go_on  # noqa: PLC0415
+
+    print("\n".join(lines), flush=True)
+    code = go_on(
+        folder, lambda now: refined(now, refine_study(folder, wanted, options.cliff)[1]), local=options.local,
+        tracking=options.tracking,
+    )  # fmt: skip
+    raise SystemExit(code)
 
 
 def _record(folder: Path, options: argparse.Namespace) -> list[str]:
@@ -75,10 +108,23 @@ Command = Callable[[Path, argparse.Namespace], list[str]]
 COMMANDS: tuple[tuple[str, Command, str], ...] = (
     ("export", _export, "write study.parquet: one measurement a row, the whole configuration beside it"),
     ("table", _table, "write table.md, or print the matrix for a paper, a page or a spreadsheet"),
-    ("plot", _plot, "draw figures/: the scores over the weights, and clean against robust accuracy"),
+    ("plot", _plot, "draw figures/: by default the scores over the weights, and clean against robust accuracy"),
+    ("sensitivity", _sensitivity, "write sensitivity.md: how much each score falls when a weight is a little off"),
+    ("refine", _refine, "propose, or run, the trials between neighbours whose scores are too far apart"),
     ("published", _published, "write published.md: the papers' numbers beside the study's, where they are of one kind"),
     ("record", _record, "bring the study's runs in MLflow up to date"),
 )
+
+
+def _plot_flags(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    kinds = "heatmap contour gp published clean_vs_robust pareto slices parallel learning eps importance, or all"
+    add("--kind", nargs="+", metavar="KIND", help=f"which figures: {kinds} (default: heatmap clean_vs_robust)")
+    add("--x", metavar="PATH", help="an axis of a surface: alpha, or method.alpha (default: the study's surfaces)")
+    add("--y", metavar="PATH", help="the other axis")
+    add("--z", metavar="SCORE", help="robust, robust@2/255, robust.pgd10@2/255:animals, 'clean - robust'")
+    add("--facet", metavar="WHAT", help="a panel per eps, dataset, attack, method, study, seed, or value of a path")
+    add("--beside", nargs="+", type=Path, default=[], metavar="DIR", help="further studies, drawn in the same figure")
 
 
 def _data_check(options: argparse.Namespace) -> int:
@@ -120,7 +166,18 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if name == "table":
             _table_flags(command)
-        if name == "record":
+        if name == "plot":
+            _plot_flags(command)
+        if name in ("sensitivity", "refine"):
+            score = "a score such as robust or robust@2/255; may be given again (default: clean, robust, harmonic)"
+            command.add_argument("--z", action="append", default=[], metavar="SCORE", help=score)
+        if name in ("plot", "sensitivity", "refine"):
+            cliff = "points between neighbours, above which what lies between is unresolved (default 5)"
+            command.add_argument("--cliff", type=float, default=5.0, metavar="POINTS", help=cliff)
+        if name == "refine":
+            command.add_argument("--run", action="store_true", dest="go", help="run them, then choose and score anew")
+            command.add_argument("--local", action="store_true", help="with --run: in this process, without Ray")
+        if name in ("record", "refine"):
             command.add_argument(
                 "--tracking",
                 metavar="URI",

@@ -80,8 +80,10 @@ def learning_figure(
         axes.set_title(column, fontweight="bold", fontsize=8, pad=3)
         axes.set_xlabel("epoch" if i + across >= panels else "", labelpad=2)
         last = max(curve.x[-1] for curve in curves)
-        axes.set_xlim(min(curve.x[0] for curve in curves) - 0.05 * last, 1.05 * last)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        first = min(curve.x[0] for curve in curves)
+        margin = 0.05 * (last - first) or 0.5
+        axes.set_xlim(first - margin, last + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(5))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if others:

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -33,6 +33,7 @@ from sweeps.engine.plan import (
     listing,
     missing,
     new_study,
+    suggestions,
     to_come,
 )
 from sweeps.engine.progress import display
@@ -60,16 +61,43 @@ def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     cannot be used, and nothing was started. 130: stopped by Ctrl-C or SIGTERM.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    again = command_again(shlex.quote(sys.argv[0]), [shlex.quote(text) for text in given])
+    return _in_order(lambda: _launch(sweep, read_options(sweep, given)), again)
+
+
+def _in_order(run: Callable[[], int], again: str) -> int:
+    """Return ``run``'s exit code, or that of input it cannot use or of a stop, each said in a line or two."""
     try:
         with stoppable():
-            return _launch(sweep, read_options(sweep, given))
+            return run()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        again = command_again(shlex.quote(sys.argv[0]), [shlex.quote(text) for text in given])
         print(f"\nStopped. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
         return INTERRUPTED
+
+
+def go_on(folder: Path, grown: Callable[[Study], Study], *, local: bool = False, tracking: str | None = None) -> int:
+    """Run a study on with the plan that ``grown`` gives it, choose and score anew, and return :func:`launch`'s code."""
+    return _in_order(lambda: _go_on(folder.absolute(), grown, local, tracking), f"zsr refine --study {folder} --run")
+
+
+def _go_on(folder: Path, grown: Callable[[Study], Study], local: bool, tracking: str | None) -> int:
+    uri = resolve_tracking(tracking, folder.parent)
+    if uri is not None:
+        check_tracking(uri)
+    _check_writable(folder.parent)
+    with only_launch(folder):
+        study = grown(read_study(folder))
+        check_world(study)
+        write_study(folder, study)
+        options = Options(
+            plan=False, preset=study.preset, search=study.search, samples=len(suggestions(study)), seeds=study.seeds,
+            objectives=study.objectives, results=folder.parent, tracking=tracking, local=local, limit=None, fresh=False,
+            gpus_per_trial=None, max_concurrent=None,
+        )  # fmt: skip
+        return _conduct(folder, study, read_results(folder, study), options, uri)
 
 
 @contextmanager

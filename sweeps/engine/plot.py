@@ -36,6 +36,7 @@ from sweeps.engine.field import CLIFF
 from sweeps.engine.metric import Metric, Score, parse_score, score_label, score_text, score_unit
 from sweeps.engine.panels import Panel, Source, panels, resolve_axis, varied_axes
 from sweeps.engine.plan import SPLIT
+from sweeps.engine.published_grid import OVERALL, SHOWN, published_grids
 from sweeps.engine.select import OBJECTIVES, CellScore, scores
 from sweeps.engine.sensitivity import sensitivity, sensitivity_note
 from sweeps.engine.study import Study, read_results, read_study
@@ -180,12 +181,11 @@ def _surfaces(how: How, name: str) -> Callable[[Scene], list[Path]]:
 
 
 def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
-    found, unit = surface_panels(scene, x, y)
+    found, unit = surface_panels(scene, how, x, y)
     notes = [spread_text(scene.results.values())] if how == "cells" else []
     notes += _numbers(scene, found, how)
     titled = [(panel.title, panel.surface) for panel in found]
-    apart = scene.request.z is None and scene.request.facet is None and not scene.request.beside
-    shown = views(titled, how, shared=not apart, unit=unit)
+    shown = views(titled, how, shared=not three_scores(scene, how), unit=unit)
     figure = surfaces_figure(
         shown, scene.domains, point_of(scene.winner, x, y), scene.crowned, scene.setting, " ".join(notes),
         scene.request.cliff,
@@ -195,10 +195,10 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     return scene.save(figure, f"{name}_{leaf(x)}_{leaf(y)}{z}{facet}")
 
 
-def surface_panels(scene: Scene, x: str, y: str) -> tuple[list[Panel], str]:
+def surface_panels(scene: Scene, how: How, x: str, y: str) -> tuple[list[Panel], str]:
     """Return the panels and their unit: the three objectives, or the score asked for, split by the facet."""
     request = scene.request
-    if request.z is None and request.facet is None and not request.beside:
+    if three_scores(scene, how):
         found = [panels(scene.sources, Metric(name=name), x, y)[0] for name in OBJECTIVES]
         return [Panel(title=TITLES[p.surface.z], surface=p.surface) for p in found], "%"
     found = panels(scene.sources, scene.score, x, y, request.facet)
@@ -207,6 +207,12 @@ def surface_panels(scene: Scene, x: str, y: str) -> tuple[list[Panel], str]:
         return [Panel(title=label, surface=found[0].surface)], score_unit(scene.score)
     titled = [Panel(title=f"{label}\n{p.title}" if i == 0 else p.title, surface=p.surface) for i, p in enumerate(found)]
     return titled, score_unit(scene.score)
+
+
+def three_scores(scene: Scene, how: How) -> bool:
+    """Return whether the three objectives are drawn, each in colours of its own; a Gaussian process shows one score."""
+    request = scene.request
+    return how != "gp" and request.z is None and request.facet is None and not request.beside
 
 
 def _numbers(scene: Scene, found: Sequence[Panel], how: How) -> list[str]:
@@ -223,6 +229,21 @@ def _numbers(scene: Scene, found: Sequence[Panel], how: How) -> list[str]:
 def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | None:
     """Return where a cell stands on two axes."""
     return (cell.overrides[x], cell.overrides[y]) if cell and x in cell.overrides and y in cell.overrides else None
+
+
+def _published(scene: Scene) -> list[Path]:
+    study, paths = scene.study, list[Path]()
+    for x, y in axes_pairs(scene):
+        for grid in published_grids(study.base.method.title, x, y, scene.domains, study.published):
+            titled = [(f"{TITLES[name]}", grid.surfaces[name]) for name in SHOWN]
+            setting = (f"{grid.method} as published", f"{grid.place}: {grid.conditions}", *map(sentence, grid.notes))
+            words = sensitivity_note(sensitivity(grid.surfaces[OVERALL], scene.request.cliff))
+            note = f"Harmonic mean: ours, of the two means. Mean of clean and robust: {words}."
+            figure = surfaces_figure(views(titled, "cells", shared=False), scene.domains, None, "", setting, note)
+            paths += scene.save(figure, f"published_{leaf(x)}_{leaf(y)}_{grid.place.split()[-1]}")
+    if not paths:
+        raise ConfigError(f"published: no paper prints a grid of {study.base.method.title} over these axes")
+    return paths
 
 
 # The other kinds.
@@ -303,6 +324,7 @@ KINDS: Mapping[str, Kind] = {
     "heatmap": Kind(draw=_surfaces("cells", "surface"), words="scores over two axes, each cell as measured"),
     "contour": Kind(draw=_surfaces("contour", "contour"), words="the same interpolated, open across unresolved cliffs"),
     "gp": Kind(draw=_surfaces("gp", "gp"), words="a Gaussian process over two axes, its sd beside it"),
+    "published": Kind(draw=_published, words="the papers' own grids over the same axes, in the same style"),
     "clean_vs_robust": Kind(draw=_clean_vs_robust, words="clean against robust accuracy, a point a configuration"),
     "pareto": Kind(draw=_pareto, words="the front, and its hypervolume over the course of the study"),
     "slices": Kind(draw=_slices, words="the score over each axis in turn"),

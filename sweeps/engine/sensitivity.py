@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 NEAR = 0.2  # relative step that "S20" looks at on either side
 PLATEAU = 0.98  # of S*, above which a point belongs to the plateau
 PLATEAU_STEPS = 160  # points a side that the plateau's area is counted on
+MOSTLY = 0.5  # share of the area that may be unresolved before a share of it says nothing
 TERMS = 6  # of a quadratic in two variables
 HOW = Literal["measured", "interpolated", "unresolved"]
 
@@ -244,7 +245,8 @@ def sensitivity_lines(found: Sensitivity) -> list[str]:
     if found.log_sensitivity is not None:
         lines.append(f"| log-sensitivity, per e-fold | {found.log_sensitivity:.2f} % | largest of the nearest points |")
     how = f"{found.plateau_cells} of {found.cells} points; {100 * found.unresolved:.0f} % of the area unresolved"
-    lines.append(f"| plateau, within 2 % of the best | {100 * found.plateau:.0f} % of the area | {how} |")
+    area = f"{100 * found.plateau:.0f} % of the area" if found.unresolved < MOSTLY else "–"
+    lines.append(f"| plateau, within 2 % of the best | {area} | {how} |")
     if found.curvature is not None:
         c = found.curvature
         pairs = zip(c.eigenvalues, c.directions, strict=True)
@@ -265,5 +267,6 @@ def sensitivity_note(found: Sensitivity) -> str:
     steepest = [(path, found.slope(path)) for path in (found.x, found.y)]
     per_10 = [f"{leaf(path)} {s.per_10:.1f} %" for path, s in steepest if s is not None]
     words += [f"per 10 % step: {', '.join(per_10)}"] if per_10 else []
-    words.append(f"plateau {100 * found.plateau:.0f} % of the area")
+    if found.unresolved < MOSTLY:
+        words.append(f"plateau {100 * found.plateau:.0f} % of the area")
     return "; ".join(words)
