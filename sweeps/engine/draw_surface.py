@@ -265,7 +265,7 @@ def _draw_cell(axes: Axes, box: Box, view: View, printed: bool) -> None:
         axes.add_patch(Rectangle((box.left, box.bottom), box.width, box.height, fc="white", ec=FAILED, lw=0.5))
     if printed and mean is not None:
         axes.text(box.left + box.width / 2, box.bottom + box.height * 0.09, f"{mean:.1f}", ha="center", va="baseline",
-                  fontsize=6.2, color=text_colour(view.norm(mean), view.colours))  # fmt: skip
+                  fontsize=6.2, zorder=8, color=text_colour(view.norm(mean), view.colours))  # fmt: skip
 
 
 # Between the points.

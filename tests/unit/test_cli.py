@@ -20,7 +20,11 @@ MakeStudy = Callable[..., Study]
         ("table", ["table.md"]),
         (
             "plot",
-            [f"figures/{name}.{kind}" for name in ("surface_alpha_beta", "clean_vs_robust") for kind in ("png", "svg")],
+            [
+                f"figures/{name}.{kind}"
+                for name in ("surface_alpha_beta", "clean_vs_robust")
+                for kind in ("png", "svg", "pdf")
+            ],
         ),
     ],
 )

@@ -6,26 +6,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.tri import Triangulation
 
-from sweeps.engine.plot import (
-    LEAST_RANGE,
+from sweeps.engine.curves import Curve
+from sweeps.engine.draw_lines import NAMED, first_named
+from sweeps.engine.draw_surface import (
+    View,
+    beside,
+    boxes,
     caption,
-    colour_range,
-    frame,
-    holding,
-    limits,
-    pair,
+    highest,
     place,
-    plot_study,
-    spans_a_plane,
     surfaces_figure,
-    surfaces_of,
+    views,
+    x_ticks,
+)
+from sweeps.engine.draw_tradeoff import frame, pair, tradeoff_figure
+from sweeps.engine.field import cliffs
+from sweeps.engine.plot import KINDS, Request, draw, plot_study, ranking
+from sweeps.engine.select import CellScore, score_cell
+from sweeps.engine.study import PlannedTrial, Study
+from sweeps.engine.style import (
+    LEAST_RANGE,
+    SIGNED,
+    colour_range,
+    legend_columns,
+    limits,
+    short_names,
     text_colour,
     ticks,
 )
-from sweeps.engine.select import best, score_cell, scores
-from sweeps.engine.study import PlannedTrial, Study, read_results
 from sweeps.engine.surface import Surface, surface
 from zsr_core.codec import ConfigError
 from zsr_core.space import Real
@@ -45,6 +54,10 @@ GRID = surface_of((0.01, 0.0, 50.0), (0.1, 0.0, 60.0), (0.01, 0.5, 55.0), (0.1, 
 SETTING = ("What is best?", "TeCoA on a model", "three sets", "Measured on the built-in miniature.")
 
 
+def shown(*data: Surface, how: str = "cells") -> list[View]:
+    return views([("Clean accuracy", each) for each in data], how, shared=False)  # type: ignore[arg-type]
+
+
 def words(figure: Figure) -> list[str]:
     """Return every text of the figure: titles, panels' texts and legends."""
     found = [text.get_text() for text in figure.texts]
@@ -55,7 +68,7 @@ def words(figure: Figure) -> list[str]:
 
 
 def test_a_grid_prints_the_cells_it_measured_and_nothing_else() -> None:
-    figure = surfaces_figure([GRID], AXES, (0.1, 0.0), "chosen: best clean accuracy", SETTING)
+    figure = surfaces_figure(shown(GRID), AXES, (0.1, 0.0), "chosen: best clean accuracy", SETTING)
     texts = words(figure)
     assert [text for text in texts if text in ("50.0", "60.0", "55.0")] == ["50.0", "60.0", "55.0"]
     assert "untouched model 70.0 %" in texts
@@ -67,42 +80,22 @@ def test_a_grid_prints_the_cells_it_measured_and_nothing_else() -> None:
 
 def test_the_same_figure_without_failures_has_no_legend_for_them() -> None:
     whole = surface_of((0.01, 0.0, 50.0), (0.1, 0.0, 60.0))
-    assert "failed" not in words(surfaces_figure([whole], AXES, None, "", SETTING))
+    assert "failed" not in words(surfaces_figure(shown(whole), AXES, None, "", SETTING))
 
 
 def test_scattered_points_say_how_they_were_joined() -> None:
     data = surface_of(*[(0.01 * 1.7**i, (i * 0.37) % 1, None if i == 3 else float(i)) for i in range(8)])
     assert not data.is_grid
-    text = caption([data])
+    text = caption(shown(data))
     assert "Delaunay" in text
-    assert "Left open: triangles around a failure." in text
-    assert surfaces_figure([data], AXES, None, "", SETTING).axes
+    assert "Left open: around a failure." in text
+    assert surfaces_figure(shown(data), AXES, None, "", SETTING).axes
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_too_few_points_for_a_triangle_are_drawn_as_points(n: int) -> None:
     data = surface_of(*[(0.01 * 3**i, 0.2 * i, float(i)) for i in range(n)])
-    assert surfaces_figure([data], AXES, None, "", SETTING).axes
-
-
-def test_points_on_a_line_span_no_plane() -> None:
-    line = np.array([0.0, 1.0, 2.0, 5.0])
-    assert not spans_a_plane(line, 2 * line)
-    assert not spans_a_plane(line[:2], line[:2])
-    assert spans_a_plane(line, np.array([0.0, 1.0, 0.0, 1.0]))
-
-
-def test_a_triangle_around_a_failure_is_left_open() -> None:
-    square = Triangulation([0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0], [[0, 1, 2], [0, 2, 3]])
-    assert holding(square, np.array([0.7, 9.0]), np.array([0.2, 9.0])).tolist() == [True, False]
-    assert holding(square, np.array([]), np.array([])).tolist() == [False, False]
-
-
-def test_noise_does_not_fill_the_colour_bar() -> None:
-    flat = colour_range(surface_of((0.01, 0.0, 50.0), (0.1, 0.0, 50.2)))
-    assert flat.vmax - flat.vmin == pytest.approx(LEAST_RANGE)
-    steep = colour_range(GRID)
-    assert (steep.vmin, steep.vmax) == (50.0, 60.0)
+    assert surfaces_figure(shown(data), AXES, None, "", SETTING).axes
 
 
 def test_numbers_are_readable_at_both_ends_of_the_map() -> None:
@@ -117,7 +110,7 @@ def test_a_log_axis_has_no_place_for_zero() -> None:
 
 def test_weights_that_are_off_are_named_in_the_caption() -> None:
     data = surface_of((0.0, 0.1, 10.0), (0.1, 0.1, 20.0), (1.0, 0.1, 30.0))
-    assert caption([data]).endswith("Off the log axes, in the table: (0, 0.1).")
+    assert caption(shown(data, how="contour")).endswith("Off the log axes, in the table: (0, 0.1).")
 
 
 def test_ticks_are_the_levels_of_a_grid_and_decades_of_a_search() -> None:
@@ -132,14 +125,11 @@ def test_a_scattered_axis_runs_over_its_domain() -> None:
 
 
 def test_the_untouched_model_is_in_the_frame_only_if_it_is_near() -> None:
-    def cell(clean: float, robust: float) -> object:
-        return score_cell("a", {}, [{"status": "done", "clean": clean, "robust": robust, "harmonic": 1.0}])
-
-    cells = [cell(50.0, 30.0), cell(60.0, 40.0)]
-    left, right, bottom, top = frame(cells, cell(63.0, 28.0))
+    cells = [cell("a", 50.0, 30.0), cell("b", 60.0, 40.0)]
+    left, right, bottom, top = frame(cells, cell("c", 63.0, 28.0))
     assert left < 50 < 63 < right
     assert bottom < 28 < 40 < top
-    assert frame(cells, cell(90.0, 1.0)) == frame(cells, None)
+    assert frame(cells, cell("c", 90.0, 1.0)) == frame(cells, None)
 
 
 def test_an_unmeasured_cell_has_no_place_in_the_trade_off() -> None:
@@ -147,17 +137,17 @@ def test_an_unmeasured_cell_has_no_place_in_the_trade_off() -> None:
     assert np.isnan(pair(failed)).all()
 
 
-@pytest.mark.parametrize("points", [(), tuple((0.01 * 1.6**i, 0.01 * 1.6 ** (i * 3 % 10)) for i in range(9))])
-def test_a_study_has_its_figures_twice_the_same(
-    tmp_path: Path, make_study: MakeStudy, points: tuple[tuple[float, float], ...]
-) -> None:
-    make_study(tmp_path, points=points, levels=(0.01, 0.1), seeds=(0, 1), report=False)
+def test_a_study_has_its_figures_twice_the_same_to_the_byte(tmp_path: Path, make_study: MakeStudy) -> None:
+    points = tuple((0.01 * 1.6**i, 0.01 * 1.6 ** (i * 3 % 10)) for i in range(9))
+    make_study(tmp_path, points=points, seeds=(0, 1), report=False)
     paths = plot_study(tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
         "figures/surface_alpha_beta.png",
         "figures/surface_alpha_beta.svg",
+        "figures/surface_alpha_beta.pdf",
         "figures/clean_vs_robust.png",
         "figures/clean_vs_robust.svg",
+        "figures/clean_vs_robust.pdf",
     ]
     before = [path.read_bytes() for path in paths]
     for path in paths:
@@ -175,17 +165,125 @@ def test_failed_and_missing_cells_do_not_keep_the_figure_from_being_drawn(
     assert all(path.stat().st_size > 10_000 for path in plot_study(tmp_path))
 
 
-def test_an_axis_beside_the_surface_is_held_at_the_chosen_cell(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, report=False)
-    results = read_results(tmp_path, study)
-    winner = best(scores(study, results))
-    assert winner is not None
-    clean, _, _ = surfaces_of(study, results, winner, None, "method.alpha", "method.alpha")  # beta is beside it
-    at_winner = [row for row in scores(study, results) if row.overrides["method.beta"] == 0.1]
-    assert [p.mean for p in clean.points] == [row.clean for row in at_winner]
-
-
 def test_a_study_without_a_finished_trial_has_nothing_to_draw(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1,), missing=lambda trial: True, report=False)
     with pytest.raises(ConfigError, match=r"plot: .* has no finished trial to draw"):
         plot_study(tmp_path)
+
+
+def test_noise_does_not_fill_the_colour_bar() -> None:
+    flat = colour_range([50.0, 50.2])
+    assert flat.vmax - flat.vmin == pytest.approx(LEAST_RANGE)
+    steep = colour_range([50.0, 60.0])
+    assert (steep.vmin, steep.vmax) == (50.0, 60.0)
+
+
+def test_panels_share_their_colours_where_they_show_one_score() -> None:
+    low, high = surface_of((0.01, 0.0, 10.0), (0.1, 0.0, 20.0)), surface_of((0.01, 0.0, 50.0), (0.1, 0.0, 60.0))
+    named = [("a", low), ("b", high)]
+    assert {(v.norm.vmin, v.norm.vmax) for v in views(named, "cells", shared=True)} == {(10.0, 60.0)}
+    assert {v.norm.vmin for v in views(named, "cells", shared=False)} == {10.0, 50.0}
+
+
+def test_a_difference_is_coloured_about_zero() -> None:
+    (view,) = views([("a", surface_of((0.01, 0.0, -10.0), (0.1, 0.0, 4.0)))], "cells", shared=False, unit="points")
+    assert (view.norm.vmin, view.norm.vmax, view.colours) == (-10.0, 10.0, SIGNED)
+
+
+def test_a_gaussian_process_has_its_sd_beside_it() -> None:
+    data = surface_of(*[(0.01 * 1.7**i, (i * 0.37) % 1, float(i % 4)) for i in range(8)])
+    mean, sd = shown(data, how="gp")
+    assert (mean.how, sd.how, sd.unit) == ("gp", "gp sd", "points")
+    assert "its sd beside it; nothing outside" in caption([mean, sd])
+    few = surface_of(*[(0.01 * 3**i, (i * 0.37) % 1, float(i)) for i in range(4)])
+    assert [view.how for view in shown(few, how="gp")] == ["contour"]
+
+
+def test_a_weight_at_zero_has_a_strip_of_its_own_in_a_heatmap() -> None:
+    data = surface_of(*[(x, y, 10 * x + y) for x in (0.0, 0.01, 0.1) for y in (0.0, 0.5)])
+    found = boxes(data)
+    assert len(found) == 6
+    assert all(box.point is not None for box in found)
+    zero, first = found[0], found[1]
+    assert zero.point is not None
+    assert zero.point.x == 0.0
+    assert zero.left + zero.width < first.left  # a gap: the axis does not reach it
+    (view,) = shown(data)
+    assert [name for _, name in x_ticks(view, AXES)] == ["0", "0.01", "0.1"]
+    assert "Off the log axes" not in caption([view])
+    assert "3 points" not in caption(shown(data, how="contour"))
+    off_is_best = surface_of((0.0, 0.0, 90.0), (0.01, 0.0, 50.0), (0.1, 0.0, 60.0))
+    assert (highest(shown(off_is_best)[0]).x, highest(shown(off_is_best, how="contour")[0]).x) == (0.0, 0.1)  # type: ignore[union-attr]
+
+
+def test_a_cliff_opens_the_cells_on_both_its_sides() -> None:
+    levels = (0.01, 0.1, 1.0)
+    data = surface_of(*[(x, y, 50.0 if x == y == 0.1 else 10.0) for x in levels for y in levels])
+    along = [c for c in cliffs(data) if c.a.y != c.b.y]
+    assert [len(beside(data, c)) for c in along] == [2, 2]
+    left, right = beside(data, along[0])
+    assert left.left + left.width == pytest.approx(right.left)
+    assert "unresolved: neighbours over 5 points apart" in words(
+        surfaces_figure(shown(data, how="contour"), AXES, None, "", SETTING)
+    )
+
+
+def test_names_of_numbers_keep_apart_what_differs() -> None:
+    assert short_names([0.003, 0.1]) == ["0.003", "0.1"]
+    assert short_names([0.101, 0.102]) == ["0.101", "0.102"]
+    assert short_names([100.0, 200.0]) == ["100", "200"]
+
+
+def test_a_legend_has_as_many_columns_as_fit() -> None:
+    assert legend_columns(["short"] * 4, 7.0) == 4
+    assert legend_columns(["a name that is far too long for half of a column of text"] * 4, 3.35) == 1
+
+
+def test_of_many_lines_the_best_are_named() -> None:
+    curves = [Curve(label=str(i), x=(1.0,), mean=(float(i),), sd=(None,), n=1) for i in range(12)]
+    assert first_named(curves[:NAMED], []) == (curves[:NAMED], [])
+    named, others = first_named(curves, [str(i) for i in (11, 3, 5, 7, 9, 1, 2, 4)])
+    assert [c.label for c in named] == ["1", "2", "3", "5", "7", "9", "11"]
+    assert len(others) == 12 - NAMED
+
+
+def cell(name: str, clean: float, robust: float) -> CellScore:
+    rows = [{"status": "done", "clean": clean, "robust": robust, "harmonic": clean + robust}]
+    return score_cell(name, {}, rows)
+
+
+def test_methods_are_told_apart_by_name() -> None:
+    cells = [cell("TeCoA", 50.0, 30.0), cell("TGA-ZSR", 60.0, 40.0)]
+    assert {"TeCoA", "TGA-ZSR", "Pareto front"} <= set(
+        words(tradeoff_figure(cells, cells[1], "chosen", None, {}, SETTING, named=True))
+    )
+    assert "TeCoA" not in words(tradeoff_figure(cells, cells[1], "chosen", None, {}, SETTING))
+    assert ranking(cells, cells[0]) == ["TeCoA", "TGA-ZSR"]
+    assert ranking(cells, None) == ["TGA-ZSR", "TeCoA"]
+
+
+def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0), report=False)
+    with pytest.raises(ConfigError, match=r"--kind: unknown value 'countour'.*did you mean 'contour'"):
+        draw(tmp_path, Request(kinds=("countour",)))
+    with pytest.raises(ConfigError, match="axis: 'gamma' does not vary"):
+        draw(tmp_path, Request(x="gamma"))
+    with pytest.raises(ConfigError, match="importance: weights has 4 completed configurations"):
+        draw(tmp_path, Request(kinds=("importance",)))
+
+
+def test_a_facet_and_a_difference_are_in_the_files_name(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0), report=False)
+    drawn = draw(tmp_path, Request(kinds=("contour",), x="beta", y="alpha", z="clean - robust", facet="dataset"))
+    assert drawn.paths[0].name == "contour_beta_alpha_clean_-_robust_by_dataset.png"
+
+
+@pytest.mark.slow
+def test_every_kind_is_drawn_or_said_why_not(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0), seeds=(0, 1), report=False)
+    drawn = draw(tmp_path, Request(kinds=("all",)))
+    names = {path.name.split("_")[0].removesuffix(path.suffix) for path in drawn.paths}
+    assert names == {"surface", "contour", "gp", "published", "clean", "pareto", "slices", "parallel"}
+    assert [line.split(":")[0] for line in drawn.left_out] == ["learning", "eps", "importance"]
+    assert len(names) + len(drawn.left_out) == len(KINDS)
+    assert all(path.stat().st_size > 5_000 for path in drawn.paths)

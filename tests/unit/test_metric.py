@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.metric import (
+    Difference,
+    Metric,
+    check_score,
+    over,
+    parse_score,
+    score_label,
+    score_rows,
+    score_text,
+    score_unit,
+    score_value,
+)
+from sweeps.engine.select import scores
+from sweeps.engine.study import Study, read_results
+from zsr_core.codec import ConfigError
+
+MakeStudy = Callable[..., Study]
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "label"),
+    [
+        ("clean", Metric(name="clean"), "clean accuracy"),
+        ("robust@2/255", Metric(name="robust", eps=2 / 255), "robust accuracy at 2/255"),
+        ("robust.pgd10@2/255:dishes", Metric(name="robust", attack="pgd10", eps=2 / 255, task="dishes"),
+         "robust accuracy under pgd10 at 2/255 on dishes"),
+        ("clean - robust", Difference(first=Metric(name="clean"), second=Metric(name="robust")),
+         "clean accuracy − robust accuracy"),
+    ],
+)  # fmt: skip
+def test_a_score_is_read_from_its_text_and_written_as_it(text: str, score: Metric | Difference, label: str) -> None:
+    assert parse_score(text) == score
+    assert score_text(score) == text
+    assert score_label(score) == label
+
+
+@pytest.mark.parametrize("text", ["", "robust@", "a - b - c", "robust@9", "robust@x/255", "two words"])
+def test_a_text_that_is_no_score_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^(score|eps): got .*expected a "):
+        parse_score(text)
+
+
+def test_the_objectives_are_what_the_table_has(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, report=False)
+    results = read_results(tmp_path, study)
+    for row in scores(study, results):
+        result = next(results[t.trial_id] for t in study.plan if t.cell == row.cell)
+        assert score_value(result, parse_score("clean")) == row.clean
+        assert score_value(result, parse_score("robust@1/255")) == row.robust
+        assert score_value(result, parse_score("harmonic")) == row.harmonic
+        assert score_value(result, parse_score("clean - robust")) == row.clean - row.robust  # type: ignore[operator]
+        assert score_value(result, parse_score("robust@2/255")) is None
+
+
+def test_a_clean_number_comes_before_one_under_attack_unless_a_budget_is_named(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    study = make_study(tmp_path, levels=(0.1,), report=False)
+    (result, *_) = read_results(tmp_path, study).values()
+    row = result.measurements[0]
+    error = [
+        replace(row, metric="ece", task="zero_shot_mean", attack=attack, eps=eps, value=value)
+        for attack, eps, value in (("none", 0.0, 3.0), ("worst", 1 / 255, 9.0))
+    ]
+    measured = replace(result, measurements=(*result.measurements, *error))
+    assert score_value(measured, parse_score("ece")) == 3.0
+    assert score_value(measured, parse_score("ece@1/255")) == 9.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("robst", "'robst' was not measured; there are: clean, robust, harmonic; did you mean 'robust'"),
+        ("robust:dish", "nothing was measured on 'dish'.*did you mean 'dishes'"),
+        ("robust@2/255", "'robust@2/255' was not measured; robust was under pgd10 at 1/255, worst at 1/255"),
+        ("clean - robust@2/255", "'robust@2/255' was not measured"),
+    ],
+)
+def test_a_score_that_was_not_measured_says_what_was(
+    tmp_path: Path, make_study: MakeStudy, text: str, message: str
+) -> None:
+    study = make_study(tmp_path, levels=(0.1,), report=False)
+    results = read_results(tmp_path, study)
+    with pytest.raises(ConfigError, match=message):
+        check_score(parse_score(text), results.values())
+
+
+def test_rows_carry_the_whole_configuration_and_no_score_where_there_is_none(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    study = make_study(tmp_path, levels=(0.1, 1.0), fails=lambda t: t.cell == "alpha=1 beta=1", report=False)
+    rows = score_rows(study, read_results(tmp_path, study), parse_score("robust"))
+    assert [row["status"] for row in rows] == ["done", "done", "done", "failed"]
+    assert rows[-1]["robust"] is None
+    assert {(row["method"], row["optim.name"], row["study"]) for row in rows} == {("TGA-ZSR", "sgd", "weights")}
+
+
+def test_clean_accuracy_has_no_budget() -> None:
+    assert over(parse_score("clean"), eps=0.1) == parse_score("clean")
+    assert over(parse_score("clean - robust"), eps=2 / 255) == parse_score("clean - robust@2/255")
+    assert over(parse_score("clean"), task="dishes") == parse_score("clean:dishes")
+    assert (score_unit(parse_score("clean")), score_unit(parse_score("clean - robust"))) == ("%", "points")

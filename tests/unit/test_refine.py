@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.metric import OBJECTIVE_SCORES, Metric
+from sweeps.engine.refine import midpoint, proposal_lines, refine_study, refined
+from sweeps.engine.study import Study, write_study
+from zsr_core.codec import ConfigError
+from zsr_core.space import Int, Real
+
+MakeStudy = Callable[..., Study]
+ROBUST = [Metric(name="robust")]
+LOG = Real(low=0.003, high=0.3, log=True)
+
+
+def test_the_middle_is_by_ratio_on_a_log_axis_and_whole_on_a_whole_axis() -> None:
+    assert midpoint(0.01, 0.1, LOG) == 0.03162
+    assert midpoint(0.01, 0.1, Real(low=0.0, high=1.0)) == 0.055
+    assert midpoint(0.01, 0.1, None) == 0.055
+    assert midpoint(2, 7, Int(low=1, high=9)) == 4
+    assert midpoint(1, 9, Int(low=1, high=9, log=True)) == 3
+    assert 0.1 < midpoint(0.1, 0.10000001, LOG) < 0.10000001  # rounding to four digits would leave the gap
+
+
+def test_a_cliff_is_proposed_once_and_the_highest_first(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, seeds=(0, 1))
+    study, found = refine_study(tmp_path, ROBUST, 5.0)
+    heights = [p.cliff.height for p in found]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[-1] > 5.0
+    assert len({p.label for p in found}) == len(found)
+    for p in found:
+        a, b = p.cliff.a, p.cliff.b
+        assert p.overrides["method.alpha"] == (a.x if a.x == b.x else midpoint(a.x, b.x, LOG))
+        assert p.overrides["method.beta"] == (a.y if a.y == b.y else midpoint(a.y, b.y, LOG))
+    lines = proposal_lines(study, found, ROBUST, 5.0)
+    assert lines[-1] == f"{len(found)} configurations, {2 * len(found)} trials."
+    assert f"{heights[0]:.1f} points apart" in lines[0]
+    _, all_three = refine_study(tmp_path, OBJECTIVE_SCORES, 5.0)
+    assert {p.label for p in all_three} >= {p.label for p in found}
+    assert len({p.label for p in all_three}) == len(all_three)
+
+
+def test_what_is_planned_already_is_not_proposed_again(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path)
+    study, found = refine_study(tmp_path, ROBUST, 5.0)
+    grown = refined(study, found)
+    new = grown.plan[len(study.plan) :]
+    assert [t.cell for t in new] == [p.label for p in found]
+    assert len({t.trial_id for t in grown.plan}) == len(grown.plan)
+    write_study(tmp_path, grown)
+    _, again = refine_study(tmp_path, ROBUST, 5.0)
+    assert again == []
+
+
+def test_a_search_is_refined_by_proposals_of_its_own(tmp_path: Path, make_study: MakeStudy) -> None:
+    points = [(0.01, 0.01), (0.9, 0.02), (0.1, 0.1), (0.02, 0.8), (0.7, 0.9)]
+    make_study(tmp_path, points=points, report=False)
+    study, found = refine_study(tmp_path, ROBUST, 5.0)
+    assert found
+    grown = refined(study, found)
+    assert grown.plan[-1].cell.startswith(f"#{len(points) + len(found):03d} ")
+    assert all(study.space[path].contains(v) for p in found for path, v in p.overrides.items())
+
+
+def test_where_nothing_is_unresolved_nothing_is_proposed(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path)
+    study, found = refine_study(tmp_path, ROBUST, 90.0)
+    assert proposal_lines(study, found, ROBUST, 90.0) == [
+        "No neighbours of weights differ by more than 90 points in robust accuracy."
+    ]
+
+
+def test_a_study_without_a_surface_has_no_neighbours(tmp_path: Path, make_study: MakeStudy) -> None:
+    write_study(tmp_path, replace(make_study(tmp_path, levels=(0.1,)), surfaces=()))
+    with pytest.raises(ConfigError, match="refine: weights has no surface"):
+        refine_study(tmp_path, ROBUST)
