@@ -104,6 +104,12 @@ def _published(folder: Path, options: argparse.Namespace) -> list[str]:
     return [path.read_text(encoding="utf-8"), str(path)]
 
 
+def _audit(folder: Path, options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.audit_page import terminal_lines, write_audit  # noqa: PLC0415
+
+    return [*terminal_lines(), "", *map(str, write_audit(folder))]
+
+
 Command = Callable[[Path, argparse.Namespace], list[str]]
 COMMANDS: tuple[tuple[str, Command, str], ...] = (
     ("export", _export, "write study.parquet: one measurement a row, the whole configuration beside it"),
@@ -162,7 +168,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, run, words in COMMANDS:
         command = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
-        command.add_argument("--study", type=Path, required=True, metavar="DIR", help="the study's folder")
+        command.add_argument(
+            "--study", type=Path, required=True, metavar="DIR", dest="folder", help="the study's folder"
+        )
         command.set_defaults(run=run)
         if name == "table":
             _table_flags(command)
@@ -184,6 +192,14 @@ def parser() -> argparse.ArgumentParser:
                 help="where to record; by default MLFLOW_TRACKING_URI, else mlflow.db beside the study's folder",
             )
     _add_data(commands)
+    words = "say which robustness claims have been tested, by the rules that numbers alone decide"
+    audit = commands.add_parser("audit", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    audit.add_argument("--published", action="store_true", required=True, help="of the papers' own tables")
+    audit.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", dest="folder",
+        help="where audit_published.md and .html go (default ./results)",
+    )  # fmt: skip
+    audit.set_defaults(run=_audit)
     return top
 
 
@@ -196,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "data":
             return int(options.data(options))
-        lines = options.run(options.study, options)
+        lines = options.run(options.folder, options)
     except (ConfigError, OSError) as error:
         print(f"zsr {options.command}: {error}", file=sys.stderr)
         return 2

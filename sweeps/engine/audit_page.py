@@ -1,0 +1,363 @@
+"""The audit of the papers' tables as a page to read: Markdown, and HTML in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.engine.describe import counted, eps_text
+from sweeps.engine.table import markdown
+from zsr_core.audit_published import (
+    AUTOATTACK,
+    RULES_OF_NUMBERS,
+    Audited,
+    audit_published,
+    disagreements,
+    misprints,
+)
+from zsr_core.files import write_text
+from zsr_core.published import SOURCES, UNTOUCHED, Published, published
+from zsr_core.verdict import RULES, VerdictStatus
+
+TITLE = "Which published claims of robustness have been tested?"
+SAYS: dict[VerdictStatus, str] = {
+    "FAIL": "not confirmed",
+    "WARN": "open questions",
+    "PASS": "stands so far",
+    "SKIP": "one attack alone",
+}
+STATUSES: tuple[VerdictStatus, ...] = ("FAIL", "WARN", "PASS", "SKIP")
+CONTROLS = (UNTOUCHED, "FT-Clean")  # no robustness is claimed for them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bullets:
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table; on a narrow screen its rows become cards, whose title is the first cell."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """What is shown when one asks for it."""
+
+    title: str
+    blocks: tuple[Heading | Paragraph | Bullets | Grid, ...]
+
+
+Block = Heading | Paragraph | Bullets | Grid | Fold
+
+
+def write_audit(folder: Path) -> tuple[Path, Path]:
+    """Write ``audit_published.md`` and ``.html`` into ``folder``, by rename, and return their paths."""
+    blocks = audit_blocks(audit_published())
+    return (
+        write_text(folder / "audit_published.md", as_markdown(blocks)),
+        write_text(folder / "audit_published.html", as_html(blocks)),
+    )
+
+
+def audit_blocks(audited: Sequence[Audited]) -> tuple[Block, ...]:
+    """Return the page: the answer, the claims, each one's verdicts, and what else the tables show."""
+    main = [a for a in audited if not _alone(a)]
+    return (
+        Paragraph(text=summary(main)),
+        Paragraph(
+            text="A verdict here is about printed numbers. A FAIL is no proof that a model masks its gradients: it "
+            "proves that the claim, as printed, is untested. The limits are ours; the numbers are the papers'."
+        ),
+        *(block for source in SOURCES for block in source_blocks(source, main)),
+        Heading(text="Configurations with one attack alone"),
+        Paragraph(text=variants_text([a for a in audited if _alone(a)])),
+        Heading(text="The same method, printed elsewhere"),
+        Paragraph(
+            text="Means of one method under the same attack and budget, on the same sets, as different tables print "
+            "them: everyone trains the baselines again. A method's name does not fix its number."
+        ),
+        disagreement_grid(),
+        Heading(text="Means that do not add up"),
+        Paragraph(text="Printed means that are not the means of the numbers of their sets in the same table."),
+        misprint_grid(),
+        Heading(text="What else the tables show"),
+        Bullets(items=facts()),
+        Heading(text="The rules"),
+        Grid(head=("rule", "what it asks"), rows=tuple((rule, RULES[rule]) for rule in RULES_OF_NUMBERS)),
+        Paragraph(
+            text=f"The other {len(RULES) - len(RULES_OF_NUMBERS)} rules need the weights: gradients, step sizes, "
+            "precision, restarts, black-box attacks. Of a published table nobody can tell them. G15 is read at the "
+            "budget that a method was trained for and at its double, for beyond it every model loses more than half."
+        ),
+    )
+
+
+def terminal_lines() -> list[str]:
+    """Return the claims as lines: the verdict, the numbers, and what warned or failed."""
+    audited = [a for a in audit_published() if not _alone(a)]
+    lines = [summary(audited)]
+    for source in dict.fromkeys(a.claim.source for a in audited):
+        lines += ["", f"{source} ({SOURCES[source].where})"]
+        for a in (a for a in audited if a.claim.source == source):
+            rules = ", ".join(f"{status} {rule}" for status in ("FAIL", "WARN") for rule in a.rules(status))
+            lines.append(f"  {a.status}  {a.claim.method:<26} worst printed {a.claim.worst:5.2f}  {rules}".rstrip())
+    return lines
+
+
+def _alone(audited: Audited) -> bool:
+    """Return whether the claim is a setting of an ablation that was attacked once."""
+    return audited.claim.variant and audited.status == "SKIP"
+
+
+def _said(audited: Audited) -> str:
+    words = "a control" if audited.claim.title in CONTROLS else SAYS[audited.status]
+    return f"{audited.status}, {words}"
+
+
+def summary(audited: Sequence[Audited]) -> str:
+    """Return how many claims there are of each status."""
+    claimed = [a for a in audited if a.claim.title not in CONTROLS]
+    n = {status: sum(a.status == status for a in claimed) for status in STATUSES}
+    return (
+        f"Of {counted(len(claimed), 'claim')} of robustness, {n['SKIP']} were printed under one attack alone (SKIP). "
+        f"Of the others {n['FAIL']} are not confirmed by the stronger attacks beside them (FAIL), {n['WARN']} leave "
+        f"open questions (WARN), and {n['PASS']} stand as far as numbers tell (PASS). "
+        f"{' and '.join(CONTROLS)} claim no robustness and stand in the tables as controls."
+    )
+
+
+def source_blocks(source: str, audited: Sequence[Audited]) -> tuple[Block, ...]:
+    """Return one paper's claims, then their verdicts one by one."""
+    own = [a for a in audited if a.claim.source == source]
+    facts = SOURCES[source]
+    budgets = " and ".join(dict.fromkeys(eps_text(a.claim.eps) for a in own))
+    sets = facts.mean.removeprefix("Average") if facts.mean.startswith("Average") else "CLIP_benchmark's"
+    return (
+        Heading(text=f"Tables of the {facts.title} paper"),
+        Paragraph(text=f"{facts.where}. Means over {sets} sets, at eps {budgets}, in percent. {facts.caveat}"),
+        filled(Grid(head=CLAIM_HEAD, rows=tuple(claim_row(a) for a in own))),
+        *(verdict_fold(a) for a in own if a.status != "SKIP"),
+    )
+
+
+CLAIM_HEAD = (
+    "method", "clean", "PGD", "CW", "APGD", "AutoAttack", "PGD to AutoAttack", "adaptive", "worst printed", "verdict",
+    "rules",
+)  # fmt: skip
+
+
+def filled(grid: Grid) -> Grid:
+    """Return the table without the columns that no row fills."""
+    kept = [i for i in range(len(grid.head)) if i == 0 or any(row[i] != "–" for row in grid.rows)]
+    return Grid(head=tuple(grid.head[i] for i in kept), rows=tuple(tuple(row[i] for i in kept) for row in grid.rows))
+
+
+def claim_row(audited: Audited) -> tuple[str, ...]:
+    """Return a claim's numbers, its verdict and the rules behind it."""
+    c = audited.claim
+    clean = next(iter(c.clean.values()), None)
+    cw = next((value for attack, value in c.robust.items() if attack.startswith("CW")), None)
+    apgd = next((value for attack, value in c.robust.items() if attack.startswith("APGD") and attack not in AUTOATTACK),
+                None)  # fmt: skip
+    rules = [f"{status}: {', '.join(audited.rules(status))}" for status in ("FAIL", "WARN") if audited.rules(status)]
+    gap = "–"
+    if c.pgd is not None and c.autoattack is not None:
+        gap = f"{c.autoattack - c.pgd:+.2f} ({100 * (c.autoattack / c.pgd - 1):+.0f} %)"
+    return (
+        c.method, *(number(value) for value in (clean, c.pgd, cw, apgd, c.autoattack)), gap, number(c.adaptive),
+        number(c.worst), _said(audited), "; ".join(rules) or "–",
+    )  # fmt: skip
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def verdict_fold(audited: Audited) -> Fold:
+    """Return each rule's verdict on a claim: the figure, and what to do."""
+    rows = tuple((v.rule, v.status, v.figure, v.advice or "–") for v in audited.verdicts)
+    notes = (Bullets(items=audited.notes),) if audited.notes else ()
+    title = f"{audited.claim.method}: {_said(audited)}"
+    return Fold(title=title, blocks=(Grid(head=("rule", "verdict", "figure", "what to do"), rows=rows), *notes))
+
+
+def variants_text(audited: Sequence[Audited]) -> str:
+    """Return how many configurations were printed under a single attack, and which is the highest of them."""
+    top = max(audited, key=lambda a: a.claim.worst)
+    attack = next(iter(top.claim.robust))
+    return (
+        f"{counted(len(audited), 'setting')} of ablations and hyper-parameter studies are printed under one attack "
+        f"alone, up to {top.claim.worst:.2f} under {attack} ({top.claim.method}, {top.claim.source}): which setting is "
+        "best was decided by numbers that nothing stronger has tested."
+    )
+
+
+def disagreement_grid() -> Grid:
+    """Return where the tables print different means for what one name promises."""
+    rows = []
+    for found in disagreements():
+        first = found.rows[0]
+        what = "clean" if first.metric == "clean" else f"{first.attack} at {eps_text(first.eps[0])}"
+        values = "; ".join(f"{row.value:.2f} ({row.place})" for row in found.rows)
+        rows.append((str(first.method), what, values, f"{found.spread:.2f}"))
+    return Grid(head=("method", "under", "printed", "points apart"), rows=tuple(rows))
+
+
+def misprint_grid() -> Grid:
+    """Return the printed means beside what their sets give."""
+    rows = tuple(
+        (m.row.printed, "clean" if m.row.metric == "clean" else f"{m.row.attack} at {eps_text(m.row.eps[0])}",
+         f"{m.row.value:.2f}", f"{m.recomputed:.2f}", m.row.place)
+        for m in misprints()
+    )  # fmt: skip
+    return Grid(head=("method", "under", "printed", "its sets give", "where"), rows=rows)
+
+
+def facts() -> tuple[str, ...]:
+    """Return what a reader of these tables should know besides; figures are taken from the tables."""
+
+    def value(method: str, attack: str, table: str, eps: float | None = None) -> str:
+        metric = "clean" if attack == "none" else "robust"
+        rows = published(source="CompTGA-2026", task="Average16", attack=attack, metric=metric, table=table, eps=eps)
+        return f"{_only([row for row in rows if row.printed == method]).value:.2f}"
+
+    without, whole = "Comp-TGA[CE+LARM]", "Comp-TGA[CE+LARM+GACM]"
+    return (
+        f"Comp-TGA's global attention term lifts PGD accuracy from {value(without, 'PGD-100', 'X')} to "
+        f"{value(whole, 'PGD-100', 'X')} and clean accuracy from {value(without, 'none', 'X')} to "
+        f"{value(whole, 'none', 'X')} at once, while AutoAttack, on other weights, leaves "
+        f"{value('Comp-TGA', 'AutoAttack', 'III')} (what G22 is about).",
+        f"CLIP as it came keeps {value('CLIP', 'PGD-100', 'A5', 8 / 255)} at 8/255 and "
+        f"{value('CLIP', 'PGD-100', 'I')} at 1/255 under PGD-100, where AutoAttack leaves "
+        f"{value('CLIP', 'AutoAttack', 'III')}: a hint that this PGD is weak, whatever the model (what G14 is about).",
+        "The published evaluation of that lineage (zhyblue424/TGA-ZSR, attacks.py) runs model and attack in half "
+        "precision, climbs a mean-reduced loss, steps by the whole budget, starts once and returns the last iterate. "
+        "How much of the gap that explains is not known; G05, G10 and G11 decide it on a real checkpoint.",
+        "As published its AutoAttack branch does not run, and what it builds is APGD-CE and APGD-DLR, where the paper "
+        "says standard. AutoAttack is another list in nearly every one of these papers, so its columns cannot be "
+        "compared across sources.",
+        "Worst printed is the least of the printed means: no less than the worst case per image, which none prints.",
+    )
+
+
+def _only(rows: Sequence[Published]) -> Published:
+    (row,) = rows
+    return row
+
+
+def as_markdown(blocks: Iterable[Block]) -> str:
+    """Return the page as Markdown."""
+    return "\n".join([f"# {TITLE}", "", *(line for block in blocks for line in _markdown(block))])
+
+
+def _markdown(block: Block) -> list[str]:
+    if isinstance(block, Heading):
+        return [f"## {block.text}", ""]
+    if isinstance(block, Paragraph):
+        return [block.text, ""]
+    if isinstance(block, Bullets):
+        return [*(f"- {item}" for item in block.items), ""]
+    if isinstance(block, Grid):
+        return [*markdown(block.head, block.rows), ""]
+    return [f"### {block.title}", "", *(line for inner in block.blocks for line in _markdown(inner))]
+
+
+def as_html(blocks: Iterable[Block]) -> str:
+    """Return the page as one HTML file: no script, no font, no image, nothing fetched."""
+    body = "\n".join(_html(block) for block in blocks)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(TITLE)}</title>\n'
+        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{html.escape(TITLE)}</h1>\n{body}\n</main>\n</body>\n"
+        "</html>\n"
+    )
+
+
+def _html(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"<h2>{_text(block.text)}</h2>"
+    if isinstance(block, Paragraph):
+        return f"<p>{_text(block.text)}</p>"
+    if isinstance(block, Bullets):
+        return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in block.items) + "</ul>"
+    if isinstance(block, Grid):
+        return _grid(block)
+    inner = "\n".join(_html(one) for one in block.blocks)
+    return f"<details>\n<summary>{_text(block.title)}</summary>\n{inner}\n</details>"
+
+
+def _grid(grid: Grid) -> str:
+    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in grid.head)
+    rows = "\n".join(_grid_row(grid.head, row) for row in grid.rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _grid_row(head: Sequence[str], row: Sequence[str]) -> str:
+    first, *rest = row
+    cells = "".join(
+        f'<td data-label="{html.escape(name)}"{" class=number" if NUMBER.fullmatch(text) else ""}>'
+        f"<div>{_text(text)}</div></td>"
+        for name, text in zip(head[1:], rest, strict=True)
+    )
+    return f'<tr><th scope="row">{_text(first)}</th>{cells}</tr>'
+
+
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?|–")
+STATUS = re.compile(r"\b(PASS|WARN|FAIL|SKIP)\b")
+
+
+def _text(text: str) -> str:
+    """Return text as HTML, the verdicts marked: by word and border, so that colour is not all that tells them apart."""
+    return STATUS.sub(lambda m: f'<span class="{m[1].lower()}">{m[1]}</span>', html.escape(text))
+
+
+STYLE = """\
+:root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6470; --line: #d9dee4; --page: #ffffff; --card: #f6f7f9;
+  --fail: #b3261e; --warn: #8a5a00; --pass: #1b6e3c; --skip: #5b6470; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a3adb8; --line: #3a424b; --page: #14171a;
+  --card: #1d2125; --fail: #ff8a80; --warn: #f2c14e; --pass: #7ddc9c; --skip: #a3adb8; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 78rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.5rem 0 1rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
+p, li { max-width: 46rem; }
+table { border-collapse: collapse; width: 100%; margin: 0.75rem 0 1rem; font-size: 0.925rem; }
+th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.6rem; border-bottom: 1px solid var(--line);
+  overflow-wrap: anywhere; }
+thead th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); overflow-wrap: normal; }
+.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+details { border: 1px solid var(--line); border-radius: 6px; margin: 0.4rem 0; padding: 0 0.75rem; }
+summary { cursor: pointer; padding: 0.5rem 0; font-weight: 600; }
+.fail, .warn, .pass, .skip { font-weight: 700; font-size: 0.85em; border: 1px solid; border-radius: 4px;
+  padding: 0 0.3em; white-space: nowrap; }
+.fail { color: var(--fail); } .warn { color: var(--warn); } .pass { color: var(--pass); } .skip { color: var(--skip); }
+@media (max-width: 46rem) {
+  main { padding: 1rem 0.9rem 3rem; }
+  h1 { font-size: 1.4rem; }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  table, tbody, tr, th, td { display: block; width: 100%; }
+  tr { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.5rem 0.75rem;
+    margin: 0 0 0.6rem; }
+  th, td { border: 0; padding: 0.12rem 0; }
+  td { display: grid; grid-template-columns: 8.5rem 1fr; gap: 0.5rem; }
+  td::before { content: attr(data-label); color: var(--soft); }
+}
+"""
