@@ -28,7 +28,7 @@ import zsr_core
 from zsr_core.attacks import PerImage, Pgd
 from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, tower_shapes, weights_sha
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
-from zsr_core.data import DataRef, ImageSet, check_data, open_data
+from zsr_core.data import DataRef, ImageSet, check_data, open_data, set_size
 from zsr_core.defences import AnyDefence
 from zsr_core.evaluate import EvalSuite, Measurement, evaluate, measure
 from zsr_core.files import write_text, write_whole
@@ -386,6 +386,7 @@ class Estimate:
     passes_full_backward: float
     gflop_per_forward: float  # of one image
     seconds: float  # on this machine, at its measured fp32 matmul rate
+    absent: tuple[str, ...] = ()  # sets that are not here and were counted by their published size
 
     @property
     def forwards(self) -> float:
@@ -398,10 +399,15 @@ class Estimate:
 
 
 def estimate(config: TrialConfig) -> Estimate:
-    """Return the trial's cost. Opens the data to count images; builds the model without weights; starts nothing."""
+    """Return the trial's cost. Opens the data to count images; builds the model without weights; starts nothing.
+
+    A public set that is not here is counted by its published size, and named in ``absent``.
+    """
     model = shapes_model(config.model.name)
     size = image_size_of(config.model)
-    n = len(open_data(config.train_data, "train", size).labels) if config.epochs else 0
+    trained = set_size(config.train_data, "train", size) if config.epochs else None
+    n = trained.images if trained is not None else 0
+    absent = [config.train_data.called] if trained is not None and trained.published else []
     forwards, input_backwards = config.train_attack.cost()
     reads = config.method.passes
     attacked = int(bool(reads.student_adv or reads.teacher_adv))
@@ -411,8 +417,9 @@ def estimate(config: TrialConfig) -> Estimate:
     fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
     for task in config.eval_suite.tasks:
-        images = open_data(task, config.eval_suite.split, size, config.eval_suite.n)
-        m, classes = len(images.labels), len(images.classes)
+        found = set_size(task, config.eval_suite.split, size, config.eval_suite.n)
+        m, classes = found.images, found.classes
+        absent += [task.called] if found.published else []
         fwd += m
         for attack in config.eval_suite.attacks:
             for stage in attack.stages(classes):
@@ -422,11 +429,12 @@ def estimate(config: TrialConfig) -> Estimate:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.visual(torch.empty(1, 3, size, size, device="meta"))
     gflop = counter.get_total_flops() / 1e9
-    found = Estimate(
+    cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
+        absent=tuple(dict.fromkeys(absent)),
     )  # fmt: skip
-    return replace(found, seconds=found.seconds_at(_machine_gflops()))
+    return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
 
 
 # Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.engine.describe import counted, eps_text
-from sweeps.engine.table import markdown
+from sweeps.engine.typeset import markdown_table
 from zsr_core.audit_published import (
     AUTOATTACK,
     RULES_OF_NUMBERS,
@@ -275,7 +275,7 @@ def _markdown(block: Block) -> list[str]:
     if isinstance(block, Bullets):
         return [*(f"- {item}" for item in block.items), ""]
     if isinstance(block, Grid):
-        return [*markdown(block.head, block.rows), ""]
+        return [*markdown_table(block.head, block.rows), ""]
     return [f"### {block.title}", "", *(line for inner in block.blocks for line in _markdown(inner))]
 
 

@@ -207,7 +207,9 @@ def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options)
     coming = to_come(study, options.samples, len(options.seeds))
     elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
     gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
-    return listing(study, results, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
+    lines = listing(study, results, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
+    absent = sorted({name for found in counted.values() for name in found.absent})
+    return [*lines, f"Not here, and counted by their published sizes: {', '.join(absent)}."] if absent else lines
 
 
 def _conduct(

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from zsr_core.data.sets import DataRef, ImageSet, Split, batches, check_data, open_data
+from zsr_core.data.sets import DataRef, ImageSet, SetSize, Split, batches, check_data, open_data, set_size
 
-__all__ = ["DataRef", "ImageSet", "Split", "batches", "check_data", "open_data"]
+__all__ = ["DataRef", "ImageSet", "SetSize", "Split", "batches", "check_data", "open_data", "set_size"]

@@ -18,7 +18,7 @@ from zsr_core.codec import ConfigError, fingerprint, require, unknown
 from zsr_core.data import miniature, tasks
 from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
 from zsr_core.data.imagenet_names import TEMPLATES
-from zsr_core.data.partition import cut, held_out
+from zsr_core.data.partition import HELD_OUT, cut, held_out
 from zsr_core.data.pictures import Decoded, Files, Preprocessing, unreadable
 from zsr_core.data.tasks import PROMPT_SETS, TEMPLATE, PromptSet, words
 from zsr_core.rng import generator
@@ -127,6 +127,32 @@ def open_data(
     if ref.source == "imagefolder":
         return _image_folder(ref, split, size, cap)
     return _task(ref, split, size, cap, space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSize:
+    """How large a split is, for planning."""
+
+    images: int
+    classes: int
+    published: bool  # counted from what is published, because the set is not here
+
+
+def set_size(ref: DataRef, split: Split, size: int, limit: int | None = None) -> SetSize:
+    """Return how large a split is; of a public set of which nothing is below its root, the published numbers.
+
+    Raises:
+        ConfigError: naming the field and the folder where data other than a public set is missing, or a set in part.
+    """
+    row = tasks.task(ref.called) if ref.source in ("task", "cifar10", "cifar100") else None
+    if row is None or any((Path(str(ref.root)).expanduser() / part).exists() for part in row.layout):
+        images = open_data(ref, split, size, limit)
+        return SetSize(images=len(images.labels), classes=len(images.classes), published=False)
+    n = row.counts[row.part_of(split)]
+    selected = round(HELD_OUT * n)
+    images_of = {"train": n - selected, "selection": selected, "report": n - selected if row.cut_by_us else n}
+    caps = [cap for cap in (limit, ref.limit) if cap is not None]
+    return SetSize(images=min(images_of[split], *caps, images_of[split]), classes=len(row.classes), published=True)
 
 
 def check_data(ref: DataRef, split: Split, path: str, size: int, *, space: PixelSpace = "model_input") -> None:
