@@ -70,7 +70,7 @@ def selection_text(found: Selection) -> str:
     return f"{text}; {found.score:.1f} on the selection split became {found.again:.1f} on the report split."
 
 
-def answer(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+def answer(study: Study, results: Mapping[str, TrialResult], curse: Selection | None = None) -> list[str]:
     """Return the answer as lines: the chosen cell, its scores on the reporting split beside the untouched model's."""
     winner = chosen(study, results)
     if winner is None:
@@ -83,8 +83,7 @@ def answer(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> li
     for row, name in ((finals, _where(winner)), (untouched, "the untouched model")):
         if row and row[0].harmonic is not None:
             lines.append(f"On the report split, {name}: {_figures(row[0])}.")
-    found = selection(folder, study, results)
-    lines += [selection_text(found)] if found else []
+    lines += [selection_text(curse)] if curse else []
     lines += [f"All figures were {scale_note(study)}."] if scale_note(study) else []
     if study.published:
         lines.append(f"Published optimum: {published_text(study.published)}.")

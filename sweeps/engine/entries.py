@@ -338,7 +338,7 @@ def _range(domain: Domain) -> str:
 
 def _study_note(study: Study, results: Mapping[str, TrialResult], folder: Path, link: str) -> str:
     compare = f" [Compare the cells]({link})" if link else ""  # first, as the page folds a note after three lines
-    lines = [f"**{study.question}**{compare}", "", *_markdown(answer(folder, study, results)), "", *_scale_line(study)]
+    lines = [f"**{study.question}**{compare}", "", *_markdown(answer(study, results)), "", *_scale_line(study)]
     text = "\n".join(lines)
     table = folder / "table.md"
     rows = table.read_text(encoding="utf-8") if table.is_file() else ""

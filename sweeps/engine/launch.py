@@ -10,19 +10,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from statistics import median
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from sweeps.engine.answer import answer, chosen, places, shortfall
+from sweeps.engine.answer import answer, chosen, places, selection, shortfall
 from sweeps.engine.course import Course
 from sweeps.engine.describe import MINIATURE
 from sweeps.engine.local import run_here
 from sweeps.engine.lock import only_launch
-from sweeps.engine.matrix import read_ablation
+from sweeps.engine.matrix import Matrix, read_ablation
 from sweeps.engine.options import Options, command_again, read_options
 from sweeps.engine.plan import (
     Gpu,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 # The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
 REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
+Found = TypeVar("Found")
 DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -225,12 +227,16 @@ def _conduct(
             if not missing(study.plan, results) and course.cells_ended():
                 print(f"All {len(study.plan)} trials of {study.study} are done: nothing to run.", flush=True)
             _run_missing(course, options, running)
-            made = _derive(folder, troubles, reproduces=bool(course.study.reproduces))
+            ablation = cache(read_ablation)  # for the table and for the screen
+            made = _derive(folder, troubles, ablation, reproduces=bool(course.study.reproduces))
         finally:
             if recorder is not None:
                 recorder.close(made)
         lacking = shortfall(course.study, course.results, course.to_come())
-        told = [*answer(folder, course.study, course.results), "", *_ablation(folder, troubles)]
+        curse = _read("winner's curse", lambda: selection(folder, course.study, course.results), troubles)
+        told = [*answer(course.study, course.results, curse), ""]
+        found = _read("matrix", lambda: ablation(folder), troubles)
+        told += [*terminal(found, color=sys.stdout.isatty()).splitlines(), ""] if found is not None else []
         print("\n".join(["", *told, *places(folder, made, tracking)]), flush=True)
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
@@ -250,7 +256,9 @@ def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | Non
     return recorder
 
 
-def _derive(folder: Path, troubles: list[str], *, reproduces: bool) -> list[Path]:
+def _derive(
+    folder: Path, troubles: list[str], ablation: Callable[[Path], Matrix | None], *, reproduces: bool
+) -> list[Path]:
     """Make Parquet, table and figures; what cannot be made is said and can be made later, from the folders."""
 
     def export() -> list[Path]:
@@ -259,7 +267,7 @@ def _derive(folder: Path, troubles: list[str], *, reproduces: bool) -> list[Path
         return [export_study(folder)]
 
     def table() -> list[Path]:
-        return [write_table(folder)]
+        return [write_table(folder, ablation)]
 
     def plot() -> list[Path]:
         from sweeps.engine.plot import plot_study  # noqa: PLC0415 - brings matplotlib
@@ -282,14 +290,13 @@ def _derive(folder: Path, troubles: list[str], *, reproduces: bool) -> list[Path
     return made
 
 
-def _ablation(folder: Path, troubles: list[str]) -> list[str]:
-    """Return an ablation's matrix as lines for the terminal; nothing for a grid or a search."""
+def _read(name: str, read: Callable[[], Found], troubles: list[str]) -> Found | None:
+    """Return what is read from the trial folders to be said at the end; what cannot be read does not end the launch."""
     try:
-        found = read_ablation(folder)
-        return [] if found is None else [*terminal(found, color=sys.stdout.isatty()).splitlines(), ""]
+        return read()
     except Exception as error:
-        troubles.append(f"matrix: could not be made ({type(error).__name__}: {error}); the results are whole")
-    return []
+        troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
+    return None
 
 
 def _run_missing(course: Course, options: Options, running: ExitStack) -> None:

@@ -25,6 +25,7 @@ from zsr_core.codec import unknown
 from zsr_core.trial import TrialResult
 
 DRAWS = 10_000  # resamples behind a difference: its p can be as small as 2e-4, below what Holm asks of 200 comparisons
+BOLD = "Bold: the highest of a column among tuned rows with all seeds and an audit that holds."
 Scope = Literal["zero-shot", "all", "set"]
 Test = Literal["bootstrap", "McNemar", ""]
 Statistic = Callable[[Array], Array]
@@ -153,7 +154,11 @@ def read_matrices(
 
 
 def read_ablation(folder: Path) -> Matrix | None:
-    """Return the matrix of an ablation, its first mean alone; None for a grid or a search, which have surfaces."""
+    """Return the matrix of an ablation, its first mean alone; None for a grid or a search, which have surfaces.
+
+    Raises:
+        ConfigError: if the folder holds no study.
+    """
     study = read_study(folder)
     if study.mode != "matrix" or study.space:
         return None
@@ -187,8 +192,8 @@ def matrix(
     """Return the matrix of one split. ``records``: trial id -> what :func:`read_budgets` returns.
 
     ``baseline`` is a row's label; by default the design's reference row, or where only the chosen row stands beside
-    the untouched model, as on the report split, that model.
-    ``all_budgets`` has robust accuracy at every budget of the suite; so it is wherever the rows differ in their own.
+    the untouched model, as on the report split, that model. ``all_budgets`` has robust accuracy at every budget of the
+    suite; so it is wherever the rows differ in their own.
 
     Raises:
         ConfigError: for a baseline that is no row's label, naming the nearest.
@@ -201,8 +206,8 @@ def matrix(
         raise unknown("--baseline", name, labels)
     done = {name: result for name, result in results.items() if result.status == "done"}
     budgets = budgets_of(study, done, every=all_budgets)
-    columns = columns_of(study, [done[t.trial_id] for trials in rows for t in trials if t.trial_id in done],
-                         budgets, metrics, per_set=per_set)  # fmt: skip
+    here = [done[trial.trial_id] for trials in rows for trial in trials if trial.trial_id in done]
+    columns = columns_of(study, here, budgets, metrics, per_set=per_set)
     winner = chosen(study, results)
     winner_label = winner.cell if winner is not None and not report else None
     reference = _Arm.of(rows[labels.index(name)], done, records)
@@ -238,13 +243,14 @@ def budgets_of(study: Study, done: Mapping[str, TrialResult], *, every: bool) ->
 
 def columns_of(
     study: Study,
-    results: Iterable[TrialResult],
+    results: Sequence[TrialResult],
     budgets: Sequence[float],
     metrics: Sequence[Objective],
     *,
     per_set: bool,
 ) -> tuple[Column, ...]:
-    """Return the columns: every score of the zero-shot mean, of the mean over all sets, then of each set."""
+    """Return the columns: every score that was measured, of the zero-shot mean, of all sets' mean, then of each set."""
+    known = {m.metric for result in results for m in result.measurements}
     sets = tuple(dict.fromkeys(m.task for result in results for m in result.measurements if m.task != AVERAGE))
     trained = study.base.train_data.called
     others = tuple(name for name in sets if name != trained)
@@ -267,6 +273,7 @@ def columns_of(
         )
         for scope, over, members in groups
         for metric in metrics
+        if metric in known
         for eps in (budgets[:1] if metric == "clean" else budgets)
     )
 
@@ -532,7 +539,7 @@ def legend_of(baseline: str, rows: Sequence[Row], columns: Sequence[Column]) -> 
     if any(gap.low is None and gap.t_low is not None for gap in gaps):
         lines.append("Where records are gone, the interval of Δ is the t-interval over seeds, and there is no p.")
     if any(cell.best for cell in cells):
-        lines.append("Bold: the highest of a column among tuned rows with all seeds and an audit that holds.")
+        lines.append(BOLD)
     if any(cell.doubted for cell in cells):
         failing = "; ".join(f"{row.label}: {', '.join(row.fails)}" for row in rows if row.fails)
         lines.append(f"† robustness unverified, the audit fails ({failing}).")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sweeps.engine.describe import (
     sentence,
     training_text,
 )
-from sweeps.engine.matrix import read_ablation
+from sweeps.engine.matrix import Matrix, read_ablation
 from sweeps.engine.outcomes import Outcomes, Scores, difference, read_seeds, score_interval
 from sweeps.engine.plan import SPLIT
 from sweeps.engine.select import OBJECTIVES, CellScore, scores, trial_row
@@ -55,11 +55,11 @@ class Row:
     tied: bool = False  # its harmonic mean cannot be told from the chosen cell's
 
 
-def write_table(folder: Path) -> Path:
-    """Write ``table.md`` from the trial folders, by rename, and return its path."""
+def write_table(folder: Path, ablation: Callable[[Path], Matrix | None] = read_ablation) -> Path:
+    """Write ``table.md`` from the trial folders, by rename, and return its path. ``ablation`` reads their matrix."""
     study = read_study(folder)
     results = read_results(folder, study)
-    lines = [*table_lines(folder, study, results), *ablation_lines(folder)]
+    lines = [*table_lines(folder, study, results), *ablation_lines(ablation(folder))]
     return write_text(folder / "table.md", "\n".join(lines) + "\n")
 
 
@@ -94,9 +94,8 @@ def table_lines(folder: Path, study: Study, results: Mapping[str, TrialResult]) 
     return [*lines, "", *legend_lines(study, rows), *said, *report_lines(folder, study, results, axes)]
 
 
-def ablation_lines(folder: Path) -> list[str]:
+def ablation_lines(found: Matrix | None) -> list[str]:
     """Return the matrix of an ablation: its rows beside the design's reference row, with tests; else nothing."""
-    found = read_ablation(folder)
     if found is None:
         return []
     lines = ["", "## Ablation matrix", ""]

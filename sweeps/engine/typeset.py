@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.engine.matrix import Block, Cell, Column, Gap, Matrix, Row
+from sweeps.engine.matrix import BOLD, Block, Cell, Column, Gap, Matrix, Row
 
 DASH = "–"
 DAGGER = "†"
@@ -117,7 +117,7 @@ def terminal(matrix: Matrix, *, width: int = 100, color: bool = False) -> str:
     for row in matrix.rows:
         if row.failed:
             console.print(textwrap.fill(f"{row.label}: {note_text(row)}", width, subsequent_indent="  "), markup=False)
-    for line in (*matrix.setting, *matrix.legend):
+    for line in (*matrix.setting, *(line for line in matrix.legend if color or line != BOLD)):
         console.print(textwrap.fill(line, width, subsequent_indent="  "), markup=False)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 

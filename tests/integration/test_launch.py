@@ -212,3 +212,17 @@ def test_every_shipped_script_is_short_and_leaves_ray_loops_and_flags_to_the_eng
         names |= {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}
         assert names.isdisjoint({"ray", "argparse", "sys", "click", "optuna", "mlflow"}), path
         assert (ast.get_docstring(ast.parse(text)) or "").splitlines()[0].endswith("?"), "a script asks one question"
+
+
+def test_an_ablation_ends_with_its_matrix_within_a_hundred_columns(write: Write, run: Run, tmp_path: Path) -> None:
+    rows = "Variant(label='with', reference=True), Variant(label='without', overrides={'method.alpha': 0.0})"
+    done = run(write(f"variants=({rows})"), "--local")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Winner's curse: of 2 equally good cells" in done.stdout
+    lines = done.stdout.splitlines()
+    assert all(any(line.startswith(f"  {label} ") for line in lines) for label in ("untouched", "with", "without"))
+    assert "Δ: points above the row 'with' on the same seeds and images" in done.stdout
+    begins = next(i for i, line in enumerate(lines) if line.endswith("Selection split."))
+    ends = next(i for i, line in enumerate(lines) if line.startswith("results   "))
+    assert max(map(len, lines[begins:ends])) <= 100
+    assert "## Ablation matrix" in (tmp_path / "results" / "tiny" / "table.md").read_text(encoding="utf-8")

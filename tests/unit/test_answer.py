@@ -35,7 +35,7 @@ def test_the_answer_says_it_beside_both_splits(tmp_path: Path, make_study: MakeS
     results = read_results(tmp_path, study)
     found = selection(tmp_path, study, results)
     assert found is not None
-    lines = answer(tmp_path, study, results)
+    lines = answer(study, results, found)
     assert selection_text(found) in lines
     assert f"of 9 equally good cells the best would look up to {found.inflation:.1f} points better" in lines[3]
     assert f"{found.score:.1f} on the selection split became {found.again:.1f} on the report split." in lines[3]
@@ -64,4 +64,4 @@ def test_without_the_winners_records_nothing_is_made_up(tmp_path: Path, make_stu
         (trial_folder(tmp_path, trial.trial_id) / "samples.parquet").unlink()
     results = read_results(tmp_path, study)
     assert selection(tmp_path, study, results) is None
-    assert not any("Winner's curse" in line for line in answer(tmp_path, study, results))
+    assert not any("Winner's curse" in line for line in answer(study, results))

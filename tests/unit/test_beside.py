@@ -222,7 +222,7 @@ def test_the_answer_tells_the_chosen_cells_report_not_the_first_rows(tmp_path: P
     finals = [t for t in study.plan if t.role == "final"]
     other = replace(finals[0], cell="another", trial_id="0" * 12)
     twice = replace(study, plan=(*[t for t in study.plan if t.role != "final"], other, *finals))
-    assert answer(tmp_path, twice, results) == answer(tmp_path, study, results)
+    assert answer(twice, results) == answer(study, results)
 
 
 def test_methods_trained_again_share_data_and_length() -> None:

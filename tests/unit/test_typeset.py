@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.matrix import Block, Cell, Column, Gap, Matrix, Row
+from sweeps.engine.matrix import BOLD, Block, Cell, Column, Gap, Matrix, Row
 from sweeps.engine.typeset import (
     FORMS,
     TEX,
@@ -220,8 +220,11 @@ def test_sixteen_sets_continue_below_in_a_hundred_columns() -> None:
     assert all(name in text for name in sets)
 
 
-def test_colour_is_asked_for() -> None:
-    assert "\x1b[1m42.1 ± 1.2" in terminal(example(), color=True)
+def test_bold_is_for_terminals_that_show_it_and_is_explained_there_alone() -> None:
+    shown = replace(example(), legend=(BOLD,))
+    assert "\x1b[1m42.1 ± 1.2" in terminal(shown, color=True)
+    assert "Bold: the highest" in terminal(shown, color=True)
+    assert "Bold" not in terminal(shown)
 
 
 # ---- CSV
