@@ -65,9 +65,14 @@ class ThreatModel:
         if self.norm == "linf":
             return self.project(x + self.eps * _draw(x, generators, torch.rand).mul_(2).sub_(1), x)
         # In as many dimensions as an image has pixels, a uniform point of the ball lies on its sphere.
-        direction = _draw(x, generators, torch.randn)
-        size = direction.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (x.dim() - 1))
-        return self.project(x + self.eps * direction / size, x)
+        return self.sphere_start(x, generators)
+
+    def sphere_start(self, x: Tensor, generators: torch.Generator | list[torch.Generator]) -> Tensor:
+        """Return a random point of the ball's surface around each image, cut to the box: where APGD starts."""
+        linf = self.norm == "linf"
+        direction = _draw(x, generators, torch.rand).mul_(2).sub_(1) if linf else _draw(x, generators, torch.randn)
+        size = direction.flatten(1).norm(p=torch.inf if linf else 2, dim=1).clamp(min=1e-12)
+        return self.project(x + self.eps * direction / size.view(-1, *[1] * (x.dim() - 1)), x)
 
     def near(self, x: Tensor, std: float, generators: torch.Generator | list[torch.Generator]) -> Tensor:
         """Return each image plus normal noise of ``std`` ([0, 1] pixel units), inside ball and box."""

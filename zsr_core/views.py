@@ -128,8 +128,22 @@ class Views:
             cached_teacher=lambda: picked(self.teacher_clean.features, rows),
         )  # fmt: skip
 
+    def alone(self, row: int) -> Views:
+        """Return the views of one image of the batch: what a loss that reads the neighbours says without them.
 
-def picked(features: Features, rows: Tensor) -> Features:
+        All encodings are shared with the batch, inner layers are not among them.
+        """
+        one = slice(row, row + 1)
+        return replace(
+            self, labels=self.labels[one], clean=self.clean[one], adv=self.adv[one],
+            student=lambda _: picked(self.student_adv.features, one),
+            teacher=lambda _: picked(self.teacher_adv.features, one),
+            cached_student=lambda: picked(self.student_clean.features, one),
+            cached_teacher=lambda: picked(self.teacher_clean.features, one),
+        )  # fmt: skip
+
+
+def picked(features: Features, rows: Tensor | slice) -> Features:
     """Return the features of these ``rows`` of the batch; inner layers are not among them."""
     return Features(
         embedding=features.embedding[rows], patches=lambda: features.patches()[rows], last_norm=_no_layers,

@@ -17,8 +17,6 @@ from zsr_core.methods import (
     Caw,
     CompTga,
     Fare,
-    FtAdv,
-    FtClean,
     Laat,
     LpFt,
     Mart,
@@ -63,15 +61,6 @@ CASES: tuple[AnyMethod, ...] = (
     Arow(weighting="cow"),
     Arow(weighting="none", smoothing=0.0),
 )
-# Their terms depend on the neighbours in the batch: contrastive within the batch, a Grad-CAM score that is the
-# largest over the batch's texts, divergences summed over the batch, evidence relative to the batch's mean.
-COUPLED = (
-    FtClean(), FtAdv(), TgaZsr(attention="visual"), TgaZsr(attention="visual_differentiable"),
-    PmgAft(), PmgAft(alpha=0.0), Ucat(), Ucat(form="asymptotic", direction="clean_first"),
-    Ucat(direction="symmetric", reference="target"),
-    Ucat(evidence="softplus", offset=1.0, ce="dirichlet", prior_weight=0.1),
-    Ucat(evidence="relu", offset=1.0, ce_input="clean"),
-)  # fmt: skip
 
 
 def _name(method: Method) -> str:
@@ -140,13 +129,29 @@ def test_permuting_the_batch_permutes_the_terms(method: Method, tiny: Any, train
         torch.testing.assert_close(after[name], before[name][order], rtol=1e-4, atol=1e-5)
 
 
-def test_a_term_depends_on_the_neighbours_only_where_it_is_listed(method: Method, tiny: Any, trainable: Any) -> None:
+def test_a_term_depends_on_the_neighbours_exactly_where_the_method_says_so(
+    method: Method, tiny: Any, trainable: Any
+) -> None:
     student, teacher = _pair(tiny, trainable)
     views = tiny.views(student, teacher, n=4)
     alone = tiny.views(student, teacher, clean=views.clean[:1], adv=views.adv[:1], labels=views.labels[:1])
     whole, part = method.loss(views), method.loss(alone)
     same = all(torch.allclose(part[name], whole[name][:1], rtol=1e-4, atol=1e-5) for name in whole)
-    assert same is (method not in COUPLED)
+    assert same is not method.couples_batch
+
+
+def test_alone_in_the_batch_an_image_gives_what_it_gives_in_a_batch_of_one(
+    method: Method, tiny: Any, trainable: Any
+) -> None:
+    if not method.teacher_cacheable:
+        pytest.skip("reads inner layers, which a part of a batch does not keep")
+    student, teacher = _pair(tiny, trainable)
+    views = tiny.views(student, teacher, n=3)
+    whole = method.loss(
+        tiny.views(student, teacher, clean=views.clean[1:2], adv=views.adv[1:2], labels=views.labels[1:2])
+    )
+    for name, term in method.loss(views.alone(1)).items():
+        torch.testing.assert_close(term, whole[name], rtol=1e-4, atol=1e-5)
 
 
 def test_the_same_input_gives_the_same_value(method: Method, tiny: Any, trainable: Any) -> None:

@@ -312,7 +312,8 @@ def test_a_cascade_gives_each_stage_what_the_ones_before_left_standing(tiny: Any
         first = alone[0][r.sample_id]
         assert r.queries == (1 if not first.correct else 2)
         assert r.stage == "even" if not first.correct else r.stage in ("even", "odd")
-        assert r.margin == min(part[r.sample_id].margin for part in alone[: r.queries])
+        nearest = min(part[r.sample_id].margin for part in alone[: r.queries])
+        assert r.margin == pytest.approx(nearest, rel=1e-4, abs=1e-4)  # batches of another size add in another order
 
 
 def test_what_a_journal_holds_is_not_computed_again(tiny: Any, tmp_path: Any) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from zsr_core.attacks.adaptive import CONFIDENCE, Adaptive, Confidence
+from zsr_core.attacks.apgd import Apgd
 from zsr_core.attacks.attack import Attack, Draws, Logits, Loss, Objective, PerImage, Scored, Target
+from zsr_core.attacks.autoattack import AutoAttack
 from zsr_core.attacks.fab import Fab
 from zsr_core.attacks.losses import LOSSES
 from zsr_core.attacks.noise import Noise
@@ -10,22 +13,9 @@ from zsr_core.attacks.pgd import Pgd
 from zsr_core.attacks.square import Square
 from zsr_core.attacks.transfer import Transfer
 
-AnyAttack = Pgd | Fab | Square | Noise | Transfer
+AnyAttack = Pgd | Apgd | Fab | Square | AutoAttack | Adaptive | Confidence | Transfer | Noise
 
 __all__ = [
-    "LOSSES",
-    "AnyAttack",
-    "Attack",
-    "Draws",
-    "Fab",
-    "Logits",
-    "Loss",
-    "Noise",
-    "Objective",
-    "PerImage",
-    "Pgd",
-    "Scored",
-    "Square",
-    "Target",
-    "Transfer",
-]
+    "CONFIDENCE", "LOSSES", "Adaptive", "AnyAttack", "Apgd", "Attack", "AutoAttack", "Confidence", "Draws", "Fab",
+    "Logits", "Loss", "Noise", "Objective", "PerImage", "Pgd", "Scored", "Square", "Target", "Transfer",
+]  # fmt: skip

@@ -36,6 +36,10 @@ class FtClean(Defaults):
     def passes(self) -> Passes:
         return Passes(student_clean=1)
 
+    @property
+    def couples_batch(self) -> bool:
+        return True
+
     def loss(self, views: Views) -> Terms:
         return {"contrastive": batch_contrastive(views.student_clean, views)}
 
@@ -52,6 +56,10 @@ class FtAdv(Defaults):
     @property
     def passes(self) -> Passes:
         return Passes(student_adv=1)
+
+    @property
+    def couples_batch(self) -> bool:
+        return True
 
     def loss(self, views: Views) -> Terms:
         return {"contrastive": batch_contrastive(views.student_adv, views)}

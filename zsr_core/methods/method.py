@@ -40,6 +40,10 @@ class Method(Protocol):
     def teacher_cacheable(self) -> bool:
         """Whether embeddings and patch tokens of the clean images are all the loss needs of the teacher."""
 
+    @property
+    def couples_batch(self) -> bool:
+        """Whether an image's terms depend on its neighbours in the batch; attacks then take each image by itself."""
+
     def loss(self, views: Views) -> Terms:
         """Return named terms, each [B], weighted and unreduced; the trainer takes the mean of their sum once."""
 
@@ -67,6 +71,10 @@ class Defaults:
     @property
     def teacher_cacheable(self) -> bool:
         return True
+
+    @property
+    def couples_batch(self) -> bool:
+        return False
 
     def attack_objective(self, views: Views) -> Tensor:
         return class_cross_entropy(views.student_adv, views)

@@ -60,6 +60,10 @@ class PmgAft(Defaults):
     def attack_objective(self, views: Views) -> Tensor:
         return class_cross_entropy(views.student_adv, views, self.logit_scale)
 
+    @property
+    def couples_batch(self) -> bool:
+        return self.kl_reduction == "sum" and self.alpha + self.beta > 0
+
     def loss(self, views: Views) -> Terms:
         terms = {"ce": class_cross_entropy(views.student_adv, views, self.logit_scale)}
         size = len(views.labels) if self.kl_reduction == "sum" else 1

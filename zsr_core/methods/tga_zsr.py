@@ -59,6 +59,10 @@ class TgaZsr(Defaults):
     def teacher_cacheable(self) -> bool:
         return self.attention == "text"
 
+    @property
+    def couples_batch(self) -> bool:
+        return self.attention != "text" and self.alpha + self.beta > 0
+
     def loss(self, views: Views) -> Terms:
         terms = {"ce": class_cross_entropy(views.student_adv, views)}
         if self.alpha == 0 and self.beta == 0:

@@ -87,6 +87,10 @@ class Ucat(Defaults):
         frozen = guided and self.reference == "frozen"
         return Passes(student_clean=int(student_clean), student_adv=int(student_adv), teacher_clean=int(frozen))
 
+    @property
+    def couples_batch(self) -> bool:
+        return self.weight > 0 and self.divergence == "dirichlet"
+
     def loss(self, views: Views) -> Terms:
         seen = views.student_adv if self.ce_input == "adv" else views.student_clean
         terms = {"ce": self._cross_entropy(seen, views)}
