@@ -148,16 +148,19 @@ class _Run:
             if not r.correct
         }  # fmt: skip
         standing = torch.tensor([row for row, r in enumerate(clean) if r.correct], dtype=torch.int64)
+        ran: list[str] = []
         for stage in stages:
             part = replace(whole, stage=stage.name)
             found = self._over(part, standing, self._strike(part, stage), fingerprint([to_plain(stage)], 8))
+            # A stage that finds nothing to climb in this model asks nothing, and is not said to have run.
+            ran += [stage.name] if not found or any(record.queries for record in found.values()) else []
             for row, record in found.items():
                 before = worst.get(row)
                 queries = record.queries + (before.queries if before else 0)
                 nearest = record if before is None or record.margin < before.margin or not record.correct else before
                 worst[row] = replace(nearest, queries=queries)
             standing = torch.tensor([row for row in standing.tolist() if worst[row].correct], dtype=torch.int64)
-        return [worst[row] for row in range(len(clean))]
+        return [replace(worst[row], ran="+".join(ran)) for row in range(len(clean))]
 
     def _over(
         self,

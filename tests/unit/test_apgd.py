@@ -147,7 +147,9 @@ def test_the_result_depends_neither_on_the_neighbours_nor_on_their_order(tiny: A
 
         labels = ask(x[rows], torch.tensor(rows))[0].argmax(dim=1)
         target = Target(ask=ask, labels=labels, classes=5)
-        return attack.run(target, x[rows], THREAT, lambda p, picked: [generator(0, p, rows[i]) for i in picked.tolist()])
+        return attack.run(
+            target, x[rows], THREAT, lambda p, picked: [generator(0, p, rows[i]) for i in picked.tolist()]
+        )
 
     for attack in (Apgd(steps=12), Apgd(loss="dlr-targeted", steps=6)):
         whole, part = run([0, 1, 2, 3, 4, 5], attack), run([4, 1], attack)

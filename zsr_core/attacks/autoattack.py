@@ -11,10 +11,14 @@ from torch import Tensor
 from zsr_core.attacks.apgd import Apgd
 from zsr_core.attacks.attack import Attack, Draws, Target
 from zsr_core.attacks.cascade import cascade, passes
+from zsr_core.attacks.fab import Fab
+from zsr_core.attacks.square import Square
 from zsr_core.codec import unknown
 from zsr_core.threat import ThreatModel
 
 VERSIONS: Mapping[str, tuple[Attack, ...]] = {
+    "standard": (Apgd(), Apgd(loss="dlr-targeted"), Fab(), Square()),
+    "plus": (Apgd(restarts=5), Apgd(loss="dlr", restarts=5), Apgd(loss="dlr-targeted"), Fab(), Square()),
     "rand": (Apgd(), Apgd(loss="dlr")),
     "tecoa": (Apgd(), Apgd(loss="dlr")),
     "fare": (Apgd(), Apgd(loss="dlr-targeted")),
@@ -27,8 +31,9 @@ class AutoAttack:
     """AutoAttack (Croce & Hein, ICML 2020, arXiv 2003.01690; fra31/auto-attack), each part on what still stands.
 
     ``standard``, ``plus`` and ``rand`` are the authors' versions; ``tecoa``, ``fare`` and ``agft`` the lists that CLIP
-    papers ran under the name (``attacks/profiles.py`` has their sources). A randomised defence is met through the mean
-    over its draws (``attack_samples``), 20 in ``rand``; a classifier without randomness gives the same 20 times.
+    papers ran under the name (``attacks/profiles.py`` has their sources). ``plus`` lacks the untargeted FAB, which
+    takes a backward per class and step and whose boundaries FAB-T meets one by one. A randomised defence is met
+    through the mean over its draws (``attack_samples``), 20 in the authors' ``rand``.
 
     With three classes targeted DLR is replaced by DLR; with two the parts on DLR, which needs three, are left out:
     the official code stops with an IndexError there, and papers ran the rest. The records tell what ran.
