@@ -33,6 +33,7 @@ class Measured:
     train_eps: float | None  # in [0, 1] pixel units
     task: str  # a set, or AVERAGE
     tasks: tuple[str, ...]  # the sets it is over
+    prompts: str  # names and templates of the classes; several where a mean's sets differ
     split: str
     attack: str  # a profile, else our name; "none" is clean
     eps: float
@@ -70,9 +71,9 @@ class Pair:
 def beside(measured: Sequence[Measured], published: Iterable[Published]) -> tuple[Pair, ...]:
     """Return every published clean or robust accuracy of a measured method, paired with what was measured of its kind.
 
-    Of the same kind is: method and its fields, model, training set and budget, set or sets, split, and under attack its
-    profile, budget, norm and pixel space. A mean is compared with the mean of the published numbers of the very sets
-    that it is over, which are added here where all of them are printed.
+    Of the same kind is: method and its fields, model, training set and budget, set or sets, prompts, split, and under
+    attack its profile, budget, norm and pixel space. A mean is compared with the mean of the published numbers of the
+    very sets that it is over, which are added here where all of them are printed.
     """
     rows = [row for row in published if row.metric in METRICS and row.method in {m.method for m in measured}]
     averages = {m.tasks for m in measured if m.task == AVERAGE}
@@ -107,6 +108,8 @@ def differences(row: Published, m: Measured) -> tuple[str, ...]:
     found += _other_fields(row.fields, m)
     if set(m.tasks) != set(row.tasks) or (m.task == AVERAGE) == (row.task is not None):
         found.append("its set was not measured" if row.task is not None else "the measured means are over other sets")
+    if m.prompts != row.prompts:
+        found.append(f"prompts: {m.prompts}, published {row.prompts}")
     if m.split != "report":
         found.append(f"split: {m.split}, published on the test images")
     return tuple(found) if row.metric == "clean" else (*found, *_other_attack(row, m))
@@ -195,6 +198,7 @@ def cell_numbers(results: Sequence[TrialResult]) -> tuple[Measured, ...]:
 def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
     m, suite = seeds[0], config.eval_suite
     zero_shot = tuple(t.called for t in suite.tasks if t.called != config.train_data.called)
+    tasks = zero_shot if m.task == AVERAGE else (m.task,)
     attacks = {attack.name: profile_of(attack) for attack in suite.attacks}
     parts = [part for part in (config.method if config.epochs else None, config.defence) if part is not None]
     low, high = interval(seeds)
@@ -209,7 +213,8 @@ def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
         trained_on=None if untouched else config.train_data.called,
         train_eps=None if untouched else config.threat.eps,
         task=m.task,
-        tasks=zero_shot if m.task == AVERAGE else (m.task,),
+        tasks=tasks,
+        prompts=", ".join(dict.fromkeys(t.prompts or "tga" for t in suite.tasks if t.called in tasks)),
         split=m.split,
         attack=attacks.get(m.attack, m.attack),
         eps=m.eps,

@@ -11,6 +11,7 @@ from sweeps.engine.describe import counted, eps_text, provenance_text, scoring_t
 from sweeps.engine.select import AVERAGE
 from sweeps.engine.study import Study, read_results, read_study
 from sweeps.engine.typeset import markdown_table
+from zsr_core.data.tasks import task
 from zsr_core.files import write_text
 from zsr_core.published import SOURCES, Published, published_numbers, same_eps
 from zsr_core.trial import TrialResult
@@ -76,9 +77,12 @@ def tally_lines(together: Sequence[Pair]) -> list[str]:
     inside = sum(pair.within is True for pair in known)
     seeds = max(pair.measured.seeds for pair in together if pair.measured is not None)
     over = "images" if seeds == 1 else f"images and {counted(seeds, 'seed')}"
+    ours = sorted({name for pair in together for name in pair.published.tasks if task(name).cut_by_us})
+    part = f"Of {', '.join(ours)}: published over all its images, measured on the 80 % that select nothing."
     return [
         f"{inside} of {counted(len(known), 'published number')} lie within the measured 95 % interval (over {over}). "
-        "Difference: measured minus published, in points. ±: as printed, over an unstated number of runs."
+        "Difference: measured minus published, in points. ±: as printed, over an unstated number of runs.",
+        *(["", part] if ours else []),
     ]
 
 

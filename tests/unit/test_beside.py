@@ -13,7 +13,7 @@ import pytest
 
 from sweeps.engine.answer import answer
 from sweeps.engine.beside import Measured, beside, cell_numbers, differences, interval, measured_numbers
-from sweeps.engine.beside_table import beside_lines, headline_row, write_beside
+from sweeps.engine.beside_table import beside_lines, headline_row, tally_lines, write_beside
 from sweeps.engine.plan import Sweep, is_report, listing, new_study
 from sweeps.engine.study import Study, read_results
 from zsr_core.codec import ConfigError
@@ -36,8 +36,9 @@ def _measured(**changed: Any) -> Measured:
     fields = {name: getattr(method, name) for name in method.__dataclass_fields__}
     whole = Measured(
         method="TGA-ZSR", fields=fields, defaults=fields, model="ViT-B/32", miniature=False, trained_on="tiny_imagenet",
-        train_eps=1 / 255, task="cifar10", tasks=("cifar10",), split="report", attack="pgd100-tga", eps=1 / 255,
-        norm="linf", space="model_input", metric="robust", value=60.0, low=58.0, high=62.0, images=10000, seeds=1,
+        train_eps=1 / 255, task="cifar10", tasks=("cifar10",), prompts="tga", split="report", attack="pgd100-tga",
+        eps=1 / 255, norm="linf", space="model_input", metric="robust", value=60.0, low=58.0, high=62.0, images=10000,
+        seeds=1,
     )  # fmt: skip
     return replace(whole, **changed)
 
@@ -60,6 +61,7 @@ def test_within_is_about_the_measured_interval(low: float | None, high: float | 
     ("changed", "reason"),
     [
         ({"split": "selection"}, "split: selection, published on the test images"),
+        ({"prompts": "agft"}, "prompts: agft, published tga"),
         ({"attack": "pgd10"}, "attack: pgd10, published pgd100-tga"),
         ({"eps": 2 / 255}, "eps: 2/255, published at 1/255"),
         ({"norm": "l2"}, "norm: l2, published linf"),
@@ -152,6 +154,13 @@ def test_a_trial_of_the_papers_recipe_is_of_the_papers_kind() -> None:
     result = TrialResult(trial_id="t", config=config, status="done", measurements=(found,))
     (measured,) = cell_numbers([result])
     assert differences(_row(), measured) == ()
+
+
+def test_where_we_cut_a_set_ourselves_the_page_says_on_which_part_it_was_measured() -> None:
+    (row,) = published(method="TGA-ZSR", task="sun397", table="I", source="CompTGA-2026")
+    pairs = beside([_measured(task="sun397", tasks=("sun397",))], [row])
+    assert "sun397: published over all its images, measured on the 80 % that select nothing" in tally_lines(pairs)[-1]
+    assert len(tally_lines(beside([_measured()], [_row()]))) == 1
 
 
 def test_a_study_on_the_miniature_is_labelled_and_compared_with_nothing(tmp_path: Path, make_study: MakeStudy) -> None:

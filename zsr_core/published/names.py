@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from zsr_core.data.tasks import PromptSet
+
 UNTOUCHED = "CLIP"  # the model as it came, in every paper's tables
 SETS: Mapping[str, str] = {
     "TinyImageNet": "tiny_imagenet", "CIFAR10": "cifar10", "CIFAR100": "cifar100", "STL10": "stl10", "SUN397": "sun397",
@@ -44,6 +46,7 @@ class Source:
     trained_on: str  # our name of the training set
     train_eps: float  # in [0, 1] pixel units; a method's name may say otherwise (FARE4 is 4/255)
     mean: str  # the average that its tables compare methods by, as printed
+    prompts: PromptSet  # names and templates of the classes
     native: tuple[str, ...] = ()  # tasks attacked at the files' own resolution; all others at the model's input
     caveat: str = ""
 
@@ -55,6 +58,7 @@ SOURCES: Mapping[str, Source] = {
         trained_on="tiny_imagenet",
         train_eps=1 / 255,
         mean="Average16",
+        prompts="tga",
         caveat="The AutoAttack rows of TGA-ZSR and Comp-TGA come from other weights than their PGD and CW rows.",
     ),
     "UCAT-2026": Source(
@@ -63,6 +67,7 @@ SOURCES: Mapping[str, Source] = {
         trained_on="tiny_imagenet",
         train_eps=1 / 255,
         mean="Average16",
+        prompts="tga",
         caveat="The baselines were trained again by UCAT's authors.",
     ),
     "FARE-2024": Source(
@@ -71,6 +76,7 @@ SOURCES: Mapping[str, Source] = {
         trained_on="imagenet",
         train_eps=2 / 255,
         mean="zeroshot_avg_CLIP_benchmark",
+        prompts="openai-ensemble",
         native=("cifar10", "cifar100", "stl10"),
         caveat="1000 images of each set; the numbers of the single sets are not given.",
     ),
@@ -80,6 +86,7 @@ SOURCES: Mapping[str, Source] = {
         trained_on="imagenet",
         train_eps=1 / 255,
         mean="Average15",
+        prompts="agft",
         native=("cifar10", "cifar100", "stl10"),
         caveat="AutoAttack is 10 iterations of APGD here; CIFAR and STL-10 are attacked at their own resolution.",
     ),
@@ -89,6 +96,7 @@ SOURCES: Mapping[str, Source] = {
         trained_on="tiny_imagenet",
         train_eps=1 / 255,
         mean="Average15",
+        prompts="tga",
         caveat="The baselines' rows are those of the TGA-ZSR paper; six of the fifteen sets' columns are known.",
     ),
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from zsr_core.codec import ConfigError, require, unknown
+from zsr_core.data.tasks import PromptSet
 from zsr_core.published.names import (
     ATTACKS,
     AVERAGES,
@@ -60,6 +61,7 @@ class Published:
     attack: str  # as printed; "none" is clean
     profile: str | None  # what that paper ran by that name, as we call it
     eps: tuple[float, ...]  # in [0, 1] pixel units; several for a mean over budgets, none where it is not stated
+    prompts: PromptSet
     norm: Norm
     space: PixelSpace | None  # where the ball lives; None where a mean's sets differ in it
     metric: str  # "clean", "robust", or as printed
@@ -187,6 +189,7 @@ def _row(plain: Mapping[str, str], where: str) -> Published:
         attack=plain["attack"],
         profile=attack.ours,
         eps=eps,
+        prompts=source.prompts,
         norm="linf",
         space=next(iter(spaces)) if len(spaces) == 1 else None,
         metric=metric.ours or plain["metric"],
