@@ -7,26 +7,27 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from zsr_core.codec import ConfigError, from_plain, require, unknown
-from zsr_core.files import write_text
 from zsr_core.methods import METHODS
 from zsr_core.presets import PRESETS, base
+from zsr_core.scoring import DESCRIPTION, add_options, evaluate_model, parse_override, writable
 from zsr_core.trial import TrialConfig, TrialResult, check, read_result, run_trial
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one trial; return 0 if it is done, 1 if it failed, 2 for input that cannot be used."""
     args = _parser().parse_args(argv)
+    if args.verb == "evaluate":
+        return evaluate_model(args, prog="zsr_core")
     try:
         config = config_from(args)
         cuda = args.device == "cuda"
         require(not cuda or torch.cuda.is_available(), "--device", "cuda", "'cpu': torch finds no CUDA here")
         check(config)
-        folder = _writable(Path(args.out) / config.trial_id)
+        folder = writable(Path(args.out) / config.trial_id)
         read_result(folder)  # one that cannot be read is told before anything starts
     except ConfigError as error:
         print(f"zsr_core: {error}", file=sys.stderr)
@@ -37,34 +38,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if result.status == "done" else 1
 
 
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "probe", "").unlink()
-    except OSError as error:
-        raise ConfigError(f"--out: {folder.parent} cannot be written ({error.strerror})") from None
-    return folder
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m zsr_core", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     train = verbs.add_parser("train", help="fine-tune a model with a method, then evaluate it under attack")
     train.add_argument("--method", default="TgaZsr", help=", ".join(m.__name__ for m in METHODS))
-    score = verbs.add_parser("evaluate", help="evaluate a model as it is under attack")
-    score.add_argument("--weights", help="a local .safetensors or .pt file, or an open_clip tag")
-    for verb in (train, score):
-        verb.add_argument("--preset", default="miniature", help=", ".join(PRESETS))
-        verb.add_argument("--config", help="a config.json to start from instead of a preset")
-        verb.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="PATH=VALUE",
-            help="override a field by dotted path, e.g. --set method.alpha=0.1 --set threat.eps=4/255",
-        )
-        verb.add_argument("--out", default="results/single", help="where the trial's folder goes")
-        verb.add_argument("--device", choices=("cpu", "cuda"), help="default: CUDA where there is one")
+    train.add_argument("--preset", default="miniature", help=", ".join(PRESETS))
+    train.add_argument("--config", help="a config.json to start from instead of a preset")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="override a field by dotted path, e.g. --set method.alpha=0.1 --set threat.eps=4/255",
+    )
+    train.add_argument("--out", default="results/single", help="where the trial's folder goes")
+    train.add_argument("--device", choices=("cpu", "cuda"), help="default: CUDA where there is one")
+    add_options(verbs.add_parser("evaluate", help="evaluate a model as it is under attack", description=DESCRIPTION))
     return parser
 
 
@@ -80,30 +70,10 @@ def config_from(args: argparse.Namespace) -> TrialConfig:
         config = from_plain(TrialConfig, plain)
     else:
         names = {m.__name__: m for m in METHODS}
-        name = getattr(args, "method", "TeCoA")
-        if name not in names:
-            raise unknown("--method", name, names)
-        config = base(names[name](), args.preset)
-    if args.verb == "evaluate":
-        config = config.with_({"epochs": 0, "eval_suite.split": "report"})
-        if args.weights:
-            config = config.with_({"model.pretrained": args.weights})
+        if args.method not in names:
+            raise unknown("--method", args.method, names)
+        config = base(names[args.method](), args.preset)
     return config.with_(dict(parse_override(text) for text in args.set))
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Return (dotted path, value) of ``path=value``; a value is JSON, a fraction such as 4/255, or text."""
-    path, sign, value = text.partition("=")
-    require(bool(sign) and bool(path), "--set", text, "PATH=VALUE")
-    try:
-        return path, json.loads(value)
-    except json.JSONDecodeError:
-        pass
-    top, slash, bottom = value.partition("/")
-    try:
-        return path, float(top) / float(bottom) if slash else value
-    except (ValueError, ZeroDivisionError):
-        return path, value
 
 
 def _say(row: dict[str, float]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 
 from zsr_core.attacks import AnyAttack, Pgd
 from zsr_core.codec import require
 from zsr_core.data import DataRef, ImageSet, Split, open_data
-from zsr_core.data.sets import SPLITS
+from zsr_core.data.sets import SPLITS, taken
 from zsr_core.predict import Journal, Tick, predict
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
@@ -96,14 +97,21 @@ def evaluate(
     progress: Callable[[int, int, str], None] | None = None,
     journal: Journal | None = None,
     tick: Tick | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> list[SampleRecord]:
     """Return the records of every task of the suite. ``progress`` gets (tasks done, tasks, name).
 
-    ``journal`` and ``tick`` are :func:`predict`'s: what is kept for a resume, and who hears of every batch.
+    ``journal`` and ``tick`` are :func:`predict`'s: what is kept for a resume, and who hears of every batch. With
+    ``shard = (k, K)`` only images k, k + K, k + 2K, ... of each task; :func:`merged` puts the K parts together.
     """
+    k, of = shard
     records: list[SampleRecord] = []
     for i, ref in enumerate(suite.tasks):
         images = open_data(ref, suite.split, image_size, suite.n)
+        if of > 1:
+            images = taken(images, range(k, len(images.labels), of))
+            if len(images.labels) == 0:  # a task of fewer images than there are shards
+                continue
         records += predict(
             victim, images, banks(images), suite.attacks, suite.threats(), seed=seed, trial_id=trial_id,
             batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, tick=tick,
@@ -111,6 +119,17 @@ def evaluate(
         if progress is not None:
             progress(i + 1, len(suite.tasks), images.name)
     return records
+
+
+def merged(shards: Sequence[Sequence[SampleRecord]]) -> list[SampleRecord]:
+    """Return the records of K shards in the order of one process: images k, k + K, ... come from shard k."""
+    parts: dict[tuple[str, str, float], list[list[SampleRecord]]] = {}
+    for k, shard in enumerate(shards):
+        for record in shard:
+            lists = parts.setdefault((record.task, record.condition, record.eps), [[] for _ in shards])
+            lists[k].append(record)
+    rows = (row for lists in parts.values() for row in zip_longest(*lists))
+    return [record for row in rows for record in row if record is not None]
 
 
 def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Attack, Logits, Target
-from zsr_core.codec import fingerprint, require, to_plain
+from zsr_core.codec import ConfigError, fingerprint, require, to_plain
 from zsr_core.data import ImageSet, batches
 from zsr_core.records import SampleRecord, from_table, write_samples
 from zsr_core.rng import generator
@@ -39,9 +40,14 @@ Tick = Callable[[Progress], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What a killed evaluation has finished, one small Parquet file per batch and stage, whole or absent."""
+    """What a killed evaluation has finished, one small Parquet file per batch and stage, whole or absent.
+
+    Only a batch that took ``worth`` seconds or more is kept: cheaper ones are sooner computed than found on a disk
+    that many trials share.
+    """
 
     folder: Path
+    worth: float = 1.0
 
     def recall(self, key: str) -> list[SampleRecord] | None:
         """Return the records kept under ``key``; None where there are none that can be read."""
@@ -122,6 +128,13 @@ class _Run:
         low, high = int(labels.min()), int(labels.max())
         require(low >= 0 and high < classes, f"{task}: labels", [low, high], f"labels of its {classes} classes, from 0")
 
+    def _check_pixels(self, x: Tensor, rows: Tensor) -> None:
+        flat = x.flatten(1)
+        good = flat.isfinite().all(dim=1) & (flat.amin(dim=1) >= 0) & (flat.amax(dim=1) <= 1)
+        if not good.all():
+            name = self.images.ids[int(rows[~good.cpu()][0])]
+            raise ConfigError(f"task {self.images.name!r}: the pixels of {name} are not numbers in [0, 1]")
+
     def clean(self, norm: Norm) -> list[SampleRecord]:
         """Return the records of the clean images, in the order of the set."""
         blank = _Condition(name="none", attack_id="", ran="", stage="", threat=ThreatModel(norm=norm, eps=0.0))
@@ -179,8 +192,10 @@ class _Run:
             records = known[i]
             if records is None:
                 x, y, index = next(missing)
+                begun = time.perf_counter()
+                self._check_pixels(x, index)
                 records = compute(x, y, index)
-                if self.journal is not None:
+                if self.journal is not None and time.perf_counter() - begun >= self.journal.worth:
                     self.journal.keep(keys[i], records)
             found.update(zip(group.tolist(), (replace(r, trial_id=self.trial_id) for r in records), strict=True))
             self._say(condition, len(found), len(rows), known[i] is not None)

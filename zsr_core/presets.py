@@ -25,6 +25,7 @@ from zsr_core.methods import (
     Fare,
     FtAdv,
     FtClean,
+    Laat,
     LpFt,
     Mart,
     PmgAft,
@@ -58,19 +59,21 @@ MINIATURE_EPS = 4 / 255
 
 # What each method changes of the shared recipe below, by dotted path. A weight given here stands in for the method's
 # default alone: one that the caller sets stays. Found by `benchmarks/find_recipes.py`: twelve trials for each method,
-# the shared recipe and eleven points of its learning rate and up to two weights, on the selection renders, seed 0.
+# the shared recipe and eleven points of its learning rate and up to two weights, on the selection renders, seed 0; of
+# those that reach 8 % robust the one of most clean accuracy. No point of ARoW reached that.
 MINIATURE: Mapping[type[AnyMethod], Mapping[str, Any]] = {
-    FtClean: {"optim.lr": 0.00184},
-    FtAdv: {"optim.lr": 0.000768},
-    LpFt: {"optim.lr": 0.00119},
-    TeCoA: {"optim.lr": 0.000586},
-    PmgAft: {"optim.lr": 0.00102, "method.logit_scale": 1.9, "method.alpha": 0.538},
-    Fare: {"optim.lr": 0.00105, "method.clean_weight": 0.244},
-    TgaZsr: {"optim.lr": 0.00137, "method.alpha": 0.036, "method.beta": 0.0235},
-    CompTga: {"optim.lr": 0.00137, "method.alpha": 0.036, "method.beta": 0.0235},
-    Caw: {"optim.lr": 0.00137, "method.alpha": 2.17, "method.beta": 0.22},
-    Agft: {"optim.lr": 0.000596, "method.gamma": 0.87, "method.scale": 78.0},
-    Ucat: {"optim.lr": 0.00137, "method.weight": 41.5, "method.tau": 0.084},
+    FtClean: {"optim.lr": 0.000121},
+    FtAdv: {"optim.lr": 0.000378},
+    LpFt: {"optim.lr": 0.000142},
+    TeCoA: {"optim.lr": 0.000244},
+    PmgAft: {"optim.lr": 0.000794, "method.logit_scale": 2.09, "method.alpha": 2.95},
+    Fare: {"optim.lr": 0.00111, "method.clean_weight": 0.384},
+    Laat: {"optim.lr": 0.00026, "method.tau": 0.022, "method.beta": 0.0629},
+    TgaZsr: {"optim.lr": 0.00026, "method.alpha": 0.00659, "method.beta": 0.00377},
+    CompTga: {"optim.lr": 0.00026, "method.alpha": 0.00659, "method.beta": 0.00377},
+    Caw: {"optim.lr": 0.00102, "method.alpha": 0.286, "method.beta": 1.25},
+    Agft: {"optim.lr": 0.000347, "method.gamma": 0.574, "method.scale": 209.0},
+    Ucat: {"optim.lr": 0.000347, "method.weight": 37.9, "method.tau": 0.189},
     Trades: {"optim.lr": 0.00105, "method.beta": 1.33},
     Mart: {"optim.lr": 0.000503, "method.lam": 0.136},
     Arow: {"optim.lr": 0.00105, "method.lam": 1.33},

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -22,18 +23,18 @@ import open_clip
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import zsr_core
 from zsr_core.attacks import PerImage, Pgd
-from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, shapes_model, tower_shapes, weights_sha
+from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, tower_shapes, weights_sha
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
-from zsr_core.data import DataRef, ImageSet, check_data, open_data, set_size
+from zsr_core.data import DataRef, ImageSet, check_data, open_data
 from zsr_core.defences import AnyDefence
 from zsr_core.evaluate import EvalSuite, Measurement, evaluate, measure
 from zsr_core.files import write_text, write_whole
 from zsr_core.methods import AnyMethod, TeCoA
-from zsr_core.records import write_samples
+from zsr_core.predict import Journal, Tick
+from zsr_core.records import SampleRecord, write_samples
 from zsr_core.text import TextBank, encode_classes, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.tower import ImageTower
@@ -115,6 +116,9 @@ class TrialResult:
 
 
 Report = Callable[[dict[str, float]], None]
+# (config, folder of finished batches) -> the records of the whole suite
+Spread = Callable[[TrialConfig, Path], list[SampleRecord]]
+PARTS = "parts"  # below a trial's folder, while its evaluation lasts
 
 
 def check(config: TrialConfig) -> None:
@@ -170,6 +174,8 @@ def run_trial(
     report: Report | None = None,
     cache: Path | None = None,
     device: str | None = None,
+    tick: Tick | None = None,
+    spread: Spread | None = None,
 ) -> TrialResult:
     """Train, attack, measure, and leave config, records and result in ``folder``; the result is written last.
 
@@ -177,6 +183,9 @@ def run_trial(
         report: gets a dict of numbers after each epoch ("epoch", "loss", terms) and each task ("task", "tasks").
         cache: a folder that trials share: teacher features, tuned weights by training hash, training checkpoints.
         device: "cpu" or "cuda"; by default CUDA where there is one.
+        tick: hears of every batch that was attacked.
+        spread: evaluates in place of this process, for instance many at once; batches finished before a kill are found
+            again in the folder it is given.
 
     Returns the stored result at once if the folder holds one with status "done". A trial that fails is a result with
     status "failed" and its reason; only an interrupt passes through.
@@ -194,7 +203,7 @@ def run_trial(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
-        result = _run(config, folder, report, cache, where)
+        result = _run(config, folder, report, cache, where, tick, spread)
     except Exception as error:  # whatever stops a trial becomes its row; the traceback stays beside it
         write_text(folder / "traceback.txt", traceback.format_exc())
         reason = str(error).strip() or type(error).__name__
@@ -204,11 +213,19 @@ def run_trial(
     facts = {**provenance(where), **result.provenance, "started": started, "finished": finished}
     result = replace(result, provenance=facts)
     write_text(folder / "result.json", json.dumps(to_plain(result), indent=1) + "\n")
+    if result.status == "done":
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
     return result
 
 
 def _run(
-    config: TrialConfig, folder: Path, report: Report | None, cache: Path | None, device: torch.device
+    config: TrialConfig,
+    folder: Path,
+    report: Report | None,
+    cache: Path | None,
+    device: torch.device,
+    tick: Tick | None,
+    spread: Spread | None,
 ) -> TrialResult:
     begun = time.perf_counter()
     if device.type == "cuda":
@@ -222,13 +239,10 @@ def _run(
         if report is not None:
             report({"task": done, "tasks": of})
 
-    def bank(images: ImageSet) -> TextBank:
-        return evaluation_bank(config, clip, images, str(device))
-
-    records = evaluate(
-        victim, config.eval_suite, bank, clip.tower.image_size, seed=config.seed, trial_id=config.trial_id,
-        device=device, progress=progress,
-    )  # fmt: skip
+    if spread is not None:
+        records = spread(config, folder / PARTS)
+    else:
+        records = _records(config, clip, victim, device, Journal(folder=folder / PARTS), tick, progress)
     write_samples(folder / "samples.parquet", records)
     zero_shot = [t.called for t in config.eval_suite.tasks if t.called != config.train_data.called]
     ended = time.perf_counter()
@@ -239,6 +253,47 @@ def _run(
         history=tuple(history), cost={**cost, **seconds, **gpu, "peak_bytes": _peak_bytes(device)},
         provenance={"weights_sha": victim.sha, "initial_weights_sha": clip.sha},
     )  # fmt: skip
+
+
+def _records(
+    config: TrialConfig,
+    clip: Clip,
+    victim: Victim,
+    device: torch.device,
+    journal: Journal,
+    tick: Tick | None,
+    progress: Callable[[int, int, str], None] | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> list[SampleRecord]:
+    def bank(images: ImageSet) -> TextBank:
+        return evaluation_bank(config, clip, images, str(device))
+
+    return evaluate(
+        victim, config.eval_suite, bank, clip.tower.image_size, seed=config.seed, trial_id=config.trial_id,
+        device=device, progress=progress, journal=journal, tick=tick, shard=shard,
+    )  # fmt: skip
+
+
+def evaluate_shard(
+    config: TrialConfig,
+    parts: Path,
+    shard: tuple[int, int],
+    *,
+    cache: Path | None = None,
+    device: str | None = None,
+    tick: Tick | None = None,
+) -> list[SampleRecord]:
+    """Return the records of images k, k + K, ... of every task, ``shard`` being (k, K); see :func:`evaluate.merged`.
+
+    Args:
+        parts: the folder of finished batches, which shards may share.
+        cache: where the trial's tuned weights are kept; needless for an untouched model.
+    """
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    clip = _clip(config.model, str(where))
+    tower, _, _ = _tuned(config, clip, None, cache, where)
+    victim = deployed(config, clip, tower)
+    return _records(config, clip, victim, where, Journal(folder=parts), tick, shard=shard)
 
 
 def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
@@ -395,82 +450,3 @@ def provenance(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(), "git_sha": sha, "git_dirty": dirty, "device": f"{device.type}: {name}",
         "host": platform.node(), "threads": str(torch.get_num_threads()),
     }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a trial will cost, counted before it starts. Attack costs are for images that never fall: an upper bound."""
-
-    images: int  # training images a epoch
-    steps: int
-    passes_forward: float  # encoder passes over one image
-    passes_input_backward: float
-    passes_full_backward: float
-    gflop_per_forward: float  # of one image
-    seconds: float  # on this machine, at its measured fp32 matmul rate
-    absent: tuple[str, ...] = ()  # sets that are not here and were counted by their published size
-
-    @property
-    def forwards(self) -> float:
-        """All passes in units of one forward: an input-only backward costs 1, a full one 2."""
-        return self.passes_forward + self.passes_input_backward + 2 * self.passes_full_backward
-
-    def seconds_at(self, gflops: float) -> float:
-        """Return the trial's seconds on a machine of so many fp32 GFLOP/s, of which it reaches :data:`EFFICIENCY`."""
-        return self.forwards * self.gflop_per_forward / (gflops * EFFICIENCY)
-
-
-def estimate(config: TrialConfig) -> Estimate:
-    """Return the trial's cost. Opens the data to count images; builds the model without weights; starts nothing.
-
-    A public set that is not here is counted by its published size, and named in ``absent``.
-    """
-    model = shapes_model(config.model.name)
-    size = image_size_of(config.model)
-    trained = set_size(config.train_data, "train", size) if config.epochs else None
-    n = trained.images if trained is not None else 0
-    absent = [config.train_data.called] if trained is not None and trained.published else []
-    forwards, input_backwards = config.train_attack.cost()
-    reads = config.method.passes
-    attacked = int(bool(reads.student_adv or reads.teacher_adv))
-    student = reads.student_clean + reads.student_adv
-    seen = float(n * config.epochs)
-    frozen = (n if config.method.teacher_cacheable else seen) * reads.teacher_clean if config.epochs else 0
-    fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
-    back_in, back_full = seen * attacked * input_backwards, seen * student
-    for task in config.eval_suite.tasks:
-        found = set_size(task, config.eval_suite.split, size, config.eval_suite.n)
-        m, classes = found.images, found.classes
-        absent += [task.called] if found.published else []
-        fwd += m
-        for attack in config.eval_suite.attacks:
-            for stage in attack.stages(classes):
-                f, b = stage.cost(classes)
-                fwd += m * (f + 1) * len(config.eval_suite.eps)
-                back_in += m * b * len(config.eval_suite.eps)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.visual(torch.empty(1, 3, size, size, device="meta"))
-    gflop = counter.get_total_flops() / 1e9
-    cost = Estimate(
-        images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
-        passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
-        absent=tuple(dict.fromkeys(absent)),
-    )  # fmt: skip
-    return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
-
-
-# Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.
-EFFICIENCY = 0.35
-
-
-@lru_cache(maxsize=1)
-def _machine_gflops(seconds: float = 0.2) -> float:
-    """fp32 matmul rate of one CPU thread's share, or of the GPU where there is one, in GFLOP/s."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.randn(1024, 768, device=device)
-    b = torch.randn(768, 768, device=device)
-    done, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        (a @ b).sum().item()
-        done += 1
-    return done * 2 * 1024 * 768 * 768 / (time.perf_counter() - begun) / 1e9

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zsr_core.attacks import PerImage
-from zsr_core.codec import fingerprint
+from zsr_core.codec import fingerprint, require
 from zsr_core.defences.defence import Defended
 from zsr_core.text import TextBank
 
@@ -50,4 +50,6 @@ class Victim:
     def logits(self, x: Tensor, text: TextBank, draws: DrawsOf | None = None) -> Tensor:
         """Return [B, C]; through the defence, if there is one, where ``draws()`` gives its randomness."""
         raw = self.embed(x) if self.defended is None or draws is None else self.defended(x, draws())
+        width = text.unit.shape[-1]
+        require(raw.shape[-1] == width, "model", raw.shape[-1], f"image embeddings as wide as the texts': {width}")
         return self.scale * F.normalize(raw.float(), dim=-1) @ text.unit.T + self.bias

@@ -161,6 +161,16 @@ def _add_data(commands: Any) -> None:
     check.set_defaults(data=_data_check)
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    from zsr_core.scoring import evaluate_model  # noqa: PLC0415
+
+    if options.workers <= 1 or options.plan:
+        return evaluate_model(options)
+    from sweeps.engine.shards import spread_over  # noqa: PLC0415
+
+    return evaluate_model(options, spread_over(options.workers, options.gpus_per_worker, print))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of ``zsr``: a subcommand per row of :data:`COMMANDS`, which work on studies, and ``data``."""
     top = argparse.ArgumentParser(prog="zsr", description=DESCRIPTION)
@@ -200,6 +210,17 @@ def parser() -> argparse.ArgumentParser:
         help="where audit_published.md and .html go (default ./results)",
     )  # fmt: skip
     audit.set_defaults(run=_audit)
+    from zsr_core.scoring import DESCRIPTION as EVALUATION  # noqa: PLC0415
+    from zsr_core.scoring import add_options  # noqa: PLC0415
+
+    evaluation = commands.add_parser(
+        "evaluate", help="attack any model, also one that others trained", description=EVALUATION
+    )
+    add_options(evaluation)
+    evaluation.add_argument("--workers", type=int, default=1, metavar="K", help="spread the images over so many")
+    evaluation.add_argument(
+        "--gpus-per-worker", type=float, metavar="G", help="by default one each where there are any"
+    )
     return top
 
 
@@ -207,8 +228,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and print what it made. Returns 0, or 2 for input that cannot be used, said in one line.
 
     ``data check`` returns 1 if a set that it was asked for is not there as published.
+    An evaluation that failed on its way is 1.
     """
     options = parser().parse_args(argv)
+    if options.command == "evaluate":
+        return _evaluate(options)
     try:
         if options.command == "data":
             return int(options.data(options))

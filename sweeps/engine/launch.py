@@ -44,7 +44,8 @@ from sweeps.engine.tracking import check_tracking, resolve_tracking
 from sweeps.engine.typeset import terminal
 from sweeps.engine.work import Listed, Source, job
 from zsr_core.codec import ConfigError, canonical
-from zsr_core.trial import Estimate, TrialConfig, TrialResult, check, estimate
+from zsr_core.cost import Estimate, estimate
+from zsr_core.trial import TrialConfig, TrialResult, check
 
 if TYPE_CHECKING:
     from sweeps.engine.ray_tune import Cluster

@@ -20,4 +20,4 @@ def test_the_default_trial_has_this_id() -> None:
 
 
 def test_the_miniatures_tga_zsr_trial_has_this_id() -> None:
-    assert miniature(TgaZsr()).trial_id == "3bd6863e1c7c"
+    assert miniature(TgaZsr()).trial_id == "e4b4ecb88c0e"

@@ -317,7 +317,7 @@ def test_a_cascade_gives_each_stage_what_the_ones_before_left_standing(tiny: Any
 
 
 def test_what_a_journal_holds_is_not_computed_again(tiny: Any, tmp_path: Any) -> None:
-    journal, threat = Journal(folder=tmp_path / "parts"), (ThreatModel(eps=EPS),)
+    journal, threat = Journal(folder=tmp_path / "parts", worth=0.0), (ThreatModel(eps=EPS),)
     images, attacks = _guessed(tiny, 10), (Pgd(steps=2), Pgd(steps=3))
     asked: list[int] = []
     victim = _victim(tiny)

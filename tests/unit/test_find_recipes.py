@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,7 @@ def search() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
@@ -41,3 +43,13 @@ def test_the_points_of_an_axis_leave_no_third_of_it_empty(search: ModuleType) ->
     found = sorted(point["optim.lr"] for point in list(search.points((search.LR,), 12))[1:])
     low, high = search.LR.domain.low, search.LR.domain.high
     assert found == pytest.approx([low * (high / low) ** t for t in shares], rel=5e-3)
+
+
+def test_the_chosen_point_is_the_cleanest_that_is_robust_enough(search: ModuleType) -> None:
+    def at(clean: float, robust: float, harmonic: float) -> object:
+        return search.Tried(point={}, clean=clean, robust=robust, harmonic=harmonic)
+
+    points = [at(50, 12, 19), at(60, 9, 15), at(70, 7, 12), at(-1, -1, -1)]
+    assert search.chosen(points, 8) is points[1]
+    assert search.chosen(points, 20) is points[0]
+    assert search.chosen(points, 0) is points[2]

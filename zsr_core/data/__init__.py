@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from zsr_core.data.sets import DataRef, ImageSet, SetSize, Split, batches, check_data, open_data, set_size
+from zsr_core.data.sets import DataRef, ImageSet, SetSize, Split, batches, check_data, open_data, set_size, task_ref
 
-__all__ = ["DataRef", "ImageSet", "SetSize", "Split", "batches", "check_data", "open_data", "set_size"]
+__all__ = ["DataRef", "ImageSet", "SetSize", "Split", "batches", "check_data", "open_data", "set_size", "task_ref"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -104,6 +104,42 @@ class ImageSet:
     in_memory: bool = False
     skipped: tuple[str, ...] = ()  # images left out because they cannot be decoded
     space: PixelSpace = "model_input"  # "native": S is the set's own size, not the model's
+
+
+def task_ref(name: str, root: str | Path) -> DataRef:
+    """Return the set that a command line calls ``name``, looked for below ``root``; a path is a folder of images.
+
+    Raises:
+        ConfigError: for a name that is no set and no folder, with the nearest name.
+    """
+    if name in miniature_names():
+        return DataRef(source="miniature", name=name)
+    if name in tasks.NAMES:
+        return DataRef(source="task", name=name, root=str(root))
+    for folder in (Path(name).expanduser(), Path(root).expanduser() / name):
+        if folder.is_dir():
+            return DataRef(source="imagefolder", root=str(folder))
+    raise unknown("task", name, (*tasks.NAMES, *miniature_names()))
+
+
+def taken(images: ImageSet, rows: Sequence[int]) -> ImageSet:
+    """Return these ``rows`` of a set, in their order; pixels are still read when asked for."""
+    picked = tuple(rows)
+    return replace(
+        images, ids=tuple(images.ids[row] for row in picked), labels=images.labels[list(picked)],
+        pixels=_Picked(pixels=images.pixels, rows=picked),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Picked:
+    """Reads some rows of a set; a value, so that worker processes can be given it."""
+
+    pixels: Callable[[Sequence[int]], Tensor]
+    rows: tuple[int, ...]
+
+    def __call__(self, rows: Sequence[int]) -> Tensor:
+        return self.pixels([self.rows[row] for row in rows])
 
 
 def open_data(

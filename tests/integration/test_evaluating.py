@@ -1,0 +1,153 @@
+"""``evaluate``: any model's weights under named attacks; planned, sharded, killed and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import save_file
+
+from sweeps.engine.cli import main as zsr
+from zsr_core.__main__ import main
+from zsr_core.clip import ModelRef, load_clip
+from zsr_core.codec import to_plain
+from zsr_core.data import open_data
+from zsr_core.data.sets import DataRef, taken
+from zsr_core.evaluate import merged
+from zsr_core.scoring import config_of
+from zsr_core.trial import TrialConfig, evaluate_shard
+
+QUICK = ["--tasks", "source,hearts", "--n", "7", "--attacks", "pgd10", "--batch-size", "3", "--device", "cpu"]
+
+
+def _records(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pq.read_table(next(folder.glob("*/samples.parquet"))).to_pylist()
+    return rows
+
+
+def test_weights_of_others_are_scored_with_records_table_and_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = load_clip(ModelRef(), "cpu")
+    weights = tmp_path / "tower.safetensors"
+    state = {name: tensor.contiguous().clone() for name, tensor in clip.tower.visual.state_dict().items()}
+    save_file(state, weights)
+    assert main(["evaluate", "--weights", str(weights), *QUICK, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    result = json.loads(next((tmp_path / "out").glob("*/result.json")).read_text())
+    assert result["provenance"]["weights_sha"] == clip.sha
+    assert {m["split"] for m in result["measurements"]} == {"report"}
+    rows = _records(tmp_path / "out")
+    clean = [r["correct"] for r in rows if r["task"] == "hearts" and r["condition"] == "none"]
+    assert len(clean) == 7
+    assert f"| hearts | 7 | {100 * sum(map(bool, clean)) / 7:.1f} [" in said
+    assert "Measured on the built-in miniature" in said
+    table = next((tmp_path / "out").glob("*/table.md")).read_text()
+    assert table in said
+    assert not list((tmp_path / "out").glob("*/parts"))
+    assert main(["evaluate", "--weights", str(weights), *QUICK, "--out", str(tmp_path / "out")]) == 0
+    assert "nothing to run" in capsys.readouterr().out
+
+
+def test_a_plan_counts_passes_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert zsr(["evaluate", *QUICK, "--out", str(tmp_path / "out"), "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert "| hearts | pgd10 | 4/255 | pgd10 | 7 | 22 |" in said
+    assert f"At most {2 * 7 * (1 + 22)} passes" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--attacks", "pgd1O"], "--attacks: attack: unknown value 'pgd1O'"),
+        (["--tasks", "heart"], "did you mean 'hearts'"),
+        (["--eps", "4"], "write 4/255"),
+        (["--eps", "a/b"], "--eps: got 'a/b', expected a number or a fraction"),
+        (["--model", "ViT-B-99"], "ViT-B-99"),
+        (["--model", "ViT-B-32", "--tasks", ""], "--tasks: got '', expected at least one set"),
+        (["--weights", "nowhere.pt"], "nowhere.pt"),
+        (["--tasks", "hearts,hearts"], "every task once"),
+        (["--n", "-1"], "--n: got -1"),
+    ],
+)
+def test_input_that_cannot_be_used_is_one_line_that_names_it(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert zsr(["evaluate", *QUICK, *words, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def _config() -> TrialConfig:
+    import argparse  # noqa: PLC0415
+
+    from zsr_core.scoring import add_options  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return config_of(parser.parse_args(QUICK))
+
+
+@pytest.mark.parametrize("of", [2, 3, 9])
+def test_shards_together_are_the_records_of_one_process(of: int, tmp_path: Path) -> None:
+    config = _config()
+    whole = evaluate_shard(config, tmp_path / "whole", (0, 1), device="cpu")
+    parts = [evaluate_shard(config, tmp_path / "parts", (k, of), device="cpu") for k in range(of)]
+    together = merged(parts)
+    assert [(r.task, r.sample_id, r.condition) for r in together] == [(r.task, r.sample_id, r.condition) for r in whole]
+    assert [r.correct for r in together] == [r.correct for r in whole]
+    for a, b in zip(together, whole, strict=True):
+        assert a.margin == pytest.approx(b.margin, rel=1e-3, abs=1e-2)
+
+
+def test_a_part_of_a_set_has_its_images_ids_and_labels() -> None:
+    images = open_data(DataRef(name="hearts"), "report", 48)
+    part = taken(images, range(1, 10, 4))
+    assert list(part.ids) == [images.ids[i] for i in (1, 5, 9)]
+    assert part.labels.tolist() == images.labels[[1, 5, 9]].tolist()
+    assert part.pixels([2, 0]).equal(images.pixels([9, 1]))
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_where_it_was_and_ends_with_the_same_records(tmp_path: Path) -> None:
+    words = ["--tasks", "source,hearts", "--n", "48", "--attacks", "pgd100", "--batch-size", "12", "--eps", "1/2550"]
+    command = [sys.executable, "-m", "zsr_core", "evaluate", *words, "--out"]
+    done = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    running = subprocess.Popen([*command, str(tmp_path / "cut")], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 300
+    while len(list((tmp_path / "cut").glob("*/parts/*.parquet"))) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    kept = len(list((tmp_path / "cut").glob("*/parts/*.parquet")))
+    assert kept >= 2
+    assert not list((tmp_path / "cut").glob("*/result.json"))
+    again = subprocess.run([*command, str(tmp_path / "cut")], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert _records(tmp_path / "cut") == _records(tmp_path / "whole")
+
+
+@pytest.mark.ray
+def test_two_ray_workers_leave_the_records_of_one_process(tmp_path: Path) -> None:
+    assert zsr(["evaluate", *QUICK, "--out", str(tmp_path / "one")]) == 0
+    assert zsr(["evaluate", *QUICK, "--out", str(tmp_path / "two"), "--workers", "2"]) == 0
+    facts = ("task", "sample_id", "condition", "correct", "label")
+    one, two = ([tuple(r[f] for f in facts) for r in _records(tmp_path / name)] for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_suite_survives_the_way_through_text() -> None:
+    config = _config()
+    assert config.with_({}) == config
+    assert json.loads(json.dumps(to_plain(config)))["eval_suite"]["attacks"][0]["type"] == "Pgd"

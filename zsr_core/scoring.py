@@ -1,0 +1,233 @@
+"""``evaluate``: any model, also one that others trained, under named attacks; resumable, planned, told as it goes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zsr_core.attacks import AnyAttack
+from zsr_core.attacks.profiles import PROFILES, profile
+from zsr_core.clip import ModelRef
+from zsr_core.codec import ConfigError, require
+from zsr_core.cost import Estimate, Part, estimate, evaluation_parts
+from zsr_core.data import DataRef, task_ref
+from zsr_core.data.miniature import ZERO_SHOT
+from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN, EvalSuite
+from zsr_core.files import write_text
+from zsr_core.meter import Meter, Standing
+from zsr_core.trial import Spread, TrialConfig, TrialResult, check, read_result, run_trial
+
+DESCRIPTION = "Evaluate a model as it is, yours or one that others trained, under attack."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what ``evaluate`` takes to a parser."""
+    add = parser.add_argument
+    add("--model", default="miniature", help="'miniature' or an open_clip architecture, e.g. ViT-B-32-quickgelu")
+    add("--weights", metavar="FILE|TAG", help="a local .safetensors or .pt file, or an open_clip tag")
+    add("--tasks", default="", metavar="A,B", help="names of sets, or folders of images with one sub-folder a class")
+    add("--root", default=os.environ.get("ZSR_DATA", "data"), metavar="DIR", help="where the sets lie ($ZSR_DATA)")
+    add("--attacks", default="pgd100,aa-standard", metavar="A,B", help=f"of {', '.join(PROFILES)}")
+    add("--eps", default="", metavar="E,E", help="budgets, e.g. 1/255,2/255; by default 1/255, the miniature's 4/255")
+    add(
+        "--norm", choices=("linf", "l2"), default="linf", help="which norm the budgets are in; an l2 budget is absolute"
+    )
+    add(
+        "--split",
+        choices=("selection", "report"),
+        default="report",
+        help="selection if something is to be chosen by it",
+    )
+    add("--n", type=int, default=1000, metavar="N", help="images of each set; 0 for all (default 1000)")
+    add("--batch-size", type=int, default=128, metavar="N")
+    add("--seed", type=int, default=0)
+    add("--trained-on", default="", metavar="SET", help="the set it was tuned on: kept out of the zero-shot mean")
+    add("--out", default="results/evaluated", metavar="DIR", help="where its folder goes")
+    add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a field of the trial by dotted path")
+    add("--device", choices=("cpu", "cuda"), help="default: CUDA where there is one")
+    add("--plan", action="store_true", help="say what it will cost, and start nothing")
+
+
+def config_of(options: argparse.Namespace) -> TrialConfig:
+    """Return the trial that the options ask for, of no training; an error names the option.
+
+    Raises:
+        ConfigError: for an unknown attack, set or architecture, with the nearest name, or a budget out of range.
+    """
+    small = options.model == "miniature"
+    names = [name for name in options.tasks.split(",") if name] or (["source", *ZERO_SHOT] if small else [])
+    require(bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
+    budgets = [text for text in options.eps.split(",") if text] or ["4/255" if small else "1/255"]
+    require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
+    suite = EvalSuite(
+        tasks=tuple(task_ref(name, options.root) for name in names),
+        split=options.split,
+        n=options.n or None,
+        attacks=tuple(_attack(name) for name in options.attacks.split(",") if name),
+        eps=tuple(_number("--eps", text) for text in budgets),
+        norm=options.norm,
+        batch_size=options.batch_size,
+    )
+    model = ModelRef(name=options.model)
+    if options.weights:
+        model = ModelRef(name=options.model, pretrained=options.weights)
+    trained_on = task_ref(options.trained_on, options.root) if options.trained_on else DataRef()
+    config = TrialConfig(model=model, train_data=trained_on, epochs=0, seed=options.seed, eval_suite=suite)
+    return config.with_(dict(parse_override(text) for text in options.set))
+
+
+def _attack(name: str) -> AnyAttack:
+    try:
+        return profile(name)
+    except ConfigError as error:
+        raise ConfigError(f"--attacks: {error}") from None
+
+
+def _number(option: str, text: str) -> float:
+    top, slash, bottom = text.partition("/")
+    try:
+        return float(top) / (float(bottom) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"{option}: got {text!r}, expected a number or a fraction such as 1/255") from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return (dotted path, value) of ``path=value``; a value is JSON, a fraction such as 4/255, or text."""
+    path, sign, value = text.partition("=")
+    require(bool(sign) and bool(path), "--set", text, "PATH=VALUE")
+    try:
+        return path, json.loads(value)
+    except json.JSONDecodeError:
+        pass
+    top, slash, bottom = value.partition("/")
+    try:
+        return path, float(top) / float(bottom) if slash else value
+    except (ValueError, ZeroDivisionError):
+        return path, value
+
+
+def writable(folder: Path) -> Path:
+    """Return the folder, made; an error names ``--out`` where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "probe", "").unlink()
+    except OSError as error:
+        raise ConfigError(f"--out: {folder.parent} cannot be written ({error.strerror})") from None
+    return folder
+
+
+def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *, prog: str = "zsr evaluate") -> int:
+    """Run ``evaluate``; return 0 if it is done, 1 if it failed, 2 for input that cannot be used, said in one line."""
+    try:
+        config = config_of(options)
+        cuda = options.device == "cuda"
+        require(not cuda or torch.cuda.is_available(), "--device", "cuda", "'cpu': torch finds no CUDA here")
+        check(config)
+        parts = evaluation_parts(config)
+        if options.plan:
+            print(plan_text(parts, estimate(config)))
+            return 0
+        folder = writable(Path(options.out) / config.trial_id)
+        before = read_result(folder)
+    except ConfigError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    print(f"evaluation {config.trial_id} of {config.model.name} in {folder}", flush=True)
+    if before is not None and before.status == "done":
+        print("found whole: nothing to run")
+    result = run_trial(config, folder, device=options.device, tick=Meter(parts, _say), spread=spread)
+    if result.status != "done":
+        print(f"{prog}: {result.error}", file=sys.stderr)
+        return 1
+    text = table(result, parts)
+    write_text(folder / "table.md", text + "\n")
+    print(text)
+    print(f"\nrecords: {folder / 'samples.parquet'}\nnumbers: {folder / 'result.json'}\ntable:   {folder / 'table.md'}")
+    return 0
+
+
+def _say(standing: Standing) -> None:
+    at = standing.at
+    left = "" if standing.left is None else f", about {span(standing.left)} left"
+    stage = "clean" if at.condition == "none" else f"{at.condition} at {at.eps * 255:.3g}/255, {at.stage}"
+    print(f"{100 * standing.share:5.1f} %  {at.task}: {stage} {at.done} of {at.of}{left}", flush=True)
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as one reads it: ``45 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def plan_text(parts: Sequence[Part], cost: Estimate) -> str:
+    """Return the plan as Markdown: what each attack costs an image, on how many, and the time it takes at most."""
+    lines = ["| set | attack | eps | runs | images | passes an image |", "|---|---|---|---|---|---|"]
+    for (task, condition, eps), stages in _grouped(parts).items():
+        ran = "+".join(p.stage for p in stages) or "one forward"
+        passes = sum(p.passes for p in stages)
+        eps_said = f"{eps * 255:.3g}/255" if eps else ""
+        lines.append(f"| {task} | {condition} | {eps_said} | {ran} | {stages[0].images} | {passes} |")
+    total = sum(p.images * p.passes for p in parts)
+    lines += [
+        "",
+        f"At most {total:,} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
+        f"{span(cost.seconds)} here. Images that fall are dropped, so that a weaker model costs less.",
+    ]
+    return "\n".join(lines)
+
+
+def _grouped(parts: Sequence[Part]) -> dict[tuple[str, str, float], list[Part]]:
+    found: dict[tuple[str, str, float], list[Part]] = {}
+    for part in parts:
+        found.setdefault((part.task, part.condition, part.eps), []).append(part)
+    return found
+
+
+def table(result: TrialResult, parts: Sequence[Part]) -> str:
+    """Return the numbers as Markdown, a row per set: clean, robust per attack and budget, the worst per image."""
+    suite = result.config.eval_suite
+    columns = [("clean", "none", 0.0)]
+    columns += [("robust", a, eps) for eps in suite.eps for a in (*(x.name for x in suite.attacks), WORST)]
+    found = {(m.task, m.metric, m.attack, m.eps): m for m in result.measurements}
+    tasks = list(dict.fromkeys(m.task for m in result.measurements))
+    unit = "/255" if suite.norm == "linf" else " (l2)"
+    scale = 255 if suite.norm == "linf" else 1
+    names = ["clean", *(f"{a} at {eps * scale:.3g}{unit}" for _, a, eps in columns[1:])]
+    lines = [
+        f"Accuracy in percent with 95 % intervals over images; {suite.split} split, weights "
+        f"{result.provenance.get('weights_sha', '')}, seed {result.config.seed}."
+        + (" Measured on the built-in miniature." if result.config.model.name == "miniature" else ""),
+        "",
+        "| set | n | " + " | ".join(names) + " |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for task in tasks:
+        cells = [found[task, metric, attack, eps] for metric, attack, eps in columns]
+        said = [f"{m.value:.1f}" + ("" if m.low is None else f" [{m.low:.1f}, {m.high:.1f}]") for m in cells]
+        name = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
+        lines.append(f"| {name} | {cells[0].n} | " + " | ".join(said) + " |")
+    return "\n".join([*lines, *_replaced(parts)])
+
+
+def _replaced(parts: Sequence[Part]) -> list[str]:
+    """Return a sentence for every set on which an attack had to run other stages than on the rest."""
+    ran: dict[str, dict[str, list[str]]] = {}
+    for (task, condition, _), stages in _grouped(parts).items():
+        stage = "+".join(p.stage for p in stages)
+        tasks = ran.setdefault(condition, {}).setdefault(stage, [])
+        if task not in tasks:
+            tasks.append(task)
+    return [
+        f"\n{condition} ran {stage} on {', '.join(tasks)}."
+        for condition, kinds in ran.items()
+        if len(kinds) > 1
+        for stage, tasks in kinds.items()
+    ]
