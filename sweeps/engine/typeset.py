@@ -84,7 +84,7 @@ def _head(block: Block, column: Column) -> str:
     return column.title if block.kind == "mean" else column.over
 
 
-def _closing(matrix: Matrix, block: Block) -> list[str]:
+def _closing(block: Block) -> list[str]:
     return [f"{block.family}."] if block.family else []
 
 
@@ -111,7 +111,7 @@ def terminal(matrix: Matrix, *, width: int = 100, color: bool = False) -> str:
         room = max(1, (width - LABEL_WIDTH) // each)
         for at in range(0, len(block.columns), room):
             console.print(_terminal_table(matrix, block, block.columns[at : at + room], again=at > 0))
-        for line in _closing(matrix, block):
+        for line in _closing(block):
             console.print(textwrap.fill(line, width), markup=False)
             console.print()
     for row in matrix.rows:
@@ -173,7 +173,7 @@ def markdown_block(matrix: Matrix, block: Block) -> list[str]:
     else:
         head = ["configuration", *(md(c.over) for c in columns), "notes"]
     rows = [[md(row.label), *_markdown_cells(row, block), md(note_text(row))] for row in matrix.rows]
-    tail = [f"{line}" for line in _closing(matrix, block)]
+    tail = _closing(block)
     return [f"### {md(_heading(block))}", "", *markdown_table(head, rows), *([""] if tail else []), *tail]
 
 
@@ -237,7 +237,7 @@ def latex(matrix: Matrix) -> str:
     for block in matrix.blocks:
         lines += [*_latex_block(matrix, block), "\\par\\medskip"]
     notes = [f"{row.label}: {note_text(row)}." for row in matrix.rows if row.failed or len(row.seeds) < row.planned]
-    families = dict.fromkeys(line for block in matrix.blocks for line in _closing(matrix, block))
+    families = dict.fromkeys(line for block in matrix.blocks for line in _closing(block))
     lines += ["\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright"]
     lines += [f"{tex(line)}\\par" for line in (*notes, *matrix.legend, *families)]
     return "\n".join([*lines, "\\end{minipage}", "\\end{table}"]) + "\n"
@@ -352,7 +352,7 @@ def html_fragment(matrix: Matrix, *, style: bool = True) -> str:
     lines += [f"<p>{html.escape(text)}</p>" for text in (_split_text(matrix), *matrix.setting)]
     for block in matrix.blocks:
         lines += _html_block(matrix, block)
-        lines += [f"<p>{html.escape(line)}</p>" for line in _closing(matrix, block)]
+        lines += [f"<p>{html.escape(line)}</p>" for line in _closing(block)]
     lines += [f"<p>{html.escape(line)}</p>" for line in matrix.legend]
     return "\n".join([*lines, "</section>"]) + "\n"
 
