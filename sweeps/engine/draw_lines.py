@@ -115,7 +115,8 @@ def eps_figure(curves: Sequence[EpsCurve], best: str | None, setting: Sequence[s
     order = sorted(areas, key=lambda label: (label != best, -areas[label]))
     named, others = first_named([c.curve for c in curves], order)
     entries = len(named) + bool(others)
-    foot = 0.62 + 0.135 * entries
+    across = legend_columns([f"{c.label} (chosen): 00.0" for c in named], COLUMN - 0.1, 6.3)
+    foot = 0.72 + 0.125 * math.ceil(entries / across)
     figure, top = headed(COLUMN, 2.35 + foot, setting)
     height = figure.get_figheight()
     axes = figure.add_axes((0.135, foot / height, 0.84, top - (foot + 0.05) / height))
@@ -136,11 +137,11 @@ def eps_figure(curves: Sequence[EpsCurve], best: str | None, setting: Sequence[s
         low, high = (f(areas[c.label] for c in others) for f in (min, max))
         handles.append(axes.plot([], [], color=GREY, lw=0.6)[0])
         texts.append(f"{len(others)} others: {low:.1f} to {high:.1f}")
-    figure.legend(handles, texts, loc="upper center", bbox_to_anchor=(0.5, (foot - 0.42) / height), fontsize=6.3,
-                  borderaxespad=0, borderpad=0, labelspacing=0.3)  # fmt: skip
+    figure.legend(handles, texts, loc="lower center", bbox_to_anchor=(0.5, 0.07 / height), fontsize=6.3, ncols=across,
+                  borderaxespad=0, borderpad=0, labelspacing=0.3, columnspacing=1.2)  # fmt: skip
     band = "; bands: sd over seeds" if any(any(c.curve.sd) for c in curves) else ""
-    words = f"With AUC_eps, the mean accuracy over budgets from 0 to the largest, %{band}."
-    figure.text(0.5, (foot - 0.4) / height, words, ha="center", fontsize=6.0, color=FAINT)
+    words = f"In the legend AUC_eps, in %: the mean accuracy over budgets\nfrom 0 to the largest{band}."
+    figure.text(0.5, (foot - 0.39) / height, words, ha="center", va="top", fontsize=6.0, color=FAINT, linespacing=1.3)
     return figure
 
 
@@ -249,6 +250,6 @@ def importance_figure(found: Importances, label: str, setting: Sequence[str]) ->
     axes.set_xlabel(f"share of importance for {label}", labelpad=2)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=2, borderaxespad=0, borderpad=0,
-                  bbox_to_anchor=(0.6, (foot - 0.34) / height), fontsize=6.5)  # fmt: skip
+                  bbox_to_anchor=(0.6, (foot - 0.38) / height), fontsize=6.5)  # fmt: skip
     figure.text(0.03, 0.06 / height, "\n".join(lines), fontsize=6.0, color=FAINT, linespacing=1.3)
     return figure

@@ -133,7 +133,7 @@ def surfaces_figure(
     per_row = legend_columns([str(entry.get_label()) for entry in entries], width - 0.2)
     lines = textwrap.wrap(f"{caption(shown)} {note}".strip(), round(21 * width))
     side = {1: 2.3, 2: 2.35, 3: 1.83}[columns]  # of a panel, inches
-    foot = 0.56 + slanted + 0.15 * math.ceil(len(entries) / per_row) + 0.125 * len(lines)
+    foot = 0.52 + slanted + 0.132 * math.ceil(len(entries) / per_row) + 0.125 * len(lines)
     body = rows * (side + 0.37) + (rows - 1) * (0.25 + slanted) + foot
     figure, top = headed(width, body, setting)
     height = figure.get_figheight()
@@ -295,10 +295,11 @@ def _draw_field(axes: Axes, view: View, field: Field) -> None:
         return
     low, high = float(view.norm.vmin or 0), float(view.norm.vmax or 0)
     levels = np.linspace(low, high, LEVELS)
+    corners = view.how != "contour"  # of a hull; a cell that is open is open to its corners
     shown = np.ma.masked_invalid(np.clip(values, low, high))
-    axes.contourf(field.x, field.y, shown, levels=levels, cmap=view.colours, norm=view.norm, corner_mask=False)
+    axes.contourf(field.x, field.y, shown, levels=levels, cmap=view.colours, norm=view.norm, corner_mask=corners)
     axes.contour(field.x, field.y, shown, levels=levels[2:-1:3], colors="white", linewidths=0.4, alpha=0.7,
-                 corner_mask=False)  # fmt: skip
+                 corner_mask=corners)  # fmt: skip
 
 
 def _draw_triangles(axes: Axes, view: View, threshold: float) -> None:

@@ -47,7 +47,8 @@ def tradeoff_figure(
     else:
         _draw_points(axes, shown)
     _draw_front(axes, pareto(cells), box)
-    _draw_landmarks(axes, shown, winner, crowned, untouched, published, box)
+    _draw_winner(axes, winner, crowned, named)
+    _draw_landmarks(axes, shown, untouched, published, box)
     axes.set_xlim(box[0], box[1])
     axes.set_ylim(box[2], box[3])
     axes.set_xlabel("clean accuracy, %", labelpad=2)
@@ -60,9 +61,9 @@ def tradeoff_figure(
 
 
 def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[float, float, float, float]:
-    """Return (left, right, bottom, top): the cells with a margin, and the untouched model if it is not far off."""
-    left, right = padded([cell.clean for cell in shown if cell.clean is not None])
-    bottom, top = padded([cell.robust for cell in shown if cell.robust is not None])
+    """Return (left, right, bottom, top): the cells and their bars, and the untouched model if it is not far off."""
+    left, right = padded([v for cell in shown for v in _reach(cell.clean, cell.clean_sd)])
+    bottom, top = padded([v for cell in shown for v in _reach(cell.robust, cell.robust_sd)])
     if untouched and untouched.clean is not None and untouched.robust is not None:
         wide, tall = 0.8 * (right - left), 0.8 * (top - bottom)
         near = left - wide < untouched.clean < right + wide and bottom - tall < untouched.robust < top + tall
@@ -70,6 +71,11 @@ def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[floa
             left, right = padded([left, right, untouched.clean], margin=0.04)
             bottom, top = padded([bottom, top, untouched.robust], margin=0.04)
     return max(left, 0.0), min(right, 101.0), max(bottom, -0.5), min(top, 101.0)
+
+
+def _reach(mean: float | None, sd: float | None) -> tuple[float, ...]:
+    """Return both ends of a mean's bar, nothing without a mean."""
+    return () if mean is None else (mean - (sd or 0.0), mean + (sd or 0.0))
 
 
 def pair(cell: CellScore) -> tuple[float, float]:
@@ -115,18 +121,23 @@ def _draw_front(axes: Axes, front: Sequence[CellScore], box: tuple[float, float,
               zorder=2, label="Pareto front")  # fmt: skip
 
 
+def _draw_winner(axes: Axes, winner: CellScore | None, crowned: str, named: bool) -> None:
+    """Mark the chosen cell: by a star, or by a ring that leaves the mark of a named one to be seen."""
+    if winner is None:
+        return
+    if named:
+        axes.scatter(*pair(winner), s=95, facecolors="none", edgecolors=ACCENT, linewidths=1.3, zorder=6, label=crowned)
+    else:
+        axes.scatter(*pair(winner), s=85, marker="*", color=ACCENT, edgecolors="white", lw=0.5, zorder=6, label=crowned)
+
+
 def _draw_landmarks(
     axes: Axes,
     shown: Sequence[CellScore],
-    winner: CellScore | None,
-    crowned: str,
     untouched: CellScore | None,
     published: Mapping[str, float],
     box: tuple[float, float, float, float],
 ) -> None:
-    if winner:
-        axes.scatter(*pair(winner), s=85, marker="*", color=ACCENT, edgecolors="white", linewidths=0.5,
-                     zorder=6, label=crowned)  # fmt: skip
     theirs = next((c for c in shown if published and all(c.overrides.get(k) == v for k, v in published.items())), None)
     if theirs:
         axes.scatter(*pair(theirs), s=48, marker="D", facecolors="none", edgecolors=INK, linewidths=1.0,
@@ -154,9 +165,7 @@ def pareto_figure(
     box = frame(shown, None)
     _draw_points(above, shown)
     _draw_front(above, progress.front, box)
-    if winner:
-        above.scatter(*pair(winner), s=85, marker="*", color=ACCENT, edgecolors="white", linewidths=0.5, zorder=6,
-                      label=crowned)  # fmt: skip
+    _draw_winner(above, winner, crowned, named=False)
     above.set(xlim=box[:2], ylim=box[2:])
     above.set_xlabel("clean accuracy, %", labelpad=2)
     above.set_ylabel("robust accuracy, %", labelpad=2)

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 CLIFF = 5.0  # points of accuracy between neighbours, above which what lies between is unresolved
 FLAT = 0.02  # in-circle over circumcircle radius below which a triangle says nothing across its long side
 CELL_STEPS = 16  # of the drawn field per cell of a grid
-STEPS = 121  # of a drawn field across, over scattered points
+STEPS = 161  # of a drawn field across, over scattered points
 GP_LEAST = 8  # points, below which a Gaussian process has nothing to fit its length scales to
 
 

@@ -52,7 +52,7 @@ LEARNED = 6  # panels of training history at most
 class Request:
     """What is to be drawn; what is None is the study's own."""
 
-    kinds: tuple[str, ...] = ("heatmap", "clean_vs_robust")  # what a launch draws: a few seconds
+    kinds: tuple[str, ...] = ()  # none: what a launch draws, in a few seconds
     x: str | None = None
     y: str | None = None
     z: str | None = None  # a score such as robust@2/255; by default the three objectives, or the harmonic mean
@@ -115,13 +115,13 @@ def draw(folder: Path, request: Request) -> Drawn:
     """
     scene = _scene(folder, request)
     every = request.kinds == ("all",)
-    for kind in () if every else request.kinds:
-        if kind not in KINDS:
+    for kind in request.kinds:
+        if kind not in (*KINDS, "all"):
             raise unknown("--kind", kind, (*KINDS, "all"))
     paths: list[Path] = []
     left_out: list[str] = []
     with matplotlib.rc_context(STYLE):
-        for kind in KINDS if every else request.kinds:
+        for kind in KINDS if every else request.kinds or usual(scene):
             try:
                 paths += KINDS[kind].draw(scene)
             except ConfigError as error:
@@ -129,6 +129,12 @@ def draw(folder: Path, request: Request) -> Drawn:
                     raise
                 left_out.append(f"{kind}: {error}")
     return Drawn(paths=tuple(paths), left_out=tuple(left_out))
+
+
+def usual(scene: Scene) -> tuple[str, ...]:
+    """Return what is drawn unless kinds are named: the surfaces, where there are any, and the trade-off."""
+    surfaces = bool(scene.study.surfaces or scene.request.x or scene.request.y)
+    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust")
 
 
 def _scene(folder: Path, request: Request) -> Scene:

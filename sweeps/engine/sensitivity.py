@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.engine.describe import leaf
+from sweeps.engine.describe import NBSP, leaf
 from sweeps.engine.field import CLIFF, Interpolator, coordinates, in_hull, interpolator, measured, to_axis
 from sweeps.engine.surface import Point, Surface
 from zsr_core.codec import ConfigError
@@ -269,4 +269,4 @@ def sensitivity_note(found: Sensitivity) -> str:
     words += [f"per 10 % step: {', '.join(per_10)}"] if per_10 else []
     if found.unresolved < MOSTLY:
         words.append(f"plateau {100 * found.plateau:.0f} % of the area")
-    return "; ".join(words)
+    return "; ".join(words).replace(" %", f"{NBSP}%")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from sweeps.engine.draw_tradeoff import frame, pair, tradeoff_figure
 from sweeps.engine.field import cliffs
 from sweeps.engine.plot import KINDS, Request, draw, plot_study, ranking
 from sweeps.engine.select import CellScore, score_cell
-from sweeps.engine.study import PlannedTrial, Study
+from sweeps.engine.study import PlannedTrial, Study, write_study
 from sweeps.engine.style import (
     LEAST_RANGE,
     SIGNED,
@@ -270,6 +271,12 @@ def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study
         draw(tmp_path, Request(x="gamma"))
     with pytest.raises(ConfigError, match="importance: weights has 4 completed configurations"):
         draw(tmp_path, Request(kinds=("importance",)))
+
+
+def test_a_study_without_a_surface_has_the_trade_off_alone(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
+    write_study(tmp_path, replace(study, surfaces=(), space={}))
+    assert [path.stem for path in plot_study(tmp_path)] == ["clean_vs_robust"] * 3
 
 
 def test_a_facet_and_a_difference_are_in_the_files_name(tmp_path: Path, make_study: MakeStudy) -> None:
