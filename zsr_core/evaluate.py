@@ -28,8 +28,9 @@ class EvalSuite:
     """What a trial is measured on: tasks x (clean + attacks x eps). ``eps`` in [0, 1] pixel units.
 
     ``split`` is "selection" wherever trials are compared to choose one, "report" for the chosen.
-    ``n`` keeps so many images of each task, as ``DataRef.limit`` does. Attacks see the model's input: ``space`` says so
-    in every record, and no other can be asked for.
+    ``n`` keeps so many images of each task, as ``DataRef.limit`` does. ``space`` says which tensor the budget lives on,
+    here and in every record: the model's input, or of sets with one native size those pixels, which the model then
+    resizes inside (bicubic, differentiable; fewer pixels make the attack weaker).
     """
 
     tasks: tuple[DataRef, ...] = (DataRef(),)
@@ -59,7 +60,10 @@ class EvalSuite:
             "attacks of different names",
         )
         require(len(set(self.eps)) == len(self.eps), "eps", self.eps, "every budget once")
-        require(self.space == "model_input", "space", self.space, "'model_input': attacks see the model's input")
+        require(self.space in ("model_input", "native"), "space", self.space, "'model_input' or 'native'")
+        sizeless = [task.called for task in self.tasks if task.native is None]
+        expected = f"'model_input': images of no one native size have {', '.join(sizeless[:3])}"
+        require(self.space == "model_input" or not sizeless, "space", self.space, expected)
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
 
@@ -107,7 +111,7 @@ def evaluate(
     k, of = shard
     records: list[SampleRecord] = []
     for i, ref in enumerate(suite.tasks):
-        images = open_data(ref, suite.split, image_size, suite.n)
+        images = open_data(ref, suite.split, image_size, suite.n, space=suite.space)
         if of > 1:
             images = taken(images, range(k, len(images.labels), of))
             if len(images.labels) == 0:  # a task of fewer images than there are shards

@@ -78,7 +78,7 @@ class TrialConfig:
         climbs = self.train_attack.loss
         require(climbs == "ce", "train_attack.loss", climbs, "'ce': in training the method says what is climbed")
         space = self.threat.space
-        require(space == "model_input", "threat.space", space, "'model_input': attacks see the model's input")
+        require(space == "model_input", "threat.space", space, "'model_input': training attacks see the model's input")
         require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
         require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
         require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, the one this version reads")
@@ -128,8 +128,9 @@ def check(config: TrialConfig) -> None:
     if config.epochs:
         check_data(config.train_data, "train", "config.train_data", size)
         check_reads(config.method, config.model)
-    for i, task in enumerate(config.eval_suite.tasks):
-        check_data(task, config.eval_suite.split, f"config.eval_suite.tasks[{i}]", size)
+    suite = config.eval_suite
+    for i, task in enumerate(suite.tasks):
+        check_data(task, suite.split, f"config.eval_suite.tasks[{i}]", size, space=suite.space)
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:

@@ -20,12 +20,16 @@ from PIL import Image
 from scipy.io import savemat
 
 from sweeps.engine.cli import main
+from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, ImageSet, batches, check_data, class_lists, open_data
 from zsr_core.data.check import archive_fault, check_sets
 from zsr_core.data.imagenet_names import SUBSETS, WNIDS
 from zsr_core.data.partition import stored_at
 from zsr_core.data.tasks import NAMES, TASKS, ZeroShotTask, task
+from zsr_core.evaluate import EvalSuite, evaluate
+from zsr_core.text import TextBank
+from zsr_core.victim import Victim
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -567,10 +571,39 @@ def test_a_native_picture_of_another_size_and_a_set_without_one_size_are_named(s
     images = open_data(ref, "report", 224, space="native")
     with pytest.raises(ConfigError, match="has 8 x 8 pixels, expected 64 x 64"):
         images.pixels([0])
-    with pytest.raises(ConfigError, match=r"space: got 'native', expected 'model_input' for dtd; of one native size"):
+    with pytest.raises(ConfigError, match="space: got 'native', expected 'model_input': the images of dtd have no one"):
         open_data(DataRef(source="task", name="dtd", root=str(sets("dtd"))), "report", 224, space="native")
-    with pytest.raises(ConfigError, match=r"t\.space: got 'native'.*miniature"):
+    with pytest.raises(ConfigError, match=r"t\.space: got 'native'.* of source have"):
         check_data(DataRef(), "report", "t", 48, space="native")
+
+
+def test_an_attack_on_native_pictures_keeps_to_its_budget_on_them_and_the_model_resizes(
+    sets: Callable[[str], Path], tiny: Any
+) -> None:
+    tower = tiny.tower()  # of 32 pixels; STL-10 has 96
+    victim = Victim(embed=tower, scale=20.0, sha="w")
+    suite = EvalSuite(
+        tasks=(DataRef(source="task", name="stl10", root=str(sets("stl10"))),), split="report", space="native",
+        attacks=(Pgd(steps=2, step_ratio=0.5),), eps=(4 / 255,),
+    )  # fmt: skip
+    seen: list[ImageSet] = []
+
+    def bank(images: ImageSet) -> TextBank:
+        seen.append(images)
+        own = torch.nn.functional.normalize(tower(images.pixels([0]).float() / 255), dim=-1)
+        unit = torch.cat([own if i == images.labels[0] else -own for i in range(len(images.classes))])
+        return TextBank(unit=unit, classes=images.classes, templates=images.templates)
+
+    records = evaluate(victim, suite, bank, tower.image_size)
+    assert seen[0].pixels([0]).shape == (1, 3, 96, 96)
+    assert {record.threat_space for record in records} == {"native"}
+    attacked = [record for record in records if record.linf > 0]
+    assert attacked
+    assert all(record.linf <= 4 / 255 + 1e-6 for record in attacked)
+    # A budget on 96 x 96 pixels is larger in l2 than one on the model's 32 x 32 could ever be.
+    assert max(record.l2 for record in attacked) > (3 * 32 * 32) ** 0.5 * 4 / 255
+    with pytest.raises(ConfigError, match="space: got 'native', expected 'model_input': images of no one native size"):
+        EvalSuite(tasks=(DataRef(),), space="native")
 
 
 def test_the_key_follows_pictures_and_preparation(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ LONGEST = 16
 class Pictures(Protocol):
     """N pictures that are decoded when asked for; a value, so that worker processes can be given it."""
 
+    def __hash__(self) -> int: ...
+
     def place(self, row: int) -> str:
         """Return where the picture is, to name it in an error."""
         ...

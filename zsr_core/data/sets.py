@@ -19,7 +19,7 @@ from zsr_core.data import miniature, tasks
 from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
 from zsr_core.data.imagenet_names import TEMPLATES
 from zsr_core.data.partition import HELD_OUT, cut, held_out
-from zsr_core.data.pictures import Decoded, Files, Preprocessing, unreadable
+from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unreadable
 from zsr_core.data.tasks import PROMPT_SETS, TEMPLATE, PromptSet, words
 from zsr_core.rng import generator
 from zsr_core.threat import PixelSpace
@@ -82,6 +82,19 @@ class DataRef:
         if self.source == "imagefolder":
             return Path(str(self.root)).expanduser().resolve().name
         return "source" if self.source == "miniature" else self.source
+
+    @property
+    def native(self) -> int | None:
+        """Pixels of a side of its images as they are on disk, where a public set has one such size."""
+        row = self.row
+        return None if row is None else row.native
+
+    @property
+    def row(self) -> tasks.ZeroShotTask | None:
+        """The public set's row, if it is one."""
+        if self.source in ("miniature", "imagefolder"):
+            return None
+        return tasks.task(self.name if self.source == "task" else self.source)
 
 
 def miniature_names() -> tuple[str, ...]:
@@ -156,13 +169,14 @@ def open_data(
         raise unknown("split", split, SPLITS)
     caps = [n for n in (limit, ref.limit) if n is not None]
     cap = min(caps) if caps else None
-    if ref.source in ("miniature", "imagefolder"):
-        require(space == "model_input", "space", space, f"'model_input': a {ref.source} set has no native size")
+    native = f"'model_input': the images of {ref.called} have no one native size"
+    require(space == "model_input" or ref.native is not None, "space", space, native)
     if ref.source == "miniature":
         return _miniature(ref.called, split, size, cap)
-    if ref.source == "imagefolder":
+    row = ref.row
+    if row is None:
         return _image_folder(ref, split, size, cap)
-    return _task(ref, split, size, cap, space)
+    return _task(ref, row, split, size, cap, space)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +194,7 @@ def set_size(ref: DataRef, split: Split, size: int, limit: int | None = None) ->
     Raises:
         ConfigError: naming the field and the folder where data other than a public set is missing, or a set in part.
     """
-    row = tasks.task(ref.called) if ref.source in ("task", "cifar10", "cifar100") else None
+    row = ref.row
     if row is None or any((Path(str(ref.root)).expanduser() / part).exists() for part in row.layout):
         images = open_data(ref, split, size, limit)
         return SetSize(images=len(images.labels), classes=len(images.classes), published=False)
@@ -222,8 +236,9 @@ def _content(pixels: Tensor) -> str:
     return hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=8).hexdigest()
 
 
-def _task(ref: DataRef, split: Split, size: int, cap: int | None, space: PixelSpace) -> ImageSet:
-    row = tasks.task(ref.name if ref.source == "task" else ref.source)
+def _task(
+    ref: DataRef, row: tasks.ZeroShotTask, split: Split, size: int, cap: int | None, space: PixelSpace
+) -> ImageSet:
     root = Path(str(ref.root)).expanduser().resolve()
     if row.cut_by_us and split == "train":
         raise ConfigError(
@@ -235,22 +250,22 @@ def _task(ref: DataRef, split: Split, size: int, cap: int | None, space: PixelSp
         rest, selection = cut(root, row.name, part.ids)
         rows = selection if split == "selection" else rest
     prompts = row.prompts[ref.prompts or "tga"]
-    classes = tuple(prompts.names(part.classes))
-    labels = part.labels
-    if prompts.merge:
-        merged = tuple(dict.fromkeys(classes))
-        labels = torch.tensor([merged.index(name) for name in classes])[labels]
-        classes = merged
-    native = None
-    if space == "native":
-        sets = ", ".join(task.name for task in tasks.TASKS if task.native)
-        require(row.native is not None, "space", space, f"'model_input' for {row.name}; of one native size are {sets}")
-        native = row.native
+    native = row.native if space == "native" else None
     return _opened(
-        ref, split, part=part, rows=rows, labels=labels, size=size if native is None else native, cap=cap, root=root,
-        choice=row.name, classes=classes, templates=prompts.templates, space=space,
-        preprocessing=None if native else ref.preprocessing or row.preprocessing,
+        ref, split, part=_named(part, prompts), rows=rows, size=native or size, cap=cap, root=root, choice=row.name,
+        templates=prompts.templates, preprocessing=None if native else ref.preprocessing or row.preprocessing,
+        space=space,
     )  # fmt: skip
+
+
+def _named(part: Part, prompts: tasks.Prompts) -> Part:
+    """Return the part with its classes as the prompts call them; classes that they merge share a label."""
+    classes = tuple(prompts.names(part.classes))
+    if not prompts.merge:
+        return replace(part, classes=classes)
+    merged = tuple(dict.fromkeys(classes))
+    labels = torch.tensor([merged.index(name) for name in classes])[part.labels]
+    return replace(part, classes=merged, labels=labels)
 
 
 def _opened(
@@ -259,12 +274,10 @@ def _opened(
     *,
     part: Part,
     rows: Tensor,
-    labels: Tensor,
     size: int,
     cap: int | None,
     root: Path,
     choice: str,
-    classes: tuple[str, ...],
     templates: tuple[str, ...],
     preprocessing: Preprocessing | None,
     space: PixelSpace = "model_input",
@@ -274,17 +287,17 @@ def _opened(
     rows = rows[order[:cap].sort().values]
     skipped: tuple[int, ...] = ()
     if ref.on_corrupt == "skip":
-        skipped = _unreadable(part, tuple(rows.tolist()))
+        skipped = _unreadable(part.pictures, tuple(rows.tolist()))
         rows = rows[~torch.isin(rows, torch.tensor(skipped, dtype=torch.int64))]
         require(len(rows) > 0, "root", str(root), f"a {split!r} image that can be decoded")
     ids = [part.ids[row] for row in rows.tolist()]
     return ImageSet(
         name=ref.called,
         split=split,
-        classes=classes,
+        classes=part.classes,
         templates=templates,
         ids=tuple(ids),
-        labels=labels[rows],
+        labels=part.labels[rows],
         key=fingerprint([ref.source, str(root), choice, split, size, preprocessing, _bytes_of(part, rows), ids]),
         pixels=Decoded(pictures=part.pictures, rows=rows, size=size, preprocessing=preprocessing),
         skipped=tuple(part.ids[row] for row in skipped),
@@ -293,8 +306,8 @@ def _opened(
 
 
 @lru_cache(maxsize=8)
-def _unreadable(part: Part, rows: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(unreadable(part.pictures, rows))
+def _unreadable(pictures: Pictures, rows: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(unreadable(pictures, rows))
 
 
 def _bytes_of(part: Part, rows: Tensor) -> list[int] | str:
@@ -320,8 +333,8 @@ def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> Ima
     require(len(rows) > 0, "root", str(root), f"enough images for a {split!r} split; found {len(part.ids)}")
     generic = {"agft": (f"{TEMPLATE}.",), "openai-ensemble": TEMPLATES}
     return _opened(
-        ref, split, part=part, rows=rows, labels=part.labels, size=size, cap=cap, root=root, choice=root.name,
-        classes=_class_names(root, part.classes), templates=generic.get(ref.prompts or "tga", (TEMPLATE,)),
+        ref, split, part=replace(part, classes=_class_names(root, part.classes)), rows=rows, size=size, cap=cap,
+        root=root, choice=root.name, templates=generic.get(ref.prompts or "tga", (TEMPLATE,)),
         preprocessing=ref.preprocessing or "resize256_crop224",
     )  # fmt: skip
 
