@@ -252,7 +252,9 @@ def _run(
     return TrialResult(
         trial_id=config.trial_id, config=config, status="done", measurements=tuple(measure(records, zero_shot)),
         history=tuple(history), cost={**cost, **seconds, **gpu, "peak_bytes": _peak_bytes(device)},
-        provenance={"weights_sha": victim.sha, "initial_weights_sha": clip.sha},
+        provenance={
+            "weights_sha": victim.sha, "initial_weights_sha": clip.sha, **skipped(config, clip.tower.image_size),
+        },
     )  # fmt: skip
 
 
@@ -295,6 +297,15 @@ def evaluate_shard(
     tower, _, _ = _tuned(config, clip, None, cache, where)
     victim = deployed(config, clip, tower)
     return _records(config, clip, victim, where, Journal(folder=parts), tick, shard=shard)
+
+
+def skipped(config: TrialConfig, size: int) -> dict[str, str]:
+    """Return ``{"skipped_<split>_<set>": "2: a.jpg, b.jpg"}`` for sets that leave out what cannot be decoded."""
+    suite = config.eval_suite
+    sets = [open_data(task, suite.split, size, suite.n, space=suite.space) for task in suite.tasks if task.skips]
+    if config.epochs and config.train_data.skips:
+        sets.append(open_data(config.train_data, "train", size))
+    return {f"skipped_{s.split}_{s.name}": f"{len(s.skipped)}: {', '.join(s.skipped)}" for s in sets if s.skipped}
 
 
 def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:

@@ -29,6 +29,7 @@ from zsr_core.data.partition import stored_at
 from zsr_core.data.tasks import NAMES, TASKS, ZeroShotTask, task
 from zsr_core.evaluate import EvalSuite, evaluate
 from zsr_core.text import TextBank
+from zsr_core.trial import TrialConfig, skipped
 from zsr_core.victim import Victim
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -455,6 +456,9 @@ def test_a_broken_picture_stops_with_its_path_or_is_left_out_and_listed(tmp_path
     assert colours_match(kept)
     assert kept.key != images.key
     assert images.skipped == ()
+    ref = DataRef(source="task", name="food101", root=str(tmp_path), on_corrupt="skip")
+    config = TrialConfig(epochs=0, eval_suite=EvalSuite(tasks=(ref,), split="report"))
+    assert skipped(config, 8) == {"skipped_report_food101": f"2: {images.ids[3]}, {images.ids[150]}"}
 
 
 @pytest.mark.parametrize(
@@ -519,11 +523,16 @@ def test_a_library_that_a_format_needs_is_named(tmp_path: Path, monkeypatch: pyt
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_stored_split_wins_and_one_of_other_images_is_an_error(tmp_path: Path) -> None:
+def test_a_stored_split_wins_and_one_of_other_images_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cifar10(tmp_path)
     drawn = {split: opened("cifar10", tmp_path, split) for split in ("train", "selection")}
     check_sets(tmp_path, ["cifar10"], write_splits=True)
     file = stored_at(tmp_path, "cifar10")
+    assert not file.exists()  # 15 images are not the whole set, whose rows are others
+    monkeypatch.setitem(vars(task("cifar10"))["counts"], "train", 15)
+    check_sets(tmp_path, ["cifar10"], write_splits=True)
     assert opened("cifar10", tmp_path, "selection").ids == drawn["selection"].ids
     stored = json.loads(file.read_text())
     file.write_text(json.dumps({**stored, "held_out": [0, 14]}))
@@ -622,8 +631,8 @@ def test_the_key_follows_pictures_and_preparation(tmp_path: Path) -> None:
 @pytest.fixture
 def as_published(sets: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """DTD with the counts of the small one in the place of the published ones."""
-    monkeypatch.setitem(dict.__getitem__(vars(task("dtd")), "counts"), "train", 94)
-    monkeypatch.setitem(vars(task("dtd"))["counts"], "report", 47)
+    for part, n in (("train", 94), ("report", 47)):
+        monkeypatch.setitem(vars(task("dtd"))["counts"], part, n)
     return sets("dtd")
 
 

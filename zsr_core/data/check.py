@@ -16,7 +16,7 @@ from zsr_core.codec import ConfigError, require
 from zsr_core.data.formats import Part, PartName
 from zsr_core.data.partition import FOLDER, cut, digest, store, stored_at
 from zsr_core.data.pictures import Files, unreadable
-from zsr_core.data.tasks import TASKS, ZeroShotTask, absent, needs, read, task, words
+from zsr_core.data.tasks import TASKS, ZeroShotTask, needs, read, task, words
 
 State = Literal["found", "missing", "incomplete"]
 # Compressed archives are read to their end up to this size, to see whether they are whole; of larger ones the start.
@@ -40,7 +40,7 @@ def check_sets(
     Args:
         root: the folder that holds them all.
         decode: decode every image, which takes long, and list those that cannot be.
-        write_splits: store the selection rows of the sets that are found, for good.
+        write_splits: store the selection rows of the sets that are whole, for good.
 
     Raises:
         ConfigError: if ``root`` is no folder, or a name no set's. What is in the folder raises nothing.
@@ -51,27 +51,26 @@ def check_sets(
 
 
 def _check(row: ZeroShotTask, root: Path, decode: bool, write_splits: bool) -> Finding:
-    there = [path for part in row.counts for path in needs(row, part) if path not in absent(row, root, part)]
-    if not there:
+    paths = dict.fromkeys(path for part in row.counts for path in needs(row, part))
+    if all(not os.path.exists(root / path) for path in paths):
         packed = list(_archives(row, root))
-        lines = (
-            *packed,
-            f"expected below {root}: {', '.join(dict.fromkeys(p for q in row.counts for p in needs(row, q)))}",
-        )
-        return Finding(name=row.name, state="incomplete" if packed else "missing", lines=(*lines, _where(row)))
+        lines = (*packed, f"expected below {root}: {', '.join(paths)}", _where(row))
+        return Finding(name=row.name, state="incomplete" if packed else "missing", lines=lines)
+    seen: list[str] = []
     faults: list[str] = []
-    lines_of: list[str] = []
     for part in row.counts:
         try:
             found = read(row, root, part)
-            lines_of.append(_counted(row, part, found))
+            seen.append(_counted(row, part, found))
             faults += _faults(row, part, found, decode)
             if part != "report":
-                lines_of.append(_split(row, root, found, write_splits))
+                # Rows of a set that is not whole would not fit the whole one.
+                whole = len(found.ids) == row.counts[part]
+                seen.append(_split(row, root, found, write_splits and whole))
         except (ConfigError, OSError) as error:
             faults.append(f"{part}: {error}")
     state: State = "incomplete" if faults else "found"
-    return Finding(name=row.name, state=state, lines=(*lines_of, *faults, *((_where(row),) if faults else ())))
+    return Finding(name=row.name, state=state, lines=(*seen, *faults, *((_where(row),) if faults else ())))
 
 
 def _where(row: ZeroShotTask) -> str:

@@ -48,14 +48,24 @@ def folders_below(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Return the image files at any depth, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS)
+def images_below(base: Path, folder: str) -> list[str]:
+    """Return the image files at any depth of ``base / folder`` as names below ``base``, sorted folder by folder.
+
+    Names and not paths: ImageNet has 1.3 million.
+    """
+    found = [
+        f"{above}/{name}" if above != "." else name
+        for above, names in ((os.path.relpath(place, base), names) for place, _, names in os.walk(base / folder))
+        for name in names
+        if name.lower().endswith(EXTENSIONS)
+    ]
+    return sorted(found, key=lambda name: name.split("/"))
 
 
 def part_of_files(base: Path, files: Iterable[Path | str], labels: Sequence[int], classes: Sequence[str]) -> Part:
-    """Return the part whose pictures are ``files`` below ``base``."""
-    ids = tuple(os.path.relpath(file, base) for file in files)
+    """Return the part whose pictures are ``files``: paths of files below ``base``, or names there."""
+    prefix = f"{base}/"
+    ids = tuple(str(file).removeprefix(prefix) for file in files)
     return Part(
         pictures=Files(base=base, names=ids),
         ids=ids,
@@ -64,12 +74,13 @@ def part_of_files(base: Path, files: Iterable[Path | str], labels: Sequence[int]
     )
 
 
-def by_folder(base: Path, folder: Path, label_of: Mapping[str, int], classes: Sequence[str]) -> Part:
-    """Return the images below ``folder``, labelled by the sub-folder they are in."""
+def by_folder(base: Path, below: str, label_of: Mapping[str, int], classes: Sequence[str]) -> Part:
+    """Return the images below ``base / below``, labelled by the sub-folder they are in."""
+    folder = base / below
     names = folders_below(folder)
     strange = [name for name in names if name not in label_of]
     require(not strange, "root", str(folder), f"the set's class folders, not {', '.join(strange[:3])}")
-    found = [(file, label_of[name]) for name in names for file in images_below(folder / name)]
+    found = [(file, label_of[name]) for name in names for file in images_below(base, os.path.join(below, name))]
     require(len(found) > 0, "root", str(folder), "class folders with images; found none")
     return part_of_files(base, [file for file, _ in found], [label for _, label in found], classes)
 
@@ -246,7 +257,7 @@ def class_folders(
     found = [name for name in folders_below(place) if name not in without]
     classes = published if set(found) <= set(published) else tuple(found)
     label_of = {name: i for i, name in enumerate(classes)}
-    files = [(file, label_of[name]) for name in found for file in images_below(place / name)]
+    files = [(file, label_of[name]) for name in found for file in images_below(place, name)]
     require(len(files) > 0, "root", str(place), "class folders with images; found none")
     return part_of_files(place, [file for file, _ in files], [label for _, label in files], classes)
 
@@ -288,10 +299,10 @@ def tiny_imagenet(root: Path, part: PartName) -> Part:
     classes = tuple(sorted(set(wnids)))
     label_of = {wnid: i for i, wnid in enumerate(classes)}
     if part == "train":
-        return by_folder(place, place / "train", label_of, classes)
+        return by_folder(place, "train", label_of, classes)
     annotations, images = place / "val" / "val_annotations.txt", place / "val" / "images"
     if not (annotations.is_file() and images.is_dir()):
-        return by_folder(place, place / "val", label_of, classes)
+        return by_folder(place, "val", label_of, classes)
     rows = [line.split("\t")[:2] for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]
     strange = [row for row in rows if len(row) < 2 or row[1] not in label_of]
     require(
@@ -313,7 +324,7 @@ def imagenet(root: Path, part: PartName) -> Part:
     folder = place / ("train" if part == "train" else "val")
     solution = next((p for p in (place / "LOC_val_solution.csv", folder / "LOC_val_solution.csv") if p.is_file()), None)
     if part == "train" or folders_below(folder) or solution is None:
-        return by_folder(place, folder, _IMAGENET, WNIDS)
+        return by_folder(place, folder.name, _IMAGENET, WNIDS)
     with solution.open(encoding="utf-8", newline="") as lines:
         rows = sorted((row["ImageId"], row["PredictionString"].split()[0]) for row in csv.DictReader(lines))
     files = [folder / f"{name}.JPEG" for name, _ in rows]
@@ -323,7 +334,7 @@ def imagenet(root: Path, part: PartName) -> Part:
 def imagenet_subset(root: Path, part: PartName, *, folder: str, subset: str) -> Part:
     """ImageNet-A, -R and -Sketch: a folder per WordNet id of the classes they have, which is their class list."""
     classes = SUBSETS[subset]
-    return by_folder(root / folder, root / folder, {wnid: i for i, wnid in enumerate(classes)}, classes)
+    return by_folder(root / folder, "", {wnid: i for i, wnid in enumerate(classes)}, classes)
 
 
 imagenet_a: Reader = partial(imagenet_subset, folder="imagenet-a", subset="a")
@@ -334,4 +345,4 @@ imagenet_sketch: Reader = partial(imagenet_subset, folder="sketch", subset="sket
 def imagenet_v2(root: Path, part: PartName) -> Part:
     """Folders are label numbers, ``0`` to ``999``: sorted as text, 10 would come before 2."""
     place = root / "imagenetv2-matched-frequency-format-val"
-    return by_folder(place, place, {str(i): i for i in range(len(WNIDS))}, WNIDS)
+    return by_folder(place, "", {str(i): i for i in range(len(WNIDS))}, WNIDS)

@@ -41,7 +41,7 @@ class DataRef:
     a paper; None is TGA-ZSR's of the set, of a folder its template and Resize(256), CenterCrop(224).
 
     ``on_corrupt``: "fail" stops with the path of an image that cannot be decoded, when it is met; "skip" decodes every
-    image when the set is opened, leaves those out, and lists them in ``ImageSet.skipped``.
+    image when the set is opened, leaves those out, and lists them in ``ImageSet.skipped`` and the trial's provenance.
 
     ``limit`` keeps so many images of the split: the first ones of the miniature, which are of all classes; on disk,
     where files are sorted by class, a seeded choice. A smaller limit keeps some of a larger one's.
@@ -82,6 +82,11 @@ class DataRef:
         if self.source == "imagefolder":
             return Path(str(self.root)).expanduser().resolve().name
         return "source" if self.source == "miniature" else self.source
+
+    @property
+    def skips(self) -> bool:
+        """Whether images that cannot be decoded are left out."""
+        return self.on_corrupt == "skip"
 
     @property
     def native(self) -> int | None:
@@ -286,7 +291,7 @@ def _opened(
     order = torch.randperm(len(rows), generator=generator(0, "limit", choice, split))
     rows = rows[order[:cap].sort().values]
     skipped: tuple[int, ...] = ()
-    if ref.on_corrupt == "skip":
+    if ref.skips:
         skipped = _unreadable(part.pictures, tuple(rows.tolist()))
         rows = rows[~torch.isin(rows, torch.tensor(skipped, dtype=torch.int64))]
         require(len(rows) > 0, "root", str(root), f"a {split!r} image that can be decoded")
@@ -348,7 +353,7 @@ def _listing(root: Path, below: str, classes: tuple[str, ...] | None) -> Part:
     strange = [name for name in names if classes is not None and name not in classes]
     require(not strange, "root", str(folder), f"the class folders of {root / 'train'}, not {strange[:3]}")
     label_of = {name: i for i, name in enumerate(classes or names)}
-    files = [(file, label_of[name]) for name in names for file in images_below(folder / name)]
+    files = [(file, label_of[name]) for name in names for file in images_below(root, os.path.join(below, name))]
     require(len(files) > 0, "root", str(folder), "a folder with one sub-folder of images per class; found no image")
     return part_of_files(root, [file for file, _ in files], [label for _, label in files], list(label_of))
 

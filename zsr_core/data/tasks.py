@@ -398,18 +398,14 @@ def needs(row: ZeroShotTask, part: PartName) -> tuple[str, ...]:
     return (*row.layout, *row.train_layout) if part == "train" else row.layout
 
 
-def absent(row: ZeroShotTask, root: Path, part: PartName) -> list[str]:
-    """Return those of the paths that are not there, or not to be seen."""
-    return [path for path in needs(row, part) if not os.path.exists(root / path)]
-
-
 def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
     """Return one part of the set below ``root``, listed and not decoded.
 
     Raises:
         ConfigError: in one sentence, for whatever is on disk that is not this set.
     """
-    lacks = absent(row, root, part)
+    # Not Path.exists, which raises for what may not be looked into.
+    lacks = [path for path in needs(row, part) if not os.path.exists(root / path)]
     if lacks:
         expected = f"{', '.join(needs(row, part))} below it, unpacked from {' and '.join(row.archives)}"
         raise ConfigError(f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {expected}")
