@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from zsr_core.attacks import Pgd
+from zsr_core.attacks.profiles import profile
 from zsr_core.clip import ModelRef
 from zsr_core.codec import unknown
 from zsr_core.data import DataRef
@@ -34,7 +35,6 @@ from zsr_core.methods import (
     Trades,
     Ucat,
 )
-from zsr_core.published.profiles import PROFILES
 from zsr_core.space import Variant
 from zsr_core.threat import ThreatModel
 from zsr_core.train import Optim
@@ -239,17 +239,17 @@ def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
     return {preset: start.with_({"eval_suite.eps": test_eps[preset]}) for preset, start in starts.items()}
 
 
-def reproduction(profile: str, method: AnyMethod | None = None) -> Mapping[str, TrialConfig]:
-    """Return, per preset, what a table's rows start from: the paper's recipe, evaluated by the attack that it ran.
+def reproduction(*profiles: str, method: AnyMethod | None = None) -> Mapping[str, TrialConfig]:
+    """Return, per preset, what a table's rows start from: the paper's recipe, evaluated by the attacks that it ran.
 
-    Its attack meets every image of the sets, as in the papers, and no choice of 1000.
-    ``method`` is the one whose recipe the rows share; without it it is TGA-ZSR's. ``profile`` is a row of
-    :data:`zsr_core.published.profiles.PROFILES`.
+    They meet every image of the sets, as in the papers, and no choice of 1000. ``method`` is the one whose recipe the
+    rows share; without it it is TGA-ZSR's. ``profiles`` are names of :mod:`zsr_core.attacks.profiles`. The miniature
+    has its own attack.
     """
     start = _lineage() if method is None else paper(method)
     return {
         "miniature": _miniature(),
-        "paper": start.with_({"eval_suite.attacks": (PROFILES[profile],), "eval_suite.n": None}),
+        "paper": start.with_({"eval_suite.attacks": tuple(profile(name) for name in profiles), "eval_suite.n": None}),
     }
 
 

@@ -11,9 +11,10 @@ from sweeps.engine.describe import MINIATURE, eps_text
 from sweeps.engine.select import AVERAGE, WORST
 from sweeps.engine.stats import summarise
 from sweeps.engine.study import Study
+from zsr_core.attacks import AnyAttack
+from zsr_core.attacks.profiles import PROFILES
 from zsr_core.evaluate import Measurement
 from zsr_core.published import OUR_MODELS, UNTOUCHED, Published, same_eps
-from zsr_core.published.profiles import profile_of
 from zsr_core.threat import Norm, PixelSpace
 from zsr_core.trial import TrialConfig, TrialResult
 
@@ -227,6 +228,12 @@ def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
         images=m.n,
         seeds=len(seeds),
     )
+
+
+def profile_of(attack: AnyAttack) -> str:
+    """Return the attack's name, if it is what :data:`PROFILES` has by that name, or else that it is not."""
+    known = PROFILES.get(attack.name)
+    return attack.name if known is None or known.attack == attack else f"another {attack.name}"
 
 
 def interval(seeds: Sequence[Measurement]) -> tuple[float | None, float | None]:

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 
 from sweeps.engine.answer import answer
-from sweeps.engine.beside import Measured, beside, cell_numbers, differences, interval, measured_numbers
+from sweeps.engine.beside import Measured, beside, cell_numbers, differences, interval, measured_numbers, profile_of
 from sweeps.engine.beside_table import beside_lines, headline_row, tally_lines, write_beside
 from sweeps.engine.plan import Sweep, is_report, listing, new_study
 from sweeps.engine.study import Study, read_results
+from zsr_core.attacks import Pgd
+from zsr_core.attacks.profiles import PROFILES
 from zsr_core.codec import ConfigError
 from zsr_core.evaluate import Measurement
 from zsr_core.methods import FtAdv, TeCoA, TgaZsr
 from zsr_core.presets import reproduction, side_by_side
-from zsr_core.published import Published, published
-from zsr_core.published.profiles import PROFILES, profile_of
+from zsr_core.published import Published, published, published_numbers
 from zsr_core.trial import TrialResult
 
 MakeStudy = Callable[..., Study]
@@ -141,9 +142,14 @@ def test_seeds_widen_the_interval_and_equal_seeds_do_not_narrow_it() -> None:
 
 
 def test_a_papers_attack_is_known_by_what_it_does_not_by_its_name() -> None:
-    for name, attack in PROFILES.items():
-        assert profile_of(attack) == name
-    assert profile_of(replace(PROFILES["pgd100-tga"], keep="best")) == replace(PROFILES["pgd100-tga"], keep="best").name
+    assert all(profile_of(known.attack) == known.attack.name for known in PROFILES.values())
+    assert profile_of(Pgd(steps=1, label="pgd100-tga")) == "another pgd100-tga"
+    assert profile_of(Pgd(steps=100, step_size=1 / 255, keep="last")) != "pgd100-tga"
+
+
+def test_what_the_papers_tables_were_attacked_with_are_attacks_of_ours() -> None:
+    names = {row.profile for row in published_numbers()} - {None, "none"}
+    assert names == {name for name in names if name in PROFILES and PROFILES[name].attack.name == name}
 
 
 def test_a_trial_of_the_papers_recipe_is_of_the_papers_kind() -> None:
