@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from sweeps.engine.select import AVERAGE, WORST, headline, score_eps
+from zsr_core.codec import to_plain
 
 if TYPE_CHECKING:
     from sweeps.engine.study import Study
+    from zsr_core.attacks import Pgd
     from zsr_core.trial import TrialResult
 
 MINIATURE = "miniature"
@@ -51,11 +54,21 @@ def mean_text(mean: float | None, sd: float | None, digits: int = 1) -> str:
 def training_text(study: Study) -> str:
     """Return what was trained: method, model, data, length, attack and budget."""
     base = study.base
-    attack = f"{base.train_attack.name} at {eps_text(base.threat.eps)} ({base.threat.norm})"
+    varied = {path for trial in study.plan for path in trial.overrides}
+    swept = {str(to_plain(trial.overrides["method"])["type"]) for trial in study.plan if "method" in trial.overrides}
+    title = base.method.title if len(swept) <= 1 else counted(len(swept), "method")
+    budget = "several budgets" if "threat.eps" in varied else f"{eps_text(base.threat.eps)} ({base.threat.norm})"
     return (
-        f"{base.method.title} on {base.model.name}, trained on {base.train_data.called} "
-        f"for {counted(base.epochs, 'epoch')} against {attack}"
+        f"{title} on {base.model.name}, trained on {base.train_data.called} "
+        f"for {counted(base.epochs, 'epoch')} against {training_attack(base.train_attack)} at {budget}"
     )
+
+
+def training_attack(attack: Pgd) -> str:
+    """Return the training attack in words; that it keeps its last iterate goes without saying, as in the papers."""
+    named = replace(attack, keep="last", step_size=None, step_ratio=0.25).name.removesuffix("-last")
+    step = f"{attack.step_ratio:.3g} eps" if attack.step_size is None else eps_text(attack.step_size)
+    return f"{named}, step {step},"
 
 
 def scoring_text(study: Study, results: Iterable[TrialResult]) -> str:
