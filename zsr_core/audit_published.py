@@ -202,9 +202,8 @@ def _claim(source: str, method: str, rows: Sequence[Published]) -> Claim:
     means = [row for row in rows if row.dataset == SOURCES[source].mean]
     robust = [row for row in means if row.metric == "robust" and len(row.eps) == 1]
     at_home = [row for row in robust if same_eps(row.eps[0], eps)]
-    strong = {row.table for row in robust if row.attack in AUTOATTACK} - {
-        row.table for row in robust if row.attack not in AUTOATTACK
-    }
+    other = {row.table for row in robust if row.attack not in AUTOATTACK}
+    strong = {row.table for row in robust if other} - other
     clean = [row for row in means if row.metric == "clean"]
     curve_attack = max(dict.fromkeys(row.attack for row in robust), key=lambda name: _budgets(robust, name), default="")
     return Claim(

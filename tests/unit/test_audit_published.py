@@ -112,6 +112,12 @@ def test_a_mean_under_autoattack_in_another_table_is_of_one_claim() -> None:
     assert len(claim.wide) == 16
 
 
+def test_a_source_with_one_attack_has_clean_numbers_of_no_other_weights() -> None:
+    fare = _audited("FARE2[ViT-L/14]", "FARE-2024").claim
+    assert (fare.clean, fare.beside_autoattack) == ({"README": 67.0}, {})
+    assert fare.curve == {2 / 255: 43.1, 4 / 255: 20.5}
+
+
 def _claim(**changed: object) -> Claim:
     whole = Claim(
         source="CompTGA-2026", method="New", title="New", variant=False, eps=1 / 255, clean={"II": 50.0},

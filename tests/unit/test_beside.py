@@ -19,6 +19,7 @@ from sweeps.engine.study import Study, read_results
 from zsr_core.attacks import Pgd
 from zsr_core.attacks.profiles import PROFILES
 from zsr_core.codec import ConfigError
+from zsr_core.defences import Ttc
 from zsr_core.evaluate import Measurement
 from zsr_core.methods import FtAdv, TeCoA, TgaZsr
 from zsr_core.presets import reproduction, side_by_side
@@ -117,6 +118,15 @@ def test_a_mean_over_all_printed_sets_is_compared_with_the_printed_mean() -> Non
     (pair, _) = beside([_measured(task="zero_shot_mean", tasks=tuple(reversed(row.tasks)))], [row, _row()])
     assert pair.published is row
     assert pair.measured is not None
+
+
+def test_a_defence_of_the_untouched_model_is_compared_with_its_own_numbers() -> None:
+    config = reproduction("pgd100-tga")["paper"].with_({"epochs": 0, "defence": Ttc()})
+    found = replace(_measurement(62.0, 60.0, 64.0), task="cifar10")
+    (measured,) = cell_numbers([TrialResult(trial_id="t", config=config, status="done", measurements=(found,))])
+    (row,) = published(method="TTC", task="cifar10", attack="none", metric="clean")
+    assert measured.method == "TTC"
+    assert differences(row, measured) == ()
 
 
 def test_only_methods_that_were_measured_are_listed() -> None:

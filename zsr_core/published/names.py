@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from zsr_core.data.tasks import PromptSet
 
 UNTOUCHED = "CLIP"  # the model as it came, in every paper's tables
+UNTRAINED = (UNTOUCHED, "TTC")  # TTC is a defence of the model as it came
 SETS: Mapping[str, str] = {
     "TinyImageNet": "tiny_imagenet", "CIFAR10": "cifar10", "CIFAR100": "cifar100", "STL10": "stl10", "SUN397": "sun397",
     "Food101": "food101", "OxfordPets": "oxford_pets", "Flowers102": "flowers102", "DTD": "dtd", "EuroSAT": "eurosat",
@@ -143,7 +144,7 @@ METHODS: Mapping[str, MethodRow] = {
     "CE+KL(Dir_clean||Dir_adv)": MethodRow(title="UCAT", fields={"direction": "clean_first"}),
     "CE+KLcat(p_clean||p_adv)": MethodRow(title="UCAT", fields=None, setting="categorical, clean first"),
     "CE+KLcat(p_adv||p_clean)": MethodRow(title="UCAT", fields=None, setting="categorical, adversarial first"),
-    "TTC": MethodRow(title="TTC", setting="a defence of the untouched model"),
+    "TTC": MethodRow(title="TTC"),  # around the untouched model
     "GLADIATOR": MethodRow(title=None, fields=None, why="no public code, and no method of ours"),
     "TeCoA1": MethodRow(title="TeCoA", train_eps=1 / 255),
     "TeCoA2": MethodRow(title="TeCoA", train_eps=2 / 255),

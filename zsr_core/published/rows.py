@@ -28,7 +28,7 @@ from zsr_core.published.names import (
     SETS,
     SETTINGS,
     SOURCES,
-    UNTOUCHED,
+    UNTRAINED,
     Known,
     MethodRow,
 )
@@ -171,7 +171,7 @@ def _row(plain: Mapping[str, str], where: str) -> Published:
     tasks, elsewhere = _tasks(plain, where)
     eps = _eps(plain["eps_255"], f"{where}, eps_255")
     spaces: set[PixelSpace] = {"native" if task in source.native else "model_input" for task in tasks}
-    untouched = base.title in (UNTOUCHED, "TTC")
+    untouched = base.title in UNTRAINED
     percent = not plain["metric"].endswith(("_MB", "_per_batch"))
     notes = (note, inferred, "" if eps else "the budget is not stated")
     return Published(
