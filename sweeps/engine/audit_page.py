@@ -147,7 +147,7 @@ def source_blocks(source: str, audited: Sequence[Audited]) -> tuple[Block, ...]:
     """Return one paper's claims, then their verdicts one by one."""
     own = [a for a in audited if a.claim.source == source]
     facts = SOURCES[source]
-    budgets = " and ".join(dict.fromkeys(eps_text(a.claim.eps) for a in own))
+    budgets = " and ".join(eps_text(eps) for eps in sorted({a.claim.eps for a in own}))
     sets = facts.mean.removeprefix("Average") if facts.mean.startswith("Average") else "CLIP_benchmark's"
     return (
         Heading(text=f"Tables of the {facts.title} paper"),

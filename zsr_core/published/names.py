@@ -60,7 +60,8 @@ SOURCES: Mapping[str, Source] = {
         train_eps=1 / 255,
         mean="Average16",
         prompts="tga",
-        caveat="The AutoAttack rows of TGA-ZSR and Comp-TGA come from other weights than their PGD and CW rows.",
+        caveat="AutoAttack is APGD-CE and APGD-DLR in its code; its rows of TGA-ZSR and Comp-TGA come from other weights "
+        "than their PGD and CW rows.",
     ),
     "UCAT-2026": Source(
         title="UCAT",
@@ -69,7 +70,7 @@ SOURCES: Mapping[str, Source] = {
         train_eps=1 / 255,
         mean="Average16",
         prompts="tga",
-        caveat="The baselines were trained again by UCAT's authors.",
+        caveat="AutoAttack is APGD-CE and APGD-DLR; the baselines were trained again by UCAT's authors.",
     ),
     "FARE-2024": Source(
         title="FARE",
@@ -79,7 +80,7 @@ SOURCES: Mapping[str, Source] = {
         mean="zeroshot_avg_CLIP_benchmark",
         prompts="openai-ensemble",
         native=("cifar10", "cifar100", "stl10"),
-        caveat="1000 images of each set; the numbers of the single sets are not given.",
+        caveat="AutoAttack is APGD-CE and APGD-T, on 1000 images of each set; the single sets' numbers are not given.",
     ),
     "AGFT-2026": Source(
         title="AGFT",
