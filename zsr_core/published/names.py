@@ -60,8 +60,8 @@ SOURCES: Mapping[str, Source] = {
         train_eps=1 / 255,
         mean="Average16",
         prompts="tga",
-        caveat="AutoAttack is APGD-CE and APGD-DLR in its code; its rows of TGA-ZSR and Comp-TGA come from other weights "
-        "than their PGD and CW rows.",
+        caveat="AutoAttack is APGD-CE and APGD-DLR in its code; its rows of TGA-ZSR and Comp-TGA come from other "
+        "weights than their PGD and CW rows.",
     ),
     "UCAT-2026": Source(
         title="UCAT",
