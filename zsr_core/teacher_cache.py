@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,17 +74,22 @@ def teacher_cache(
     Safe among processes: each file is written under a name of its own and renamed, ``meta.json`` last. Two that
     build at once write the same bytes.
     """
-    place = folder / cache_key(tower, weights_sha, images)
-    if not (place / "meta.json").is_file():
+    place, world = folder / cache_key(tower, weights_sha, images), tower.world
+    if not world.lead((place / "meta.json").is_file):
         n = len(images.labels)
         with torch.no_grad():
             x, _, _ = next(batches(images, [torch.arange(min(1, n))], device))
             sample = tower.features(x)
             size = 4 * n * (sample.embedding.shape[1] + (sample.patches()[0].numel() if tower.has_patches else 0))
         folder.mkdir(parents=True, exist_ok=True)
-        if size > DISK_SHARE * shutil.disk_usage(folder).free:
+        if world.lead(lambda: size > DISK_SHARE * shutil.disk_usage(folder).free):
             return None
-        _build(tower, images, place, batch_size, device)
+        seen = _encoded(tower, images, batch_size, device)
+        if world.leads:
+            _write(seen, n, images.name, place)
+        for _ in seen:  # the others encode their share
+            pass
+        world.agree("the teacher's features", place.name)  # nobody reads before all is written
     meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
     return TeacherCache(
         embeddings=np.load(place / "embeddings.npy", mmap_mode="r"),
@@ -93,34 +98,33 @@ def teacher_cache(
     )
 
 
+Encoding = tuple[np.ndarray, Features, np.ndarray | None]  # rows, what the tower sees, patch tokens
+
+
 @torch.no_grad()
-def _build(tower: ImageTower, images: ImageSet, place: Path, batch_size: int, device: torch.device | str) -> None:
-    n = len(images.labels)
-    grid = (0, 0)
-    embeddings: np.ndarray | None = None
+def _encoded(tower: ImageTower, images: ImageSet, batch_size: int, device: torch.device | str) -> Iterator[Encoding]:
+    for x, _, rows in batches(images, torch.arange(len(images.labels)).split(batch_size), device):
+        seen = tower.features(x)
+        yield rows.numpy(), seen, seen.patches().float().cpu().numpy() if tower.has_patches else None
 
-    def write(part: Path | None) -> None:
-        nonlocal grid, embeddings
-        patches: np.ndarray | None = None
-        for x, _, rows in batches(images, torch.arange(n).split(batch_size), device):
-            seen = tower.features(x)
-            if embeddings is None:
-                embeddings = np.empty((n, seen.embedding.shape[1]), dtype=np.float32)
-                grid = seen.grid
-            embeddings[rows.numpy()] = seen.embedding.float().cpu().numpy()
-            if part is not None:
-                tokens = seen.patches().float().cpu().numpy()
-                if patches is None:
-                    patches = np.lib.format.open_memmap(part, "w+", np.float32, (n, *tokens.shape[1:]))
-                patches[rows.numpy()] = tokens
-        if patches is not None:
-            patches.flush()  # type: ignore[attr-defined]
 
-    if tower.has_patches:
-        write_whole(place / "patches.npy", write)
-    else:
-        write(None)
-    assert embeddings is not None
-    found = embeddings
-    write_whole(place / "embeddings.npy", lambda path: np.save(path, found))
-    write_text(place / "meta.json", json.dumps({"grid": list(grid), "images": n, "set": images.name}))
+def _write(encoded: Iterator[Encoding], n: int, name: str, place: Path) -> None:
+    rows, seen, tokens = next(encoded)
+    embeddings = np.empty((n, seen.embedding.shape[1]), dtype=np.float32)
+    embeddings[rows] = seen.embedding.float().cpu().numpy()
+    grid = seen.grid
+
+    def write_patches(part: Path, first: np.ndarray) -> None:
+        patches = np.lib.format.open_memmap(part, "w+", np.float32, (n, *first.shape[1:]))
+        patches[rows] = first
+        for more, seen, tokens in encoded:
+            embeddings[more] = seen.embedding.float().cpu().numpy()
+            patches[more] = tokens
+        patches.flush()
+
+    if tokens is not None:
+        write_whole(place / "patches.npy", lambda part: write_patches(part, tokens))
+    for more, seen, _ in encoded:
+        embeddings[more] = seen.embedding.float().cpu().numpy()
+    write_whole(place / "embeddings.npy", lambda path: np.save(path, embeddings))
+    write_text(place / "meta.json", json.dumps({"grid": list(grid), "images": n, "set": name}))

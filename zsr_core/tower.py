@@ -27,6 +27,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTrans
 from torch import Tensor, nn
 
 from zsr_core.codec import ConfigError
+from zsr_core.distributed import ALONE
 from zsr_core.linear import linear
 
 Layout = Literal["vit", "resnet", "trunk", "opaque"]
@@ -60,6 +61,8 @@ class Features:
 class ImageTower(nn.Module):
     """An open_clip visual module with its pixel statistics inside.
 
+    ``world`` says over which processes a batch is shared out; batch norm uses its stored statistics, in training too.
+
     Args:
         visual: the visual module; its parameters are used in place, so a state dict of either fits.
         mean, std: pixel statistics, [3] each, in [0, 1] units.
@@ -75,6 +78,7 @@ class ImageTower(nn.Module):
         self.image_size = image_size
         self.layout = layout_of(visual)
         self.tally = Tally()
+        self.world = ALONE
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -83,7 +87,25 @@ class ImageTower(nn.Module):
         return self.features(x).embedding
 
     def features(self, x: Tensor) -> Features:
-        """Return what the tower sees in ``x`` [B, 3, H, W] in [0, 1]; patch outputs are computed when asked for."""
+        """Return what the tower sees in ``x`` [B, 3, H, W] in [0, 1]; patch outputs are computed when asked for.
+
+        Over several processes each encodes its share of the batch, and all have the features of the whole.
+        """
+        world, n = self.world, len(x)
+        if world.size == 1:
+            return self._features(x)
+        seen = self._features(world.share(x))
+
+        def last_norm() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            source, embed_from = seen.last_norm()
+            return world.gather(source, n), lambda whole: world.gather(embed_from(world.share(whole)), n)
+
+        return Features(
+            embedding=world.gather(seen.embedding, n), patches=lambda: world.gather(seen.patches(), n),
+            last_norm=last_norm, grid=seen.grid,
+        )  # fmt: skip
+
+    def _features(self, x: Tensor) -> Features:
         self.tally.forward += 1
         self.tally.images += x.shape[0]
         if x.shape[-2:] != (self.image_size, self.image_size):

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from zsr_core.attacks import Pgd, Scored
 from zsr_core.checkpoint import load_checkpoint, save_checkpoint
-from zsr_core.clip import Clip
+from zsr_core.clip import Clip, weights_sha
 from zsr_core.codec import is_finite, require
 from zsr_core.data import ImageSet, batches
+from zsr_core.distributed import World
 from zsr_core.methods import Method
 from zsr_core.rng import generator
 from zsr_core.teacher_cache import TeacherCache, teacher_cache
@@ -175,6 +176,7 @@ class Step:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         weights = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.tower.world.sum_gradients(weights)
         norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
         values["grad_norm"] = float(norm)
         if not math.isfinite(values["grad_norm"]):
@@ -236,6 +238,18 @@ def seen_by_teacher(
     return raw, images.labels.to(device)
 
 
+def whole_batches(
+    images: ImageSet, rows_of: Sequence[Tensor], device: torch.device | str, world: World
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield what ``batches`` yields. Over several processes, each reads its share of the images from the disk."""
+    if world.size == 1:
+        yield from batches(images, rows_of, device)
+        return
+    shares = [world.share(rows) for rows in rows_of]
+    for rows, (x, y, _) in zip(rows_of, batches(images, shares, device), strict=True):
+        yield world.gather(x, len(rows)), world.gather(y, len(rows)), rows
+
+
 def fit(
     clip: Clip,
     method: Method,
@@ -248,7 +262,7 @@ def fit(
     report: Callable[[dict[str, float]], None] | None = None,
     device: torch.device | str = "cpu",
 ) -> Fitted:
-    """Return the tower tuned by ``method`` on ``images``.
+    """Return the tower tuned by ``method`` on ``images``, together with the other processes of ``clip.tower.world``.
 
     Args:
         cache_folder: where the teacher's features are kept; without it the teacher is run whenever a loss asks.
@@ -258,8 +272,9 @@ def fit(
 
     Raises:
         NonFinite: naming step and term.
+        ArithmeticError: if the processes end with different weights.
     """
-    n = len(images.labels)
+    n, world = len(images.labels), clip.tower.world
     per_epoch = math.ceil(n / recipe.batch_size)
     cache = None
     if cache_folder is not None and method.passes.teacher_clean and method.teacher_cacheable and recipe.epochs:
@@ -268,21 +283,23 @@ def fit(
     step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache)
     step.tower.tally.reset()
     history: list[dict[str, float]] = []
-    if checkpoint is not None and checkpoint.is_file():
+    if checkpoint is not None and world.lead(checkpoint.is_file):
         history = load_checkpoint(checkpoint, step.tower, step.optimiser)
     for epoch in range(len(history), recipe.epochs):
         started = time.perf_counter()
         rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)
         sums: dict[str, float] = {}
-        for i, (x, y, rows) in enumerate(batches(images, rows_of, device)):
+        for i, (x, y, rows) in enumerate(whole_batches(images, rows_of, device, world)):
             for name, value in step(x, y, rows, epoch * per_epoch + i).items():
                 sums[name] = sums.get(name, 0.0) + value * len(rows) / n
         row: dict[str, Any] = {"epoch": epoch + 1, **sums, "seconds": time.perf_counter() - started}
         history.append(row)
-        if checkpoint is not None and epoch + 1 < recipe.epochs:
+        if checkpoint is not None and epoch + 1 < recipe.epochs and world.leads:
             save_checkpoint(checkpoint, step.tower, step.optimiser, history)
         if report is not None:
             report(row)
+    if world.size > 1:
+        world.agree("the tuned weights", weights_sha(step.tower))
     tally = step.tower.tally
     cost = {
         "passes_forward": float(tally.forward),

@@ -30,7 +30,8 @@ from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip,
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
 from zsr_core.data import DataRef, ImageSet, check_data, open_data
 from zsr_core.defences import AnyDefence
-from zsr_core.evaluate import EvalSuite, Measurement, evaluate, measure
+from zsr_core.distributed import ALONE, Broken, Said, World, together
+from zsr_core.evaluate import EvalSuite, Measurement, evaluate, measure, merged
 from zsr_core.files import write_text, write_whole
 from zsr_core.methods import AnyMethod, TeCoA
 from zsr_core.predict import Journal, Tick
@@ -177,6 +178,7 @@ def run_trial(
     device: str | None = None,
     tick: Tick | None = None,
     spread: Spread | None = None,
+    world: World = ALONE,
 ) -> TrialResult:
     """Train, attack, measure, and leave config, records and result in ``folder``; the result is written last.
 
@@ -187,6 +189,8 @@ def run_trial(
         tick: hears of every batch that was attacked.
         spread: evaluates in place of this process, for instance many at once; batches finished before a kill are found
             again in the folder it is given.
+        world: the processes that run this trial together, each in this function; the leading one writes. If one
+            fails, it raises: see :func:`run_trial_together`, which starts them.
 
     Returns the stored result at once if the folder holds one with status "done". A trial that fails is a result with
     status "failed" and its reason; only an interrupt passes through.
@@ -194,24 +198,89 @@ def run_trial(
     Raises:
         ConfigError: if the folder holds the result of another trial, or one that cannot be read.
     """
+    stored = _done(config, folder)
+    if stored is not None:
+        return stored
+    if world.leads:
+        _begin(config, folder)
+    started = _now()
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        result = _run(config, folder, report, cache, where, tick, spread, world)
+    except Exception as error:  # whatever stops a trial becomes its row; the traceback stays beside it
+        if world.size > 1:
+            raise
+        reason = str(error).strip() or type(error).__name__
+        kind = "" if isinstance(error, (ConfigError, ArithmeticError)) else f"{type(error).__name__}: "
+        result = _failed(config, folder, f"{kind}{reason}", traceback.format_exc())
+    return _end(result, folder, where, started) if world.leads else result
+
+
+def run_trial_together(
+    config: TrialConfig,
+    folder: Path,
+    processes: int,
+    *,
+    report: Report | None = None,
+    cache: Path | None = None,
+    device: str | None = None,
+) -> TrialResult:
+    """Run one trial as :func:`run_trial` does, in ``processes`` processes of this machine, one a GPU or CPU core.
+
+    The numbers are those of one process up to the order of sums. If a process is killed, all are started once more
+    and go on from the last checkpoint; a second time, or an error, is a failed result.
+    """
+    if processes == 1:
+        return run_trial(config, folder, report=report, cache=cache, device=device)
+    stored = _done(config, folder)
+    if stored is not None:
+        return stored
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    threads, started = max(1, torch.get_num_threads() // processes), _now()
+    for last in (False, True):
+        try:
+            together(
+                processes, _member, (config, folder, cache), cuda=where.type == "cuda", report=report, threads=threads
+            )
+            break
+        except Broken as error:
+            if last or not error.killed:
+                _begin(config, folder)
+                return _end(_failed(config, folder, str(error), error.trace), folder, where, started)
+    result = read_result(folder)
+    assert result is not None
+    return result
+
+
+def _member(
+    world: World, device: str, report: Said | None, config: TrialConfig, folder: Path, cache: Path | None
+) -> None:
+    run_trial(config, folder, report=report, cache=cache, device=device, world=world)
+
+
+def _done(config: TrialConfig, folder: Path) -> TrialResult | None:
     stored = read_result(folder)
     if stored is not None and stored.trial_id != config.trial_id:
         raise ConfigError(f"folder: {folder} holds trial {stored.trial_id}, expected {config.trial_id} or none")
-    if stored is not None and stored.status == "done":
-        return stored
+    return stored if stored is not None and stored.status == "done" else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _begin(config: TrialConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.json", json.dumps(to_plain(config), indent=1) + "\n")
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    try:
-        result = _run(config, folder, report, cache, where, tick, spread)
-    except Exception as error:  # whatever stops a trial becomes its row; the traceback stays beside it
-        write_text(folder / "traceback.txt", traceback.format_exc())
-        reason = str(error).strip() or type(error).__name__
-        kind = "" if isinstance(error, (ConfigError, ArithmeticError)) else f"{type(error).__name__}: "
-        result = TrialResult(trial_id=config.trial_id, config=config, status="failed", error=f"{kind}{reason}")
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = {**provenance(where), **result.provenance, "started": started, "finished": finished}
+
+
+def _failed(config: TrialConfig, folder: Path, reason: str, trace: str) -> TrialResult:
+    write_text(folder / "traceback.txt", trace)
+    return TrialResult(trial_id=config.trial_id, config=config, status="failed", error=reason)
+
+
+def _end(result: TrialResult, folder: Path, where: torch.device, started: str) -> TrialResult:
+    facts = {**provenance(where), **result.provenance, "started": started, "finished": _now()}
     result = replace(result, provenance=facts)
     write_text(folder / "result.json", json.dumps(to_plain(result), indent=1) + "\n")
     if result.status == "done":
@@ -227,13 +296,16 @@ def _run(
     device: torch.device,
     tick: Tick | None,
     spread: Spread | None,
+    world: World,
 ) -> TrialResult:
     begun = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     clip = _clip(config.model, str(device))
+    clip.tower.world = world
     tower, history, cost = _tuned(config, clip, report, cache, device)
     trained = time.perf_counter()
+    clip.tower.world = tower.world = ALONE  # from here on each process has images of its own
     victim = deployed(config, clip, tower)
 
     def progress(done: int, of: int, _: str) -> None:
@@ -243,17 +315,22 @@ def _run(
     if spread is not None:
         records = spread(config, folder / PARTS)
     else:
-        records = _records(config, clip, victim, device, Journal(folder=folder / PARTS), tick, progress)
+        journal = Journal(folder=folder / PARTS)
+        own = _records(config, clip, victim, device, journal, tick, progress, (world.rank, world.size))
+        records = own if world.size == 1 else merged(world.collect(own))
+    if not world.leads:
+        return TrialResult(trial_id=config.trial_id, config=config, status="done")
     write_samples(folder / "samples.parquet", records)
     zero_shot = [t.called for t in config.eval_suite.tasks if t.called != config.train_data.called]
     ended = time.perf_counter()
     seconds = {"seconds_train": trained - begun, "seconds_eval": ended - trained, "seconds_total": ended - begun}
-    gpu = {"gpu_seconds": ended - begun} if device.type == "cuda" else {}
+    gpu = {"gpu_seconds": world.size * (ended - begun)} if device.type == "cuda" else {}
     return TrialResult(
         trial_id=config.trial_id, config=config, status="done", measurements=tuple(measure(records, zero_shot)),
         history=tuple(history), cost={**cost, **seconds, **gpu, "peak_bytes": _peak_bytes(device)},
         provenance={
-            "weights_sha": victim.sha, "initial_weights_sha": clip.sha, **skipped(config, clip.tower.image_size),
+            "weights_sha": victim.sha, "initial_weights_sha": clip.sha, "processes": str(world.size),
+            **skipped(config, clip.tower.image_size),
         },
     )  # fmt: skip
 
@@ -387,7 +464,7 @@ def _tuned(
     # A config names files by path; what is in them decides whether earlier weights are these weights.
     start = fingerprint([clip.sha, images.key], 6)
     kept = None if cache is None else cache / "weights" / f"{config.training_id}-{start}.safetensors"
-    if kept is not None and kept.is_file():
+    if kept is not None and clip.tower.world.lead(kept.is_file):
         tower = copy.deepcopy(clip.tower)
         tower.visual.load_state_dict(load_file(kept, device=str(device)))
         facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
@@ -398,7 +475,7 @@ def _tuned(
         cache_folder=None if cache is None else cache / "teacher",
         checkpoint=None if kept is None else kept.with_suffix(".checkpoint"),
     )  # fmt: skip
-    if kept is not None:
+    if kept is not None and clip.tower.world.leads:
         write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
         state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
         write_whole(kept, lambda part: save_file(state, part))

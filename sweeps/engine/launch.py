@@ -21,10 +21,10 @@ import torch
 from sweeps.engine.answer import answer, chosen, places, selection, shortfall
 from sweeps.engine.course import Course
 from sweeps.engine.describe import MINIATURE
-from sweeps.engine.local import run_here
+from sweeps.engine.local import check_gpus, run_here
 from sweeps.engine.lock import only_launch
 from sweeps.engine.matrix import Matrix, read_ablation
-from sweeps.engine.options import Options, command_again, read_options
+from sweeps.engine.options import Options, command_again, processes_of, read_options
 from sweeps.engine.plan import (
     Gpu,
     Sweep,
@@ -126,6 +126,8 @@ def _launch(sweep: Sweep, options: Options) -> int:
         print("\n".join(_plan_lines(study, results, options)))
         return DONE
     check_world(study)
+    if options.local:
+        check_gpus(processes_of(options.gpus_per_trial))
     tracking = resolve_tracking(options.tracking, options.results)
     if tracking is not None:
         check_tracking(tracking)
@@ -351,7 +353,7 @@ class _Engine:
     def _run(self, source: Source, *, search: bool) -> None:
         self._start()
         if self._options.local:
-            run_here(source, self._course.folder, self._course)
+            run_here(source, self._course.folder, self._course, processes_of(self._options.gpus_per_trial))
             return
         from sweeps.engine.ray_tune import run_on_ray  # noqa: PLC0415 - brings Ray
 

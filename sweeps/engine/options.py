@@ -88,7 +88,8 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
     add("--limit", metavar="N", help="start at most N trials now")
     add("--fresh", action="store_true", help="set an earlier study of this name aside and begin anew")
-    add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25 (default 1 where there are GPUs)")
+    add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
+        "machine, such as 4, with a process each (default 1 where there are GPUs)")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
     return parser
 
@@ -119,6 +120,11 @@ def _share(flag: str, text: str | None) -> float | None:
     sound = is_finite(value) and value >= 0 and (value <= 1 or value.is_integer())
     require(sound, flag, text, "a share of one GPU in [0, 1], or a whole number of GPUs")
     return value
+
+
+def processes_of(gpus_per_trial: float | None) -> int:
+    """Return how many processes share a trial: one a GPU where it has several."""
+    return max(1, int(gpus_per_trial or 1))
 
 
 def _seeds(sweep: Sweep, count: int | None) -> tuple[int, ...]:

@@ -2,6 +2,10 @@
 
 Ray Tune places the work and survives dead workers. What has run and what is missing is read from the trial folders,
 never from Tune's own state, so its storage is thrown away after each attempt.
+
+A trial with several GPUs gets them on one machine, and its worker starts a process for each. Ray Train, within Tune at
+2.60, reserves its workers outside of the trial's own resources, hands no metric back without a checkpoint, and took 40
+seconds a trial of two idle workers (on two CPU cores), most of it waiting for helpers of its own to stop.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from sweeps.engine.options import processes_of
 from sweeps.engine.work import Job, Source, Watch, perform, settle
 from zsr_core.codec import ConfigError, from_plain, require, to_plain
 from zsr_core.trial import TrialConfig
@@ -50,12 +55,19 @@ class Cluster:
     cpus_per_trial: float
     gpus_per_trial: float
     slots: int  # trials at a time
+    processes: int = 1  # that share a trial, one a GPU
 
 
-def shares(resources: Mapping[str, float], gpus_per_trial: float | None, max_concurrent: int | None) -> Cluster:
+def shares(
+    resources: Mapping[str, float],
+    gpus_per_trial: float | None,
+    max_concurrent: int | None,
+    largest: float | None = None,
+) -> Cluster:
     """Return the share of ``resources`` that a trial gets.
 
     Without GPUs a trial has one CPU. With GPUs a trial has one, or ``gpus_per_trial``, and its part of the CPUs.
+    Several GPUs must be on one machine, of which the best equipped has ``largest``; a process each shares the trial.
 
     Raises:
         ConfigError: if a trial is to have more GPUs than there are.
@@ -63,9 +75,14 @@ def shares(resources: Mapping[str, float], gpus_per_trial: float | None, max_con
     cpus, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
     share = gpus_per_trial if gpus_per_trial is not None else float(gpus > 0)
     require(share <= gpus, "--gpus-per-trial", share, f"at most the {gpus:g} GPUs there are")
+    most = gpus if largest is None else largest
+    require(share <= max(1, most), "--gpus-per-trial", share, f"at most the {most:g} GPUs of one machine")
     slots = min(int(gpus / share + 1e-9), cpus) if share else cpus
     slots = max(1, min(slots, max_concurrent or slots))
-    return Cluster(cpus_per_trial=max(1, cpus // slots) if share else 1, gpus_per_trial=share, slots=slots)
+    return Cluster(
+        cpus_per_trial=max(1, cpus // slots) if share else 1, gpus_per_trial=share, slots=slots,
+        processes=processes_of(share),
+    )  # fmt: skip
 
 
 def check_address(address: str) -> None:
@@ -96,7 +113,9 @@ def cluster(gpus_per_trial: float | None, max_concurrent: int | None) -> Iterato
             ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield shares(resources, gpus_per_trial, max_concurrent)
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        largest = max((node["Resources"].get("GPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
+        yield shares(resources, gpus_per_trial, max_concurrent, largest)
     finally:
         _leave()
 
@@ -128,10 +147,10 @@ def run_on_ray(source: Source, folder: Path, watch: Watch, on: Cluster, *, searc
     ended = _Ended(source, watch, folder, jobs, searcher)
     attempt = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     resources = {"cpu": on.cpus_per_trial, "gpu": on.gpus_per_trial}
-    place, threads, gpu = str(folder), int(on.cpus_per_trial), on.gpus_per_trial > 0
+    place, threads, gpu, processes = str(folder), int(on.cpus_per_trial), on.gpus_per_trial > 0, on.processes
 
     def worker(config: dict[str, Any]) -> None:
-        _work(config, folder=place, threads=threads, gpu=gpu)
+        _work(config, folder=place, threads=threads, gpu=gpu, processes=processes)
 
     tuner = Tuner(
         tune.with_resources(worker, resources),
@@ -173,7 +192,7 @@ def _short_name(trial: Trial) -> str:
     return f"{_key(trial)[:12]}-{trial.trial_id}"
 
 
-def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool) -> None:
+def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processes: int) -> None:
     """What a Ray worker does with one job."""
     torch.set_num_threads(threads)
     configs = [from_plain(TrialConfig, plain) for plain in json.loads(config["job"])["configs"]]
@@ -181,7 +200,7 @@ def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool) -> None:
     def report(trial_id: str, metrics: dict[str, float]) -> None:
         tune.report({"trial": trial_id, "said": metrics})
 
-    perform(configs, Path(folder), report, "cuda" if gpu else "cpu")
+    perform(configs, Path(folder), report, "cuda" if gpu else "cpu", processes)
     tune.report({"ended": True})
 
 

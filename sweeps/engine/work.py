@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 from sweeps.engine.study import PlannedTrial, Study, trial_folder
 from zsr_core.codec import to_plain
 from zsr_core.files import write_text
-from zsr_core.trial import TrialConfig, TrialResult, read_result, run_trial
+from zsr_core.trial import TrialConfig, TrialResult, read_result, run_trial_together
 
 Report = Callable[[str, dict[str, float]], None]  # (trial id, what the trial says)
 REPORT_SECONDS = 2.0  # the least time between two reports of one trial that are not the end of an epoch
@@ -70,8 +70,13 @@ class Listed:
         """Nothing to note: the list does not depend on results."""
 
 
-def perform(configs: Iterable[TrialConfig], folder: Path, report: Report, device: str | None = None) -> None:
-    """Run the trials one after the other, each into its folder under ``folder``; what is done already is left alone."""
+def perform(
+    configs: Iterable[TrialConfig], folder: Path, report: Report, device: str | None = None, processes: int = 1
+) -> None:
+    """Run the trials one after the other, each into its folder under ``folder``; what is done already is left alone.
+
+    ``processes`` share each trial: one a GPU.
+    """
     for config in configs:
         place = trial_folder(folder, config.trial_id)
         earlier = read_result(place)
@@ -79,7 +84,9 @@ def perform(configs: Iterable[TrialConfig], folder: Path, report: Report, device
             continue
         place.mkdir(parents=True, exist_ok=True)
         with (place / "progress.jsonl").open("w", encoding="utf-8") as log:
-            run_trial(config, place, report=_reporter(config, report, log), cache=folder, device=device)
+            run_trial_together(
+                config, place, processes, report=_reporter(config, report, log), cache=folder, device=device
+            )
 
 
 def _reporter(config: TrialConfig, report: Report, log: TextIO) -> Callable[[dict[str, float]], None]:

@@ -194,3 +194,30 @@ def test_a_trial_gets_one_cpu_or_its_share_of_the_gpus() -> None:
     assert shares({"CPU": 8.0, "GPU": 1.0}, 0.0, None).gpus_per_trial == 0.0
     with pytest.raises(ConfigError, match=r"--gpus-per-trial: got 2\.0, expected at most the 1 GPUs"):
         shares({"CPU": 8.0, "GPU": 1.0}, 2.0, None)
+    four = shares({"CPU": 16.0, "GPU": 8.0}, 4.0, None, largest=4.0)
+    assert (four.cpus_per_trial, four.gpus_per_trial, four.slots, four.processes) == (8, 4.0, 2, 4)
+    assert [shares({"CPU": 16.0, "GPU": 8.0}, x, None).processes for x in (None, 0.0, 0.25, 1.0)] == [1, 1, 1, 1]
+    with pytest.raises(ConfigError, match=r"--gpus-per-trial: got 8\.0, expected at most the 4 GPUs of one machine"):
+        shares({"CPU": 16.0, "GPU": 8.0}, 8.0, None, largest=4.0)
+
+
+TWO_PROCESSES = """    import sweeps.engine.ray_tune as on_ray
+
+    on_ray.shares = lambda *_: on_ray.Cluster(cpus_per_trial=2, gpus_per_trial=0.0, slots=1, processes=2)
+    raise SystemExit("""
+
+
+def test_a_trial_on_ray_is_shared_by_processes_of_its_worker(write: Write, start: Start, tmp_path: Path) -> None:
+    """With CPUs in place of GPUs: the worker starts a process for each, and tells what the first of them reports."""
+    shape = 'variants=(Variant(label="a", overrides={"method.distance": "cos"}),)'
+    folder = tmp_path / "results" / "tiny"
+    done = finish(start(write(shape, **{"    raise SystemExit(": TWO_PROCESSES})))
+    assert (done.returncode, done.stderr) == (0, ""), done
+    shared = read_results(folder, read_study(folder))
+    assert {result.provenance["processes"] for result in shared.values()} == {"2"}
+    shutil.rmtree(folder)
+    assert finish(start(write(shape), "--local")).returncode == 0
+    for trial_id, alone in read_results(folder, read_study(folder)).items():
+        assert alone.provenance["processes"] == "1"
+        losses = [row["loss"] for row in alone.history]
+        assert [row["loss"] for row in shared[trial_id].history] == pytest.approx(losses, rel=1e-3)

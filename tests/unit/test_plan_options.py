@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sweeps.engine import Sweep, launch
-from sweeps.engine.options import command_again, default_results, read_options
+from sweeps.engine.local import check_gpus
+from sweeps.engine.options import command_again, default_results, processes_of, read_options
 from zsr_core.codec import ConfigError
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Real, Variant
@@ -62,6 +64,7 @@ BAD: list[tuple[Any, list[str], str]] = [
     (SWEEP, ["--limit", "1.5"], "--limit: got '1.5'"),
     (SWEEP, ["--max-concurrent", "0"], "--max-concurrent: got '0'"),
     (SWEEP, ["--gpus-per-trial", "1.5"], "--gpus-per-trial: got '1.5', expected a share of one GPU"),
+    (SWEEP, ["--gpus-per-trial", "4.2"], "--gpus-per-trial: got '4.2', expected a share of one GPU"),
     (SWEEP, ["--gpus-per-trial", "-1"], "--gpus-per-trial: got '-1'"),
     (SWEEP, ["--gpus-per-trial", "nan"], "--gpus-per-trial: got 'nan'"),
     (SWEEP, ["--gpus-per-trial", "half"], "--gpus-per-trial: got 'half'"),
@@ -102,3 +105,16 @@ def test_the_command_to_go_on_leaves_fresh_out() -> None:
 def test_reading_flags_raises_for_callers() -> None:
     with pytest.raises(ConfigError, match="--seeds"):
         read_options(SWEEP, ["--seeds", "x"])
+
+
+def test_a_trial_with_several_gpus_has_a_process_each_and_any_other_has_one() -> None:
+    assert [processes_of(x) for x in (None, 0.0, 0.25, 1.0, 2.0, 4.0)] == [1, 1, 1, 1, 2, 4]
+    assert read_options(SWEEP, ["--gpus-per-trial", "4"]).gpus_per_trial == 4.0
+
+
+def test_without_ray_a_trial_cannot_have_more_gpus_than_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_gpus(1)
+    check_gpus(2)
+    with pytest.raises(ConfigError, match="--gpus-per-trial: got 4, expected at most the 2 GPUs there are"):
+        check_gpus(4)

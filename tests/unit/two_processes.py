@@ -1,0 +1,93 @@
+"""What ``test_distributed.py`` does in two processes and in one; a module of its own, for they import it by name."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zsr_core.attacks import Pgd
+from zsr_core.distributed import World
+from zsr_core.methods import FtAdv, Method, PmgAft, TgaZsr, Ucat
+from zsr_core.threat import ThreatModel
+from zsr_core.train import Optim, Recipe, fit
+
+# By what could go wrong: tower, method, precision. Attention maps of student and teacher are equal before the first
+# step, where an l2 distance has a kink and round-off decides its direction: the cosine has none.
+METHODS: dict[str, tuple[str, Method, str]] = {
+    "patches": ("vit", TgaZsr(distance="cos"), "fp32"),
+    "a batch of negatives": ("vit", FtAdv(), "fp32"),
+    "a mean over the batch": ("vit", Ucat(), "fp32"),
+    "a sum over the batch, teacher on attacks": ("vit", PmgAft(), "fp32"),
+    "second derivatives": ("vit", TgaZsr(attention="visual_differentiable", distance="cos"), "fp32"),
+    "batch norm": ("resnet", TgaZsr(distance="cos"), "fp32"),
+    "half precision": ("vit", TgaZsr(distance="cos"), "bf16"),
+}
+# 13 images in batches of 5, 5 and 3: no share is even.
+RECIPE: dict[str, Any] = {
+    "optim": Optim(name="sgd", lr=0.02, warmup_steps=2, clip_norm=1.0), "threat": ThreatModel(eps=4 / 255),
+    "attack": Pgd(steps=2, step_ratio=0.5, keep="last"), "epochs": 2, "batch_size": 5, "seed": 0,
+}  # fmt: skip
+
+
+def tiny() -> Any:
+    """The tests' tiny models; loaded by path, for this runs outside of pytest too."""
+    spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).parents[1] / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Tiny
+
+
+def train(world: World, folder: Path, name: str) -> dict[str, Any]:
+    """Return history, cost and weights of a short training, with the teacher's cache built on the way."""
+    kind, method, precision = METHODS[name]
+    clip, side = tiny().clip(kind), 64 if kind == "resnet" else 32
+    clip.tower.world = world
+    recipe = Recipe(**RECIPE, precision=precision)
+    fitted = fit(clip, method, tiny().bank(), tiny().images(13, side=side), recipe, cache_folder=folder / "cache")
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.history]
+    return {"history": history, "cost": fitted.cost, "weights": fitted.tower.state_dict()}
+
+
+def operations(world: World) -> dict[str, Any]:
+    """Return what sharing out and gathering give, forwards and through two derivatives, for 5 rows."""
+    x = torch.linspace(-1, 1, 10).view(5, 2).requires_grad_()
+    weight = torch.tensor([[1.0, 2.0], [-1.0, 0.5]], requires_grad=True)
+    y = world.gather((world.share(x) @ weight).sin(), 5)
+    (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    loss = (first.square().sum(dim=1) * torch.arange(5.0)).sum()
+    loss.backward()
+    world.sum_gradients([weight])
+    assert x.grad is not None
+    assert weight.grad is not None
+    whole = {
+        str(dtype): world.gather(world.share(torch.arange(7).to(dtype)), 7).float()
+        for dtype in (torch.float16, torch.bfloat16, torch.int64, torch.uint8)
+    }
+    told = world.lead(lambda: f"said by {world.rank}")
+    return {
+        "y": y.detach(), "first": first.detach(), "second": x.grad, "weight": weight.grad, "whole": whole, "told": told
+    }  # fmt: skip
+
+
+def work(world: World, device: str, report: Any, folder: Path) -> None:
+    found: dict[str, Any] = {name: train(world, folder, name) for name in METHODS}
+    found["operations"] = operations(world)
+    try:
+        world.agree("the rank", str(world.rank))
+    except ArithmeticError as error:
+        found["apart"] = str(error)
+    torch.save(found, folder / f"found-{world.rank}.pt")
+    if report is not None:
+        report({"done": 1.0})
+
+
+def fail(world: World, device: str, report: Any) -> None:
+    if world.rank == 1:
+        raise ArithmeticError("one of us has lost count")
+    world.gather(Tensor([1.0]), 2)  # waits for the other
