@@ -19,6 +19,7 @@ from zsr_core.data import DataRef
 from zsr_core.distributed import ALONE, Broken, World, together
 from zsr_core.evaluate import EvalSuite
 from zsr_core.methods import TgaZsr
+from zsr_core.records import read_samples
 from zsr_core.train import Optim
 from zsr_core.trial import TrialConfig, read_result, run_trial, run_trial_together
 
@@ -120,7 +121,8 @@ def test_a_trial_in_two_processes_survives_the_death_of_one_and_measures_what_on
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
     ours = [(m.task, m.attack, m.metric, m.n, m.value) for m in result.measurements]
     assert ours == [(m.task, m.attack, m.metric, m.n, m.value) for m in alone.measurements]
-    images = [[r.sample_id for r in read_samples(tmp_path / n / "samples.parquet")] for n in ("one", "two")]
+    kept = [read_samples(tmp_path / n / "samples.parquet") for n in ("one", "two")]
+    images = [list(zip(table["sample_id"].to_pylist(), table["condition"].to_pylist(), strict=True)) for table in kept]
     assert images[0] == images[1]
     assert not list((tmp_path / "cache" / "weights").glob("*.checkpoint"))
 
