@@ -66,7 +66,7 @@ class Fab:
         with torch.no_grad():
             logits = target.logits(x, rows)
         found = _Found(x=x.clone(), rank=torch.full((len(x),), torch.inf, device=x.device), norm=norm, enough=enough)
-        found.note(x, x, margin(logits, target.labels), rows)
+        found.note(x, x, logits, target.labels, rows)
         towards = others(logits, target.labels).topk(min(self.targets, target.classes - 1), dim=1).indices  # [B, T]
         for classes in towards.unbind(dim=1):
             self._approach(target, x, classes, found)
@@ -81,15 +81,16 @@ class Fab:
         for _ in range(self.steps):
             if len(rows) == 0:
                 return
-            gap, slope, by = linearised(target, at, rows, towards[rows])
-            found.note(at, clean, by, rows)
-            back = torch.where(_per_image(by > 0, at), clean + self.beta * (at - clean), at)
+            gap, slope, logits = linearised(target, at, rows, towards[rows])
+            wrong = found.note(at, clean, logits, target.labels[rows], rows)
+            back = torch.where(_per_image(wrong, at), clean + self.beta * (at - clean), at)
             stay = found.rank[rows] > found.enough
             if target.certain and not bool(stay.all()):
                 rows, clean, at, back, gap, slope = (part[stay] for part in (rows, clean, at, back, gap, slope))
             at = self._step(clean, at, back, gap, slope, found.norm)
-        with torch.no_grad():
-            found.note(at, clean, margin(target.logits(at, rows), target.labels[rows]), rows)
+        if len(rows):
+            with torch.no_grad():
+                found.note(at, clean, target.logits(at, rows), target.labels[rows], rows)
 
     def _step(self, clean: Tensor, at: Tensor, back: Tensor, gap: Tensor, slope: Tensor, norm: Norm) -> Tensor:
         """Return the next point: from ``back`` and from ``clean`` onto the plane ``slope . (z - at) = gap``, mixed."""
@@ -109,20 +110,22 @@ class _Found:
     norm: Norm
     enough: float
 
-    def note(self, at: Tensor, clean: Tensor, by: Tensor, rows: Tensor) -> None:
-        """Keep the points that are wrong (``by`` a margin [b] above 0) and better than what is known.
+    def note(self, at: Tensor, clean: Tensor, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Keep the points that are wrong and better than what is known; return [b] bool: which are wrong.
 
         Within ``enough``, where only a classifier that answers by chance is asked on, better is wrong by more.
         """
         size = distance(at - clean, self.norm)
-        rank = torch.where(size <= self.enough, -by, size)
-        better = (by > 0) & (rank < self.rank[rows])
+        rank = torch.where(size <= self.enough, -margin(logits, labels), size)
+        wrong = logits.argmax(dim=1) != labels
+        better = wrong & (rank < self.rank[rows])
         if better.any():
             self.x[rows[better]], self.rank[rows[better]] = at[better], rank[better]
+        return wrong
 
 
 def linearised(target: Target, at: Tensor, rows: Tensor, towards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return gap [b] and slope [b, ...] of the plane ``slope . (z - at) = gap``, and the margin [b].
+    """Return gap [b] and slope [b, ...] of the plane ``slope . (z - at) = gap``, and the logits [b, C].
 
     On the plane the label and ``towards`` tie to first order. Where no finite gradient is there, the slope is 0 and
     nothing moves.
@@ -131,8 +134,7 @@ def linearised(target: Target, at: Tensor, rows: Tensor, towards: Tensor) -> tup
     logits = target.logits(at, rows)
     lead = (logits.gather(1, towards[:, None]) - logits.gather(1, target.labels[rows, None]))[:, 0]
     (slope,) = torch.autograd.grad(lead.sum(), at)
-    by = margin(logits.detach(), target.labels[rows])
-    return (-lead.detach()).nan_to_num(0, 0, 0), slope.nan_to_num(0, 0, 0), by
+    return (-lead.detach()).nan_to_num(0, 0, 0), slope.nan_to_num(0, 0, 0), logits.detach()
 
 
 def to_plane(start: Tensor, slope: Tensor, gap: Tensor, norm: Norm) -> Tensor:
