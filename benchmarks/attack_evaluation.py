@@ -118,26 +118,27 @@ def problem(args: argparse.Namespace) -> Problem:
     tower = tuned(clip, args) if small else clip.tower
     model = open_model(clip, args)
     model.visual.load_state_dict(tower.visual.state_dict())
-    cfg = {"mean": miniature.MEAN, "std": miniature.STD} if small else open_clip.get_model_preprocess_cfg(model)
-    classes = class_names(args.classes)
-    text = encode_classes(clip.encode_text, classes, (TEMPLATE,))
     victim = Victim(embed=tower, scale=clip.scale, sha=clip.sha, bias=clip.bias)
+    text = encode_classes(clip.encode_text, class_names(args.classes), (TEMPLATE,))
     if small:
         images = open_data(DataRef(name="source"), "report", clip.tower.image_size, args.images)
     else:
-        images = image_set(args.images, args.classes, clip.tower.image_size)
-    made = Problem(
-        victim=victim, model=model, mean=cfg["mean"], std=cfg["std"], images=images, text=text,
-        tokenize=miniature.tokenize if small else open_clip.get_tokenizer(args.model), threat=ThreatModel(norm=args.norm),
+        images = own_answers(image_set(args.images, args.classes, clip.tower.image_size), victim, text, args)
+    task = Problem(
+        victim=victim, model=model, mean=tower.mean.flatten().tolist(), std=tower.std.flatten().tolist(), images=images,
+        tokenize=miniature.tokenize if small else open_clip.get_tokenizer(args.model), text=text,
+        threat=ThreatModel(norm=args.norm),
     )  # fmt: skip
-    if not small:
-        with torch.no_grad():
-            own = torch.cat(
-                [victim.logits(x, text).argmax(dim=1) for x in made.batch(args.device)[0].split(args.batch)]
-            )
-        made = replace(made, images=replace(images, labels=own.cpu()))
-    eps = half(made, args) if args.eps is None else args.eps
-    return replace(made, threat=ThreatModel(norm=args.norm, eps=eps))
+    eps = half(task, args) if args.eps is None else args.eps
+    return replace(task, threat=ThreatModel(norm=args.norm, eps=eps))
+
+
+def own_answers(images: ImageSet, victim: Victim, text: TextBank, args: argparse.Namespace) -> ImageSet:
+    """Return the images labelled as the classifier itself would: with random weights nothing else is ever right."""
+    order = torch.arange(len(images.labels)).split(args.batch)
+    with torch.no_grad():
+        found = [victim.logits(x, text).argmax(dim=1).cpu() for x, _, _ in batches(images, order, args.device)]
+    return replace(images, labels=torch.cat(found))
 
 
 def half(task: Problem, args: argparse.Namespace) -> float:
@@ -244,7 +245,7 @@ def sides(question: str, task: Problem, args: argparse.Namespace) -> dict[str, C
 
 
 def peak_memory(question: str, side: str, args: argparse.Namespace) -> int:
-    """Return the peak bytes of one side in a process of its own, on one batch, for as many steps as it takes to peak."""
+    """Return the peak bytes of one side in a process of its own: one batch, as few steps as reach the peak."""
     words = [sys.executable, __file__, "--side", f"{question}:{side}", "--model", args.model, "--device", args.device]
     words += ["--batch", str(args.batch), "--images", str(min(args.batch, args.images)), "--classes", str(args.classes)]
     words += ["--threads", str(args.threads), "--norm", args.norm, "--eps", "1e-4", "--epochs", "0", "--steps", "2"]

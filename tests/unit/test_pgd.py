@@ -91,6 +91,30 @@ def test_an_image_that_has_fallen_is_not_forwarded_again_and_its_first_fall_is_k
     assert all(forwards[row] < attack.cost()[0] for row in fell)
 
 
+def test_an_image_that_goes_round_in_circles_is_left_alone_and_nothing_is_lost(tiny: Any) -> None:
+    """Where success has no meaning (None) every step is taken; where nobody falls, the same points are found."""
+    tower, x, threat = tiny.tower(), tiny.pixels(6), ThreatModel(eps=1 / 255)
+    text, labels = tiny.bank(), torch.arange(6) % 5
+
+    def climb(fooled: Tensor | None) -> tuple[Tensor, int, int]:
+        asked: list[int] = []
+
+        def objective(x_adv: Tensor, rows: Tensor) -> Scored:
+            asked.append(len(rows))
+            logits = 20 * torch.nn.functional.normalize(tower(x_adv), dim=-1) @ text.unit.T
+            loss = torch.nn.functional.cross_entropy(logits, labels[rows], reduction="none")
+            return Scored(loss=loss, fooled=None if fooled is None else fooled[rows])
+
+        attack = Pgd(steps=40, restarts=2)
+        return attack.climb(objective, x, threat, _draws), sum(asked), 6 * attack.cost()[0]
+
+    whole, every, declared = climb(None)
+    found, fewer, _ = climb(torch.zeros(6, dtype=torch.bool))
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
+    assert every == declared
+    assert fewer < 0.7 * declared
+
+
 def test_a_batch_that_falls_whole_needs_no_further_restart(tiny: Any) -> None:
     tower, x = tiny.tower(), tiny.pixels(4)
     labels = (_predicted(tiny, tower, x) + 1) % 5  # wrong from the start

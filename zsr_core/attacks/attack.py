@@ -92,4 +92,4 @@ class Attack(Protocol):
         """Return x_adv [B, 3, H, W], the best found for each image."""
 
     def cost(self, classes: int) -> tuple[int, int]:
-        """Return (forwards, input-only backwards) for an image that never falls."""
+        """Return (forwards, input-only backwards) for an image that never falls; where nothing new can come, fewer."""

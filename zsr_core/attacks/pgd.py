@@ -20,8 +20,8 @@ class Pgd:
 
     The step is ``step_size`` in [0, 1] pixel units, or ``step_ratio * eps`` where no size is given. ``keep="best"``
     returns, per image, the first iterate that fools the model, else the one with the largest objective over all
-    steps and restarts, and stops working on an image that has fallen. ``keep="last"`` returns the last iterate, which
-    is what the papers train on; it makes exactly ``steps`` forwards and backwards.
+    steps and restarts, and stops working on an image that has fallen or goes round in circles. ``keep="last"``
+    returns the last iterate, which is what the papers train on; it makes exactly ``steps`` forwards and backwards.
 
     ``momentum`` mu moves along ``v <- steepest(mu v + steepest(g))``, steepest being the sign for linf and the unit
     direction for l2 (FARE trains so with 0.9; chs20/RobustVLM, ``train/pgd_train.py``); for linf and mu < 1 the new
@@ -138,12 +138,17 @@ class Pgd:
         best: Tensor,
         best_loss: Tensor,
     ) -> Tensor:
-        """One restart on ``rows``; writes improvements into ``best`` and returns the rows that still stand."""
-        x_adv = self._start(x[rows], threat, draws, restart, rows)
-        before: Tensor | None = None
+        """One restart on ``rows``; writes improvements into ``best`` and returns the rows that still stand.
+
+        An image whose next iterate is the one before its last has nothing new to come: a certain classifier's sign
+        gradient would lead it back and forth between the two for ever. It is left alone, and still stands.
+        """
+        begun, clean = rows, x[rows]
+        stands = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        x_adv = self._start(clean, threat, draws, restart, rows)
+        heading: Tensor | None = None
+        behind: Tensor | None = None
         for k in range(self.steps + 1):
-            if len(rows) == 0:
-                break
             moving = k < self.steps
             with torch.set_grad_enabled(moving):
                 x_adv.requires_grad_(moving)
@@ -154,12 +159,20 @@ class Pgd:
             better = fallen | (loss > best_loss[rows])
             best[rows[better]] = x_adv[better]
             best_loss[rows[better]] = loss[better]
-            up = ~fallen
-            rows = rows[up]
-            if grad is not None:
-                before = self._heading(grad[up], before[up] if self.momentum and before is not None else None, threat)
-                x_adv = ascend(x_adv[up], before, x[rows], threat, step)
-        return rows
+            stands[rows[fallen]] = False
+            if grad is None or bool(fallen.all()):
+                break
+            heading = self._heading(grad, heading, threat)
+            ahead = ascend(x_adv, heading, clean, threat, step)
+            going = ~fallen
+            if behind is not None and fooled is not None and self.momentum == 0:
+                going &= (ahead != behind).flatten(1).any(dim=1)
+            behind, x_adv = x_adv, ahead
+            if not bool(going.all()):
+                rows, clean, heading, behind, x_adv = (p[going] for p in (rows, clean, heading, behind, x_adv))
+            if len(rows) == 0:
+                break
+        return begun[stands[begun]]
 
 
 def steepest(grad: Tensor, threat: ThreatModel) -> Tensor:
