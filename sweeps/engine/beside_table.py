@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sweeps.engine.beside import Measured, Pair, beside, measured_numbers
-from sweeps.engine.describe import counted, eps_text, provenance_text, scoring_text, sentence
+from sweeps.engine.describe import counted, eps_text, provenance_text, sentence
 from sweeps.engine.select import AVERAGE
 from sweeps.engine.study import Study, read_results, read_study
 from sweeps.engine.typeset import markdown_table
@@ -42,7 +42,7 @@ def beside_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     lines = [
         f"# Published and measured: {study.question}",
         "",
-        f"{scoring_text(study, results.values())}. {provenance_text(study, results.values())}",
+        sentence(provenance_text(study, results.values()).rstrip(".")),
         "",
     ]
     small = miniature_rows(measured, rows)
@@ -107,7 +107,7 @@ def miniature_rows(measured: Sequence[Measured], rows: Sequence[Published]) -> l
     They are of different models, images and budgets: no difference is taken.
     """
     means = [m for m in measured if m.miniature and m.task == AVERAGE]
-    split = "report" if any(m.split == "report" for m in means) else "selection"
+    split = shown_split(means)
     found: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, Measured]] = {}
     for m in means:
         at_home = m.metric == "clean" or m.train_eps is None or same_eps(m.eps, m.train_eps)
@@ -121,6 +121,11 @@ def miniature_rows(measured: Sequence[Measured], rows: Sequence[Published]) -> l
             lines.append((method, _value(clean), _value(own.get("clean")), _value(robust), _value(own.get("robust")),
                           "; ".join(dict.fromkeys(places))))  # fmt: skip
     return lines
+
+
+def shown_split(measured: Iterable[Measured]) -> str:
+    """Return the reporting split if anything was measured on it, else the selection split."""
+    return "report" if any(m.split == "report" for m in measured) else "selection"
 
 
 def headline_row(rows: Sequence[Published], method: str, metric: str) -> Published | None:
@@ -141,7 +146,8 @@ def miniature_lines(measured: Sequence[Measured], rows: Sequence[tuple[str, ...]
     """Return the table of :func:`miniature_rows` with what must be said of it."""
     m = next(m for m in measured if m.miniature and m.task == AVERAGE and m.metric == "robust")
     words = (
-        f"Robust on the miniature is against {m.attack} at {eps_text(m.eps)}. The two columns are of different models, "
+        f"The miniature: means over {counted(len(m.tasks), 'zero-shot set')} of its {shown_split(measured)} split, "
+        f"robust against {m.attack} at {eps_text(m.eps)}. The two columns are of different models, "
         "images, attacks and budgets: compare the order of the methods in each, never a value with its neighbour."
     )
     return [*markdown_table(SMALL, rows), "", words]
