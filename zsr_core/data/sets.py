@@ -18,7 +18,7 @@ from zsr_core.codec import ConfigError, fingerprint, require, unknown
 from zsr_core.data import miniature, tasks
 from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
 from zsr_core.data.imagenet_names import TEMPLATES
-from zsr_core.data.partition import HELD_OUT, cut, held_out
+from zsr_core.data.partition import HELD_OUT, cut, digest, held_out
 from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unreadable
 from zsr_core.data.tasks import PROMPT_SETS, TEMPLATE, PromptSet, words
 from zsr_core.rng import generator
@@ -296,6 +296,7 @@ def _opened(
         rows = rows[~torch.isin(rows, torch.tensor(skipped, dtype=torch.int64))]
         require(len(rows) > 0, "root", str(root), f"a {split!r} image that can be decoded")
     ids = [part.ids[row] for row in rows.tolist()]
+    made = [split, size, preprocessing, _bytes_of(part, rows), digest(ids)]
     return ImageSet(
         name=ref.called,
         split=split,
@@ -303,7 +304,7 @@ def _opened(
         templates=templates,
         ids=tuple(ids),
         labels=part.labels[rows],
-        key=fingerprint([ref.source, str(root), choice, split, size, preprocessing, _bytes_of(part, rows), ids]),
+        key=fingerprint([ref.source, str(root), choice, *made]),
         pixels=Decoded(pictures=part.pictures, rows=rows, size=size, preprocessing=preprocessing),
         skipped=tuple(part.ids[row] for row in skipped),
         space=space,
