@@ -290,13 +290,19 @@ def _key(overrides: Mapping[str, Any]) -> str:
     return repr(sorted(overrides.items(), key=lambda item: item[0]))
 
 
+def _called(value: Any) -> str:
+    """Return a value that is no number as an axis names it: a part of the configuration by its type."""
+    return str(value.get("type", value)) if isinstance(value, Mapping) else str(value)
+
+
 def _scaled(label: str, values: Sequence[Any], domain: Domain | None) -> tuple[ParallelAxis, list[float]]:
     numbers = all(is_finite(v) for v in values)
     log = bool(getattr(domain, "log", False)) and numbers and min(values) > 0
     if not numbers:
-        names = list(dict.fromkeys(str(v) for v in values))
+        values = [_called(v) for v in values]
+        names = list(dict.fromkeys(values))
         at = {name: i / max(len(names) - 1, 1) for i, name in enumerate(names)}
-        return ParallelAxis(label=label, ticks=tuple((h, n) for n, h in at.items())), [at[str(v)] for v in values]
+        return ParallelAxis(label=label, ticks=tuple((h, n) for n, h in at.items())), [at[v] for v in values]
     axis = Real(low=1.0, high=2.0, log=log)  # for its scale alone
     drawn = [transform(axis, float(v)) for v in values]
     low, high = min(drawn), max(drawn)

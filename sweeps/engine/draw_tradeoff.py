@@ -36,7 +36,7 @@ def tradeoff_figure(
     shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
     named = named and len(shown) <= NAMED
     rows = math.ceil(len(shown) / 2) if named else 0
-    foot = 0.87 + 0.125 * rows
+    foot = (0.78 if named else 0.87) + 0.125 * rows
     figure, top = headed(COLUMN, 2.55 + foot, setting)
     height = figure.get_figheight()
     axes = figure.add_axes((0.145, foot / height, 0.825, top - (0.14 + foot) / height))

@@ -45,6 +45,7 @@ from zsr_core.codec import ConfigError, unknown
 from zsr_core.space import Domain
 from zsr_core.trial import TrialResult
 
+WHOLE = ("loss", "grad_norm")  # columns of a training history that are no single term of the loss
 LEARNED = 6  # panels of training history at most
 
 
@@ -290,9 +291,11 @@ def _learning(scene: Scene) -> list[Path]:
     known = columns(scene.study, scene.results)
     if not known:
         raise ConfigError(f"learning: no trial of {scene.study.study} has a training history")
-    first = [name for name in ("loss", "robust", "clean") if name in known]
-    shown = [*first, *(name for name in known if name not in first)][:LEARNED]
-    curves = [(name, learning_curves(scene.study, scene.results, name)) for name in shown]
+    shown = sorted(known, key=lambda name: name not in WHOLE)[:LEARNED]
+    curves = [
+        (name if name in WHOLE else f"loss term: {name}", learning_curves(scene.study, scene.results, name))
+        for name in shown
+    ]
     return scene.save(learning_figure(curves, ranking(scene.cells, scene.winner), scene.setting), "learning")
 
 

@@ -31,10 +31,10 @@ Change = Callable[[PlannedTrial, TrialResult], TrialResult]
 
 def rewritten(folder: Path, study: Study, change: Change) -> dict[str, TrialResult]:
     """Change every result on disk, as other trials would have left them, and read them back."""
+    found = read_results(folder, study)
     for trial in study.plan:
         path = trial_folder(folder, trial.trial_id) / "result.json"
-        result = change(trial, read_results(folder, study)[trial.trial_id])
-        path.write_text(json.dumps(to_plain(result)))
+        path.write_text(json.dumps(to_plain(change(trial, found[trial.trial_id]))))
     return read_results(folder, study)
 
 
@@ -163,6 +163,15 @@ def test_parallel_axes_run_from_lowest_to_highest_and_end_with_the_best_line(
     assert list(data.colours) == sorted(data.colours)
     assert {min(column) for column in zip(*data.lines, strict=True)} == {0.0}
     assert {max(column) for column in zip(*data.lines, strict=True)} == {1.0}
+
+
+def test_methods_on_a_parallel_axis_are_called_by_their_type(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
+    results = read_results(tmp_path, study)
+    kinds = {"alpha=0.1 beta=0.1": "TgaZsr", "alpha=1 beta=1": "TeCoA"}
+    plan = tuple(replace(t, overrides={"method": {"type": kinds[t.cell]}}) for t in study.plan if t.cell in kinds)
+    data = parallel(replace(study, plan=plan), results, Metric(name="clean"), [])
+    assert {name for _, name in data.axes[0].ticks} == {"TgaZsr", "TeCoA"}
 
 
 def test_a_study_without_an_axis_has_neither_slices_nor_parallel_lines(tmp_path: Path, make_study: MakeStudy) -> None:
