@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from sweeps.engine.field import (
     mesh,
     to_axis,
 )
+from sweeps.engine.panels import Panel
 from sweeps.engine.style import (
     ACCENT,
     COLUMN,
@@ -68,13 +69,10 @@ class View:
     data: Surface
     how: How
     norm: Normalize
+    colours: Colormap
     unit: str = "%"
     field: Field | None = None  # of a Gaussian process
-
-    @property
-    def colours(self) -> Colormap:
-        """The map: one that is centred for a signed difference."""
-        return SIGNED if self.unit == "points" and self.how != "gp sd" else MAP
+    chosen: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,26 +86,31 @@ class Box:
     point: Point | None
 
 
-def views(found: Sequence[tuple[str, Surface]], how: How, *, shared: bool, unit: str = "%") -> list[View]:
-    """Return the panels of titled surfaces, with one colour scale for all if ``shared``.
+def views(found: Sequence[Panel], how: How, *, shared: bool, unit: str = "%") -> list[View]:
+    """Return what is drawn of the panels, with one colour scale for all if ``shared``.
 
-    ``gp`` gives two panels a surface, the mean and its sd; a difference has a scale that is centred on 0.
+    ``gp`` gives two panels a surface, the mean and its sd; a difference with both signs has a scale centred on 0.
     """
-    signed = unit == "points"
-    scale: Callable[[Sequence[float]], Normalize] = signed_range if signed else colour_range
-    means = {i: [p.mean for p in _shown(data, how) if p.mean is not None] for i, (_, data) in enumerate(found)}
-    everywhere = [mean for part in means.values() for mean in part]
+    means = [[p.mean for p in _shown(panel.surface, how) if p.mean is not None] for panel in found]
+    everywhere = [mean for part in means for mean in part]
     made = []
-    for i, (title, data) in enumerate(found):
-        look: dict[str, Any] = {"unit": unit, "data": data}
-        norm = scale(everywhere if shared else means[i])
+    for panel, own in zip(found, means, strict=True):
+        title, data = panel.title, panel.surface
+        norm, colours = _scale(everywhere if shared else own)
         field = gp_field(data) if how == "gp" else None
-        made.append(View(title=title, how=how if how != "gp" or field else "contour", norm=norm, field=field, **look))
+        made.append(View(title=title, how=how if how != "gp" or field else "contour", norm=norm, field=field, unit=unit,
+                         colours=colours, data=data, chosen=panel.chosen))  # fmt: skip
         if field is not None and field.sd is not None:
             top = max(float(np.nanmax(field.sd)), 0.5)
             made.append(View(title=f"{title}: sd", how="gp sd", norm=Normalize(0, top), field=field, unit="points",
-                             data=data))  # fmt: skip
+                             colours=MAP, data=data, chosen=panel.chosen))  # fmt: skip
     return made
+
+
+def _scale(values: Sequence[float]) -> tuple[Normalize, Colormap]:
+    if min(values, default=0.0) < 0 < max(values, default=0.0):
+        return signed_range(values), SIGNED
+    return colour_range(values), MAP
 
 
 def _shown(data: Surface, how: How) -> tuple[Point, ...]:
@@ -117,7 +120,6 @@ def _shown(data: Surface, how: How) -> tuple[Point, ...]:
 def surfaces_figure(
     shown: Sequence[View],
     domains: Mapping[str, Domain],
-    winner: tuple[float, float] | None,
     crowned: str,
     setting: Sequence[str],
     note: str = "",
@@ -129,7 +131,7 @@ def surfaces_figure(
     rows = math.ceil(len(shown) / columns)
     width = COLUMN if columns == 1 else PAGE
     slanted = 0.17 if any(crowded(x_ticks(view, domains)) for view in shown) else 0.0  # inches for slanted labels
-    entries = _legend(shown, crowned if winner else "", threshold)
+    entries = _legend(shown, crowned if any(view.chosen for view in shown) else "", threshold)
     per_row = legend_columns([str(entry.get_label()) for entry in entries], width - 0.2)
     lines = textwrap.wrap(f"{caption(shown)} {note}".strip(), round(21 * width))
     side = {1: 2.3, 2: 2.35, 3: 1.83}[columns]  # of a panel, inches
@@ -137,14 +139,16 @@ def surfaces_figure(
     body = rows * (side + 0.37) + (rows - 1) * (0.25 + slanted) + foot
     figure, top = headed(width, body, setting)
     height = figure.get_figheight()
+    alike = len({tuple(y_ticks(view, domains)) for view in shown}) == 1  # else each panel names its own levels
+    apart = (0.26 if columns == 2 else 0.2) + (0.0 if alike else 0.16)
     grid = figure.add_gridspec(rows, columns, left=0.68 / width, right=1 - (0.36 if columns == 1 else 0.27) / width,
-                               top=top - 0.37 / height, bottom=foot / height, wspace=0.2 if columns == 3 else 0.26,
+                               top=top - 0.37 / height, bottom=foot / height, wspace=apart,
                                hspace=(0.62 + slanted) / side)  # fmt: skip
     for i, view in enumerate(shown):
         axes = figure.add_subplot(grid[i // columns, i % columns])
         _draw(axes, view, threshold)
-        _draw_marks(axes, view, winner)
-        _dress(axes, view, domains, first=i % columns == 0, last=i + columns >= len(shown))
+        _draw_marks(axes, view)
+        _dress(axes, view, domains, first=i % columns == 0 or not alike, last=i + columns >= len(shown))
         draw_bar(figure, axes, view.norm, view.unit, view.colours)
     at = 0.08 + 0.125 * len(lines)
     tight: dict[str, Any] = {"borderaxespad": 0, "borderpad": 0, "labelspacing": 0.3, "handletextpad": 0.4}
@@ -321,7 +325,7 @@ def _draw_triangles(axes: Axes, view: View, threshold: float) -> None:
 # Marks.
 
 
-def _draw_marks(axes: Axes, view: View, winner: tuple[float, float] | None) -> None:
+def _draw_marks(axes: Axes, view: View) -> None:
     data = view.data
     _draw_samples(axes, view)
     published = place(data, data.published) if data.published else None
@@ -331,8 +335,8 @@ def _draw_marks(axes: Axes, view: View, winner: tuple[float, float] | None) -> N
     best = highest(view)
     if best and view.how != "gp sd":
         axes.scatter(*star_place(view, best), s=52, marker="*", color="white", edgecolors=INK, linewidths=0.7, zorder=6)
-    if winner and (at := place(data, winner)):
-        _draw_winner(axes, view, winner, at)
+    if view.chosen and (at := place(data, view.chosen)):
+        _draw_winner(axes, view, view.chosen, at)
 
 
 def _draw_samples(axes: Axes, view: View) -> None:

@@ -11,7 +11,6 @@ from sweeps.engine.field import CLIFF
 from sweeps.engine.metric import OBJECTIVE_SCORES, Score
 from sweeps.engine.panels import Source, panels
 from sweeps.engine.published_grid import OVERALL, published_grids
-from sweeps.engine.select import scores
 from sweeps.engine.sensitivity import sensitivity, sensitivity_lines
 from sweeps.engine.study import Study, read_results, read_study
 from zsr_core.codec import ConfigError
@@ -28,7 +27,7 @@ def write_sensitivity(folder: Path, wanted: Sequence[Score] = (), threshold: flo
     if not study.surfaces:
         raise ConfigError(f"sensitivity: {study.study} has no surface, expected one over two weights")
     results = read_results(folder, study)
-    source = Source(study=study, results=results, through=chosen(study, results) or scores(study, results)[0])
+    source = Source(study=study, results=results, through=chosen(study, results))
     lines = [f"# {study.question}", "", training_text(study) + ".", scoring_text(study, results.values()) + "."]
     lines += [sentence(scale_note(study))] if scale_note(study) else []
     for x, y in study.surfaces:

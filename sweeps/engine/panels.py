@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.engine.describe import eps_text, leaf
@@ -20,7 +20,7 @@ CONDITIONS = ("eps", "dataset", "attack")  # facets that ask for other measureme
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A study with its results, and the cell that slices of it go through."""
+    """A study with its results, and the chosen cell, which slices of it go through."""
 
     study: Study
     results: Mapping[str, TrialResult]
@@ -33,6 +33,7 @@ class Panel:
 
     title: str
     surface: Surface
+    chosen: tuple[float, float] | None = None  # where the study's chosen cell stands on the axes
 
 
 def resolve_axis(name: str, sources: Sequence[Source]) -> str:
@@ -81,15 +82,21 @@ def panels(sources: Sequence[Source], score: Score, x: str, y: str, facet: str |
             rows = _slice(source, score_rows(source.study, source.results, part), {x, y, facet})
             for name, group in _groups(rows, facet).items():
                 title = named or name or source.study.study
-                found.append(Panel(title=title, surface=_surface(source, group, x, y, part)))
+                made = _surface(source, group, x, y, part)
+                found.append(Panel(title=title, surface=made, chosen=point_of(source.through, x, y)))
     if not found:
         raise ConfigError(f"facet: {facet!r} has no value in {', '.join(s.study.study for s in sources)}")
     many = len(sources) > 1 and facet in CONDITIONS
     studies = [s.study.study for s in sources]
     if many:
         each = len(found) // len(sources)
-        found = [Panel(title=f"{studies[i // each]}, {p.title}", surface=p.surface) for i, p in enumerate(found)]
+        found = [replace(p, title=f"{studies[i // each]}, {p.title}") for i, p in enumerate(found)]
     return found
+
+
+def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | None:
+    """Return where a cell stands on two axes."""
+    return (cell.overrides[x], cell.overrides[y]) if cell and x in cell.overrides and y in cell.overrides else None
 
 
 def _scores(source: Source, score: Score, facet: str | None) -> list[tuple[str, Score]]:
@@ -118,9 +125,10 @@ def _check_depends(score: Score, facet: str) -> None:
 
 
 def _slice(source: Source, rows: list[dict[str, Any]], free: set[str | None]) -> list[dict[str, Any]]:
-    if source.study.mode != "matrix" or source.through is None:
+    if source.study.mode != "matrix" or not rows:
         return rows
-    held = {path: value for path, value in source.through.overrides.items() if path not in free}
+    through = rows[0]["overrides"] if source.through is None else source.through.overrides
+    held = {path: value for path, value in through.items() if path not in free}
     return [row for row in rows if all(row["overrides"].get(path) == value for path, value in held.items())]
 
 

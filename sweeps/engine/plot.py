@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import matplotlib
@@ -154,8 +154,7 @@ def _scene(folder: Path, request: Request) -> Scene:
 def _source(folder: Path) -> Source:
     study = read_study(folder)
     results = read_results(folder, study)
-    winner = chosen(study, results)
-    return Source(study=study, results=results, through=winner or scores(study, results)[0])
+    return Source(study=study, results=results, through=chosen(study, results))
 
 
 # Surfaces.
@@ -191,12 +190,9 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     found, unit = surface_panels(scene, how, x, y)
     notes = [spread_text(scene.results.values())] if how == "cells" else []
     notes += _numbers(scene, found, how)
-    titled = [(panel.title, panel.surface) for panel in found]
-    shown = views(titled, how, shared=not three_scores(scene, how), unit=unit)
-    figure = surfaces_figure(
-        shown, scene.domains, point_of(scene.winner, x, y), scene.crowned, scene.setting, " ".join(notes),
-        scene.request.cliff,
-    )  # fmt: skip
+    shown = views(found, how, shared=not three_scores(scene, how), unit=unit)
+    setting = (*scene.setting, *_common(scene, found))
+    figure = surfaces_figure(shown, scene.domains, scene.crowned, setting, " ".join(notes), scene.request.cliff)
     z = f"_{score_text(scene.score)}" if scene.request.z else ""
     facet = f"_by_{leaf(scene.request.facet)}" if scene.request.facet else ""
     return scene.save(figure, f"{name}_{leaf(x)}_{leaf(y)}{z}{facet}")
@@ -207,13 +203,21 @@ def surface_panels(scene: Scene, how: How, x: str, y: str) -> tuple[list[Panel],
     request = scene.request
     if three_scores(scene, how):
         found = [panels(scene.sources, Metric(name=name), x, y)[0] for name in OBJECTIVES]
-        return [Panel(title=TITLES[p.surface.z], surface=p.surface) for p in found], "%"
+        return [replace(p, title=TITLES[p.surface.z]) for p in found], "%"
     found = panels(scene.sources, scene.score, x, y, request.facet)
-    label = sentence(score_label(scene.score)).rstrip(".")
     if len(found) == 1 and request.facet is None:
-        return [Panel(title=label, surface=found[0].surface)], score_unit(scene.score)
-    titled = [Panel(title=f"{label}\n{p.title}" if i == 0 else p.title, surface=p.surface) for i, p in enumerate(found)]
-    return titled, score_unit(scene.score)
+        found = [replace(found[0], title=sentence(score_label(scene.score)).rstrip("."))]
+    return found, score_unit(scene.score)
+
+
+def _common(scene: Scene, found: Sequence[Panel]) -> list[str]:
+    """Return what the panels of a facet have in common, which their titles do not say."""
+    if len(found) < 2 or (len({panel.surface.z for panel in found}) == len(OBJECTIVES) and not scene.request.facet):
+        return []
+    split = f"by {scene.request.facet}" if scene.request.facet else "by study"
+    beside = [source.study.study for source in scene.sources[1:]]
+    more = f"; beside it {', '.join(beside)}" if beside else ""
+    return [f"{sentence(score_label(scene.score)).rstrip('.')} {split}, in one scale of colours{more}."]
 
 
 def three_scores(scene: Scene, how: How) -> bool:
@@ -233,20 +237,15 @@ def _numbers(scene: Scene, found: Sequence[Panel], how: How) -> list[str]:
     return [f"{sentence(NAMES.get(wanted.surface.z, wanted.surface.z)).rstrip('.')}: {words}."]
 
 
-def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | None:
-    """Return where a cell stands on two axes."""
-    return (cell.overrides[x], cell.overrides[y]) if cell and x in cell.overrides and y in cell.overrides else None
-
-
 def _published(scene: Scene) -> list[Path]:
     study, paths = scene.study, list[Path]()
     for x, y in axes_pairs(scene):
         for grid in published_grids(study.base.method.title, x, y, scene.domains, study.published):
-            titled = [(f"{TITLES[name]}", grid.surfaces[name]) for name in SHOWN]
+            found = [Panel(title=TITLES[name], surface=grid.surfaces[name]) for name in SHOWN]
             setting = (f"{grid.method} as published", f"{grid.place}: {grid.conditions}", *map(sentence, grid.notes))
             words = sensitivity_note(sensitivity(grid.surfaces[OVERALL], scene.request.cliff))
             note = f"Harmonic mean: ours, of the two means. Mean of clean and robust: {words}."
-            figure = surfaces_figure(views(titled, "cells", shared=False), scene.domains, None, "", setting, note)
+            figure = surfaces_figure(views(found, "cells", shared=False), scene.domains, "", setting, note)
             paths += scene.save(figure, f"published_{leaf(x)}_{leaf(y)}_{grid.place.split()[-1]}")
     if not paths:
         raise ConfigError(f"published: no paper prints a grid of {study.base.method.title} over these axes")

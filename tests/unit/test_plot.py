@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from sweeps.engine.curves import Curve
 from sweeps.engine.draw_lines import NAMED, first_named
 from sweeps.engine.draw_surface import (
+    How,
     View,
     beside,
     boxes,
@@ -23,11 +24,13 @@ from sweeps.engine.draw_surface import (
 )
 from sweeps.engine.draw_tradeoff import frame, pair, tradeoff_figure
 from sweeps.engine.field import cliffs
+from sweeps.engine.panels import Panel
 from sweeps.engine.plot import KINDS, Request, draw, plot_study, ranking
 from sweeps.engine.select import CellScore, score_cell
 from sweeps.engine.study import PlannedTrial, Study, write_study
 from sweeps.engine.style import (
     LEAST_RANGE,
+    MAP,
     SIGNED,
     colour_range,
     legend_columns,
@@ -55,8 +58,8 @@ GRID = surface_of((0.01, 0.0, 50.0), (0.1, 0.0, 60.0), (0.01, 0.5, 55.0), (0.1, 
 SETTING = ("What is best?", "TeCoA on a model", "three sets", "Measured on the built-in miniature.")
 
 
-def shown(*data: Surface, how: str = "cells") -> list[View]:
-    return views([("Clean accuracy", each) for each in data], how, shared=False)  # type: ignore[arg-type]
+def shown(*data: Surface, how: How = "cells", chosen: tuple[float, float] | None = None) -> list[View]:
+    return views([Panel(title="Clean accuracy", surface=each, chosen=chosen) for each in data], how, shared=False)
 
 
 def words(figure: Figure) -> list[str]:
@@ -69,7 +72,7 @@ def words(figure: Figure) -> list[str]:
 
 
 def test_a_grid_prints_the_cells_it_measured_and_nothing_else() -> None:
-    figure = surfaces_figure(shown(GRID), AXES, (0.1, 0.0), "chosen: best clean accuracy", SETTING)
+    figure = surfaces_figure(shown(GRID, chosen=(0.1, 0.0)), AXES, "chosen: best clean accuracy", SETTING)
     texts = words(figure)
     assert [text for text in texts if text in ("50.0", "60.0", "55.0")] == ["50.0", "60.0", "55.0"]
     assert "untouched model 70.0 %" in texts
@@ -81,7 +84,7 @@ def test_a_grid_prints_the_cells_it_measured_and_nothing_else() -> None:
 
 def test_the_same_figure_without_failures_has_no_legend_for_them() -> None:
     whole = surface_of((0.01, 0.0, 50.0), (0.1, 0.0, 60.0))
-    assert "failed" not in words(surfaces_figure(shown(whole), AXES, None, "", SETTING))
+    assert "failed" not in words(surfaces_figure(shown(whole), AXES, "", SETTING))
 
 
 def test_scattered_points_say_how_they_were_joined() -> None:
@@ -90,13 +93,13 @@ def test_scattered_points_say_how_they_were_joined() -> None:
     text = caption(shown(data))
     assert "Delaunay" in text
     assert "Left open: around a failure." in text
-    assert surfaces_figure(shown(data), AXES, None, "", SETTING).axes
+    assert surfaces_figure(shown(data), AXES, "", SETTING).axes
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_too_few_points_for_a_triangle_are_drawn_as_points(n: int) -> None:
     data = surface_of(*[(0.01 * 3**i, 0.2 * i, float(i)) for i in range(n)])
-    assert surfaces_figure(shown(data), AXES, None, "", SETTING).axes
+    assert surfaces_figure(shown(data), AXES, "", SETTING).axes
 
 
 def test_numbers_are_readable_at_both_ends_of_the_map() -> None:
@@ -181,14 +184,16 @@ def test_noise_does_not_fill_the_colour_bar() -> None:
 
 def test_panels_share_their_colours_where_they_show_one_score() -> None:
     low, high = surface_of((0.01, 0.0, 10.0), (0.1, 0.0, 20.0)), surface_of((0.01, 0.0, 50.0), (0.1, 0.0, 60.0))
-    named = [("a", low), ("b", high)]
+    named = [Panel(title="a", surface=low), Panel(title="b", surface=high)]
     assert {(v.norm.vmin, v.norm.vmax) for v in views(named, "cells", shared=True)} == {(10.0, 60.0)}
     assert {v.norm.vmin for v in views(named, "cells", shared=False)} == {10.0, 50.0}
 
 
-def test_a_difference_is_coloured_about_zero() -> None:
-    (view,) = views([("a", surface_of((0.01, 0.0, -10.0), (0.1, 0.0, 4.0)))], "cells", shared=False, unit="points")
+def test_a_difference_of_both_signs_is_coloured_about_zero() -> None:
+    (view,) = shown(surface_of((0.01, 0.0, -10.0), (0.1, 0.0, 4.0)))
     assert (view.norm.vmin, view.norm.vmax, view.colours) == (-10.0, 10.0, SIGNED)
+    (view,) = shown(surface_of((0.01, 0.0, -10.0), (0.1, 0.0, -4.0)))  # of one sign it has a range like any other
+    assert (view.norm.vmin, view.norm.vmax, view.colours) == (-10.0, -4.0, MAP)
 
 
 def test_a_gaussian_process_has_its_sd_beside_it() -> None:
@@ -225,7 +230,7 @@ def test_a_cliff_opens_the_cells_on_both_its_sides() -> None:
     left, right = beside(data, along[0])
     assert left.left + left.width == pytest.approx(right.left)
     assert "unresolved: neighbours over 5 points apart" in words(
-        surfaces_figure(shown(data, how="contour"), AXES, None, "", SETTING)
+        surfaces_figure(shown(data, how="contour"), AXES, "", SETTING)
     )
 
 
