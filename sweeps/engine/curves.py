@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -292,6 +292,8 @@ def _key(overrides: Mapping[str, Any]) -> str:
 
 def _called(value: Any) -> str:
     """Return a value that is no number as an axis names it: a part of the configuration by its type."""
+    if is_dataclass(value):
+        return type(value).__name__
     return str(value.get("type", value)) if isinstance(value, Mapping) else str(value)
 
 
