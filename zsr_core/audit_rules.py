@@ -21,7 +21,9 @@ from zsr_core.verdict import Verdict, VerdictStatus
 
 TOLERANCE = 0.5  # points: differences below it are nobody's
 SURE = 0.01  # the p-value below which one attack beats another
-BENT = 0.25  # of the loss's own range on the plane
+BENT = (
+    1.0  # of the range of the loss on the plane: there its tangent says nothing (untouched, tuned miniature: 0.8, 0.5)
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
