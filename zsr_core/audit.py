@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -96,10 +96,15 @@ class Step:
         return (self.forwards + self.input_backwards) * (n if self.images is None else min(n, self.images))
 
 
-def steps(scene: Scene, attacks: Sequence[AnyAttack], tier: Tier) -> tuple[Step, ...]:
-    """Return what a tier probes, in order. ``attacks`` are the evaluation's."""
-    if tier == "none":
-        return ()
+def steps(
+    scene: Scene, attacks: Sequence[AnyAttack], tier: Tier, only: Collection[str] = tuple(RULES)
+) -> tuple[Step, ...]:
+    """Return what a tier probes, in order. ``attacks`` are the evaluation's; ``only`` the rules that are asked."""
+    every = _every(scene, attacks) if tier == "full" else _cheap(scene, attacks) if tier == "cheap" else ()
+    return tuple(step for step in every if any(rule in only for rule in step.rules))
+
+
+def _cheap(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
     slope = 2 * probes.DIRECTIONS + 1
     found = [
         Step(name="answers", rules=("G01", "G02", "G25"), forwards=probes.PASSES + 1),
@@ -109,14 +114,17 @@ def steps(scene: Scene, attacks: Sequence[AnyAttack], tier: Tier) -> tuple[Step,
     own = watchable(attacks, scene)
     if own is not None:
         found.append(_attack_step("watched", ("G07", "G11"), own, scene, scene.threat, more=3))
-    if tier == "cheap":
-        return tuple(found)
-    found.append(Step(name="roughness", rules=("G23",), forwards=probes.NEAR + 1))
+    return tuple(found)
+
+
+def _every(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
     plane = probes.SURFACE_SIDE**2
-    found.append(
-        Step(name="surface", rules=("G24",), forwards=plane + 1, input_backwards=1, images=probes.SURFACE_IMAGES)
+    return (
+        *_cheap(scene, attacks),
+        Step(name="roughness", rules=("G23",), forwards=probes.NEAR + 1),
+        Step(name="surface", rules=("G24",), forwards=plane + 1, input_backwards=1, images=probes.SURFACE_IMAGES),
+        *attack_runs(scene, attacks),
     )
-    return (*found, *attack_runs(scene, attacks))
 
 
 def watchable(attacks: Sequence[AnyAttack], scene: Scene) -> Attack | None:
@@ -179,18 +187,17 @@ def spent(records: Sequence[SampleRecord]) -> int:
     return sum(1 if r.condition == "none" else 2 * r.queries for r in records)
 
 
-def affordable(scene: Scene, attacks: Sequence[AnyAttack], records: Sequence[SampleRecord], tier: Tier) -> int:
-    """Return how many images a tier looks at: the cheap one at no more than a share of what the evaluation took."""
-    most = min(IMAGES[tier], scene.n)
-    each = sum(step.passes(1) for step in steps(scene, attacks, tier))
-    if tier != "cheap":
-        return most
-    return min(most, int(CHEAP_SHARE * spent(records)) // each)
+def affordable(scene: Scene, attacks: Sequence[AnyAttack], records: Sequence[SampleRecord]) -> int:
+    """Return how many images the cheap tier may look at: it costs a share of what the evaluation took, at most."""
+    each = sum(step.passes(1) for step in steps(scene, attacks, "cheap"))
+    return min(scene.n, int(CHEAP_SHARE * spent(records)) // each)
 
 
-def plan_lines(scene: Scene, attacks: Sequence[AnyAttack], tier: Tier) -> list[str]:
+def plan_lines(
+    scene: Scene, attacks: Sequence[AnyAttack], tier: Tier, only: Collection[str] = tuple(RULES)
+) -> list[str]:
     """Return what a tier would do: every probe, its rules, and its encoder passes at most, then their sum."""
-    todo = steps(scene, attacks, tier)
+    todo = steps(scene, attacks, tier, only)
     lines = [f"  {s.name:<18} {s.passes(scene.n):>12,} passes  {' '.join(s.rules)}" for s in todo]
     total = sum(s.passes(scene.n) for s in todo)
     return [*lines, f"{total:,} encoder passes at most, on {scene.n} images; images that fall cost less."]
@@ -204,6 +211,7 @@ def gather(
     attacks: Sequence[AnyAttack],
     *,
     tier: Tier,
+    only: Collection[str] = tuple(RULES),
     records: Sequence[SampleRecord] = (),
     measurements: Sequence[Measurement] = (),
     own: Row | None = None,
@@ -214,6 +222,7 @@ def gather(
 
     Args:
         attacks: the evaluation's.
+        only: the rules that are asked; what no other needs is not probed.
         records: the evaluation's, of any images; those of other images than the scene's are looked at too.
         say: told (probe, number of it from 1, how many) before each probe.
     """
@@ -222,7 +231,7 @@ def gather(
         attacks=tuple(attacks), models=_models(records), certain=scene.victim.defended is None, own=own,
         baseline=baseline, headline=_headline(scene, attacks, records),
     )  # fmt: skip
-    todo = steps(scene, attacks, tier) if scene.n else ()
+    todo = steps(scene, attacks, tier, only) if scene.n else ()
     for k, step in enumerate(todo):
         if say is not None:
             say(step.name, k + 1, len(todo))
@@ -360,7 +369,10 @@ def _g05(e: Evidence) -> Verdict:
     if not low:
         return _lacking("G05", "an attack under autocast")
     needed = _needs(e, "G05", low, "pgd50")
-    return needed if isinstance(needed, Verdict) else rules.g05_precision(*needed, dtype=low.rpartition(" ")[2])
+    if isinstance(needed, Verdict):
+        return needed
+    amp, fp32 = needed
+    return rules.g05_precision(amp, fp32, low.rpartition(" ")[2])
 
 
 def _g06(e: Evidence) -> Verdict:
@@ -392,7 +404,10 @@ def _g08(e: Evidence) -> Verdict:
 
 def _g09(e: Evidence) -> Verdict:
     needed = _needs(e, "G09", "pgd50", "pgd100")
-    return needed if isinstance(needed, Verdict) else rules.g09_converged(*needed, moving=e.moving)
+    if isinstance(needed, Verdict):
+        return needed
+    short, long = needed
+    return rules.g09_converged(short, long, e.moving)
 
 
 def _g10(e: Evidence) -> Verdict:
@@ -532,7 +547,8 @@ def _g25(e: Evidence) -> Verdict:
 _JUDGES: Mapping[str, Callable[[Evidence], Verdict]] = {
     "G01": _g01, "G02": _g02, "G03": _g03, "G04": _g04, "G05": _g05, "G06": _g06, "G07": _g07, "G08": _g08,
     "G09": _g09, "G10": _g10, "G11": _g11, "G12": _g12, "G13": _g13, "G14": _g14, "G15": _g15,
-    "G16": _g16, "G17": _g17, "G18": _g18, "G19": _g19, "G20": _g20, "G21": _g21, "G22": _g22, "G23": _g23, "G24": _g24, "G25": _g25,
+    "G16": _g16, "G17": _g17, "G18": _g18, "G19": _g19, "G20": _g20, "G21": _g21, "G22": _g22, "G23": _g23,
+    "G24": _g24, "G25": _g25,
 }  # fmt: skip
 
 

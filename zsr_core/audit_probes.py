@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.attacks import Attack, Draws, Pgd, Target
+from zsr_core.attacks import Attack, Draws, Loss, Pgd, Target
 from zsr_core.attacks.losses import cross_entropy, margin
 from zsr_core.audit_rules import Feasibility, Gradients, Outputs, Repeats, Slopes
 from zsr_core.codec import fingerprint
@@ -121,12 +122,16 @@ def gradients(scene: Scene) -> Gradients:
     """Return how many images have no usable gradient of the summed cross-entropy, at the clean image, in fp32."""
     zero = broken = 0
     for x, y, _, text in scene.batches():
-        grad = _gradient(scene, x, text, lambda logits, y=y: cross_entropy(logits, y))
+        grad = _gradient(scene, x, text, partial(_against, cross_entropy, y))
         flat = grad.flatten(1)
         finite = flat.isfinite().all(dim=1)
         broken += int((~finite).sum())
         zero += int((finite & (flat == 0).all(dim=1)).sum())
     return Gradients(zero=zero, non_finite=broken, n=scene.n)
+
+
+def _against(loss: Loss, labels: Tensor, logits: Tensor) -> Tensor:
+    return loss(logits, labels)
 
 
 def _gradient(scene: Scene, x: Tensor, text: TextBank, loss: Callable[[Tensor], Tensor]) -> Tensor:
@@ -150,23 +155,24 @@ def slopes(scene: Scene) -> Slopes:
     dead = 0
     for x, y, ids, text in scene.batches():
         x = x.clamp(2 * SLOPE_STEP, 1 - 2 * SLOPE_STEP)
-
-        def height(logits: Tensor, y: Tensor = y) -> Tensor:
-            wide = logits.double()
-            return wide.gather(1, y[:, None])[:, 0] - wide.mean(dim=1)
-
-        grad = _gradient(scene, x, text, height).double()
+        grad = _gradient(scene, x, text, partial(_against, _height, y)).double()
         none = (grad == 0).flatten(1).all(dim=1)
         dead += int(none.sum())
         for k in range(DIRECTIONS):
             d = directions(x, [generator(scene.seed, "audit-slope", k, i) for i in ids], smooth=k % 2 == 1)
             with torch.no_grad():
-                ends = [height(scene.victim.logits(x + sign * SLOPE_STEP * d, text)) for sign in (1, -1)]
+                ends = [_height(scene.victim.logits(x + sign * SLOPE_STEP * d, text), y) for sign in (1, -1)]
             told = (grad * d).flatten(1).sum(dim=1)
             found = (ends[0] - ends[1]) / (2 * SLOPE_STEP)
             error = (told - found).abs() / torch.maximum(told.abs(), found.abs()).clamp(min=1e-30)
             errors += torch.where(none, torch.ones_like(error), error).tolist()
     return Slopes(errors=() if dead == scene.n else tuple(errors), n=scene.n)
+
+
+def _height(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return [b]: the true logit above the mean of all, in double."""
+    wide = logits.double()
+    return wide.gather(1, labels[:, None])[:, 0] - wide.mean(dim=1)
 
 
 def directions(x: Tensor, draws: Sequence[torch.Generator], *, smooth: bool) -> Tensor:
@@ -227,7 +233,7 @@ def surface(scene: Scene) -> Surface:
     names = [(images.name, i) for images, _ in scene.tasks for i in images.ids]
     at = 0
     for x, y, ids, text in scene.batches():
-        grad = _gradient(scene, x, text, lambda logits, y=y: margin(logits, y))
+        grad = _gradient(scene, x, text, partial(_against, margin, y))
         signs = directions(x, [generator(scene.seed, "audit-plane", i) for i in ids], smooth=False)
         for j in range(len(x)):
             plane = scene.threat.eps * torch.stack([grad[j].sign(), signs[j]])  # [2, 3, H, W]

@@ -384,8 +384,8 @@ def g20_ensemble(attacks: Mapping[str, Share], *, worst: Share | None, pgd: Shar
     """
     above = [] if worst is None else [name for name, share in attacks.items() if percent(worst) > percent(share) + 1e-6]
     weaker = pgd is not None and aa is not None and beats(pgd, aa)
-    if worst is None and (pgd is None or aa is None):
-        return skip("G20", "no worst case, and not both PGD and AutoAttack", "Run AutoAttack beside PGD.")
+    if (worst is None or len(attacks) < 2) and (pgd is None or aa is None):
+        return skip("G20", "one attack only, and no AutoAttack", "Run AutoAttack beside PGD.")
     named = {**attacks, **({"worst case": worst} if worst is not None else {})}
     named |= {name: share for name, share in (("PGD", pgd), ("AutoAttack", aa)) if share is not None}
     figure = ", ".join(f"{name} {percent(share):.2f} %" for name, share in named.items())
