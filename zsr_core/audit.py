@@ -22,9 +22,9 @@ import torch
 from zsr_core import audit_probes as probes
 from zsr_core import audit_rules as rules
 from zsr_core.attacks import AnyAttack, Attack, Pgd
-from zsr_core.audit_probes import Scene, Surface, Watching
+from zsr_core.audit_probes import Autocast, Scene, Surface, Watching
 from zsr_core.audit_rules import Outcomes, Row, Share, outcomes, together
-from zsr_core.codec import ConfigError, from_plain, to_plain, unknown
+from zsr_core.codec import ConfigError, from_plain, require, to_plain, unknown
 from zsr_core.data import ImageSet, open_data
 from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN, EvalSuite, Measurement
 from zsr_core.files import write_text, write_whole
@@ -41,6 +41,7 @@ IMAGES: Mapping[Tier, int] = {"none": 0, "cheap": 64, "full": 512}  # at most so
 CHEAP_SHARE = 0.3  # of the evaluation's passes, at most, that the cheap tier may cost
 PROBE = Pgd(steps=50, step_ratio=0.1, label="audit")  # one name for all variants: they share their random starts
 SHORT = Pgd(steps=10, step_ratio=0.25, label="audit")
+STEPS: Mapping[str, int] = {"eps": 1, "eps/4": 4, "eps/10": 10}
 WHITE_BOX = ("fgsm", "pgd10", "pgd50", "pgd100", "pgd50 x 5", "autoattack by gradient", "adaptive")
 FULL = "Run the full tier: zsr audit --tier full."
 
@@ -65,6 +66,7 @@ class Evidence:
     gradients: rules.Gradients | None = None
     watched: Watching | None = None
     certain: bool = True  # the same image always gets the same answer
+    autocast: Autocast = "none"  # what the number's attacks ran under; ``predict`` knows fp32 alone
     headline: Outcomes | None = None
     runs: Mapping[str, Outcomes] = field(default_factory=dict)
     curve: Mapping[float, Outcomes] = field(default_factory=dict)
@@ -136,7 +138,6 @@ def watchable(attacks: Sequence[AnyAttack], scene: Scene) -> Attack | None:
 def attack_runs(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
     """Return the attacks of the full tier: PGD with one thing changed, other budgets, other attacks."""
     here = scene.threat
-    low: Literal["bfloat16", "float16"] = "float16" if torch.device(scene.device).type == "cuda" else "bfloat16"
     table: list[tuple[str, tuple[str, ...], Attack, ThreatModel]] = [
         ("fgsm", ("G08",), Pgd(steps=1, step_ratio=1.0, random_start=False, label="audit"), here),
         ("pgd10", ("G08", "G13", "G15"), SHORT, here),
@@ -145,17 +146,22 @@ def attack_runs(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
         ("pgd50 x 5", ("G12",), replace(PROBE, restarts=5), here),
         ("pgd50, z/10", ("G06",), probes.Tempered(of=PROBE, temperature=10.0), here),
         ("pgd50, z/100", ("G06",), probes.Tempered(of=PROBE, temperature=100.0), here),
-        (f"pgd50, {low}", ("G05",), probes.LowPrecision(of=PROBE, dtype=low), here),
     ]
+    if scene.autocast != "none":
+        low = probes.LowPrecision(of=PROBE, dtype=scene.autocast)
+        table.append((f"pgd50, {scene.autocast}", ("G05",), low, here))
     own = next((a for a in attacks if isinstance(a, Pgd)), None)
     if own is not None:
-        table += [
-            (f"step {name}", ("G10",), replace(own, step_size=None, step_ratio=ratio, label="audit"), here)
-            for name, ratio in (("eps", 1.0), ("eps/4", 0.25), ("eps/10", 0.1))
-        ]
+        table += [(f"step {name}", ("G10",), _stepping(own, 1 / parts), here) for name, parts in STEPS.items()]
     table += [(f"eps {eps:.6g}", ("G13", "G15"), SHORT, replace(here, eps=eps)) for eps in ladder(here)]
     table += [(f"all within {s:g}", ("G14",), SHORT, probes.ball_of(here, s, scene.side)) for s in (0.5, 1.0)]
     return tuple(_attack_step(name, wanted, attack, scene, threat) for name, wanted, attack, threat in table)
+
+
+def _stepping(own: Pgd, ratio: float) -> Pgd:
+    """Return the evaluation's PGD with another step, and steps enough to cross the ball."""
+    enough = max(own.steps, math.ceil(2.5 / ratio))
+    return replace(own, steps=enough, step_size=None, step_ratio=ratio, label="audit")
 
 
 def ladder(threat: ThreatModel) -> tuple[float, ...]:
@@ -197,6 +203,8 @@ def plan_lines(
     scene: Scene, attacks: Sequence[AnyAttack], tier: Tier, only: Collection[str] = tuple(RULES)
 ) -> list[str]:
     """Return what a tier would do: every probe, its rules, and its encoder passes at most, then their sum."""
+    if scene.n == 0:
+        return ["  the records alone: every probe would cost too much of so small an evaluation"]
     todo = steps(scene, attacks, tier, only)
     lines = [f"  {s.name:<18} {s.passes(scene.n):>12,} passes  {' '.join(s.rules)}" for s in todo]
     total = sum(s.passes(scene.n) for s in todo)
@@ -228,7 +236,8 @@ def gather(
     """
     found = Evidence(
         threat=scene.threat, n=scene.n, records=tuple(records), measurements=tuple(measurements),
-        attacks=tuple(attacks), models=_models(records), certain=scene.victim.defended is None, own=own,
+        attacks=tuple(attacks), models=_models(records), certain=scene.victim.defended is None,
+        autocast=scene.autocast, own=own,
         baseline=baseline, headline=_headline(scene, attacks, records),
     )  # fmt: skip
     todo = steps(scene, attacks, tier, only) if scene.n else ()
@@ -365,14 +374,13 @@ def _g04(e: Evidence) -> Verdict:
 
 
 def _g05(e: Evidence) -> Verdict:
-    low = next((name for name in e.runs if "float16" in name), "")
-    if not low:
-        return _lacking("G05", "an attack under autocast")
-    needed = _needs(e, "G05", low, "pgd50")
+    if e.autocast == "none":
+        return rules.g05_in_fp32()
+    needed = _needs(e, "G05", f"pgd50, {e.autocast}", "pgd50")
     if isinstance(needed, Verdict):
         return needed
     amp, fp32 = needed
-    return rules.g05_precision(amp, fp32, low.rpartition(" ")[2])
+    return rules.g05_precision(amp, fp32, e.autocast)
 
 
 def _g06(e: Evidence) -> Verdict:
@@ -575,51 +583,78 @@ class Report:
         return {v.rule: v.status for v in self.verdicts}
 
 
-def audit(
+def scene_of(
     victim: Victim,
     suite: EvalSuite,
     banks: Callable[[ImageSet], TextBank],
     image_size: int,
     *,
     tier: Tier,
-    eps: float | None = None,
+    eps: float,
     images: int | None = None,
     seed: int = 0,
-    trial_id: str = "",
     device: torch.device | str = "cpu",
+    autocast: Autocast = "none",
+    records: Sequence[SampleRecord] = (),
+) -> Scene:
+    """Return what a tier looks at: the first images of every task of an evaluation, at one budget.
+
+    Args:
+        eps: the budget whose numbers are audited, in [0, 1] pixel units.
+        images: at most so many, by default :data:`IMAGES`; the cheap tier takes fewer where it would cost too much.
+        autocast: for numbers that others' attacks made under autocast; ours run in fp32.
+        records: what the evaluation left, which says what it cost.
+
+    Raises:
+        ConfigError: for an unknown tier, or no image.
+    """
+    if tier not in TIERS:
+        raise unknown("tier", tier, TIERS)
+    require(images is None or images >= 1, "images", images, "at least 1")
+    sets = [open_data(ref, suite.split, image_size, suite.n) for ref in suite.tasks]
+    scene = Scene(
+        victim=victim, tasks=tuple((one, banks(one)) for one in sets), seed=seed, batch_size=suite.batch_size,
+        threat=ThreatModel(norm=suite.norm, eps=eps, space=suite.space), device=device, autocast=autocast,
+    )  # fmt: skip
+    scene = scene.cut(images or IMAGES[tier])
+    return scene.cut(affordable(scene, suite.attacks, records)) if tier == "cheap" else scene
+
+
+def audit(
+    scene: Scene,
+    attacks: Sequence[AnyAttack],
+    *,
+    tier: Tier,
+    only: Collection[str] = tuple(RULES),
+    trial_id: str = "",
     records: Sequence[SampleRecord] = (),
     measurements: Sequence[Measurement] = (),
     own: Row | None = None,
     baseline: Row | None = None,
     say: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Report, Surface | None]:
-    """Return the verdicts on what ``suite`` says of ``victim``, and the loss surface where the tier probes it.
+    """Return the verdicts on what an evaluation with ``attacks`` says of a classifier, and the loss surface if probed.
 
     Args:
-        eps: the budget, by default the first of the suite.
-        images: at most so many, by default :data:`IMAGES`; the cheap tier takes fewer where it would cost too much.
+        only: the rules that are asked; what no other needs is not probed.
         records, measurements: what the evaluation left; without them the rules on them are skipped.
+        own, baseline: the trial's numbers, and those of a TeCoA of the same budget.
+        say: told (probe, number of it from 1, how many) before each probe.
 
     Raises:
-        ConfigError: for an unknown tier.
+        ConfigError: for an unknown rule.
     """
-    if tier not in TIERS:
-        raise unknown("tier", tier, TIERS)
-    threat = ThreatModel(norm=suite.norm, eps=suite.eps[0] if eps is None else eps, space=suite.space)
-    sets = [open_data(ref, suite.split, image_size, suite.n) for ref in suite.tasks]
-    scene = Scene(
-        victim=victim, tasks=tuple((one, banks(one)) for one in sets), threat=threat, seed=seed,
-        batch_size=suite.batch_size, device=device,
-    )  # fmt: skip
-    scene = scene.cut(images or IMAGES[tier])
-    scene = scene.cut(affordable(scene, suite.attacks, records, tier))
+    for rule in only:
+        if rule not in RULES:
+            raise unknown("rule", rule, RULES)
     evidence = gather(
-        scene, suite.attacks, tier=tier, records=records, measurements=measurements, own=own, baseline=baseline, say=say
-    )
-    passes = sum(step.passes(scene.n) for step in steps(scene, suite.attacks, tier)) if scene.n else 0
+        scene, attacks, tier=tier, only=only, records=records, measurements=measurements, own=own, baseline=baseline,
+        say=say,
+    )  # fmt: skip
+    passes = sum(step.passes(scene.n) for step in steps(scene, attacks, tier, only)) if scene.n else 0
     report = Report(
-        trial_id=trial_id, weights_sha=victim.sha, norm=threat.norm, eps=threat.eps, tier=tier, images=scene.n,
-        passes=passes, verdicts=judge(evidence),
+        trial_id=trial_id, weights_sha=scene.victim.sha, norm=scene.threat.norm, eps=scene.threat.eps, tier=tier,
+        images=scene.n, passes=passes, verdicts=judge(evidence),
     )  # fmt: skip
     return report, evidence.surface
 

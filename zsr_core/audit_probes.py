@@ -35,6 +35,8 @@ NEAR = 100  # random points of the ball around an image (IndicatorsOfAttackFailu
 SURFACE_SIDE, SURFACE_IMAGES = 21, 8
 NOISE_GAP = 1e-4  # of the logits' norm: closer answers are one answer in fp32 (AutoAttack's)
 
+Autocast = Literal["none", "bfloat16", "float16"]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
@@ -46,6 +48,7 @@ class Scene:
     seed: int = 0
     batch_size: int = 128
     device: torch.device | str = "cpu"
+    autocast: Autocast = "none"  # the precision in which the number's attacks ran, where it was not fp32
 
     @property
     def n(self) -> int:

@@ -193,12 +193,17 @@ def g04_zero_gradients(gradients: Gradients) -> Verdict:
 # --- the attack's settings ------------------------------------------------------------------------------------------
 
 
-def g05_precision(amp: Share, fp32: Share, dtype: str = "autocast") -> Verdict:
+def g05_precision(amp: Share, fp32: Share, dtype: str) -> Verdict:
     """WARN where the attack under autocast leaves over 0.5 points more standing than in fp32, FAIL above 2."""
     more = percent(amp) - percent(fp32)
     figure = f"{dtype} {percent(amp):.2f} %, fp32 {percent(fp32):.2f} %{_of(amp, fp32)}: {more:+.2f} points"
     advice = "Attack in fp32 with per-sample sums; numbers of half-precision attacks look too high."
     return _say("G05", _grade(more > TOLERANCE, beats(fp32, amp, 2)), figure, advice)
+
+
+def g05_in_fp32() -> Verdict:
+    """PASS for a number whose attacks ran in fp32: there is no other precision to compare with."""
+    return _say("G05", "PASS", "the evaluation's attacks ran in fp32", "")
 
 
 def g06_scale(by_temperature: Mapping[float, Share]) -> Verdict:

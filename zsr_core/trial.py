@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import platform
 import resource
@@ -94,6 +95,13 @@ class TrialConfig:
         """12 hex digits of the hash of every field that shapes the weights: all but evaluation and defence."""
         plain = to_plain(from_plain(TrialConfig, to_plain(self)))
         return fingerprint({name: value for name, value in plain.items() if name not in ("eval_suite", "defence")})
+
+    @property
+    def headline_eps(self) -> float:
+        """The budget that robust scores are read at and audited: the training eps, else the first of the suite."""
+        suite = self.eval_suite.eps
+        same = [eps for eps in suite if math.isclose(eps, self.threat.eps, rel_tol=1e-6, abs_tol=1e-9)]
+        return (same or list(suite) or [self.threat.eps])[0]
 
     def with_(self, overrides: Mapping[str, Any]) -> TrialConfig:
         """Return the config with fields replaced by dotted path; an error names the path."""
@@ -282,10 +290,15 @@ def _failed(config: TrialConfig, folder: Path, reason: str, trace: str) -> Trial
 def _end(result: TrialResult, folder: Path, where: torch.device, started: str) -> TrialResult:
     facts = {**provenance(where), **result.provenance, "started": started, "finished": _now()}
     result = replace(result, provenance=facts)
-    write_text(folder / "result.json", json.dumps(to_plain(result), indent=1) + "\n")
+    write_result(folder, result)
     if result.status == "done":
         shutil.rmtree(folder / PARTS, ignore_errors=True)
     return result
+
+
+def write_result(folder: Path, result: TrialResult) -> Path:
+    """Write ``result.json``, whole or not at all."""
+    return write_text(folder / "result.json", json.dumps(to_plain(result), indent=1) + "\n")
 
 
 def _run(
@@ -374,6 +387,22 @@ def evaluate_shard(
     tower, _, _ = _tuned(config, clip, None, cache, where)
     victim = deployed(config, clip, tower)
     return _records(config, clip, victim, where, Journal(folder=parts), tick, shard=shard)
+
+
+def restored(
+    config: TrialConfig, cache: Path, device: torch.device
+) -> tuple[Victim, Callable[[ImageSet], TextBank], int]:
+    """Return a trial's classifier from the weights kept in ``cache``, its texts per image set, and its image size.
+
+    Weights that are not there any more are trained anew.
+    """
+    clip = _clip(config.model, str(device))
+    tower, _, _ = _tuned(config, clip, None, cache, device)
+
+    def bank(images: ImageSet) -> TextBank:
+        return evaluation_bank(config, clip, images, str(device))
+
+    return deployed(config, clip, tower), bank, clip.tower.image_size
 
 
 def skipped(config: TrialConfig, size: int) -> dict[str, str]:

@@ -68,4 +68,10 @@ class Verdict:
 
 def worst(verdicts: Iterable[Verdict]) -> VerdictStatus:
     """Return the gravest status; SKIP where there is no verdict, for nothing was tested."""
-    return max((v.status for v in verdicts), key=SEVERITY.index, default="SKIP")
+    return gravest(v.status for v in verdicts)
+
+
+def gravest(statuses: Iterable[str]) -> VerdictStatus:
+    """Return the gravest of statuses as a result keeps them; SKIP of none."""
+    known = set(statuses)
+    return next((status for status in reversed(SEVERITY) if status in known), "SKIP")

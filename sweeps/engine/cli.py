@@ -105,9 +105,18 @@ def _published(folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def _audit(folder: Path, options: argparse.Namespace) -> list[str]:
-    from sweeps.engine.audit_page import terminal_lines, write_audit  # noqa: PLC0415
+    if options.published:
+        from sweeps.engine.audit_page import terminal_lines, write_audit  # noqa: PLC0415
 
-    return [*terminal_lines(), "", *map(str, write_audit(folder))]
+        return [*terminal_lines(), "", *map(str, write_audit(options.out))]
+    from sweeps.engine.audit import Request, audit_study  # noqa: PLC0415
+
+    rules = {"rules": tuple(options.rules)} if options.rules else {}
+    asked = Request(
+        trial=options.trial, tier=options.tier, images=options.images, autocast=options.autocast, plan=options.plan,
+        **rules,
+    )  # fmt: skip
+    return audit_study(folder, asked)
 
 
 Command = Callable[[Path, argparse.Namespace], list[str]]
@@ -201,15 +210,8 @@ def parser() -> argparse.ArgumentParser:
                 metavar="URI",
                 help="where to record; by default MLFLOW_TRACKING_URI, else mlflow.db beside the study's folder",
             )
+    _add_audit(commands)
     _add_data(commands)
-    words = "say which robustness claims have been tested, by the rules that numbers alone decide"
-    audit = commands.add_parser("audit", help=words, description=f"{words[0].upper()}{words[1:]}.")
-    audit.add_argument("--published", action="store_true", required=True, help="of the papers' own tables")
-    audit.add_argument(
-        "--out", type=Path, default=Path("results"), metavar="DIR", dest="folder",
-        help="where audit_published.md and .html go (default ./results)",
-    )  # fmt: skip
-    audit.set_defaults(run=_audit)
     from zsr_core.scoring import DESCRIPTION as EVALUATION  # noqa: PLC0415
     from zsr_core.scoring import add_options  # noqa: PLC0415
 
@@ -222,6 +224,30 @@ def parser() -> argparse.ArgumentParser:
         "--gpus-per-worker", type=float, metavar="G", help="by default one each where there are any"
     )
     return top
+
+
+def _add_audit(commands: Any) -> None:
+    words = "say which robustness numbers may be believed: of a study's trials, or of the papers' tables"
+    command = commands.add_parser("audit", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    of = command.add_mutually_exclusive_group(required=True)
+    of.add_argument("--study", type=Path, metavar="DIR", dest="folder", help="the study's folder")
+    of.add_argument(
+        "--published", action="store_true", help="the papers' own tables, by the rules that numbers alone decide"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR",
+        help="where --published writes audit_published.md and .html (default ./results)",
+    )  # fmt: skip
+    command.add_argument("--trial", default="", help="an id, its beginning or a label; default: the study's end")
+    command.add_argument("--tier", choices=("cheap", "full"), default="cheap", help="full varies all of the attack")
+    command.add_argument("--rules", nargs="+", metavar="G17", help="only these; what no other needs is not probed")
+    command.add_argument("--images", type=int, metavar="N", help="at most so many (default: cheap 64, full 512)")
+    command.add_argument(
+        "--autocast", choices=("none", "bfloat16", "float16"), default="none",
+        help="judge the numbers of attacks made in this precision (G05); here they run in fp32",
+    )  # fmt: skip
+    command.add_argument("--plan", action="store_true", help="print the probes and their cost, and start nothing")
+    command.set_defaults(run=_audit)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from zsr_core.evaluate import Measurement
 from zsr_core.space import Domain
 from zsr_core.threat import Norm
 from zsr_core.trial import TrialConfig, TrialResult
+from zsr_core.verdict import gravest
 
 # dotted path -> the name that everyone knows it by
 KNOWN_AS: Mapping[str, str] = {
@@ -227,6 +228,7 @@ def result_tags(study: Study, trial: PlannedTrial, result: TrialResult, folder: 
         **facts,
         **{f"version.{name}": text for name, text in versions(study, result.provenance).items()},
         **{f"audit.{rule}": verdict for rule, verdict in result.audit.items()},
+        "audit": gravest(result.audit.values()) if result.audit else "",
         **trial_tags(study, trial, result.config),
         "status": result.status,
         "error": result.error,

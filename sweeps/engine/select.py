@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,10 +52,8 @@ class CellScore:
 
 
 def score_eps(config: TrialConfig) -> float:
-    """Return the budget that robust scores are read at: the training eps, else the first of the suite."""
-    suite = config.eval_suite.eps
-    same = [eps for eps in suite if math.isclose(eps, config.threat.eps, rel_tol=1e-6, abs_tol=1e-9)]
-    return (same or list(suite) or [config.threat.eps])[0]
+    """Return the budget that robust scores are read at."""
+    return config.headline_eps
 
 
 def headline(result: TrialResult) -> dict[Objective, Measurement]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from sweeps.engine.study import PlannedTrial, Study, trial_folder
+from zsr_core.audit_trial import audit_trial, keep_failure
 from zsr_core.codec import to_plain
 from zsr_core.files import write_text
 from zsr_core.trial import TrialConfig, TrialResult, read_result, run_trial_together
@@ -80,13 +81,25 @@ def perform(
     for config in configs:
         place = trial_folder(folder, config.trial_id)
         earlier = read_result(place)
-        if earlier is not None and earlier.status == "done":
-            continue
-        place.mkdir(parents=True, exist_ok=True)
-        with (place / "progress.jsonl").open("w", encoding="utf-8") as log:
-            run_trial_together(
-                config, place, processes, report=_reporter(config, report, log), cache=folder, device=device
-            )
+        if earlier is None or earlier.status != "done":
+            place.mkdir(parents=True, exist_ok=True)
+            with (place / "progress.jsonl").open("w", encoding="utf-8") as log:
+                run_trial_together(
+                    config, place, processes, report=_reporter(config, report, log), cache=folder, device=device
+                )
+        if config.eval_suite.split == "report":
+            _audit(place, folder, device)
+
+
+def _audit(place: Path, folder: Path, device: str | None) -> None:
+    """Audit, in the cheap tier, what a study ends with; an audit that breaks costs no result, and says so."""
+    result = read_result(place)
+    if result is None or result.status != "done" or result.audit:
+        return
+    try:
+        audit_trial(result, place, folder, tier="cheap", device=device)
+    except Exception as error:
+        keep_failure(result, place, error)
 
 
 def _reporter(config: TrialConfig, report: Report, log: TextIO) -> Callable[[dict[str, float]], None]:
