@@ -21,7 +21,7 @@ import torch
 
 from zsr_core import audit_probes as probes
 from zsr_core import audit_rules as rules
-from zsr_core.attacks import AnyAttack, Attack, Pgd
+from zsr_core.attacks import AnyAttack, Attack, Noise, Pgd, Square, Transfer
 from zsr_core.audit_probes import Autocast, Scene, Surface, Watching
 from zsr_core.audit_rules import Outcomes, Row, Share, outcomes, together
 from zsr_core.codec import ConfigError, from_plain, require, to_plain, unknown
@@ -43,6 +43,7 @@ PROBE = Pgd(steps=50, step_ratio=0.1, label="audit")  # one name for all variant
 SHORT = Pgd(steps=10, step_ratio=0.25, label="audit")
 STEPS: Mapping[str, int] = {"eps": 1, "eps/4": 4, "eps/10": 10}
 WHITE_BOX = ("fgsm", "pgd10", "pgd50", "pgd100", "pgd50 x 5", "autoattack by gradient", "adaptive")
+OTHERS = ("G16", "G17", "G18", "G19", "G20")  # rules on other attacks, beside this model's own gradient
 FULL = "Run the full tier: zsr audit --tier full."
 
 
@@ -142,8 +143,8 @@ def attack_runs(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
         ("fgsm", ("G08",), Pgd(steps=1, step_ratio=1.0, random_start=False, label="audit"), here),
         ("pgd10", ("G08", "G13", "G15"), SHORT, here),
         ("pgd50", ("G05", "G06", "G09", "G12"), PROBE, here),
-        ("pgd100", ("G08", "G09"), replace(PROBE, steps=100), here),
-        ("pgd50 x 5", ("G12",), replace(PROBE, restarts=5), here),
+        ("pgd100", ("G08", "G09", *OTHERS), replace(PROBE, steps=100), here),
+        ("pgd50 x 5", ("G12", *OTHERS), replace(PROBE, restarts=5), here),
         ("pgd50, z/10", ("G06",), probes.Tempered(of=PROBE, temperature=10.0), here),
         ("pgd50, z/100", ("G06",), probes.Tempered(of=PROBE, temperature=100.0), here),
     ]
@@ -155,6 +156,8 @@ def attack_runs(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
         table += [(f"step {name}", ("G10",), _stepping(own, 1 / parts), here) for name, parts in STEPS.items()]
     table += [(f"eps {eps:.6g}", ("G13", "G15"), SHORT, replace(here, eps=eps)) for eps in ladder(here)]
     table += [(f"all within {s:g}", ("G14",), SHORT, probes.ball_of(here, s, scene.side)) for s in (0.5, 1.0)]
+    table += [("noise", ("G16",), Noise(draws=100), here), ("square", ("G17",), Square(queries=5000), here)]
+    table += [(f"transfer {name}", ("G18",), Transfer(source=name), here) for name in scene.victim.others]
     return tuple(_attack_step(name, wanted, attack, scene, threat) for name, wanted, attack, threat in table)
 
 
@@ -244,7 +247,7 @@ def gather(
     for k, step in enumerate(todo):
         if say is not None:
             say(step.name, k + 1, len(todo))
-        found = _LOOKS.get(step.name, _run)(found, scene, step)
+        found = _LOOKS.get(step.name.partition(" ")[0], _run)(found, scene, step)
     return found
 
 
@@ -295,6 +298,19 @@ def _run(found: Evidence, scene: Scene, step: Step) -> Evidence:
     return _with(found, step, scene, probes.under(scene, step.attack, step.threat))
 
 
+def _survivors(found: Evidence, scene: Scene, step: Step) -> Evidence:
+    """Attack what every white-box attack has left: only there can this one break more."""
+    assert step.attack is not None
+    white = _white_box(found)
+    assert white is not None
+    standing = {key for key, stands in white.standing.items() if stands}
+    got: dict[tuple[str, str], bool] = dict.fromkeys(white.standing, False)
+    if standing:
+        records = probes.under(scene.keep(standing), step.attack)
+        got |= {(r.task, r.sample_id): r.correct for r in records if r.condition != "none"}
+    return replace(found, runs={**found.runs, step.name: Outcomes(name=step.name, standing=got)})
+
+
 _LOOKS: Mapping[str, Look] = {
     "answers": _answers,
     "gradients": _gradients,
@@ -303,6 +319,9 @@ _LOOKS: Mapping[str, Look] = {
     "roughness": _roughness,
     "surface": _surface,
     "pgd100": _pgd100,
+    "noise": _survivors,
+    "square": _survivors,
+    "transfer": _survivors,
 }
 
 
@@ -610,7 +629,7 @@ def scene_of(
     """
     if tier not in TIERS:
         raise unknown("tier", tier, TIERS)
-    require(images is None or images >= 1, "images", images, "at least 1")
+    require(images is None or images >= 1, "images", images, "at least 1 image")
     sets = [open_data(ref, suite.split, image_size, suite.n) for ref in suite.tasks]
     scene = Scene(
         victim=victim, tasks=tuple((one, banks(one)) for one in sets), seed=seed, batch_size=suite.batch_size,

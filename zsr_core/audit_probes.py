@@ -7,7 +7,7 @@ differ in one thing and compare image by image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -70,6 +70,15 @@ class Scene:
         tasks = [(first(images, k), text) for (images, text), k in zip(self.tasks, kept, strict=True) if k]
         return replace(self, tasks=tuple(tasks))
 
+    def keep(self, wanted: Collection[tuple[str, str]]) -> Scene:
+        """Return the scene with the images of these (task, id) alone."""
+        tasks = []
+        for images, text in self.tasks:
+            rows = [i for i, name in enumerate(images.ids) if (images.name, name) in wanted]
+            if rows:
+                tasks.append((picked(images, rows), text))
+        return replace(self, tasks=tuple(tasks))
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor, list[str], TextBank]]:
         """Yield images [b, 3, H, W], labels [b], their ids and their task's texts."""
         for images, text in self.tasks:
@@ -80,10 +89,26 @@ class Scene:
 
 def first(images: ImageSet, n: int) -> ImageSet:
     """Return the first ``n`` images of a set, under their own names."""
-    if n >= len(images.labels):
-        return images
-    key = fingerprint([images.key, n])
-    return replace(images, ids=tuple(images.ids[i] for i in range(n)), labels=images.labels[:n], key=key)
+    return images if n >= len(images.labels) else picked(images, range(n))
+
+
+def picked(images: ImageSet, rows: Sequence[int]) -> ImageSet:
+    """Return these images of a set, under their own names."""
+    ids = tuple(images.ids[i] for i in rows)
+    pixels = _Picked(pixels=images.pixels, rows=tuple(rows))
+    key = fingerprint([images.key, ids])
+    return replace(images, ids=ids, labels=images.labels[list(rows)], key=key, pixels=pixels)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Picked:
+    """Some images' pixels; a value, so that worker processes can be given it."""
+
+    pixels: Callable[[Sequence[int]], Tensor]
+    rows: tuple[int, ...]
+
+    def __call__(self, rows: Sequence[int]) -> Tensor:
+        return self.pixels([self.rows[i] for i in rows])
 
 
 # --- the classifier -------------------------------------------------------------------------------------------------

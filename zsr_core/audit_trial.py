@@ -1,4 +1,4 @@
-"""A finished trial before the audit: its classifier from the kept weights, its records, its verdicts beside its result."""
+"""A finished trial before the audit: its classifier from the kept weights, its records, verdicts beside its result."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ def audit_trial(
     The rest is :func:`zsr_core.audit.audit`'s.
     """
     begun = time.perf_counter()
-    scene, records = trial_scene(
-        result, folder, cache, tier=tier, images=images, autocast=autocast, device=device
-    )
+    scene, records = trial_scene(result, folder, cache, tier=tier, images=images, autocast=autocast, device=device)
     scene = replace(scene, victim=replace(scene.victim, others={**scene.victim.others, **(others or {})}))
     report, surface = audit(
         scene, result.config.eval_suite.attacks, tier=tier, only=only, trial_id=result.trial_id, records=records,

@@ -15,7 +15,7 @@ from zsr_core.attacks import Pgd
 from zsr_core.audit_probes import Autocast
 from zsr_core.audit_rules import Row
 from zsr_core.audit_trial import audit_trial, trial_scene
-from zsr_core.codec import ConfigError, did_you_mean, require
+from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN
 from zsr_core.methods import TeCoA
 from zsr_core.trial import TrialConfig, TrialResult, restored
@@ -35,6 +35,12 @@ class Request:
     images: int | None = None
     autocast: Autocast = "none"
     plan: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.images is None or self.images >= 1, "--images", self.images, "at least 1")
+        for rule in self.rules:
+            if rule not in RULES:
+                raise unknown("--rules", rule, RULES)
 
 
 def audit_study(folder: Path, request: Request) -> list[str]:

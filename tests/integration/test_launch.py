@@ -14,8 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from sweeps.engine.cli import main
 from sweeps.engine.lock import only_launch
 from sweeps.engine.study import read_results, read_study
+from zsr_core.audit import read_report
 from zsr_core.codec import ConfigError
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "sweeps").glob("[!_]*.py"))
@@ -63,6 +65,9 @@ def test_a_grid_runs_to_an_answer_and_the_same_command_again_starts_nothing(
     assert final.provenance["weights_sha"] == results[cell.trial_id].provenance["weights_sha"], (
         "re-scored, not re-trained"
     )
+    audited = [t.trial_id for t in study.plan if results[t.trial_id].audit]
+    assert audited == [t.trial_id for t in study.plan[-2:]], "what is scored on the report split is audited"
+    assert results[study.plan[-1].trial_id].audit["G25"] == "PASS"
     for name in ("study.parquet", "table.md", "figures/surface_alpha_beta.png"):
         assert str(folder / name) in second.stdout
         assert (folder / name).is_file()
@@ -70,6 +75,29 @@ def test_a_grid_runs_to_an_answer_and_the_same_command_again_starts_nothing(
     assert (third.returncode, third.stderr) == (0, "")
     assert "All 7 trials of tiny are done: nothing to run." in third.stdout
     assert written(folder) == late
+
+
+def test_an_audit_takes_the_weights_that_the_study_kept(
+    write: Write, run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results" / "tiny"
+    assert run(write(ONE), "--local").returncode == 0
+    study = read_study(folder)
+    final = study.plan[-1].trial_id
+    asked = ["audit", "--study", str(folder), "--trial", final, "--tier", "full", "--images", "6"]
+    assert main([*asked, "--plan"]) == 0
+    assert "pgd50 x 5" in capfd.readouterr().out
+    assert main([*asked, "--rules", "G03", "G08", "G24", "G25"]) == 0
+    out = capfd.readouterr().out
+    found = read_report(folder / "trials" / final)
+    assert found is not None
+    assert found.tier == "full"
+    assert {rule: found.statuses[rule] for rule in ("G03", "G08", "G25")} == dict.fromkeys(
+        ("G03", "G08", "G25"), "PASS"
+    )
+    assert f"weights {found.weights_sha}" in out
+    assert read_results(folder, study)[final].audit == found.statuses
+    assert len(pq.read_table(folder / "trials" / final / "surface.parquet")) == 6 * 441
 
 
 def test_a_search_counts_its_samples_over_launches(write: Write, run: Run, tmp_path: Path) -> None:

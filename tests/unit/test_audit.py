@@ -1,0 +1,242 @@
+"""The audit around its rules: what is gathered and planned, what a report keeps, how a study is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from sweeps.engine.audit import baseline, row_of, siblings, wanted
+from sweeps.engine.cli import main
+from sweeps.engine.study import Study, read_results
+from zsr_core import audit as core
+from zsr_core.attacks import Pgd, Square
+from zsr_core.audit_probes import Scene, Seen, Surface, SurfacePoint, Watching, first, still_moving, under, watch
+from zsr_core.audit_rules import Row
+from zsr_core.codec import ConfigError
+from zsr_core.evaluate import Measurement
+from zsr_core.methods import TeCoA
+from zsr_core.records import SampleRecord
+from zsr_core.threat import ThreatModel
+from zsr_core.trial import TrialResult
+from zsr_core.verdict import RULES, Verdict
+from zsr_core.victim import Victim
+
+MakeStudy = Callable[..., Study]
+BALL = ThreatModel(eps=8 / 255)
+HEADLINE = (Pgd(steps=3),)
+
+
+def report(tier: core.Tier = "cheap", sha: str = "weights", **statuses: str) -> core.Report:
+    verdicts = tuple(
+        Verdict(rule=rule, status=statuses.get(rule, "SKIP"), figure=tier, advice="Look.")  # type: ignore[arg-type]
+        for rule in RULES
+    )
+    return core.Report(
+        trial_id="t", weights_sha=sha, norm="linf", eps=1 / 255, tier=tier, images=8, passes=9, verdicts=verdicts
+    )
+
+
+def attacked(*, correct: bool, linf: float) -> SampleRecord:
+    return SampleRecord(
+        trial_id="t", weights_sha="w", task="a", split="report", sample_id="0", condition="pgd3", attack_id="", ran="",
+        stage="", norm="linf", threat_space="model_input", eps=0.01, label=0, pred=0, correct=correct, p_max=0.5,
+        entropy=0.1, margin=0.1, linf=linf, l2=linf, queries=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def scene(tiny: type) -> Scene:
+    tower = tiny.tower()
+    return Scene(
+        victim=Victim(embed=tower, scale=20.0, sha="weights"), threat=BALL,
+        tasks=((tiny.images(7, name="a"), tiny.bank()), (tiny.images(3, name="b"), tiny.bank())),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("n", "kept"), [(0, []), (1, [1]), (4, [2, 2]), (8, [5, 3]), (99, [7, 3])])
+def test_a_cut_takes_the_first_images_of_every_task_as_evenly_as_they_come(
+    scene: Scene, n: int, kept: list[int]
+) -> None:
+    cut = scene.cut(n)
+    assert [len(images.labels) for images, _ in cut.tasks] == kept
+    assert all(
+        images.ids == whole.ids[: len(images.ids)]
+        for (images, _), (whole, _) in zip(cut.tasks, scene.tasks, strict=False)
+    )
+
+
+def test_some_images_are_the_same_images(scene: Scene) -> None:
+    whole = next(scene.batches())[0]
+    kept = scene.keep({("a", "a/2"), ("a", "a/5")})
+    x, y, ids, _ = next(kept.batches())
+    assert ids == ["a/2", "a/5"]
+    assert torch.equal(x, whole[[2, 5]])
+    assert y.tolist() == [2, 0]
+    assert first(scene.tasks[0][0], 2).key != scene.tasks[0][0].key
+
+
+def test_every_rule_that_a_probe_can_decide_is_named_by_a_step_of_the_full_tier(scene: Scene) -> None:
+    full = {rule for step in core.steps(scene, HEADLINE, "full") for rule in step.rules}
+    others = replace(scene.victim, others={"untouched": scene.victim})
+    full |= {rule for step in core.steps(replace(scene, victim=others), HEADLINE, "full") for rule in step.rules}
+    low = replace(scene, autocast="bfloat16")
+    full |= {rule for step in core.steps(low, HEADLINE, "full") for rule in step.rules}
+    assert set(RULES) - full == {"G21", "G22"}  # the adaptive attack; a baseline is a study's matter
+
+
+def test_a_declared_cost_is_what_the_probe_takes_at_most(scene: Scene) -> None:
+    seen = {"forwards": 0}
+
+    def counted(x: torch.Tensor) -> torch.Tensor:
+        seen["forwards"] += len(x)
+        return scene.victim.embed(x)
+
+    watched = replace(scene, victim=replace(scene.victim, embed=counted))
+    for step in core.steps(watched, HEADLINE, "cheap"):
+        seen["forwards"] = 0
+        core.gather(watched, HEADLINE, tier="cheap", only=[r for r in step.rules if r != "G25"])
+        assert 0 < seen["forwards"] <= step.forwards * scene.n, step.name
+    assert "10 images" in core.plan_lines(scene, HEADLINE, "cheap")[-1]
+
+
+def test_the_cheap_tier_takes_at_most_its_share_of_what_the_evaluation_took(scene: Scene) -> None:
+    records = [replace(r, queries=40) for r in under(scene, HEADLINE[0])]
+    assert core.spent(records) == 20 * 80 - 10 * 79  # ten clean passes, ten images of forty questions there and back
+    each = sum(step.passes(1) for step in core.steps(scene, HEADLINE, "cheap"))
+    assert core.affordable(scene, HEADLINE, records) == int(0.3 * core.spent(records)) // each
+    assert core.affordable(scene, HEADLINE, []) == 0
+
+
+def test_a_watched_attack_is_the_attack_and_every_image_it_faced_is_seen(scene: Scene) -> None:
+    plain, watched = under(scene, HEADLINE[0]), watch(scene, HEADLINE[0])
+    same = [(r.condition, r.sample_id, r.pred, r.margin, r.linf) for r in plain]
+    assert same == [(r.condition, r.sample_id, r.pred, r.margin, r.linf) for r in watched.records]
+    assert len(watched.faced) == sum(r.correct for r in plain if r.condition == "none")
+    assert all(seen.broken for record, seen in watched.faced if not record.correct)
+
+
+def test_an_image_that_comes_back_otherwise_is_noticed() -> None:
+    def faced(correct: bool, lead: float, rounded: float) -> tuple[SampleRecord, Seen]:
+        return attacked(correct=correct, linf=0.01), Seen(lead=lead, lead_rounded=rounded)
+
+    watching = Watching(records=(), faced=(faced(True, -0.2, -0.2), faced(True, 0.2, 0.2), faced(False, 0.2, -0.1)))
+    found = watching.feasibility(ThreatModel(eps=0.01), n=4)
+    assert (found.n, found.excess, found.changed, found.rounded) == (4, 0.0, 1, 25.0)
+
+
+def test_a_loss_still_moves_if_its_best_rose_by_a_twentieth_of_its_range_in_ten_steps() -> None:
+    assert still_moving([0.0] * 10 + [1.0])
+    assert not still_moving([0.0, 1.0] + [1.0] * 10)
+    assert not still_moving([0.0, 1.0] + [1.04] * 10)
+    assert not still_moving([0.0, 1.0])  # too short to tell
+    assert not still_moving([1.0] * 20)
+
+
+def test_a_later_audit_keeps_what_only_an_earlier_one_tested() -> None:
+    full = report("full", G01="PASS", G17="WARN")
+    kept = core.joined(full, report("cheap", G01="FAIL"))
+    assert kept.statuses["G01"] == "FAIL"
+    assert kept.statuses["G17"] == "WARN"
+    assert kept.tier == "full"
+    other = core.joined(full, report("cheap", sha="other", G01="PASS"))
+    assert other.statuses["G17"] == "SKIP"
+
+
+def test_a_report_survives_the_disk_and_a_torn_one_is_named(tmp_path: Path) -> None:
+    points = tuple(SurfacePoint(task="a", sample_id="0", a=a, b=0.0, loss=a) for a in (-1.0, 1.0))
+    core.write_report(tmp_path, report(G01="PASS"), Surface(points=points, error=0.1, n=1))
+    assert core.read_report(tmp_path) == report(G01="PASS")
+    assert pq.read_table(tmp_path / "surface.parquet").column("loss").to_pylist() == [-1.0, 1.0]
+    (tmp_path / "audit.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"audit\.json is not JSON"):
+        core.read_report(tmp_path)
+
+
+def test_the_lines_of_a_report_say_what_to_do_about_what_is_wrong() -> None:
+    lines = core.report_lines(report(G01="PASS", G17="FAIL"))
+    assert len(lines) == 1 + 25 + 1
+    assert lines[17].startswith("  G17  FAIL")
+    assert "Square" in lines[18]
+    assert lines[18].endswith("Look.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--trial", "0123"], "--trial: no finished trial is called '0123'"),
+        (["--images", "0"], "--images: got 0"),
+        (["--rules", "G99"], "--rules: unknown value 'G99'"),
+        (["--trial", "untouched"], "weights: got"),  # these made-up results say of no weights that they measured them
+    ],
+)
+def test_a_request_that_cannot_be_met_is_one_line(
+    tmp_path: Path, make_study: MakeStudy, capsys: pytest.CaptureFixture[str], flags: list[str], says: str
+) -> None:
+    make_study(tmp_path, levels=(0.1,))
+    assert main(["audit", "--study", str(tmp_path), *flags]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"zsr audit: {says}")
+    assert err.count("\n") == 1
+
+
+def test_without_a_name_the_end_of_the_study_is_audited(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1, 1.0))
+    results = read_results(tmp_path, study)
+    assert {t.overrides["eval_suite.split"] for t in wanted(study, results, "")} == {"report"}
+    cell = next(t for t in study.plan if t.role == "cell")
+    assert wanted(study, results, cell.trial_id[:6]) == [cell]
+    assert cell in wanted(study, results, cell.label)
+
+
+def with_attacks(result: TrialResult, **values: float) -> TrialResult:
+    """The result as if its suite had held Square too: clean, PGD and worst-case zero-shot means in percent."""
+    suite = replace(result.config.eval_suite, attacks=(Pgd(steps=10), Square()))
+    config = replace(result.config, eval_suite=suite)
+    keys = {"clean": ("clean", "none", 0.0), "pgd": ("robust", "pgd10", 1 / 255), "worst": ("robust", "worst", 1 / 255)}
+    found = tuple(
+        Measurement(
+            trial_id="t",
+            weights_sha="w",
+            task="zero_shot_mean",
+            split="report",
+            attack=attack,
+            eps=eps,
+            metric=metric,
+            value=values[name],
+            n=9,
+            low=None,
+            high=None,
+        )
+        for name, (metric, attack, eps) in keys.items()
+    )
+    return replace(result, config=config, measurements=found)
+
+
+def test_the_baseline_is_the_studys_tecoa_measured_alike_under_more_than_pgd(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    study = make_study(tmp_path, levels=(0.1, 1.0))
+    results = read_results(tmp_path, study)
+    final, other = study.plan[-1], study.plan[1]
+    assert row_of(results[final.trial_id]) is None, "PGD alone confirms no gain"
+    results[final.trial_id] = with_attacks(results[final.trial_id], clean=55.4, pgd=44.5, worst=31.4)
+    assert baseline(study, results, final) is None, "there is no TeCoA"
+    tecoa = replace(results[final.trial_id], config=replace(results[final.trial_id].config, method=TeCoA()))
+    results[other.trial_id] = with_attacks(tecoa, clean=46.7, pgd=30.7, worst=31.0)
+    assert row_of(results[final.trial_id]) == Row(clean=55.4, pgd=44.5, worst=31.4)
+    assert baseline(study, results, final) == Row(clean=46.7, pgd=30.7, worst=31.0)
+
+
+def test_siblings_are_trials_trained_otherwise(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1, 1.0))
+    results = read_results(tmp_path, study)
+    final = study.plan[-1]
+    mine = results[final.trial_id].config.training_id
+    found = siblings(study, results, final)
+    assert len(found) == 2
+    assert len({config.training_id for config in found} | {mine}) == 3
