@@ -21,7 +21,7 @@ import torch
 
 from zsr_core import audit_probes as probes
 from zsr_core import audit_rules as rules
-from zsr_core.attacks import AnyAttack, Attack, Noise, Pgd, Square, Transfer
+from zsr_core.attacks import Adaptive, AnyAttack, Attack, AutoAttack, Noise, Pgd, Square, Transfer
 from zsr_core.audit_probes import Autocast, Scene, Surface, Watching
 from zsr_core.audit_rules import Outcomes, Row, Share, outcomes, together
 from zsr_core.codec import ConfigError, from_plain, require, to_plain, unknown
@@ -155,8 +155,13 @@ def attack_runs(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
     if own is not None:
         table += [(f"step {name}", ("G10",), _stepping(own, 1 / parts), here) for name, parts in STEPS.items()]
     table += [(f"eps {eps:.6g}", ("G13", "G15"), SHORT, replace(here, eps=eps)) for eps in ladder(here)]
-    table += [(f"all within {s:g}", ("G14",), SHORT, probes.ball_of(here, s, scene.side)) for s in (0.5, 1.0)]
-    table += [("noise", ("G16",), Noise(draws=100), here), ("square", ("G17",), Square(queries=5000), here)]
+    table += [(f"all within {s:g}", ("G14",), SHORT, probes.ball_of(here, s, scene.numbers)) for s in (0.5, 1.0)]
+    whole = AutoAttack(version="standard" if scene.victim.defended is None else "rand")
+    table += [
+        ("autoattack", ("G17", "G19", "G20", "G21"), whole, here),
+        ("adaptive", ("G21",), Adaptive(), here),
+        ("noise", ("G16",), Noise(draws=100), here),
+    ]
     table += [(f"transfer {name}", ("G18",), Transfer(source=name), here) for name in scene.victim.others]
     return tuple(_attack_step(name, wanted, attack, scene, threat) for name, wanted, attack, threat in table)
 
@@ -298,6 +303,19 @@ def _run(found: Evidence, scene: Scene, step: Step) -> Evidence:
     return _with(found, step, scene, probes.under(scene, step.attack, step.threat))
 
 
+def _autoattack(found: Evidence, scene: Scene, step: Step) -> Evidence:
+    """Run AutoAttack, and tell what its gradients break from what its Square breaks of the rest."""
+    assert step.attack is not None
+    records = [r for r in probes.under(scene, step.attack) if r.condition != "none"]
+    squared = {(r.task, r.sample_id): not r.correct and r.stage.startswith(Square().name) for r in records}
+    whole = {(r.task, r.sample_id): r.correct for r in records}
+    runs = {"autoattack": whole, "autoattack by gradient": {key: whole[key] or squared[key] for key in whole}}
+    if any(Square().name in r.ran for r in records):
+        runs["square"] = {key: not squared[key] for key in whole}
+    named = {name: Outcomes(name=name, standing=standing) for name, standing in runs.items()}
+    return replace(found, runs={**found.runs, **named})
+
+
 def _survivors(found: Evidence, scene: Scene, step: Step) -> Evidence:
     """Attack what every white-box attack has left: only there can this one break more."""
     assert step.attack is not None
@@ -319,8 +337,8 @@ _LOOKS: Mapping[str, Look] = {
     "roughness": _roughness,
     "surface": _surface,
     "pgd100": _pgd100,
+    "autoattack": _autoattack,
     "noise": _survivors,
-    "square": _survivors,
     "transfer": _survivors,
 }
 
@@ -553,9 +571,8 @@ def _g20(e: Evidence) -> Verdict:
 
 def _g22(e: Evidence) -> Verdict:
     if e.own is None or e.baseline is None:
-        return rules.skip(
-            "G22", "no TeCoA of the same budget under PGD and AutoAttack beside it", "Add TeCoA to the study."
-        )
+        reason = "no TeCoA of the same budget beside it, both under PGD and stronger attacks"
+        return rules.skip("G22", reason, "Add TeCoA to the study.")
     return rules.g22_too_good(e.own, e.baseline)
 
 
@@ -630,7 +647,7 @@ def scene_of(
     if tier not in TIERS:
         raise unknown("tier", tier, TIERS)
     require(images is None or images >= 1, "images", images, "at least 1 image")
-    sets = [open_data(ref, suite.split, image_size, suite.n) for ref in suite.tasks]
+    sets = [open_data(ref, suite.split, image_size, suite.n, space=suite.space) for ref in suite.tasks]
     scene = Scene(
         victim=victim, tasks=tuple((one, banks(one)) for one in sets), seed=seed, batch_size=suite.batch_size,
         threat=ThreatModel(norm=suite.norm, eps=eps, space=suite.space), device=device, autocast=autocast,

@@ -19,8 +19,8 @@ from torch import Tensor
 from zsr_core.attacks import Attack, Draws, Loss, Pgd, Target
 from zsr_core.attacks.losses import cross_entropy, margin
 from zsr_core.audit_rules import Feasibility, Gradients, Outputs, Repeats, Slopes
-from zsr_core.codec import fingerprint
 from zsr_core.data import ImageSet, batches
+from zsr_core.data.sets import taken
 from zsr_core.predict import predict
 from zsr_core.records import SampleRecord
 from zsr_core.rng import generator
@@ -55,10 +55,9 @@ class Scene:
         return sum(len(images.labels) for images, _ in self.tasks)
 
     @property
-    def side(self) -> int:
-        """Numbers in one image, 3 H W."""
-        images = self.tasks[0][0]
-        return images.pixels([0])[0].numel()
+    def numbers(self) -> int:
+        """Numbers in one image, 3 H W, of the task that has the largest."""
+        return max(images.pixels([0])[0].numel() for images, _ in self.tasks)
 
     def cut(self, n: int) -> Scene:
         """Return the scene with the first images of every task, as evenly as they come, at most ``n`` in all."""
@@ -76,7 +75,7 @@ class Scene:
         for images, text in self.tasks:
             rows = [i for i, name in enumerate(images.ids) if (images.name, name) in wanted]
             if rows:
-                tasks.append((picked(images, rows), text))
+                tasks.append((taken(images, rows), text))
         return replace(self, tasks=tuple(tasks))
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, list[str], TextBank]]:
@@ -89,26 +88,7 @@ class Scene:
 
 def first(images: ImageSet, n: int) -> ImageSet:
     """Return the first ``n`` images of a set, under their own names."""
-    return images if n >= len(images.labels) else picked(images, range(n))
-
-
-def picked(images: ImageSet, rows: Sequence[int]) -> ImageSet:
-    """Return these images of a set, under their own names."""
-    ids = tuple(images.ids[i] for i in rows)
-    pixels = _Picked(pixels=images.pixels, rows=tuple(rows))
-    key = fingerprint([images.key, ids])
-    return replace(images, ids=ids, labels=images.labels[list(rows)], key=key, pixels=pixels)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Picked:
-    """Some images' pixels; a value, so that worker processes can be given it."""
-
-    pixels: Callable[[Sequence[int]], Tensor]
-    rows: tuple[int, ...]
-
-    def __call__(self, rows: Sequence[int]) -> Tensor:
-        return self.pixels([self.rows[i] for i in rows])
+    return images if n >= len(images.labels) else taken(images, range(n))
 
 
 # --- the classifier -------------------------------------------------------------------------------------------------
@@ -300,7 +280,7 @@ def under(scene: Scene, attack: Attack, threat: ThreatModel | None = None) -> li
     for images, text in scene.tasks:
         records += predict(
             scene.victim, images, text, [attack], [threat or scene.threat], seed=scene.seed,
-            batch_size=scene.batch_size, device=scene.device,
+            batch_size=scene.batch_size, device=scene.device, threat_space=scene.threat.space,
         )  # fmt: skip
     return records
 
