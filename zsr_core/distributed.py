@@ -28,6 +28,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from zsr_core.codec import ConfigError
+
 T = TypeVar("T")
 BUCKET = 1 << 25  # bytes of gradients summed in one go: fewer, larger messages
 PATIENCE = timedelta(hours=2)  # how long one process waits for another, which may be writing a cache
@@ -64,12 +66,11 @@ class World:
         return out
 
     def sum_gradients(self, weights: Sequence[Tensor]) -> None:
-        """Replace each weight's gradient by its sum over the processes; no gradient counts as zero."""
+        """Replace each weight's gradient by its sum over the processes, which have gradients of the same weights."""
         if self.size == 1:
             return
-        for bucket in _buckets([w for w in weights if w.requires_grad]):
-            grads = [torch.zeros_like(w) if w.grad is None else w.grad for w in bucket]
-            flat = torch.cat([grad.flatten() for grad in grads])
+        for bucket in _buckets([w for w in weights if w.grad is not None]):
+            flat = torch.cat([w.grad.flatten() for w in bucket if w.grad is not None])
             dist.all_reduce(flat)
             for w, grad in zip(bucket, flat.split([w.numel() for w in bucket]), strict=True):
                 w.grad = grad.view_as(w)
@@ -234,7 +235,7 @@ def _one(
         work(world, str(device), send.send if world.leads else None, *given)
         dist.destroy_process_group()
     except Exception as error:
-        kind = "" if isinstance(error, (ValueError, ArithmeticError)) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, (ConfigError, ArithmeticError)) else f"{type(error).__name__}: "
         reason = (str(error).strip() or type(error).__name__).replace("\n", " ")
         part = Path(place) / f"part-{rank}"
         part.write_text(f"{kind}{reason}\n{traceback.format_exc()}", encoding="utf-8")

@@ -27,7 +27,16 @@ from torch import Tensor
 
 import zsr_core
 from zsr_core.attacks import PerImage, Pgd
-from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, tower_shapes, weights_sha
+from zsr_core.clip import (
+    Clip,
+    ModelRef,
+    check_model,
+    computes_quick_gelu,
+    image_size_of,
+    load_clip,
+    tower_shapes,
+    weights_sha,
+)
 from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
 from zsr_core.data import DataRef, ImageSet, check_data, open_data
 from zsr_core.defences import AnyDefence
@@ -507,7 +516,8 @@ def _tuned(
     if kept is not None and clip.tower.world.leads:
         write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
         state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
-        write_whole(kept, lambda part: save_file(state, part))
+        facts = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
+        write_whole(kept, lambda part: save_file(state, part, metadata=facts))
         kept.with_suffix(".checkpoint").unlink(missing_ok=True)
     return fitted.tower, fitted.history, fitted.cost
 

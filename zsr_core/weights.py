@@ -259,48 +259,52 @@ def fit(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ..
         ConfigError: naming the first tensors that are missing, left over or of another shape, or the two image towers
             between which a file leaves the choice.
     """
-    of = f"{path}: {file} is of another architecture: "
     bare = {name.removeprefix("visual."): name for name in wanted if name.startswith("visual.")}
     prefix = _image_prefix(found, bare, file, path)
-    root = prefix.removesuffix("visual.")
     names = {prefix + name: to for name, to in bare.items() if prefix + name in found}
-    text = _text_names(found, wanted, root) if prefix.endswith("visual.") else {}
+    text = _text_names(found, wanted, prefix.removesuffix("visual.")) if prefix.endswith("visual.") else {}
     whole = any(to not in OPTIONAL for to in text.values())
     names |= text if whole else {}
-    aside = {name.split(".")[-1] for name in OPTIONAL} | IDLE
+    differs = _differs(found, wanted, names, prefix, whole)
+    if differs is not None:
+        raise ConfigError(f"{path}: {file} is of another architecture: {differs}")
+    return Fit(names=names, whole=whole)
+
+
+def _differs(
+    found: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, tuple[int, ...]],
+    names: Mapping[str, str],
+    prefix: str,
+    whole: bool,
+) -> str | None:
+    """Return by which tensors the file is not the model, the first ones named; None where it is."""
     wrong = [
         f"{name} has shape {list(found[name])}, expected {list(wanted[to])}"
         for name, to in names.items()
         if math.prod(found[name]) != math.prod(wanted[to]) or (found[name] != wanted[to] and to not in OPTIONAL)
     ]
     if wrong:
-        raise ConfigError(of + _first(wrong, "; ", "such"))
-    filled = set(names.values())
-    missing = [
-        name
-        for name in wanted
-        if name not in filled and name.split(".")[-1] not in aside and (whole or name.startswith("visual."))
-    ]
-    if missing:
-        held = ", ".join(list(found)[:SHOWN])
-        raise ConfigError(
-            f"{of}it lacks {len(missing)} tensors, first {', '.join(missing[:SHOWN])}; it holds {held}, ..."
-        )
-    kinds = {name.split(".")[0] for name in wanted} | {"text"}
+        return f"{'; '.join(wrong[:SHOWN])} ({len(wrong)} such)"
+    filled = {*names.values()}
+    of_model = [name for name in wanted if (whole or name.startswith("visual.")) and not _idle(name)]
+    lacking = [name for name in of_model if name not in filled]
+    if lacking:
+        first, held = ", ".join(lacking[:SHOWN]), ", ".join([*found][:SHOWN])
+        return f"it lacks {len(lacking)} tensors, first {first}; it holds {held}, ..."
+    root, kinds = prefix.removesuffix("visual."), {name.split(".")[0] for name in wanted} | {"text"}
     over = [
         name
         for name in found
         if name not in names
-        and name.split(".")[-1] not in aside
+        and not _idle(name)
         and (name.startswith(prefix) or (whole and name.removeprefix(root).split(".")[0] in kinds))
     ]
-    if over:
-        raise ConfigError(of + f"it holds {len(over)} tensors more, first {', '.join(over[:SHOWN])}")
-    return Fit(names=names, whole=whole)
+    return f"it holds {len(over)} tensors more, first {', '.join(over[:SHOWN])}" if over else None
 
 
-def _first(lines: list[str], separator: str, more: str) -> str:
-    return separator.join(lines[:SHOWN]) + f" ({len(lines)} {more})"
+def _idle(name: str) -> bool:
+    return name.split(".")[-1] in IDLE | OPTIONAL
 
 
 def _image_prefix(found: Mapping[str, tuple[int, ...]], bare: Mapping[str, str], file: Path, path: str) -> str:
@@ -309,12 +313,14 @@ def _image_prefix(found: Mapping[str, tuple[int, ...]], bare: Mapping[str, str],
     anchor = "conv1.weight" if "conv1.weight" in bare else next(iter(bare))
     ends = [name.removesuffix(anchor) for name in found if name == anchor or name.endswith(f".{anchor}")]
     share = {prefix: sum(prefix + name in found for name in bare) / len(bare) for prefix in ends}
-    best = max(share.values(), default=0.0)
-    rivals = [prefix for prefix, covered in share.items() if covered >= 0.9 * best]
-    if len(rivals) > 1:
+    if not share:
+        return "visual."
+    best = max(share, key=lambda prefix: (share[prefix], -len(prefix)))
+    rivals = [prefix for prefix, covered in share.items() if covered >= 0.9 * share[best]]
+    if len(rivals) > 1 and share[best] > 0.5:
         towers = ", ".join(repr(f"{prefix}{anchor}") for prefix in rivals[:SHOWN])
         raise ConfigError(f"{path}: {file} holds {len(rivals)} image towers, {towers}; expected the one meant, alone")
-    return rivals[0] if rivals else "visual."
+    return best
 
 
 def _text_names(

@@ -16,7 +16,7 @@ from zsr_core.trial import recipe_of
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16", "RN50"])
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16", "RN50", "convnext_base", "EVA02-B-16"])
 def test_the_tower_is_open_clips_own(name: str) -> None:
     clip = load_clip(ModelRef(name=name))
     x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)).requires_grad_()

@@ -265,6 +265,10 @@ WRONG: dict[str, tuple[str, Callable[[State], State], str]] = {
         QUICK, lambda s: {n: t for n, t in s.items() if not n.startswith("visual.")},
         "first visual.class_embedding, visual.positional_embedding, visual.proj; it holds positional_embedding, ",
     ),
+    "a ResNet": (
+        QUICK, lambda s: {f"visual.{n}": torch.ones(4, 3, 3, 3) for n in ("conv1.weight", "layer1.0.conv1.weight")},
+        "visual.conv1.weight has shape [4, 3, 3, 3], expected [64, 3, 8, 8] (1 such)",
+    ),
     "half a text tower": (QUICK, lambda s: {n: t for n, t in s.items() if n != "ln_final.bias"}, "first ln_final.bias"),
     "two image towers": (
         QUICK, lambda s: {**visual(s, "student."), **visual(s, "teacher.")},
