@@ -71,7 +71,16 @@ def test_with_two_classes_every_attack_reaches_the_exact_robust_accuracy(attack:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("attack", [Apgd(loss="dlr-targeted"), AutoAttack(version="fare")], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Apgd(loss="dlr-targeted"),
+        AutoAttack(version="fare"),
+        pytest.param(AutoAttack(), marks=pytest.mark.slow),
+        pytest.param(AutoAttack(version="plus"), marks=pytest.mark.slow),
+    ],
+    ids=lambda a: a.name,
+)
 def test_with_five_classes_targets_reach_the_exact_robust_accuracy(attack: Any, norm: Norms) -> None:
     exact = _exact(5, norm)
     assert 0.2 < exact.float().mean() < 0.8

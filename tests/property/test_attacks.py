@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zsr_core.attacks import Pgd, Scored
+from zsr_core.attacks import Apgd, Pgd, Scored, Target
 from zsr_core.rng import generator
 from zsr_core.threat import ThreatModel
 
@@ -51,6 +51,50 @@ def test_pgd_stays_inside_ball_and_box(
     x_adv = attack.climb(objective, x, threat, lambda purpose, rows: [generator(seed, r) for r in rows.tolist()])
     assert threat.contains(x_adv, x).all()
     assert all(inside.all() for inside in visited)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    norm=NORMS,
+    eps=EPS,
+    steps=st.integers(1, 8),
+    restarts=st.integers(1, 2),
+    loss=st.sampled_from(["ce", "dlr", "dlr-targeted", "margin"]),
+    certain=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_apgd_stays_inside_ball_and_box_and_what_fell_on_its_way_has_fallen(
+    norm: Literal["linf", "l2"],
+    eps: float,
+    steps: int,
+    restarts: int,
+    loss: Literal["ce", "dlr", "dlr-targeted", "margin"],
+    certain: bool,
+    seed: int,
+) -> None:
+    draw = generator(seed, "images")
+    x = torch.rand(3, 3, 4, 4, generator=draw).mul(1.4).sub(0.2).clamp(0, 1)  # many pixels on the box
+    w = torch.randn(5, 48, generator=draw)
+    threat = ThreatModel(norm=norm, eps=eps)
+    fell = torch.zeros(3, dtype=torch.bool)
+
+    def logits(images: Tensor) -> Tensor:
+        return (images.flatten(1) @ w.T).sin()
+
+    labels = logits(x).argmax(dim=1)
+
+    def ask(x_adv: Tensor, rows: Tensor) -> Tensor:
+        assert threat.contains(x_adv.detach(), x[rows]).all()
+        z = logits(x_adv)
+        fell[rows] |= z.detach().argmax(dim=1) != labels[rows]
+        return z[None]
+
+    attack = Apgd(loss=loss, steps=steps, restarts=restarts)
+    target = Target(ask=ask, labels=labels, classes=5, certain=certain)
+    x_adv = attack.run(target, x, threat, lambda purpose, rows: [generator(seed, purpose, r) for r in rows.tolist()])
+    assert threat.contains(x_adv, x).all()
+    if certain:
+        assert torch.equal(logits(x_adv).argmax(dim=1) != labels, fell)
 
 
 @settings(max_examples=100, deadline=None)
