@@ -174,18 +174,22 @@ def test_the_mean_over_a_randomised_classifiers_draws_is_climbed_and_nothing_sto
     assert asked == [2] * 11
 
 
-def test_a_gradient_that_is_no_number_moves_nothing_and_the_others_walk_on() -> None:
+def test_a_gradient_or_loss_that_is_no_number_moves_nothing_and_is_never_the_best() -> None:
+    """Image 0 has NaN for a gradient; image 1 has NaN for a loss where it starts, and climbs all the same."""
     x = torch.full((2, 3, 4, 4), 0.5)
-    poison = torch.tensor([torch.nan, 1.0]).view(2, 1, 1, 1)
+    asked: list[Tensor] = []
 
     def ask(x_adv: Tensor, rows: Tensor) -> Tensor:
-        score = (x_adv.clamp(max=0.5).sqrt() - 0.7 + 0 * (x_adv.detach() * 0)).flatten(1).sum(dim=1)
-        score = score + ((x_adv - x_adv.detach()) * poison[rows]).flatten(1).sum(dim=1)
-        return torch.stack([score.nan_to_num(), torch.zeros(len(rows))], dim=1)[None]
+        score = x_adv.flatten(1).sum(dim=1)
+        torn = (score - score + (rows != 0)).sqrt()  # at 0 a root has no slope
+        lost = torch.where((rows == 1) & (len(asked) == 0), torch.nan, 0.0)
+        asked.append(x_adv.detach().clone())
+        return torch.stack([score + torn + lost, torch.zeros(len(rows))], dim=1)[None]
 
     target = Target(ask=ask, labels=torch.ones(2, dtype=torch.int64), classes=2, certain=False)
     x_adv = Apgd(loss="margin", steps=5).run(target, x, ThreatModel(eps=0.1), _draws)
-    assert x_adv.isfinite().all()
+    assert all(torch.equal(points[0], asked[0][0]) for points in asked)
+    torch.testing.assert_close(x_adv, torch.stack([asked[0][0], torch.full((3, 4, 4), 0.6)]))
 
 
 def test_few_classes_get_the_documented_replacement() -> None:

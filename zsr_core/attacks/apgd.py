@@ -218,8 +218,8 @@ def _look(at: _Walk, objective: Objective, kept: Kept, *, last: bool, before: Te
         fallen = torch.zeros_like(loss, dtype=torch.bool) if fooled is None else fooled
         down = int(fallen.sum())
         grad = at.grad if last or down == len(fallen) else torch.autograd.grad(loss.sum(), x_adv)[0]
-    x_adv, loss = x_adv.detach(), loss.detach().to(x_adv.dtype)
-    # A gradient that is no number moves nothing; the audit counts such images.
+    # A loss that is no number is never the best, and such a gradient moves nothing.
+    x_adv, loss = x_adv.detach(), loss.detach().to(x_adv.dtype).nan_to_num(-torch.inf, torch.inf, -torch.inf)
     at = at._replace(x_adv=x_adv, loss=loss, grad=grad.nan_to_num(0.0, 0.0, 0.0))
     if before is not None:
         better = loss > at.best_loss
