@@ -39,6 +39,7 @@ from zsr_core.attacks import Apgd, Attack, AutoAttack, Fab, Pgd, Square, Target
 from zsr_core.clip import Clip, ModelRef, load_clip
 from zsr_core.data import DataRef, ImageSet, batches, miniature, open_data
 from zsr_core.data.miniature import ZERO_SHOT
+from zsr_core.data.miniature.sets import set_named
 from zsr_core.methods import TeCoA
 from zsr_core.predict import predict
 from zsr_core.rng import generator
@@ -86,10 +87,9 @@ class Parts:
         return self.parts
 
 
-def class_names(count: int) -> tuple[str, ...]:
-    """Return so many names of the miniature's classes, those of its source first."""
-    found = [name for task in ("source", *ZERO_SHOT) for name in open_data(DataRef(name=task), "report", 48).classes]
-    return tuple(dict.fromkeys(found))[:count]
+def class_names(*more: str) -> tuple[str, ...]:
+    """Return the names of the miniature's classes: its source's, and those of ``more`` sets."""
+    return tuple(dict.fromkeys(name for task in ("source", *more) for name in set_named(task).classes))
 
 
 def tuned(clip: Clip, args: argparse.Namespace) -> nn.Module:
@@ -119,7 +119,7 @@ def problem(args: argparse.Namespace) -> Problem:
     model = open_model(clip, args)
     model.visual.load_state_dict(tower.visual.state_dict())
     victim = Victim(embed=tower, scale=clip.scale, sha=clip.sha, bias=clip.bias)
-    text = encode_classes(clip.encode_text, class_names(args.classes), (TEMPLATE,))
+    text = encode_classes(clip.encode_text, class_names(*ZERO_SHOT)[: args.classes], (TEMPLATE,))
     if small:
         images = open_data(DataRef(name="source"), "report", clip.tower.image_size, args.images)
     else:
@@ -373,8 +373,11 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     for name in ("images", "batch", "steps", "aa_steps", "targets", "queries", "repeats", "threads"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: got {getattr(args, name)}, expected at least 1")
-    if args.classes < 1 + args.targets:
-        parser.error(f"--classes: got {args.classes}, expected at least {1 + args.targets}, the targets and the label")
+    least = len(class_names()) if args.model == miniature.NAME else 1 + args.targets
+    most = len(class_names(*ZERO_SHOT))
+    if not least <= args.classes <= most:
+        why = "the images' own" if args.model == miniature.NAME else "the targets and the label"
+        parser.error(f"--classes: got {args.classes}, expected {least} ({why}) to {most} (all names that there are)")
     if args.clock == "cpu" and (args.threads > 1 or args.device != "cpu"):
         parser.error("--clock cpu: threads that wait count as work; expected --threads 1 --device cpu")
     return args
