@@ -224,7 +224,7 @@ class _Run:
 
         def compute(x: Tensor, y: Tensor, rows: Tensor) -> list[SampleRecord]:
             ids = [self.images.ids[i] for i in rows.tolist()]
-            queries = torch.zeros(len(x), dtype=torch.int64)
+            queries = torch.zeros(len(x), dtype=torch.int64, device=x.device)
             target = self._target(stage, x, y, ids, queries)
 
             def draws(purpose: str, picked: Tensor) -> list[torch.Generator]:
@@ -240,10 +240,10 @@ class _Run:
         victim, text = self.victim, self.text
 
         def ask(x_adv: Tensor, rows: Tensor) -> Tensor:
-            queries.index_add_(0, rows.cpu(), torch.ones(len(rows), dtype=torch.int64))
+            queries.index_add_(0, rows, torch.ones_like(rows))
             if victim.defended is None or victim.attack_samples == 0:
                 return victim.logits(x_adv, text)[None]
-            named = [(ids[row], int(queries[row])) for row in rows.tolist()]
+            named = [(ids[row], q) for row, q in zip(rows.tolist(), queries[rows].tolist(), strict=True)]
 
             def sample(k: int) -> DrawsOf:
                 return lambda: [generator(self.seed, "defence", stage.name, i, q, k) for i, q in named]

@@ -97,8 +97,8 @@ def _signs(choices: Tensor) -> Tensor:
 
 def _places(choices: Tensor, side: int, height: int, width: int) -> Tensor:
     """Return where squares lie, [b, side^2] into the flat image; ``choices`` [b, 2] say their upper left corners."""
-    free = torch.tensor([height - side + 1, width - side + 1], device=choices.device)
-    top, left = (choices * free).long().minimum(free - 1).unbind(dim=1)
+    top = (choices[:, 0] * (height - side + 1)).long().clamp(max=height - side)
+    left = (choices[:, 1] * (width - side + 1)).long().clamp(max=width - side)
     within = torch.arange(side, device=choices.device)
     rows, columns = top[:, None] + within, left[:, None] + within
     return (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
