@@ -360,7 +360,9 @@ class TestFailures:
 
     def test_a_list_is_one_line_and_a_name_that_looks_like_one_stays_a_name(self) -> None:
         config = new().base
-        assert entries.params(config)["config.eval_suite.tasks"].startswith("source=miniature name=source, source=mini")
+        assert entries.params(config)["config.eval_suite.tasks"].startswith(
+            "source=miniature name=source on_corrupt=fail, source=mini"
+        )
         odd = replace(config, train_data=DataRef(source="imagefolder", name="[odd", root="/d"))
         assert entries.params(odd)["config.train_data.name"] == "[odd"
 
