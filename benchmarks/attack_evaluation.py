@@ -176,7 +176,7 @@ def plain_loop(task: Problem, args: argparse.Namespace) -> Callable[[], Verdicts
     starts = task.threat.random_start(x, [generator(0, "attack", name, "start-0", i) for i in task.images.ids])
 
     def run() -> Verdicts:
-        side.model.requires_grad_(True)
+        side.model.eval().requires_grad_(True)
         found = []
         for part, labels, start in zip(*(each.split(args.batch) for each in (x, y, starts)), strict=True):
             x_adv = side.attack(part, labels, start)
@@ -234,7 +234,8 @@ def open_logits(task: Problem, args: argparse.Namespace) -> Callable[[Tensor], T
 
 def sides(question: str, task: Problem, args: argparse.Namespace) -> dict[str, Callable[[], Verdicts]]:
     """Return what is timed, by name."""
-    task.model.requires_grad_(False)
+    task.model.eval().requires_grad_(False)
+    task.model.visual.output_tokens = False  # the plain loop, which wants them, says so itself
     if question == "pgd":
         return {"plain": plain_loop(task, args), "zsr": lambda: zsr(task, pgd(args), args)}
     return {
