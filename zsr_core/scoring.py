@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="miniature", help="'miniature' or an open_clip architecture, e.g. ViT-B-32-quickgelu")
     add("--weights", metavar="FILE|TAG", help="a local .safetensors or .pt file, or an open_clip tag")
+    add("--text-from", metavar="FILE|TAG", help="the CLIP whose texts go with weights of an image tower alone: openai")
     add("--tasks", default="", metavar="A,B", help="names of sets, or folders of images with one sub-folder a class")
     add("--root", default=os.environ.get("ZSR_DATA", "data"), metavar="DIR", help="where the sets lie ($ZSR_DATA)")
     add("--attacks", default="pgd100,aa-standard", metavar="A,B", help=f"of {', '.join(PROFILES)}")
@@ -75,9 +76,8 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
         norm=options.norm,
         batch_size=options.batch_size,
     )
-    model = ModelRef(name=options.model)
-    if options.weights:
-        model = ModelRef(name=options.model, pretrained=options.weights)
+    given = {"pretrained": options.weights, "text_from": options.text_from}
+    model = ModelRef(name=options.model, **{name: value for name, value in given.items() if value})
     trained_on = task_ref(options.trained_on, options.root) if options.trained_on else DataRef()
     config = TrialConfig(model=model, train_data=trained_on, epochs=0, seed=options.seed, eval_suite=suite)
     return config.with_(dict(parse_override(text) for text in options.set))
