@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from statistics import median
@@ -39,6 +39,10 @@ class Outcomes:
     @property
     def n(self) -> int:
         return len(self.standing)
+
+    def on(self, keys: Collection[tuple[str, str]]) -> Outcomes:
+        """Return the outcomes on these images alone."""
+        return Outcomes(name=self.name, standing={k: stands for k, stands in self.standing.items() if k in keys})
 
 
 Share = Outcomes | float  # a float is robust accuracy in percent
@@ -392,7 +396,8 @@ def g20_ensemble(attacks: Mapping[str, Share], *, worst: Share | None, pgd: Shar
     if (worst is None or len(attacks) < 2) and (pgd is None or aa is None):
         return skip("G20", "one attack only, and no AutoAttack", "Run AutoAttack beside PGD.")
     named = {**attacks, **({"worst case": worst} if worst is not None else {})}
-    named |= {name: share for name, share in (("PGD", pgd), ("AutoAttack", aa)) if share is not None}
+    compared = (("PGD", pgd), ("AutoAttack", aa)) if pgd is not None and aa is not None else ()
+    named |= {f"{name}{_of(share)}": share for name, share in compared if share is not None}
     figure = ", ".join(f"{name} {percent(share):.2f} %" for name, share in named.items())
     advice = "Look for different checkpoints, different images or a bookkeeping error in this row."
     return _say("G20", _grade(False, bool(above) or weaker), figure, advice)

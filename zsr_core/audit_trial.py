@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from zsr_core.audit import Report, Tier, audit, scene_of, write_report
+from zsr_core.audit import Report, audit, scene_of, write_report
+from zsr_core.audit_plan import Tier
 from zsr_core.audit_probes import Autocast, Scene
 from zsr_core.audit_rules import Row, skip
 from zsr_core.codec import ConfigError

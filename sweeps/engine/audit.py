@@ -12,6 +12,7 @@ import torch
 from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, trial_folder
 from zsr_core import audit as core
 from zsr_core.attacks import Pgd
+from zsr_core.audit_plan import Tier, plan_lines
 from zsr_core.audit_probes import Autocast
 from zsr_core.audit_rules import Row
 from zsr_core.audit_trial import audit_trial, trial_scene
@@ -30,7 +31,7 @@ class Request:
     """What of a study is audited, and how far."""
 
     trial: str = ""  # an id, its beginning, or a label; without one, the study's end
-    tier: core.Tier = "cheap"
+    tier: Tier = "cheap"
     rules: tuple[str, ...] = tuple(RULES)
     images: int | None = None
     autocast: Autocast = "none"
@@ -80,7 +81,7 @@ def _audited(
         scene, _ = trial_scene(
             result, place, folder, tier=request.tier, images=request.images, autocast=request.autocast
         )
-        return core.plan_lines(scene, result.config.eval_suite.attacks, request.tier, request.rules)
+        return plan_lines(scene, result.config.eval_suite.attacks, request.tier, request.rules)
     near = siblings(study, results, trial) if request.tier == "full" else []
     report = audit_trial(
         result, place, folder, tier=request.tier, only=request.rules, images=request.images, autocast=request.autocast,

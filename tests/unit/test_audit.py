@@ -12,9 +12,14 @@ import torch
 
 from sweeps.engine.audit import baseline, row_of, siblings, wanted
 from sweeps.engine.cli import main
-from sweeps.engine.study import Study, read_results
+from sweeps.engine.entries import result_tags
+from sweeps.engine.study import Study, read_results, trial_folder
+from sweeps.engine.work import perform
 from zsr_core import audit as core
-from zsr_core.attacks import Pgd, Square
+from zsr_core.attacks import AutoAttack, Pgd, Square
+from zsr_core.audit_evidence import gather
+from zsr_core.audit_judges import judge
+from zsr_core.audit_plan import Tier, affordable, plan_lines, spent, steps
 from zsr_core.audit_probes import Scene, Seen, Surface, SurfacePoint, Watching, first, still_moving, under, watch
 from zsr_core.audit_rules import Row
 from zsr_core.codec import ConfigError
@@ -31,7 +36,7 @@ BALL = ThreatModel(eps=8 / 255)
 HEADLINE = (Pgd(steps=3),)
 
 
-def report(tier: core.Tier = "cheap", sha: str = "weights", **statuses: str) -> core.Report:
+def report(tier: Tier = "cheap", sha: str = "weights", **statuses: str) -> core.Report:
     verdicts = tuple(
         Verdict(rule=rule, status=statuses.get(rule, "SKIP"), figure=tier, advice="Look.")  # type: ignore[arg-type]
         for rule in RULES
@@ -81,11 +86,11 @@ def test_some_images_are_the_same_images(scene: Scene) -> None:
 
 
 def test_every_rule_that_a_probe_can_decide_is_named_by_a_step_of_the_full_tier(scene: Scene) -> None:
-    full = {rule for step in core.steps(scene, HEADLINE, "full") for rule in step.rules}
+    full = {rule for step in steps(scene, HEADLINE, "full") for rule in step.rules}
     others = replace(scene.victim, others={"untouched": scene.victim})
-    full |= {rule for step in core.steps(replace(scene, victim=others), HEADLINE, "full") for rule in step.rules}
+    full |= {rule for step in steps(replace(scene, victim=others), HEADLINE, "full") for rule in step.rules}
     low = replace(scene, autocast="bfloat16")
-    full |= {rule for step in core.steps(low, HEADLINE, "full") for rule in step.rules}
+    full |= {rule for step in steps(low, HEADLINE, "full") for rule in step.rules}
     assert set(RULES) - full == {"G22"}  # a baseline is a study's matter
 
 
@@ -97,19 +102,19 @@ def test_a_declared_cost_is_what_the_probe_takes_at_most(scene: Scene) -> None:
         return scene.victim.embed(x)
 
     watched = replace(scene, victim=replace(scene.victim, embed=counted))
-    for step in core.steps(watched, HEADLINE, "cheap"):
+    for step in steps(watched, HEADLINE, "cheap"):
         seen["forwards"] = 0
-        core.gather(watched, HEADLINE, tier="cheap", only=[r for r in step.rules if r != "G25"])
+        gather(watched, HEADLINE, tier="cheap", only=[r for r in step.rules if r != "G25"])
         assert 0 < seen["forwards"] <= step.forwards * scene.n, step.name
-    assert "10 images" in core.plan_lines(scene, HEADLINE, "cheap")[-1]
+    assert "10 images" in plan_lines(scene, HEADLINE, "cheap")[-1]
 
 
 def test_the_cheap_tier_takes_at_most_its_share_of_what_the_evaluation_took(scene: Scene) -> None:
     records = [replace(r, queries=40) for r in under(scene, HEADLINE[0])]
-    assert core.spent(records) == 20 * 80 - 10 * 79  # ten clean passes, ten images of forty questions there and back
-    each = sum(step.passes(1) for step in core.steps(scene, HEADLINE, "cheap"))
-    assert core.affordable(scene, HEADLINE, records) == int(0.3 * core.spent(records)) // each
-    assert core.affordable(scene, HEADLINE, []) == 0
+    assert spent(records) == 20 * 80 - 10 * 79  # ten clean passes, ten images of forty questions there and back
+    each = sum(step.passes(1) for step in steps(scene, HEADLINE, "cheap"))
+    assert affordable(scene, HEADLINE, records) == int(0.2 * spent(records)) // each
+    assert affordable(scene, HEADLINE, []) == 0
 
 
 def test_a_watched_attack_is_the_attack_and_every_image_it_faced_is_seen(scene: Scene) -> None:
@@ -240,3 +245,47 @@ def test_siblings_are_trials_trained_otherwise(tmp_path: Path, make_study: MakeS
     found = siblings(study, results, final)
     assert len(found) == 2
     assert len({config.training_id for config in found} | {mine}) == 3
+
+
+def test_an_audit_that_breaks_costs_no_result_and_says_why(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1,))
+    untouched = next(t for t in study.plan if t.label.startswith("untouched (report)"))
+    before = read_results(tmp_path, study)[untouched.trial_id]
+    perform([study.config(untouched)], tmp_path, lambda *_: None, "cpu")  # its numbers name no weights
+    after = read_results(tmp_path, study)[untouched.trial_id]
+    assert after.measurements == before.measurements
+    assert set(after.audit.values()) == {"SKIP"}
+    report = core.read_report(trial_folder(tmp_path, untouched.trial_id))
+    assert report is not None
+    assert report.verdicts[0].figure.startswith("the audit stopped: ConfigError: weights: got")
+
+
+def test_a_tracked_run_says_its_gravest_verdict_and_each(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1,))
+    trial, result = study.plan[1], read_results(tmp_path, study)[study.plan[1].trial_id]
+    audited = replace(result, audit={"G01": "PASS", "G09": "WARN", "G22": "SKIP"})
+    tags = result_tags(study, trial, audited, tmp_path)
+    assert (tags["audit"], tags["audit.G01"]) == ("WARN", "PASS")
+    assert "audit" not in result_tags(study, trial, result, tmp_path)
+
+
+def test_what_the_evaluation_ran_of_autoattack_is_judged_from_its_records(scene: Scene) -> None:
+    suite = (Pgd(steps=10), AutoAttack())
+
+    def outcome(attack: str, i: int, correct: bool, stage: str = "") -> SampleRecord:
+        made = attacked(correct=correct, linf=BALL.eps)
+        ran = "apgd-ce+square" if attack == "aa-standard" else attack
+        return replace(made, condition=attack, sample_id=str(i), eps=BALL.eps, stage=stage, ran=ran)
+
+    # Of 100 images PGD leaves 40; AutoAttack's gradients take 10 of them, its Square 3 more.
+    records = [outcome("pgd10", i, i < 40) for i in range(100)]
+    records += [outcome("aa-standard", i, i < 27, "square" if 27 <= i < 30 else "apgd-ce") for i in range(100)]
+    found = {v.rule: v for v in judge(gather(scene, suite, tier="none", records=records))}
+    assert found["G19"].figure == "PGD 40.00 %, AutoAttack 27.00 % of 100 images: 13.00 points (32.5 %)"
+    assert found["G19"].status == "FAIL"
+    assert found["G17"].figure == "square breaks 3 of 100 images that every white-box attack leaves standing (3.00 %)"
+    assert found["G17"].status == "FAIL"
+    assert found["G20"].status == "PASS"
+    assert found["G21"].status == "SKIP"
+    probing = [step.name for step in steps(scene, suite, "full")]
+    assert "autoattack" not in probing, "it has run already"

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsr_core.attacks import Pgd
-from zsr_core.audit import Evidence, Tier, gather, judge
+from zsr_core.audit_evidence import Evidence, gather
+from zsr_core.audit_judges import judge
+from zsr_core.audit_plan import Tier
 from zsr_core.audit_probes import Scene, under
 from zsr_core.data import ImageSet
 from zsr_core.defences import Ttc
