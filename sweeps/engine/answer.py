@@ -77,10 +77,10 @@ def answer(study: Study, results: Mapping[str, TrialResult], curse: Selection | 
         return ["No cell has finished: there is no answer yet."]
     cells = scores(study, results)
     told = sum(cell.harmonic is not None for cell in cells)
-    lines = [f"Best of {counted(told, 'cell')} on the selection split: {_where(winner)} ({_figures(winner)})."]
+    lines = [f"Best of {counted(told, 'cell')} on the selection split: {where(winner)} ({_figures(winner)})."]
     finals = [cell for cell in scores(study, results, "final") if cell.cell == winner.cell]
     untouched = [c for c in scores(study, results, "baseline") if c.overrides.get(SPLIT) == "report"]
-    for row, name in ((finals, _where(winner)), (untouched, "the untouched model")):
+    for row, name in ((finals, where(winner)), (untouched, "the untouched model")):
         if row and row[0].harmonic is not None:
             lines.append(f"On the report split, {name}: {_figures(row[0])}.")
     lines += [selection_text(curse)] if curse else []
@@ -89,11 +89,11 @@ def answer(study: Study, results: Mapping[str, TrialResult], curse: Selection | 
         lines.append(f"Published optimum: {published_text(study.published)}.")
     if len(study.objectives) > 1:
         lines += ["", "No other cell is better in both clean and robust accuracy:"]
-        lines += [f"  {_where(cell):<32} {_figures(cell)}" for cell in pareto(cells)]
+        lines += [f"  {where(cell):<32} {_figures(cell)}" for cell in pareto(cells)]
     return lines
 
 
-def _where(cell: CellScore) -> str:
+def where(cell: CellScore) -> str:
     values = [f"{leaf(path)}={short(value)}" for path, value in cell.overrides.items() if path != SPLIT]
     return " ".join(values) if cell.cell.startswith("#") else cell.cell
 

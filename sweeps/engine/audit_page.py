@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.engine.blocks import Bullets, Fold, Grid, Heading, Paragraph, Text, document
 from sweeps.engine.describe import counted, eps_text
 from sweeps.engine.typeset import markdown_table
 from zsr_core.audit_published import (
@@ -33,40 +31,6 @@ STATUSES: tuple[VerdictStatus, ...] = ("FAIL", "WARN", "PASS", "SKIP")
 CONTROLS = (UNTOUCHED, "FT-Clean")  # no robustness is claimed for them
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heading:
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paragraph:
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bullets:
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """A table; on a narrow screen its rows become cards, whose title is the first cell."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """What is shown when one asks for it."""
-
-    title: str
-    blocks: tuple[Heading | Paragraph | Bullets | Grid, ...]
-
-
-Block = Heading | Paragraph | Bullets | Grid | Fold
-
-
 def write_audit(folder: Path) -> tuple[Path, Path]:
     """Write ``audit_published.md`` and ``.html`` into ``folder``, by rename, and return their paths."""
     blocks = audit_blocks(audit_published())
@@ -76,7 +40,7 @@ def write_audit(folder: Path) -> tuple[Path, Path]:
     )
 
 
-def audit_blocks(audited: Sequence[Audited]) -> tuple[Block, ...]:
+def audit_blocks(audited: Sequence[Audited]) -> tuple[Text, ...]:
     """Return the page: the answer, the claims, each one's verdicts, and what else the tables show."""
     main = [a for a in audited if not _alone(a)]
     return (
@@ -143,7 +107,7 @@ def summary(audited: Sequence[Audited]) -> str:
     )
 
 
-def source_blocks(source: str, audited: Sequence[Audited]) -> tuple[Block, ...]:
+def source_blocks(source: str, audited: Sequence[Audited]) -> tuple[Text, ...]:
     """Return one paper's claims, then their verdicts one by one."""
     own = [a for a in audited if a.claim.source == source]
     facts = SOURCES[source]
@@ -262,12 +226,12 @@ def _only(rows: Sequence[Published]) -> Published:
     return row
 
 
-def as_markdown(blocks: Iterable[Block]) -> str:
+def as_markdown(blocks: Iterable[Text]) -> str:
     """Return the page as Markdown."""
     return "\n".join([f"# {TITLE}", "", *(line for block in blocks for line in _markdown(block))])
 
 
-def _markdown(block: Block) -> list[str]:
+def _markdown(block: Text) -> list[str]:
     if isinstance(block, Heading):
         return [f"## {block.text}", ""]
     if isinstance(block, Paragraph):
@@ -279,85 +243,6 @@ def _markdown(block: Block) -> list[str]:
     return [f"### {block.title}", "", *(line for inner in block.blocks for line in _markdown(inner))]
 
 
-def as_html(blocks: Iterable[Block]) -> str:
+def as_html(blocks: Iterable[Text]) -> str:
     """Return the page as one HTML file: no script, no font, no image, nothing fetched."""
-    body = "\n".join(_html(block) for block in blocks)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(TITLE)}</title>\n'
-        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{html.escape(TITLE)}</h1>\n{body}\n</main>\n</body>\n"
-        "</html>\n"
-    )
-
-
-def _html(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"<h2>{_text(block.text)}</h2>"
-    if isinstance(block, Paragraph):
-        return f"<p>{_text(block.text)}</p>"
-    if isinstance(block, Bullets):
-        return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in block.items) + "</ul>"
-    if isinstance(block, Grid):
-        return _grid(block)
-    inner = "\n".join(_html(one) for one in block.blocks)
-    return f"<details>\n<summary>{_text(block.title)}</summary>\n{inner}\n</details>"
-
-
-def _grid(grid: Grid) -> str:
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in grid.head)
-    rows = "\n".join(_grid_row(grid.head, row) for row in grid.rows)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
-
-
-def _grid_row(head: Sequence[str], row: Sequence[str]) -> str:
-    first, *rest = row
-    cells = "".join(
-        f'<td data-label="{html.escape(name)}"{" class=number" if NUMBER.fullmatch(text) else ""}>'
-        f"<div>{_text(text)}</div></td>"
-        for name, text in zip(head[1:], rest, strict=True)
-    )
-    return f'<tr><th scope="row">{_text(first)}</th>{cells}</tr>'
-
-
-NUMBER = re.compile(r"[-+]?\d+(\.\d+)?|–")
-STATUS = re.compile(r"\b(PASS|WARN|FAIL|SKIP)\b")
-
-
-def _text(text: str) -> str:
-    """Return text as HTML, the verdicts marked: by word and border, so that colour is not all that tells them apart."""
-    return STATUS.sub(lambda m: f'<span class="{m[1].lower()}">{m[1]}</span>', html.escape(text))
-
-
-STYLE = """\
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5b6470; --line: #d9dee4; --page: #ffffff; --card: #f6f7f9;
-  --fail: #b3261e; --warn: #8a5a00; --pass: #1b6e3c; --skip: #5b6470; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a3adb8; --line: #3a424b; --page: #14171a;
-  --card: #1d2125; --fail: #ff8a80; --warn: #f2c14e; --pass: #7ddc9c; --skip: #a3adb8; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 78rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.5rem 0 1rem; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
-p, li { max-width: 46rem; }
-table { border-collapse: collapse; width: 100%; margin: 0.75rem 0 1rem; font-size: 0.925rem; }
-th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.6rem; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
-thead th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); overflow-wrap: normal; }
-.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-details { border: 1px solid var(--line); border-radius: 6px; margin: 0.4rem 0; padding: 0 0.75rem; }
-summary { cursor: pointer; padding: 0.5rem 0; font-weight: 600; }
-.fail, .warn, .pass, .skip { font-weight: 700; font-size: 0.85em; border: 1px solid; border-radius: 4px;
-  padding: 0 0.3em; white-space: nowrap; }
-.fail { color: var(--fail); } .warn { color: var(--warn); } .pass { color: var(--pass); } .skip { color: var(--skip); }
-@media (max-width: 46rem) {
-  main { padding: 1rem 0.9rem 3rem; }
-  h1 { font-size: 1.4rem; }
-  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  table, tbody, tr, th, td { display: block; width: 100%; }
-  tr { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.5rem 0.75rem;
-    margin: 0 0 0.6rem; }
-  th, td { border: 0; padding: 0.12rem 0; }
-  td { display: grid; grid-template-columns: 8.5rem 1fr; gap: 0.5rem; }
-  td::before { content: attr(data-label); color: var(--soft); }
-}
-"""
+    return document(TITLE, blocks)

@@ -104,6 +104,24 @@ def _published(folder: Path, options: argparse.Namespace) -> list[str]:
     return [path.read_text(encoding="utf-8"), str(path)]
 
 
+def _report(options: argparse.Namespace) -> list[str]:
+    from sweeps.engine.report import write_report  # noqa: PLC0415
+
+    return [str(write_report(options.folders, options.out))]
+
+
+def _add_report(commands: Any) -> None:
+    words = (
+        "write one page on a study, or on several side by side: answer, table, figures, audit, cost, what is missing"
+    )
+    command = commands.add_parser("report", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    command.add_argument(
+        "--study", type=Path, required=True, nargs="+", metavar="DIR", dest="folders",
+        help="the study's folder; with several the first is compared with each of the others",
+    )  # fmt: skip
+    command.add_argument("--out", type=Path, metavar="FILE", help="by default report.html in the first study's folder")
+
+
 def _audit(folder: Path, options: argparse.Namespace) -> list[str]:
     if options.published:
         from sweeps.engine.audit_page import terminal_lines, write_audit  # noqa: PLC0415
@@ -211,6 +229,7 @@ def parser() -> argparse.ArgumentParser:
                 help="where to record; by default MLFLOW_TRACKING_URI, else mlflow.db beside the study's folder",
             )
     _add_audit(commands)
+    _add_report(commands)
     _add_data(commands)
     from zsr_core.scoring import DESCRIPTION as EVALUATION  # noqa: PLC0415
     from zsr_core.scoring import add_options  # noqa: PLC0415
@@ -262,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "data":
             return int(options.data(options))
-        lines = options.run(options.folder, options)
+        lines = _report(options) if options.command == "report" else options.run(options.folder, options)
     except (ConfigError, OSError) as error:
         print(f"zsr {options.command}: {error}", file=sys.stderr)
         return 2

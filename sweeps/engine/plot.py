@@ -46,6 +46,7 @@ from zsr_core.space import Domain
 from zsr_core.trial import TrialResult
 
 WHOLE = ("loss", "grad_norm")  # columns of a training history that are no single term of the loss
+Keep = Callable[[Figure, str], object]  # (figure, its name)
 LEARNED = 6  # panels of training history at most
 
 
@@ -82,6 +83,7 @@ class Scene:
     request: Request
     sources: tuple[Source, ...]
     domains: Mapping[str, Domain] = field(default_factory=dict)
+    keep: Keep | None = None  # where figures go; by default to files under figures/
 
     @property
     def crowned(self) -> str:
@@ -100,7 +102,11 @@ class Scene:
         return parse_score(self.request.z) if self.request.z else Metric(name=single)
 
     def save(self, figure: Figure, name: str) -> list[Path]:
-        return save(figure, self.folder / "figures" / re.sub(r"[^\w.=-]+", "_", name).strip("_"))
+        stem = re.sub(r"[^\w.=-]+", "_", name).strip("_")
+        if self.keep is None:
+            return save(figure, self.folder / "figures" / stem)
+        self.keep(figure, stem)
+        return []
 
 
 def plot_study(folder: Path, request: Request | None = None) -> list[Path]:
@@ -130,6 +136,18 @@ def draw(folder: Path, request: Request) -> Drawn:
                     raise
                 left_out.append(f"{kind}: {error}")
     return Drawn(paths=tuple(paths), left_out=tuple(left_out))
+
+
+def draw_into(folder: Path, request: Request, keep: Keep) -> None:
+    """Draw the figures asked for and hand each to ``keep`` instead of writing it.
+
+    Raises:
+        ConfigError: if the study has no finished trial, or a kind cannot be drawn of it.
+    """
+    scene = replace(_scene(folder, request), keep=keep)
+    with matplotlib.rc_context(STYLE):
+        for kind in request.kinds or usual(scene):
+            KINDS[kind].draw(scene)
 
 
 def usual(scene: Scene) -> tuple[str, ...]:

@@ -65,13 +65,33 @@ def write_table(folder: Path, ablation: Callable[[Path], Matrix | None] = read_a
 
 def table_lines(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     """Return the table's Markdown: the question, the setting, the cells, and the chosen one on the report split."""
+    rows, base = ranked(folder, study, results)
+    axes = axes_of([row.score for row in rows])
+    lines = [f"# {study.question}", "", *setting_lines(study, results), ""]
+    lines += markdown_table((*axes_names(axes), *SCORES, *GAINS, "notes"), table_rows([*rows, *base], axes))
+    further = len(scores(study, results)) - len(rows)
+    if further:
+        lines += ["", f"{further} further configurations are in study.parquet."]
+    curse = selection(folder, study, results)
+    said = ["", selection_text(curse)] if curse else []
+    return [*lines, "", *legend_lines(study, rows), *said, *report_lines(folder, study, results, axes)]
+
+
+def ranked(
+    folder: Path, study: Study, results: Mapping[str, TrialResult], most: int = LISTED
+) -> tuple[list[Row], list[Row]]:
+    """Return the ``most`` best cells by falling harmonic mean, then the untouched model's rows.
+
+    The chosen one is among them, whatever it was chosen by; those that cannot be told from it are marked.
+    """
     winner = chosen(study, results)
     untouched = [s for s in scores(study, results, "baseline") if not _is_report(s)]
     reference = _seeds(folder, study, results, "baseline", untouched)
     base_rows = _rows(study, results, "baseline", untouched)
     best_seeds = _seeds(folder, study, results, "cell", [winner] if winner else [])
+    listed = in_order(scores(study, results))[:most]
     rows = []
-    for score in in_order(scores(study, results)):
+    for score in [*listed, *([winner] if winner and winner not in listed else [])]:
         own = read_seeds(folder, _trials(study, "cell", score), results)
         is_chosen = winner is not None and score.cell == winner.cell
         rows.append(
@@ -83,15 +103,7 @@ def table_lines(folder: Path, study: Study, results: Mapping[str, TrialResult]) 
                 tied=not is_chosen and tied(own, best_seeds),
             )
         )
-    base = [Row(score=score, interval=score_interval(reference)) for score in untouched]
-    axes = axes_of([row.score for row in rows])
-    lines = [f"# {study.question}", "", *setting_lines(study, results), ""]
-    lines += markdown_table((*axes_names(axes), *SCORES, *GAINS, "notes"), table_rows([*rows[:LISTED], *base], axes))
-    if len(rows) > LISTED:
-        lines += ["", f"{len(rows) - LISTED} further configurations are in study.parquet."]
-    curse = selection(folder, study, results)
-    said = ["", selection_text(curse)] if curse else []
-    return [*lines, "", *legend_lines(study, rows), *said, *report_lines(folder, study, results, axes)]
+    return rows, [Row(score=score, interval=score_interval(reference)) for score in untouched]
 
 
 def ablation_lines(found: Matrix | None) -> list[str]:
@@ -178,6 +190,12 @@ def table_rows(rows: Sequence[Row], axes: Sequence[str]) -> list[tuple[str, ...]
 
 
 def _row(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
+    *cells, notes = row_cells(row, axes)
+    return (*(f"**{text}**" if text and row.chosen else text for text in cells), notes)
+
+
+def row_cells(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
+    """Return a row's text, cell by cell, without marks of any format."""
     score = row.score
     at = [short(score.overrides[path]) for path in axes if path in score.overrides]
     if len(at) < len(axes) or not axes:
@@ -188,10 +206,7 @@ def _row(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
         for i, (name, sd) in enumerate(zip(OBJECTIVES, spread, strict=True))
     ]
     gains = [gain_text(over) for over in row.gain] if row.gain else ["–"] * len(GAINS)
-    cells = [*at, *numbers, *gains]
-    if row.chosen:
-        cells = [f"**{text}**" if text else text for text in cells]
-    return (*cells, note_text(row))
+    return (*at, *numbers, *gains, note_text(row))
 
 
 def score_text(mean: float | None, sd: float | None, interval: Interval | None, *, doubted: bool = False) -> str:

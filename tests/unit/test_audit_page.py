@@ -10,10 +10,6 @@ import pytest
 
 from sweeps.engine.audit_page import (
     CLAIM_HEAD,
-    Bullets,
-    Fold,
-    Grid,
-    Paragraph,
     as_html,
     as_markdown,
     audit_blocks,
@@ -22,6 +18,7 @@ from sweeps.engine.audit_page import (
     filled,
     write_audit,
 )
+from sweeps.engine.blocks import Bullets, Fold, Grid, Paragraph
 from sweeps.engine.cli import main
 from zsr_core.audit_published import audit_published
 from zsr_core.published import SOURCES

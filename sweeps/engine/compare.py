@@ -1,0 +1,293 @@
+"""Two studies side by side: which configurations they share, how their scores differ, and what changed in between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweeps.engine.answer import chosen, where
+from sweeps.engine.describe import MINIATURE, eps_text
+from sweeps.engine.outcomes import Outcomes, difference, paired, read_seeds
+from sweeps.engine.plan import is_report
+from sweeps.engine.report_facts import world
+from sweeps.engine.select import OBJECTIVES, CellScore, Objective, headline, score_cell, score_eps, trial_row
+from sweeps.engine.stats import paired_difference
+from sweeps.engine.study import PlannedTrial, Study
+from zsr_core.codec import canonical, flatten, to_plain
+from zsr_core.trial import TrialConfig, TrialResult
+
+LIMIT = 160  # characters of a setting that are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A study as a side of a comparison."""
+
+    name: str
+    folder: Path
+    study: Study
+    results: Mapping[str, TrialResult]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """How many points the first study's score lies above the second's; no interval where nothing is paired."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+Deltas = Mapping[Objective, Delta]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """One configuration that both studies have: its scores' means on both sides, and their differences."""
+
+    label: str
+    report: bool  # on the report split
+    first: CellScore
+    second: CellScore
+    deltas: Deltas
+    basis: str  # what the differences rest on
+    notes: tuple[str, ...] = ()
+    same: bool = False  # every paired image has the same outcomes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A setting that is not the same in both; None where a side has no such setting."""
+
+    path: str
+    first: str | None
+    second: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The first study against the second."""
+
+    first: str
+    second: str
+    choice: str  # what each chose, in a sentence
+    warnings: tuple[str, ...]  # why numbers are not of one kind
+    rows: tuple[Matched, ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+    changes: tuple[Change, ...]  # of the configuration that all trials of a study share
+    world: tuple[Change, ...]  # of code, versions and machine
+    miniature: bool  # a side's numbers are the miniature's
+
+
+Group = Sequence[PlannedTrial]  # the trials of one row: they differ by seed alone
+
+
+def compare(first: Side, second: Side) -> Comparison:
+    """Return how the first study differs from the second, row by row, paired by seed and image where both have them."""
+    own, other = groups(first.study), groups(second.study)
+    pairs = match(own, other)
+    taken_first, taken_second = {id(a) for a, _ in pairs}, {id(b) for _, b in pairs}
+    kept = [(a, b) for a, b in pairs if _any_done(first, a) and _any_done(second, b)]
+    rows = [matched(first, second, a, b) for a, b in kept]
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        choice=choice(first, second),
+        warnings=warnings(first.study.base, second.study.base),
+        rows=tuple(sorted(rows, key=lambda row: not row.report)),
+        only_first=tuple(_label(group) for group in own if id(group) not in taken_first),
+        only_second=tuple(_label(group) for group in other if id(group) not in taken_second),
+        changes=changes(shared(first.study), shared(second.study)),
+        world=changes(world(first.results.values()), world(second.results.values())),
+        miniature=MINIATURE in (first.study.base.model.name, second.study.base.model.name),
+    )
+
+
+def groups(study: Study) -> list[Group]:
+    """Return the trials of each row, in plan order."""
+    rows: dict[tuple[str, str, bool], list[PlannedTrial]] = {}
+    for trial in study.plan:
+        rows.setdefault((trial.role, trial.cell, is_report(trial)), []).append(trial)
+    return list(rows.values())
+
+
+def match(first: Sequence[Group], second: Sequence[Group]) -> list[tuple[Group, Group]]:
+    """Return the rows of one configuration: with the same overrides, else of the same name, each used once.
+
+    A search names its rows by number, which says nothing: there overrides alone decide.
+    """
+    left = list(second)
+    pairs: dict[int, Group] = {}
+    for key in (_by_overrides, _by_label):
+        for i, group in enumerate(first):
+            found = None if i in pairs else next((g for g in left if key(g) is not None and key(g) == key(group)), None)
+            if found is not None:
+                pairs[i] = found
+                left = [g for g in left if g is not found]
+    return [(first[i], pairs[i]) for i in sorted(pairs)]
+
+
+def _by_overrides(group: Group) -> str | None:
+    return canonical([group[0].role, to_plain(dict(group[0].overrides))])
+
+
+def _by_label(group: Group) -> str | None:
+    trial = group[0]
+    return None if trial.cell.startswith("#") else canonical([trial.role, trial.cell, is_report(trial)])
+
+
+def matched(first: Side, second: Side, a: Group, b: Group) -> Matched:
+    """Return one row of both studies with its differences, on the strongest ground that there is."""
+    scores = [_score(side, group) for side, group in ((first, a), (second, b))]
+    budgets = [{score_eps(side.study.config(t)) for t in group} for side, group in ((first, a), (second, b))]
+    alike = len(set.union(*budgets)) == 1
+    wanted = OBJECTIVES if alike else ("clean",)
+    seeds = [read_seeds(side.folder, group, side.results) for side, group in ((first, a), (second, b))]
+    deltas, basis, same = _deltas(seeds[0], seeds[1], first, second, a, b)
+    notes = []
+    if not alike:
+        told = " and ".join(", ".join(map(eps_text, sorted(each))) for each in budgets)
+        notes.append(f"robust accuracy is not compared: the budgets are {told}")
+    if _by_overrides(a) != _by_overrides(b):
+        notes.append("the same name, other overrides: " + overrides_text(a[0].overrides, b[0].overrides))
+    return Matched(
+        label=_label(a), report=is_report(a[0]), first=scores[0], second=scores[1],
+        deltas={name: delta for name, delta in deltas.items() if name in wanted}, basis=basis, notes=tuple(notes),
+        same=same and alike,
+    )  # fmt: skip
+
+
+Seeds = Mapping[int, Mapping[str, Outcomes]]
+Values = Mapping[Objective, Mapping[int, float]]  # by objective and seed
+
+
+def _deltas(own: Seeds, other: Seeds, first: Side, second: Side, a: Group, b: Group) -> tuple[Deltas, str, bool]:
+    """Return the differences, what they rest on, and whether every paired outcome is the same."""
+    common = sorted(own.keys() & other.keys())
+    series = paired([own, other], common) if common else {}
+    if series and all(arms.shape[2] for arms in series.values()):
+        subset = [{seed: {task: arm[seed][task] for task in series} for seed in common} for arm in (own, other)]
+        found = difference(*subset)
+        assert found is not None  # they share seeds
+        images = sum(arms.shape[2] for arms in series.values())
+        basis = f"{_n(len(common), 'seed')} × {_n(images, 'image')} of {_n(len(series), 'set')}"
+        same = all(np.array_equal(arms[:2], arms[2:]) for arms in series.values())
+        deltas = {name: Delta(value=d.value, low=d.low, high=d.high) for name, d in zip(OBJECTIVES, found, strict=True)}
+        return deltas, basis, same
+    return (*_without_records(_values(first, a), _values(second, b)), False)
+
+
+def _without_records(own: Values, other: Values) -> tuple[Deltas, str]:
+    """Return the differences of scores: by seed where both have the same, else of the means, without an interval."""
+    deltas: dict[Objective, Delta] = {}
+    basis = "no score in common"
+    for name in OBJECTIVES:
+        if not own[name] or not other[name]:
+            continue
+        found = paired_difference(own[name], other[name])
+        if found is not None:
+            deltas[name], basis = Delta(value=found.mean, low=found.low, high=found.high), f"{_n(found.n, 'seed')}"
+        else:
+            means = [float(np.mean(list(values[name].values()))) for values in (own, other)]
+            deltas[name], basis = Delta(value=means[0] - means[1]), "means of other seeds, unpaired"
+    return deltas, basis
+
+
+def _n(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def _values(side: Side, group: Group) -> Values:
+    """Return each objective's scores by seed."""
+    done = {t.seed: headline(side.results[t.trial_id]) for t in group if _done(side, t)}
+    return {name: {seed: found[name].value for seed, found in done.items() if name in found} for name in OBJECTIVES}
+
+
+def _score(side: Side, group: Group) -> CellScore:
+    rows = [trial_row(trial, side.results.get(trial.trial_id)) for trial in group]
+    return score_cell(group[0].cell, group[0].overrides, rows)
+
+
+def _done(side: Side, trial: PlannedTrial) -> bool:
+    return trial.trial_id in side.results and side.results[trial.trial_id].status == "done"
+
+
+def _any_done(side: Side, group: Group) -> bool:
+    return any(_done(side, trial) for trial in group)
+
+
+def _label(group: Group) -> str:
+    cell = group[0].cell
+    if cell.startswith("#"):
+        return " ".join(f"{path.rsplit('.', 1)[-1]}={value}" for path, value in group[0].overrides.items())
+    return cell.removesuffix(" (report)")
+
+
+def choice(first: Side, second: Side) -> str:
+    """Return what each study chose."""
+    found = [chosen(side.study, side.results) for side in (first, second)]
+    names = [where(cell) if cell else None for cell in found]
+    if names[0] is None or names[1] is None:
+        without = " and ".join(side.name for side, name in zip((first, second), names, strict=True) if name is None)
+        return f"No configuration has finished in {without}."
+    if names[0] == names[1]:
+        return f"Both choose {names[0]}."
+    return f"{first.name} chooses {names[0]}; {second.name} chooses {names[1]}."
+
+
+def warnings(first: TrialConfig, second: TrialConfig) -> tuple[str, ...]:
+    """Return why the two studies' numbers are not of one kind: other attacks, sets, images, model or budgets."""
+    one, two = first.eval_suite, second.eval_suite
+    found = []
+    if first.model != second.model:
+        found.append("The models differ: so do all scores, whatever was tuned.")
+    if canonical([to_plain(a) for a in one.attacks]) != canonical([to_plain(a) for a in two.attacks]):
+        found.append(
+            "The attacks differ: robust accuracies are not of one kind, and their difference is the attacks' too."
+        )
+    if {t.called for t in one.tasks} != {t.called for t in two.tasks}:
+        found.append("The sets differ: differences are over the sets that both have.")
+    if (one.n, one.split) != (two.n, two.split):
+        found.append("The images differ: differences are over the images that both have.")
+    if one.norm != two.norm or not all(math.isclose(a, b) for a, b in zip(one.eps, two.eps, strict=False)):
+        found.append("The budgets differ.")
+    return tuple(found)
+
+
+def shared(study: Study) -> dict[str, str]:
+    """Return the settings that all trials of a study share, and how it was asked, by path."""
+    asked = {"preset": study.preset, "mode": study.search or study.mode, "seeds": ", ".join(map(str, study.seeds)),
+             "objectives": ", ".join(study.objectives)}  # fmt: skip
+    space = {f"space.{path}": canonical(to_plain(domain)) for path, domain in study.space.items()}
+    return {**asked, **{path: str(value) for path, value in flatten(study.base).items()}, **space}
+
+
+def changes(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return what is not the same, in the first's order, then what only the second has."""
+    paths = [*first, *(path for path in second if path not in first)]
+    return tuple(
+        Change(path=path, first=_cut(first.get(path)), second=_cut(second.get(path)))
+        for path in paths
+        if first.get(path) != second.get(path)
+    )
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= LIMIT else f"{text[: LIMIT - 1]}…"
+
+
+def overrides_text(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Return which overrides differ, path by path."""
+    a, b = ({path: canonical(to_plain(value)) for path, value in each.items()} for each in (first, second))
+    return "; ".join(f"{c.path}: {c.first or 'unset'}, {c.second or 'unset'}" for c in changes(a, b))
+
+
+def unchanged(rows: Iterable[Matched]) -> int:
+    """Return how many rows are the same image by image."""
+    return sum(row.same for row in rows)
