@@ -55,6 +55,7 @@ from zsr_core.space import Domain
 
 How = Literal["cells", "contour", "gp", "gp sd"]
 PRINTED = 7  # grids up to 7 x 7 print each cell's value
+MANY = 150  # scattered points, above which their marks shrink so that the surface is still seen
 OPEN = "#f4f4f4"  # where nothing is known
 DOTTED: dict[str, Any] = {"facecolor": "#ececec", "edgecolor": "#b0b0b0", "hatch": "......", "linewidth": 0.0}
 TITLES = {"clean": "Clean accuracy", "robust": "Robust accuracy", "harmonic": "Harmonic mean"}
@@ -350,7 +351,8 @@ def _draw_samples(axes: Axes, view: View) -> None:
     if view.how == "gp sd":
         axes.scatter(x, y, s=5, color="white", edgecolors=INK, linewidths=0.4, zorder=3)
     else:
-        axes.scatter(x, y, c=z, cmap=view.colours, norm=view.norm, s=13, edgecolors="white", linewidths=0.6, zorder=3)
+        size, edge = (13.0, 0.6) if len(z) <= MANY else (3.0, 0.2)
+        axes.scatter(x, y, c=z, cmap=view.colours, norm=view.norm, s=size, edgecolors="white", lw=edge, zorder=3)
     fx, fy = coordinates(data, [p for p in data.points if p.mean is None and p.failed])
     axes.scatter(fx, fy, s=14, marker="x", color=INK, linewidths=0.9, zorder=3)
 

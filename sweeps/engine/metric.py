@@ -154,15 +154,18 @@ def score_rows(
 
     ``method`` is the method's title; ``status`` is "missing" without a result.
     """
-    name = score_text(score)
-    return [_row(study, t, results.get(t.trial_id), score, name) for t in study.plan if t.role == role]
+    name, base = score_text(score), flatten(study.base)
+    return [_row(study, t, results.get(t.trial_id), score, name, base) for t in study.plan if t.role == role]
 
 
-def _row(study: Study, trial: PlannedTrial, result: TrialResult | None, score: Score, name: str) -> dict[str, Any]:
-    config = study.config(trial)
+def _row(
+    study: Study, trial: PlannedTrial, result: TrialResult | None, score: Score, name: str, base: Mapping[str, Any]
+) -> dict[str, Any]:
     done = result is not None and result.status == "done"
+    plain = all(v is None or isinstance(v, (bool, int, float, str)) for v in trial.overrides.values())
+    config = study.base if plain else study.config(trial)  # to build each of thousands takes seconds
     return {
-        **flatten(config),
+        **(base if plain else flatten(config)),
         **trial.overrides,
         "overrides": trial.overrides,
         "method": config.method.title,

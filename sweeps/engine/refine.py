@@ -48,12 +48,21 @@ def proposals(
 ) -> list[Proposal]:
     """Return one proposal per cliff of any ``wanted`` score over ``x`` and ``y``, the highest cliff first.
 
-    A point that is planned already, or that a whole-number axis has no room for, is not proposed; a point that two
+    Weights beside the two stand where the chosen cell has them. A point that is planned already, or that a whole-number axis has no room for, is not proposed; a point that two
     scores ask for is proposed once.
+
+    Raises:
+        ConfigError: for a search that moves other axes as well.
     """
-    through = chosen(study, results)
-    source = Source(study=study, results=results, through=through)
-    held = {} if study.mode == "search" or through is None else dict(through.overrides)
+    others = [path for path in study.space if path not in (x, y)]
+    if study.mode == "search" and others:
+        raise ConfigError(
+            f"refine: the search {study.study} moves {', '.join(others)} too; two of its points are no neighbours on "
+            f"{leaf(x)} and {leaf(y)} alone"
+        )
+    source = Source(study=study, results=results, through=chosen(study, results))
+    cells = [trial.overrides for trial in study.plan if trial.role == "cell"]
+    held = cells[0] if source.through is None else source.through.overrides
     taken = {_place(t.overrides) for t in study.plan if t.role == "cell"}
     found: list[Proposal] = []
     for score in wanted:
@@ -63,7 +72,7 @@ def proposals(
                 x: _between(cliff.a.x, cliff.b.x, study.space.get(x)),
                 y: _between(cliff.a.y, cliff.b.y, study.space.get(y)),
             }
-            overrides = {path: at.get(path, value) for path, value in {**held, **at}.items()}
+            overrides = {path: at.get(path, value) for path, value in dict(held).items()}
             if _place(overrides) not in taken:
                 found.append(Proposal(overrides=overrides, score=score_text(score), cliff=cliff))
                 taken.add(_place(overrides))

@@ -67,6 +67,13 @@ def test_a_search_is_refined_by_proposals_of_its_own(tmp_path: Path, make_study:
     assert all(study.space[path].contains(v) for p in found for path, v in p.overrides.items())
 
 
+def test_a_search_that_moves_a_third_weight_has_no_neighbours_on_two(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, points=[(0.01, 0.01), (0.9, 0.02), (0.1, 0.1)], report=False)
+    write_study(tmp_path, replace(study, space={**study.space, "optim.lr": LOG}))
+    with pytest.raises(ConfigError, match=r"the search weights moves optim\.lr too"):
+        refine_study(tmp_path, ROBUST)
+
+
 def test_where_nothing_is_unresolved_nothing_is_proposed(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path)
     study, found = refine_study(tmp_path, ROBUST, 90.0)
