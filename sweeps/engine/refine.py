@@ -48,8 +48,8 @@ def proposals(
 ) -> list[Proposal]:
     """Return one proposal per cliff of any ``wanted`` score over ``x`` and ``y``, the highest cliff first.
 
-    Weights beside the two stand where the chosen cell has them. A point that is planned already, or that a whole-number axis has no room for, is not proposed; a point that two
-    scores ask for is proposed once.
+    Weights beside the two stand where the chosen cell has them. A point that is planned already, or that a whole-number
+    axis has no room for, is not proposed; a point that two scores ask for is proposed once.
 
     Raises:
         ConfigError: for a search that moves other axes as well.
