@@ -149,10 +149,15 @@ COMMANDS: tuple[tuple[str, Command, str], ...] = (
 )
 
 
+# plot.py has what draws them; it is not imported to print a help text.
+FIGURES = "heatmap contour gp published clean_vs_robust pareto slices parallel learning eps importance"
+CLIFF = 5.0
+
+
 def _plot_flags(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    kinds = "heatmap contour gp published clean_vs_robust pareto slices parallel learning eps importance, or all"
-    add("--kind", nargs="+", metavar="KIND", help=f"which figures: {kinds} (default: heatmap clean_vs_robust)")
+    add("--kind", nargs="+", metavar="KIND",
+        help=f"which figures: {FIGURES}, or all (default: heatmap clean_vs_robust)")  # fmt: skip
     add("--x", metavar="PATH", help="an axis of a surface: alpha, or method.alpha (default: the study's surfaces)")
     add("--y", metavar="PATH", help="the other axis")
     add("--z", metavar="SCORE", help="robust, robust@2/255, robust.pgd10@2/255:animals, 'clean - robust'")
@@ -218,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--z", action="append", default=[], metavar="SCORE", help=score)
         if name in ("plot", "sensitivity", "refine"):
             cliff = "points between neighbours, above which what lies between is unresolved (default 5)"
-            command.add_argument("--cliff", type=float, default=5.0, metavar="POINTS", help=cliff)
+            command.add_argument("--cliff", type=float, default=CLIFF, metavar="POINTS", help=cliff)
         if name == "refine":
             command.add_argument("--run", action="store_true", dest="go", help="run them, then choose and score anew")
             command.add_argument("--local", action="store_true", help="with --run: in this process, without Ray")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from sweeps.engine import cli
 from sweeps.engine.curves import Curve
 from sweeps.engine.draw_lines import NAMED, first_named
 from sweeps.engine.draw_surface import (
@@ -23,7 +24,7 @@ from sweeps.engine.draw_surface import (
     x_ticks,
 )
 from sweeps.engine.draw_tradeoff import frame, pair, tradeoff_figure
-from sweeps.engine.field import cliffs
+from sweeps.engine.field import CLIFF, cliffs
 from sweeps.engine.panels import Panel
 from sweeps.engine.plot import KINDS, Request, draw, plot_study, ranking
 from sweeps.engine.select import CellScore, score_cell
@@ -276,6 +277,11 @@ def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study
         draw(tmp_path, Request(x="gamma"))
     with pytest.raises(ConfigError, match="importance: weights has 4 completed configurations"):
         draw(tmp_path, Request(kinds=("importance",)))
+
+
+def test_the_help_names_the_kinds_there_are_and_the_cliff_there_is() -> None:
+    assert cli.FIGURES.split() == list(KINDS)
+    assert cli.CLIFF == CLIFF
 
 
 def test_a_study_without_a_surface_has_the_trade_off_alone(tmp_path: Path, make_study: MakeStudy) -> None:
