@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,18 @@ class Pictures(Protocol):
         """Return the picture in 8-bit RGB. Raises whatever the decoder does."""
         ...
 
+    def stamp(self, rows: Sequence[int]) -> list[int] | str:
+        """Return what changes when these pictures are written anew, for the names of files made from them."""
+        ...
+
+
+def written(file: Path) -> int:
+    """Return when the file was last changed, in nanoseconds; -1 of one that is not there, as its reader is told."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return -1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
@@ -51,6 +64,9 @@ class Files:
         with Image.open(self.base / self.names[row]) as image:
             return rgb(image)
 
+    def stamp(self, rows: Sequence[int]) -> list[int] | str:
+        return [written(self.base / self.names[row]) for row in rows]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pixels:
@@ -65,6 +81,9 @@ class Pixels:
     def read(self, row: int) -> Image.Image:
         return Image.fromarray(self.array[row])
 
+    def stamp(self, rows: Sequence[int]) -> list[int] | str:
+        return hashlib.blake2b(self.array.data, digest_size=8).hexdigest()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Binary:
@@ -78,6 +97,9 @@ class Binary:
 
     def read(self, row: int) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(_mapped(self.file, self.shape)[row].transpose(2, 1, 0)))
+
+    def stamp(self, rows: Sequence[int]) -> list[int] | str:
+        return [written(self.file)]
 
 
 @lru_cache(maxsize=8)
@@ -98,6 +120,9 @@ class Hdf5:
     def read(self, row: int) -> Image.Image:
         # Handles of HDF5 do not survive a fork: each process opens its own.
         return Image.fromarray(_opened(self.file, self.opener, os.getpid())["x"][row])
+
+    def stamp(self, rows: Sequence[int]) -> list[int] | str:
+        return [written(self.file)]
 
 
 @lru_cache(maxsize=4)

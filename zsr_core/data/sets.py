@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from zsr_core.codec import ConfigError, fingerprint, require, unknown
 from zsr_core.data import miniature, tasks
 from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
 from zsr_core.data.imagenet_names import TEMPLATES
+from zsr_core.data.kept import Kept, cache_folder, kept_file
 from zsr_core.data.partition import HELD_OUT, cut, digest, held_out
 from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unreadable
 from zsr_core.data.tasks import PROMPT_SETS, TEMPLATE, PromptSet, words
@@ -145,12 +145,12 @@ def taken(images: ImageSet, rows: Sequence[int]) -> ImageSet:
     picked = tuple(rows)
     return replace(
         images, ids=tuple(images.ids[row] for row in picked), labels=images.labels[list(picked)],
-        pixels=_Picked(pixels=images.pixels, rows=picked),
+        pixels=Picked(pixels=images.pixels, rows=picked),
     )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Picked:
+class Picked:
     """Reads some rows of a set; a value, so that worker processes can be given it."""
 
     pixels: Callable[[Sequence[int]], Tensor]
@@ -297,6 +297,9 @@ def _opened(
         require(len(rows) > 0, "root", str(root), f"a {split!r} image that can be decoded")
     ids = [part.ids[row] for row in rows.tolist()]
     made = [split, size, preprocessing, _bytes_of(part, rows), digest(ids)]
+    key, folder = fingerprint([ref.source, str(root), choice, *made]), cache_folder()
+    pixels = Decoded(pictures=part.pictures, rows=rows, size=size, preprocessing=preprocessing)
+    called = f"{ref.called}-{split}-{size}"
     return ImageSet(
         name=ref.called,
         split=split,
@@ -304,8 +307,8 @@ def _opened(
         templates=templates,
         ids=tuple(ids),
         labels=part.labels[rows],
-        key=fingerprint([ref.source, str(root), choice, *made]),
-        pixels=Decoded(pictures=part.pictures, rows=rows, size=size, preprocessing=preprocessing),
+        key=key,
+        pixels=Kept(decoded=pixels, file=kept_file(folder, called, key, pixels)) if folder else pixels,
         skipped=tuple(part.ids[row] for row in skipped),
         space=space,
     )
@@ -386,39 +389,3 @@ def _class_names(root: Path, folders: tuple[str, ...]) -> tuple[str, ...]:
             wnid, _, names = line.partition("\t")
             spoken[wnid] = names.split(",")[0].strip()
     return tuple(words(spoken.get(name, name)) for name in folders)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    images: ImageSet
-    rows: Sequence[Tensor]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        rows = self.rows[index]
-        return self.images.pixels(rows.tolist()), self.images.labels[rows], rows
-
-
-def batches(
-    images: ImageSet, rows: Sequence[Tensor], device: torch.device | str = "cpu"
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (x [b, 3, S, S] float32 in [0, 1], y [b], rows [b]) for each non-empty tensor of row numbers, in order.
-
-    Sets on disk are decoded by worker processes, one a core up to eight; order and values do not depend on how many.
-    """
-    workers = 0 if images.in_memory else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    rows = [group for group in rows if len(group)]  # no image may be left standing
-    loader = DataLoader(
-        _Batches(images=images, rows=rows),
-        batch_size=None,
-        shuffle=False,
-        num_workers=workers if len(rows) > 1 else 0,
-        pin_memory=torch.device(device).type == "cuda",
-    )
-    try:
-        for x, y, index in loader:
-            yield x.to(device, non_blocking=True).float().div_(255), y.to(device, non_blocking=True), index
-    except ConfigError as error:  # a worker's comes with its traceback before it
-        raise ConfigError(str(error).strip().splitlines()[-1].rpartition("ConfigError: ")[2]) from None

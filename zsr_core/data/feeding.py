@@ -1,0 +1,133 @@
+"""From sets to batches of floats on the device, in the order asked for, at the speed of memory where it can be."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zsr_core.data.kept import Kept
+from zsr_core.data.sets import ImageSet, Picked
+from zsr_core.data.workers import MOST, cores, in_workers
+
+T = TypeVar("T")
+Batch = tuple[Tensor, Tensor, Tensor]  # pixels [b, 3, S, S], labels [b], rows [b]
+Seen = tuple[Tensor, Tensor | None, Tensor, Tensor]  # uint8 pixels, which of them (None: all), labels [b], rows [b]
+# Bytes of pixels that become floats at a time: so few, with the floats four times as many, stay near the core, and a
+# copy of them comes from memory at hand; a larger one the allocator asks the system for, each time anew.
+AT_ONCE = 2**16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batches(Dataset[Batch]):
+    images: ImageSet
+    rows: Sequence[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        rows = self.rows[index]
+        return self.images.pixels(rows.tolist()), self.images.labels[rows], rows
+
+
+def batches(images: ImageSet, rows: Sequence[Tensor], device: torch.device | str = "cpu") -> Iterator[Batch]:
+    """Yield (x [b, 3, S, S] float32 in [0, 1], y [b], rows [b]) for each non-empty tensor of row numbers, in order.
+
+    Sets on disk are decoded by worker processes, one a core up to eight; order and values do not depend on how many.
+    Where decoded pixels are kept (:mod:`zsr_core.data.kept`), all of the set is decoded first if it is not there yet,
+    and then read without workers.
+    """
+    groups = [group for group in rows if len(group)]  # no image may be left standing
+    cuda = torch.device(device).type == "cuda"
+    kept = _stored(images.pixels) if groups else None
+    seen: Iterator[Seen]
+    if kept is None:
+        workers = 0 if images.in_memory else min(MOST, cores())
+        loaded = in_workers(_Batches(images=images, rows=groups), len(groups), workers, pinned=cuda)
+        seen = ((x, None, y, index) for x, y, index in loaded)
+    else:
+        seen = ((kept[0], kept[1][group], images.labels[group], group) for group in groups)
+    if cuda:
+        for x, y, index in ahead(_gathered(seen)):
+            yield x.to(device, non_blocking=True).float().div_(255), y.to(device, non_blocking=True), index
+    else:
+        floats = Floats()
+        for pixels, picked, y, index in seen:
+            yield floats.of(pixels, picked).to(device), y.to(device), index
+
+
+def _stored(pixels: Callable[[Sequence[int]], Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Return all pixels of a set that keeps them, and where each of its rows is there; None of any other set."""
+    if isinstance(pixels, Picked):
+        below = _stored(pixels.pixels)
+        return None if below is None else (below[0], below[1][list(pixels.rows)])
+    if not isinstance(pixels, Kept):
+        return None
+    stored = pixels.build()
+    return stored, torch.arange(len(stored))
+
+
+def _gathered(seen: Iterator[Seen]) -> Iterator[Batch]:
+    """Pinned memory comes from torch's own pool, which waits until the device has read it."""
+    for pixels, picked, y, index in seen:
+        if picked is None:
+            yield pixels, y, index
+        else:
+            x = torch.empty((len(picked), *pixels.shape[1:]), dtype=torch.uint8, pin_memory=True)
+            yield torch.index_select(pixels, 0, picked, out=x), y.pin_memory(), index
+
+
+def ahead(values: Iterator[T]) -> Iterator[T]:
+    """Yield the same values, each made in a thread while the one before is in use."""
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, values, end)
+        while (value := coming.result()) is not end:
+            coming = thread.submit(next, values, end)
+            yield cast(T, value)
+
+
+class Floats:
+    """Turns pixels into floats in [0, 1], in memory that is used again once no tensor in it is left.
+
+    The system hands out large blocks page by page, each cleared first: for a batch of pictures that takes several
+    times as long as the copy into it.
+    """
+
+    def __init__(self) -> None:
+        self.free: list[np.ndarray] = []
+
+    def of(self, pixels: Tensor, picked: Tensor | None) -> Tensor:
+        """Return ``pixels[picked]``, else all of ``pixels`` uint8 [b, 3, S, S], as float32 / 255."""
+        n = len(pixels) if picked is None else len(picked)
+        x = self._room((n, *pixels.shape[1:]))
+        step = max(1, AT_ONCE // pixels[0].numel())
+        for first in range(0, n, step):
+            part = slice(first, first + step)
+            which = part if picked is None else picked[part] if step > 1 else int(picked[first])
+            x[part].copy_(pixels[which]).div_(255)
+        return x
+
+    def _room(self, shape: tuple[int, ...]) -> Tensor:
+        size = math.prod(shape)
+        block = next((block for block in self.free if len(block) >= size), None)
+        if block is None:
+            block = np.empty(size, dtype=np.float32)
+        else:
+            self.free = [other for other in self.free if other is not block]
+        lent = block[:size]
+        # The tensor's storage holds ``lent``, and so do all views of the tensor: it goes when the last of them goes.
+        weakref.finalize(lent, self._back, block).atexit = False
+        return torch.from_numpy(lent).view(shape)
+
+    def _back(self, block: np.ndarray) -> None:
+        self.free = [*self.free[-1:], block]

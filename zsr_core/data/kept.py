@@ -1,0 +1,159 @@
+"""Decoded once: a set's pixels as the model sees them, in one memory-mapped file that all processes share.
+
+Opt-in, by the environment's ``ZSR_CACHE``: a folder. What is read from there is bitwise what decoding gives, so
+neither a trial's identity nor its numbers depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from PIL import features
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zsr_core.codec import ConfigError, fingerprint
+from zsr_core.data.pictures import Decoded
+from zsr_core.data.workers import cores, in_workers
+from zsr_core.files import write_whole
+
+VARIABLE = "ZSR_CACHE"
+# Images that a worker decodes at a time: 5 MB of them at 224 pixels.
+CHUNK = 32
+# A disk is never filled to the brim: results are written to it too.
+DISK_SHARE = 0.9
+# Of the files of a set, as many at most are asked when they were written.
+ASKED = 20_000
+
+
+def cache_folder() -> Path | None:
+    """Return the folder that the environment names, None if it names none."""
+    named = os.environ.get(VARIABLE, "")
+    return Path(named).expanduser().absolute() if named else None
+
+
+def kept_file(folder: Path, called: str, key: str, decoded: Decoded) -> Path:
+    """Return where the pixels of a set are kept: ``called`` is for the reader, all else for the machine.
+
+    ``key`` says which data and which preprocessing. Beside it stand when the files were written, since another image
+    of the same name may have the same size, and the decoders, since two versions may round differently.
+    """
+    rows = decoded.rows[:: max(1, -(-len(decoded.rows) // ASKED))].tolist()
+    decoders = [PIL.__version__, *(features.version(name) for name in ("libjpeg_turbo", "jpg", "webp"))]
+    made = fingerprint([key, decoded.pictures.stamp(rows), decoders, list(_shape(decoded))], 16)
+    return folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', called)}-{made}.npy"
+
+
+def _shape(decoded: Decoded) -> tuple[int, int, int, int]:
+    return (len(decoded.rows), 3, decoded.size, decoded.size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kept:
+    """Rows to pixels, as :class:`Decoded`, from ``file`` once that is there; it is built when asked for."""
+
+    decoded: Decoded
+    file: Path
+
+    def __call__(self, rows: Sequence[int]) -> Tensor:
+        stored = self.stored()
+        return self.decoded(rows) if stored is None else stored[list(rows)]
+
+    def stored(self) -> Tensor | None:
+        """Return all pixels, uint8 [N, 3, S, S], read when touched; None if they are not there, or not whole."""
+        if not self.file.is_file():
+            return None
+        try:
+            found = _mapped(self.file, self.file.stat().st_mtime_ns)
+        except (ValueError, EOFError):  # cut short, or no such file at all: to be built again
+            return None
+        return found if found.shape == _shape(self.decoded) and found.dtype == torch.uint8 else None
+
+    def build(self) -> Tensor:
+        """Return all pixels, decoding them first if nobody has; whoever comes meanwhile waits for them.
+
+        Raises:
+            ConfigError: naming the image that cannot be decoded, or the folder if it cannot be written or is too full.
+        """
+        stored = self.stored()
+        if stored is not None:
+            return stored
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(self.file):
+                if self.stored() is None:
+                    self._decode()
+        except OSError as error:
+            raise ConfigError(f"{VARIABLE}: {self.file.parent} cannot hold decoded images ({error})") from error
+        stored = self.stored()
+        if stored is None:
+            raise ConfigError(f"{VARIABLE}: {self.file} was written and cannot be read back; use another disk")
+        return stored
+
+    def _decode(self) -> None:
+        for left in self.file.parent.glob(f".{self.file.name}.*.npy"):  # of a process that was killed
+            left.unlink()
+        n, _, size, _ = _shape(self.decoded)
+        needed, free = 3 * n * size * size, shutil.disk_usage(self.file.parent).free
+        if needed > DISK_SHARE * free:
+            raise ConfigError(
+                f"{VARIABLE}: {self.file.parent} has {free / 1e9:.1f} GB free, expected {needed / DISK_SHARE / 1e9:.1f}"
+                f" for {n:,} decoded images of {size} x {size} pixels; name another folder, or none"
+            )
+        write_whole(self.file, self._write)
+
+    def _write(self, part: Path) -> None:
+        shape = _shape(self.decoded)
+        offset = np.lib.format.open_memmap(part, "w+", np.uint8, shape).offset
+        with part.open("r+b") as file:  # all of it reserved: a disk that fills up now says so here
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, offset + int(np.prod(shape)))
+        chunks = _Chunks(decoded=self.decoded, part=part, offset=offset)
+        for _ in in_workers(chunks, len(chunks), cores()):
+            pass
+
+
+@lru_cache(maxsize=64)
+def _mapped(file: Path, written: int) -> Tensor:
+    """Copy-on-write: no process can change what the others read, and no page is copied as long as none tries."""
+    return torch.from_numpy(np.lib.format.open_memmap(file, "c"))
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold the lock of ``file``; the kernel releases it however the process ends."""
+    import fcntl  # noqa: PLC0415  not on every system that the core runs on
+
+    with file.with_name(f".{file.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Chunks(Dataset[int]):
+    """Decodes its rows into their place in the file: the pixels themselves travel between no processes."""
+
+    decoded: Decoded
+    part: Path
+    offset: int
+
+    def __len__(self) -> int:
+        return -(-len(self.decoded.rows) // CHUNK)
+
+    def __getitem__(self, index: int) -> int:
+        first = index * CHUNK
+        pixels = self.decoded(range(first, min(first + CHUNK, len(self.decoded.rows)))).numpy()
+        with self.part.open("r+b") as file:
+            file.seek(self.offset + first * pixels[0].nbytes)
+            file.write(pixels.data)
+        return len(pixels)
