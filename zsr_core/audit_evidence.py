@@ -161,15 +161,23 @@ def recorded(attacks: Sequence[AnyAttack], records: Sequence[SampleRecord], eps:
     return found
 
 
-def _survivors(found: Evidence, scene: Scene, step: Step) -> Evidence:
-    """Attack what every white-box attack has left: only there can this one break more."""
+def _noise(found: Evidence, scene: Scene, step: Step) -> Evidence:
+    every = {(images.name, i) for images, _ in scene.tasks for i in images.ids}
+    return _on_survivors(found, scene, step, own_pgd(found, every))
+
+
+def _transfer(found: Evidence, scene: Scene, step: Step) -> Evidence:
+    return _on_survivors(found, scene, step, white_box(found))
+
+
+def _on_survivors(found: Evidence, scene: Scene, step: Step, before: Outcomes | None) -> Evidence:
+    """Attack what ``before`` has left: only there can this one break more. What it was not asked about stands."""
     assert step.attack is not None
-    white = white_box(found)
-    assert white is not None
-    standing = {key for key, stands in white.standing.items() if stands}
-    got: dict[tuple[str, str], bool] = dict.fromkeys(white.standing, False)
-    if standing:
-        records = probes.under(scene.keep(standing), step.attack)
+    assert before is not None
+    got = dict.fromkeys(before.standing, True)
+    left = scene.keep({key for key, stands in before.standing.items() if stands})
+    if left.n:
+        records = probes.under(left, step.attack)
         got |= {(r.task, r.sample_id): r.correct for r in records if r.condition != "none"}
     return replace(found, runs={**found.runs, step.name: Outcomes(name=step.name, standing=got)})
 
@@ -183,8 +191,8 @@ _LOOKS: Mapping[str, Look] = {
     "surface": _surface,
     "pgd100": _pgd100,
     "autoattack": _autoattack,
-    "noise": _survivors,
-    "transfer": _survivors,
+    "noise": _noise,
+    "transfer": _transfer,
 }
 
 
@@ -237,3 +245,13 @@ def white_box(e: Evidence) -> Outcomes | None:
     climbing = [a.name for a in e.attacks if isinstance(a, Pgd | Apgd | Fab | Adaptive)]
     own = [got for name in climbing if (got := outcomes(e.records, name, e.threat.eps)) is not None]
     return together("every white-box attack", [*probing, *own])
+
+
+def own_pgd(e: Evidence, keys: Collection[tuple[str, str]]) -> Outcomes | None:
+    """Return the outcomes of the evaluation's own PGD on these images, else of the probing one of 100 steps."""
+    own = next((a.name for a in e.attacks if isinstance(a, Pgd)), "")
+    seen = e.watched.records if e.watched else ()
+    for found in (outcomes(e.records, own, e.threat.eps), outcomes(seen, own, e.threat.eps), e.runs.get("pgd100")):
+        if found is not None and set(keys) <= found.standing.keys():
+            return found.on(keys)
+    return None

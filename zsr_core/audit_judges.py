@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from zsr_core import audit_rules as rules
 from zsr_core.attacks import Pgd
-from zsr_core.audit_evidence import Evidence, white_box
+from zsr_core.audit_evidence import Evidence, own_pgd, white_box
 from zsr_core.audit_rules import Outcomes, Share, outcomes, together
 from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN
 from zsr_core.verdict import RULES, Verdict
@@ -143,19 +143,9 @@ def _g15(e: Evidence) -> Verdict:
     return rules.g15_curve(_curve(e), step_shrinks=shrinks)
 
 
-def _pgd(e: Evidence, like: Outcomes) -> Outcomes | None:
-    """Return the evaluation's own PGD on the images of ``like``, else the probing one of 100 steps."""
-    own = next((a.name for a in e.attacks if isinstance(a, Pgd)), "")
-    seen = e.watched.records if e.watched else ()
-    for found in (outcomes(e.records, own, e.threat.eps), outcomes(seen, own, e.threat.eps), e.runs.get("pgd100")):
-        if found is not None and like.standing.keys() <= found.standing.keys():
-            return found.on(like.standing)
-    return None
-
-
 def _g16(e: Evidence) -> Verdict:
     noise = e.runs.get("noise")
-    pgd = _pgd(e, noise) if noise else None
+    pgd = own_pgd(e, noise.standing) if noise else None
     return _lacking("G16", "random noise") if noise is None or pgd is None else rules.g16_noise(noise, pgd)
 
 
@@ -174,7 +164,7 @@ def _g18(e: Evidence) -> Verdict:
 
 def _g19(e: Evidence) -> Verdict:
     aa = e.runs.get("autoattack")
-    pgd = _pgd(e, aa) if aa else None
+    pgd = own_pgd(e, aa.standing) if aa else None
     return _lacking("G19", "AutoAttack and PGD") if aa is None or pgd is None else rules.g19_gap(pgd, aa)
 
 
@@ -194,7 +184,7 @@ def _g20(e: Evidence) -> Verdict:
     attacks: dict[str, Share] = {m.attack: m.value for m in mean if m.attack != WORST}
     whole = next((m.value for m in mean if m.attack == WORST), None)
     aa = e.runs.get("autoattack")
-    return rules.g20_ensemble(attacks, worst=whole, pgd=_pgd(e, aa) if aa else None, aa=aa)
+    return rules.g20_ensemble(attacks, worst=whole, pgd=own_pgd(e, aa.standing) if aa else None, aa=aa)
 
 
 def _g22(e: Evidence) -> Verdict:

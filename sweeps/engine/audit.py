@@ -102,11 +102,12 @@ def _say(name: str, number: int, of: int) -> None:
 
 
 def siblings(study: Study, results: Mapping[str, TrialResult], trial: PlannedTrial) -> list[TrialConfig]:
-    """Return up to :data:`SIBLINGS` finished trials that were trained otherwise, of the same seed first."""
+    """Return up to :data:`SIBLINGS` finished trials of this architecture trained otherwise, of the same seed first."""
     mine = results[trial.trial_id].config
     others = [t for t in study.plan if t.trial_id in results and results[t.trial_id].status == "done"]
     configs = [results[t.trial_id].config for t in sorted(others, key=lambda t: t.seed != trial.seed)]
-    distinct = {c.training_id: c for c in reversed(configs) if c.epochs and c.training_id != mine.training_id}
+    alike = [c for c in configs if c.epochs and c.model.name == mine.model.name and c.training_id != mine.training_id]
+    distinct = {c.training_id: c for c in reversed(alike)}
     return list(distinct.values())[-SIBLINGS:]
 
 

@@ -224,10 +224,12 @@ def test_an_attention_head_that_masks_falls_to_transferred_examples(images: Imag
 
 
 @pytest.mark.slow
-def test_an_attention_head_that_masks_falls_to_square(images: ImageSet, texts: TextBank) -> None:
+def test_an_attention_head_that_masks_falls_to_every_other_attack(images: ImageSet, texts: TextBank) -> None:
     victim = masking(texts)
-    found = verdicts(replace(scene(victim.embed, images, texts, n=100), victim=victim), "G17")
-    assert found["G17"].status == "FAIL", found["G17"].figure
+    asked = ("G16", "G17", "G18", "G19")
+    found = verdicts(replace(scene(victim.embed, images, texts, n=100), victim=victim), *asked)
+    # DLR finds what cross-entropy does not, so that AutoAttack's gradients leave Square nothing to add.
+    assert {rule: found[rule].status for rule in asked} == {"G16": "FAIL", "G17": "PASS", "G18": "FAIL", "G19": "FAIL"}
 
 
 def test_columns_of_two_checkpoints_are_no_row(robust: nn.Module, images: ImageSet, texts: TextBank) -> None:
