@@ -129,11 +129,11 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         config = config_of(options)
         cuda = options.device == "cuda"
         require(not cuda or torch.cuda.is_available(), "--device", "cuda", "'cpu': torch finds no CUDA here")
-        check(config)
         parts = evaluation_parts(config)
-        if options.plan:
+        if options.plan:  # also without the data, whose published sizes will do
             print(plan_text(parts, estimate(config)))
             return 0
+        check(config)
         folder = writable(Path(options.out) / config.trial_id)
         before = read_result(folder)
     except ConfigError as error:
@@ -181,6 +181,8 @@ def plan_text(parts: Sequence[Part], cost: Estimate) -> str:
         f"At most {total:,} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
         f"{span(cost.seconds)} here. Images that fall are dropped, so that a weaker model costs less.",
     ]
+    if cost.absent:
+        lines.append(f"Not here, and counted by their published sizes: {', '.join(cost.absent)}.")
     return "\n".join(lines)
 
 

@@ -64,6 +64,16 @@ def test_a_plan_counts_passes_and_starts_nothing(tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plan_needs_no_data_where_its_size_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "ViT-B-32", "--root", str(tmp_path), "--tasks", "cifar10", "--n", "50", "--attacks", "aa-tecoa"]
+    assert zsr(["evaluate", *words, "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert "| cifar10 | aa-tecoa | 1/255 | apgd-ce+apgd-dlr | 50 |" in said
+    assert "counted by their published sizes: cifar10." in said
+    assert zsr(["evaluate", *words, "--out", str(tmp_path / "out")]) == 2
+    assert "holds no cifar10" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
