@@ -66,6 +66,7 @@ class Picture:
     title: str
     uri: str
     words: str
+    wide: bool = False  # as wide as a page of paper, not as one of its columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,8 @@ def _of_reports(block: Tiles | Picture | Code | Links) -> str:
     if isinstance(block, Picture):
         words = html.escape(block.words)
         image = f'<img src="{html.escape(block.uri)}" alt="{words}">'
-        return f"<figure>{image}<figcaption><b>{html.escape(block.title)}</b> {words}</figcaption></figure>"
+        opening = '<figure class="broad">' if block.wide else "<figure>"
+        return f"{opening}{image}<figcaption><b>{html.escape(block.title)}</b> {words}</figcaption></figure>"
     if isinstance(block, Code):
         lines = "\n".join(html.escape(line) for line in block.lines)
         return f"<pre><code>{lines}</code></pre>"
@@ -166,9 +168,20 @@ NUMBER = re.compile(r"[-+]?\d+(\.\d+)?|–")
 STATUS = re.compile(r"\b(PASS|WARN|FAIL|SKIP)\b")
 
 
+TOGETHER = re.compile(r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\d,) (?=[-+]?[\d.]+\])")  # blanks inside a number
+
+
 def marked(text: str) -> str:
-    """Return text as HTML, the verdicts marked: by word and border, so that colour is not all that tells them apart."""
-    return STATUS.sub(lambda m: f'<span class="{m[1].lower()}">{m[1]}</span>', html.escape(text))
+    """Return text as HTML, the verdicts marked: by word and border, so that colour is not all that tells them apart.
+
+    Numbers stay whole, see :func:`whole_numbers`.
+    """
+    return STATUS.sub(lambda m: f'<span class="{m[1].lower()}">{m[1]}</span>', html.escape(whole_numbers(text)))
+
+
+def whole_numbers(text: str) -> str:
+    """Return text, or HTML, whose numbers no line's end parts from their spread, their unit or their interval's end."""
+    return TOGETHER.sub("\u00a0", text)
 
 
 STYLE = """\
@@ -177,7 +190,7 @@ STYLE = """\
 @media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #a3adb8; --line: #3a424b; --page: #14171a;
   --card: #1d2125; --fail: #ff8a80; --warn: #f2c14e; --pass: #7ddc9c; --skip: #a3adb8; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
 main { max-width: 78rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.5rem 0 1rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
@@ -196,14 +209,18 @@ a { color: inherit; }
 .doubt { color: var(--fail); }
 table { border-collapse: collapse; width: 100%; margin: 0.75rem 0 1rem; font-size: 0.925rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.6rem; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
+td > div { overflow-wrap: anywhere; min-width: 4.6rem; }
 thead th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); overflow-wrap: normal; }
 .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .strong > * { font-weight: 600; background: var(--card); }
 details { border: 1px solid var(--line); border-radius: 6px; margin: 0.4rem 0; padding: 0 0.75rem; }
 summary { cursor: pointer; padding: 0.5rem 0; font-weight: 600; }
 figure { margin: 1rem 0; }
-figure img { display: block; max-width: 100%; height: auto; background: #ffffff; }
+figure img { display: block; width: 100%; max-width: 34rem; height: auto; background: #ffffff; }
+figure.broad img { max-width: 60rem; }
+.figures .broad { grid-column: 1 / -1; }
+.soft { color: var(--soft); font-size: 0.875rem; margin: 0.15rem 0; }
 figcaption { color: var(--soft); font-size: 0.875rem; max-width: 46rem; margin-top: 0.3rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 0 1.5rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.6rem 0.8rem;
@@ -230,22 +247,22 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px
     margin: 0 0 0.6rem; }
   .cards tr.strong { border-color: var(--ink); }
   .cards th, .cards td { border: 0; padding: 0.12rem 0; }
+  .cards td > div { min-width: 0; }
   .cards td { display: grid; grid-template-columns: 8.5rem 1fr; gap: 0.5rem; }
   .cards td::before { content: attr(data-label); color: var(--soft); }
   .tiles dl { flex-basis: 100%; max-width: none; }
   .zsr-matrix table { font-size: 0.8125rem; }
-  .zsr-matrix th, .zsr-matrix td { padding: 0.35rem 0.4rem 0.35rem 0; overflow-wrap: normal; }
-  .zsr-matrix small { white-space: normal; }
+  .zsr-matrix th, .zsr-matrix td { padding: 0.35rem 0.4rem 0.35rem 0; white-space: normal; overflow-wrap: normal; }
 }
 @media print {
   :root { color-scheme: light; --ink: #000000; --soft: #444444; --line: #bbbbbb; --page: #ffffff; --card: #f4f4f4;
     --fail: #b3261e; --warn: #8a5a00; --pass: #1b6e3c; --skip: #5b6470; }
-  body { font-size: 10pt; }
+  html { font-size: 10.5px; }
   main { max-width: none; padding: 0; }
-  nav { display: none; }
   h2, h3, caption, thead { break-after: avoid; }
   tr, figure, .tiles, pre { break-inside: avoid; }
-  figure img { max-height: 22cm; }
+  figure img { width: auto; max-width: 100%; max-height: 20cm; }
+  .zsr-matrix .wide { overflow: visible; }
   details { border: 0; padding: 0; }
   details::details-content { content-visibility: visible; height: auto; }
 }

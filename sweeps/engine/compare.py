@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ LIMIT = 160  # characters of a setting that are shown
 class Side:
     """A study as a side of a comparison."""
 
-    name: str
+    name: str  # short: it heads columns
     folder: Path
     study: Study
     results: Mapping[str, TrialResult]
@@ -101,8 +100,8 @@ def compare(first: Side, second: Side) -> Comparison:
         choice=choice(first, second),
         warnings=warnings(first.study.base, second.study.base),
         rows=tuple(sorted(rows, key=lambda row: not row.report)),
-        only_first=tuple(_label(group) for group in own if id(group) not in taken_first),
-        only_second=tuple(_label(group) for group in other if id(group) not in taken_second),
+        only_first=tuple(_placed(group) for group in own if id(group) not in taken_first),
+        only_second=tuple(_placed(group) for group in other if id(group) not in taken_second),
         changes=changes(shared(first.study), shared(second.study)),
         world=changes(world(first.results.values()), world(second.results.values())),
         miniature=MINIATURE in (first.study.base.model.name, second.study.base.model.name),
@@ -229,6 +228,10 @@ def _label(group: Group) -> str:
     return cell.removesuffix(" (report)")
 
 
+def _placed(group: Group) -> str:
+    return f"{_label(group)} (report split)" if is_report(group[0]) else _label(group)
+
+
 def choice(first: Side, second: Side) -> str:
     """Return what each study chose."""
     found = [chosen(side.study, side.results) for side in (first, second)]
@@ -255,7 +258,7 @@ def warnings(first: TrialConfig, second: TrialConfig) -> tuple[str, ...]:
         found.append("The sets differ: differences are over the sets that both have.")
     if (one.n, one.split) != (two.n, two.split):
         found.append("The images differ: differences are over the images that both have.")
-    if one.norm != two.norm or not all(math.isclose(a, b) for a, b in zip(one.eps, two.eps, strict=False)):
+    if (one.norm, *map(eps_text, one.eps)) != (two.norm, *map(eps_text, two.eps)):
         found.append("The budgets differ.")
     return tuple(found)
 

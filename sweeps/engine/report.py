@@ -18,6 +18,7 @@ from sweeps.engine.describe import (
     published_text,
     scale_note,
     scoring_text,
+    sentence,
     training_text,
 )
 from sweeps.engine.matrix import Cell, Column, Matrix, matrix, read_records
@@ -116,7 +117,7 @@ def gather(folders: Sequence[Path], draw: Draw) -> Report:
         for folder, study, found, name in zip(folders, studies, results, names, strict=True)
     )
     sides = [
-        Side(name=name, folder=folder, study=study, results=found)
+        Side(name=name.partition(":")[0], folder=folder, study=study, results=found)
         for folder, study, found, name in zip(folders, studies, results, names, strict=True)
     ]
     return Report(studies=told, comparisons=tuple(compare(sides[0], other) for other in sides[1:]))
@@ -175,7 +176,8 @@ def matrices(
     """Return the matrix of an ablation's selection split, and that of the report split; each its first mean alone."""
 
     def first_mean(found: Matrix) -> Matrix | None:
-        return replace(found, blocks=found.blocks[:1]) if found.blocks else None
+        scale = tuple(filter(None, (sentence(scale_note(study)),)))  # the page says the rest above
+        return replace(found, blocks=found.blocks[:1], setting=scale) if found.blocks else None
 
     listed_variants = study.mode == "matrix" and not study.space
     selected = first_mean(matrix(study, results, records)) if listed_variants else None
@@ -223,7 +225,7 @@ def answer_of(
     ties = f", though {like} of the others cannot be told from it" if like else ""
     words = (
         f"{where(winner)} is the best of {counted(n, 'configuration')} by {criterion(study)}{ties}: {head.value}"
-        f"{f', {head.spread},' if head.spread else ''} {split}{gained}.{doubted}"
+        f"{f' {head.spread}' if head.spread else ''} {split}{gained}.{doubted}"
     )
     return Answer(sentence=words, tiles=tiles, notes=answer_notes(study, results, rows, curse))
 
@@ -262,7 +264,7 @@ def _tile(column: Column, cell: Cell, baseline: str, seeds: int, fails: Sequence
     gain = ""
     if cell.gap is not None:
         told = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap))))
-        gain = f"{told} against {baseline}"
+        gain = f"{told} against {baseline.removesuffix(' (report)')}"
     return Tile(
         title=_title(column.title), value=value_text(replace(cell, t_high=None, low=None)) + PERCENT,
         spread=f"{spread} ({INTERVAL} {over})" if spread else "", gain=gain,

@@ -111,7 +111,7 @@ def cost(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> Fact
         return ()
     total = [_seconds(result) for result in done]
     facts = [
-        ("trials", f"{len(done)} of {counted(len(study.plan), 'trial')}, {duration(median(total))} each in the middle"),
+        ("trials", f"{len(done)} of {counted(len(study.plan), 'trial')}; the median took {duration(median(total))}"),
         ("wall time, added up", f"{duration(sum(total))}: {duration(_sum(done, 'seconds_train'))} of training, "
                                 f"{duration(_sum(done, 'seconds_eval'))} of evaluation"),
         ("GPU", f"{_sum(done, 'gpu_seconds'):,.0f} GPU seconds" if _sum(done, "gpu_seconds") else "none used"),
@@ -202,8 +202,13 @@ def again(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> tup
 
 
 def settings(study: Study) -> Facts:
-    """Return the base configuration, path by path."""
-    return tuple((path, str(value)) for path, value in flatten(study.base).items())
+    """Return the base configuration, path by path; sets and attacks by their names."""
+    suite = study.base.eval_suite
+    named = {
+        "eval_suite.tasks": ", ".join(task.called for task in suite.tasks),
+        "eval_suite.attacks": ", ".join(attack.name for attack in suite.attacks),
+    }
+    return tuple((path, named.get(path, str(value))) for path, value in flatten(study.base).items())
 
 
 # ---- what was not run
@@ -250,7 +255,11 @@ def untried(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
     budgets = " and ".join(map(eps_text, sorted({eps for suite in suites for eps in suite.eps})))
     alone = " PGD alone is no proof of robustness." if ran == {Pgd} else ""
     names = " + ".join(dict.fromkeys(attack.name for attack in attacks))
-    return (f"Attacks: {names} at {budgets} ran; not run: {'; '.join(lacking)}.{alone}",) if lacking else ()
+    return (
+        (f"Attacks: the evaluation ran {names} at {budgets}, and none of: {'; '.join(lacking)}.{alone}",)
+        if lacking
+        else ()
+    )
 
 
 def absent_sets(config: TrialConfig) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sweeps.engine.blocks import Picture
 from sweeps.engine.plot import KINDS, Request, draw_into
 from sweeps.engine.select import scores
 from sweeps.engine.study import Study, read_results, read_study
-from sweeps.engine.style import STYLE
+from sweeps.engine.style import COLUMN, STYLE
 from zsr_core.codec import ConfigError
 
 LARGEST = 260_000  # characters of an SVG, beyond which a picture of dots is the smaller and as sharp on paper
@@ -41,7 +41,8 @@ def drawn(folder: Path, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]
                 left_out.append(f"Figure {name}: the page has no room for it; `zsr plot --kind {kind}` draws it.")
                 continue
             title = name.replace("_", " ").capitalize()
-            pictures.append(Picture(title=f"{title}.", uri=uri, words=f"{KINDS[kind].words.capitalize()}."))
+            pictures.append(Picture(title=f"{title}.", uri=uri, words=f"{KINDS[kind].words.capitalize()}.",
+                                    wide=figure.get_figwidth() > COLUMN))  # fmt: skip
     return tuple(pictures), tuple(left_out)
 
 

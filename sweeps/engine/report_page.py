@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sweeps.engine.blocks import (
     Block,
@@ -18,9 +18,11 @@ from sweeps.engine.blocks import (
     Tiles,
     document,
     html_of,
+    whole_numbers,
 )
 from sweeps.engine.compare import Change, Comparison, Delta, Matched, unchanged
-from sweeps.engine.describe import counted, mean_text, sentence
+from sweeps.engine.describe import NAMES, counted, mean_text, sentence
+from sweeps.engine.matrix import Matrix
 from sweeps.engine.report import Report, StudyReport
 from sweeps.engine.report_facts import Audited, Facts
 from sweeps.engine.select import OBJECTIVES
@@ -42,7 +44,7 @@ def page(report: Report) -> str:
     blocks.append(Links(targets=(("comparison", "Comparison"), *zip(anchors, names, strict=True))))
     blocks += [Paragraph(text=text, kind="banner") for text in _scales(report.studies)]
     for i, comparison in enumerate(report.comparisons):
-        title = f"{comparison.first} against {comparison.second}"
+        title = f"{comparison.first} against {comparison.second}"  # letters: what they stand for is above
         blocks.append(Heading(text=title, anchor="" if i else "comparison"))
         blocks += comparison_blocks(comparison)
     for anchor, study in zip(anchors, report.studies, strict=True):
@@ -52,7 +54,11 @@ def page(report: Report) -> str:
     return document(" / ".join(questions), blocks)
 
 
-def _scales(studies: Iterable[StudyReport]) -> list[str]:
+def _scales(studies: Sequence[StudyReport]) -> list[str]:
+    """Return the labels of numbers that are the miniature's, once where they hold for all."""
+    said = {study.scale for study in studies}
+    if len(said) == 1:
+        return [f"Everything here was {scale}." for scale in said if scale]
     return [f"{study.name}: {study.scale}." for study in studies if study.scale]
 
 
@@ -72,8 +78,9 @@ def study_blocks(study: StudyReport, level: int) -> list[Block]:
     blocks += [Bullets(items=answer.notes)] if answer.notes else []
     blocks += [Paragraph(text=" ".join(study.setting)), heading("Configurations")]
     for table in study.tables:
-        blocks += [table] if isinstance(table, Grid) else [Fragment(html=html_fragment(table, style=False))]
-        blocks += [Paragraph(text=line) for line in study.legend] if isinstance(table, Grid) else []
+        blocks += [Paragraph(text="Selection split.", kind="soft")] if isinstance(table, Grid) else []
+        blocks += [table] if isinstance(table, Grid) else [_matrix(table)]
+        blocks += [Paragraph(text=line, kind="soft") for line in study.legend] if isinstance(table, Grid) else []
     blocks.append(heading("Figures"))
     blocks += [_figures(study)] if study.pictures else [Paragraph(text="None could be drawn.")]
     blocks += [heading("Audit"), *audit_blocks(study.audits), heading("Cost")]
@@ -98,6 +105,10 @@ SMALL = "It stands in for real data so that everything can be tried anywhere: no
 
 def _figures(study: StudyReport) -> Fragment:
     return Fragment(html=f'<div class="figures">{"".join(html_of(picture) for picture in study.pictures)}</div>')
+
+
+def _matrix(found: Matrix) -> Fragment:
+    return Fragment(html=whole_numbers(html_fragment(found, style=False)))
 
 
 def _facts(facts: Facts) -> Fragment:
@@ -159,21 +170,25 @@ KEY = (
 
 
 def summary(found: Comparison) -> str:
-    """Return how many of the shared rows differ in the harmonic mean beyond their interval."""
-    n, same = len(found.rows), unchanged(found.rows)
-    if not n:
+    """Return in how many shared rows each score is higher or lower, 0 being outside the difference's interval."""
+    if not found.rows:
         return "No configuration that both have has finished in both."
-    deltas = [row.deltas["harmonic"] for row in found.rows if "harmonic" in row.deltas and not row.same]
-    above = sum(d.low is not None and d.low > 0 for d in deltas)
-    below = sum(d.high is not None and d.high < 0 for d in deltas)
-    text = f"Of {counted(n, 'shared row')} the harmonic mean is higher in {above} and lower in {below}, 0 being outside"
-    text += " the interval"
-    return f"{text}; {same} {'is' if same == 1 else 'are'} the same image by image." if same else f"{text}."
+    told = []
+    for name in OBJECTIVES:
+        deltas = [row.deltas[name] for row in found.rows if name in row.deltas]
+        above = sum(d.low is not None and d.low > 0 for d in deltas)
+        below = sum(d.high is not None and d.high < 0 for d in deltas)
+        parts = [f"{word} in {n}" for word, n in (("higher", above), ("lower", below)) if n]
+        told.append(f"{NAMES[name]} is {' and '.join(parts)}" if parts else f"{NAMES[name]} differs in none")
+    same = unchanged(found.rows)
+    alike = f" {same} {'is' if same == 1 else 'are'} the same image by image." if same else ""
+    rows = counted(len(found.rows), "shared row")
+    return f"In {rows}, {found.first} set against {found.second} beyond 95 % intervals: {', '.join(told)}.{alike}"
 
 
 def comparison_grid(found: Comparison) -> Grid:
     """Return the shared rows: both sides' scores, and the differences."""
-    first, second = (name.partition(":")[0] for name in (found.first, found.second))
+    first, second = found.first, found.second
     head = ["configuration", "split"]
     for name in OBJECTIVES:
         head += [f"{name}, {first} | {second}", f"Δ {name}"]

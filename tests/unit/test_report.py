@@ -292,7 +292,8 @@ def test_what_changed_is_told_and_unlike_numbers_are_not_subtracted(tmp_path: Pa
     assert "The budgets differ." in comparison.warnings
     assert "eval_suite.eps" in [change.path for change in comparison.changes]
     assert "robust accuracy is not compared: the budgets are 1/255 and 2/255" in found.words
-    assert "Only in A: weights" in found.words
+    assert "Only in A: alpha=0.1 beta=1, alpha=1 beta=0.1, alpha=1 beta=1, untouched (report split)" in found.words
+    assert "In 2 shared rows, A set against B beyond 95 % intervals: clean accuracy differs in none" in found.words
 
 
 def test_a_search_is_matched_by_its_overrides_and_never_by_number(tmp_path: Path, make_study: MakeStudy) -> None:
