@@ -249,7 +249,7 @@ def peak_memory(question: str, side: str, args: argparse.Namespace) -> int:
     """Return the peak bytes of one side in a process of its own: one batch, as few steps as reach the peak."""
     words = [sys.executable, __file__, "--side", f"{question}:{side}", "--model", args.model, "--device", args.device]
     words += ["--batch", str(args.batch), "--images", str(min(args.batch, args.images)), "--classes", str(args.classes)]
-    words += ["--threads", str(args.threads), "--norm", args.norm, "--eps", "1e-4", "--epochs", "0", "--steps", "2"]
+    words += ["--threads", str(args.threads), "--norm", args.norm, "--eps", "1e-4", "--epochs", "0", "--steps", "1"]
     words += ["--aa-steps", "2", "--targets", "1", "--queries", "2"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
