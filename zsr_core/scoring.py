@@ -14,7 +14,7 @@ import torch
 
 from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import PROFILES, profile
-from zsr_core.clip import ModelRef
+from zsr_core.clip import ModelRef, check_model
 from zsr_core.codec import ConfigError, require
 from zsr_core.cost import Estimate, Part, estimate, evaluation_parts
 from zsr_core.data import DataRef, task_ref
@@ -129,6 +129,7 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         config = config_of(options)
         cuda = options.device == "cuda"
         require(not cuda or torch.cuda.is_available(), "--device", "cuda", "'cpu': torch finds no CUDA here")
+        check_model(config.model)
         parts = evaluation_parts(config)
         if options.plan:  # also without the data, whose published sizes will do
             print(plan_text(parts, estimate(config)))
