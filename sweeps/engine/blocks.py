@@ -251,8 +251,9 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px
   .cards td { display: grid; grid-template-columns: 8.5rem 1fr; gap: 0.5rem; }
   .cards td::before { content: attr(data-label); color: var(--soft); }
   .tiles dl { flex-basis: 100%; max-width: none; }
-  .zsr-matrix table { font-size: 0.8125rem; }
-  .zsr-matrix th, .zsr-matrix td { padding: 0.35rem 0.4rem 0.35rem 0; white-space: normal; overflow-wrap: normal; }
+  .zsr-matrix table { font-size: 0.78rem; }
+  .zsr-matrix tbody th { min-width: 4.5rem; }
+  .zsr-matrix th, .zsr-matrix td { padding: 0.35rem 0.3rem 0.35rem 0; white-space: normal; overflow-wrap: normal; }
 }
 @media print {
   :root { color-scheme: light; --ink: #000000; --soft: #444444; --line: #bbbbbb; --page: #ffffff; --card: #f4f4f4;

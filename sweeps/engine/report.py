@@ -98,7 +98,8 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     from sweeps.engine.report_figures import drawn  # noqa: PLC0415 - brings matplotlib
     from sweeps.engine.report_page import page  # noqa: PLC0415 - one with its neighbour
 
-    return write_text(out or folders[0] / "report.html", page(gather(folders, drawn)))
+    text = page(gather(folders, drawn))
+    return write_text(out or folders[0] / "report.html", text)
 
 
 def gather(folders: Sequence[Path], draw: Draw) -> Report:
@@ -158,7 +159,7 @@ def study_report(
         setting=(f"{training_text(study)}.", f"{scoring_text(study, results.values())}."),
         answer=found,
         tables=tuple(table for table in (selected or ranking, reported) if table is not None),
-        legend=() if selected else tuple(filter(None, legend_lines(study, rows))),
+        legend=() if selected else ranked_legend(study, results, rows),
         pictures=pictures,
         undrawn=undrawn,
         audits=audited,
@@ -193,6 +194,13 @@ def ranked_grid(study: Study, rows: Sequence[Row], untouched: Sequence[Row]) -> 
         rows=tuple(row_cells(row, axes) for row in (*rows, *untouched)),
         strong=tuple(i for i, row in enumerate(rows) if row.chosen),
     )
+
+
+def ranked_legend(study: Study, results: Mapping[str, TrialResult], rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return what the ranking's numbers mean, and how many configurations it leaves out."""
+    further = len(scores(study, results)) - len(rows)
+    left_out = (f"{counted(further, 'further configuration')}, lower in rank, not shown.",) if further else ()
+    return (*left_out, *filter(None, legend_lines(study, rows)))
 
 
 # ---- the answer

@@ -226,6 +226,17 @@ def test_an_ablation_has_its_matrix_and_a_grid_its_ranking(tmp_path: Path, make_
     assert "above the row 'alpha=1 beta=1'" in matrix
 
 
+def test_a_long_ranking_is_cut_and_says_by_how_much(
+    tmp_path: Path, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(tmp_path, levels=LEVELS, report=False)
+    monkeypatch.setattr("sweeps.engine.report.LISTED", 1)
+    report, found = read(tmp_path)
+    (ranking,) = report.studies[0].tables
+    assert [row[0] for row in ranking.rows] == ["0.1", "untouched"]
+    assert "3 further configurations, lower in rank, not shown." in found.words
+
+
 def test_every_text_is_escaped(tmp_path: Path, make_study: MakeStudy) -> None:
     evil = "<script>alert('1')</script> & \"x\""
     study = make_study(tmp_path, levels=LEVELS, fails=lambda t: t.cell == "alpha=1 beta=1")
