@@ -16,10 +16,10 @@ import torch
 
 from zsr_core.attacks import AnyAttack
 from zsr_core.audit_evidence import gather
-from zsr_core.audit_judges import judge
+from zsr_core.audit_judges import FULL, judge
 from zsr_core.audit_plan import IMAGES, TIERS, Tier, affordable, steps
 from zsr_core.audit_probes import Autocast, Scene, Surface
-from zsr_core.audit_rules import Row
+from zsr_core.audit_rules import Row, skip
 from zsr_core.codec import ConfigError, from_plain, require, to_plain, unknown
 from zsr_core.data import ImageSet, open_data
 from zsr_core.evaluate import EvalSuite, Measurement
@@ -106,7 +106,7 @@ def audit(
     """Return the verdicts on what an evaluation with ``attacks`` says of a classifier, and the loss surface if probed.
 
     Args:
-        only: the rules that are asked; what no other needs is not probed.
+        only: the rules that are asked; the others are skipped, and what they alone need is not probed.
         records, measurements: what the evaluation left; without them the rules on them are skipped.
         own, baseline: the trial's numbers, and those of a TeCoA of the same budget.
         say: told (probe, number of it from 1, how many) before each probe.
@@ -124,7 +124,8 @@ def audit(
     passes = sum(step.passes(scene.n) for step in steps(scene, attacks, tier, only)) if scene.n else 0
     report = Report(
         trial_id=trial_id, weights_sha=scene.victim.sha, norm=scene.threat.norm, eps=scene.threat.eps, tier=tier,
-        images=scene.n, passes=passes, verdicts=judge(evidence),
+        images=scene.n, passes=passes,
+        verdicts=tuple(v if v.rule in only else skip(v.rule, "not asked", FULL) for v in judge(evidence)),
     )  # fmt: skip
     return report, evidence.surface
 

@@ -289,3 +289,8 @@ def test_what_the_evaluation_ran_of_autoattack_is_judged_from_its_records(scene:
     assert found["G21"].status == "SKIP"
     probing = [step.name for step in steps(scene, suite, "full")]
     assert "autoattack" not in probing, "it has run already"
+
+
+def test_only_the_rules_that_are_asked_are_judged(scene: Scene) -> None:
+    found, _ = core.audit(scene, HEADLINE, tier="cheap", only=["G04"], records=under(scene, HEADLINE[0]))
+    assert {rule for rule, status in found.statuses.items() if status != "SKIP"} == {"G04"}
