@@ -90,7 +90,7 @@ class Kept:
             return stored
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(self.file):
+            with alone(self.file):
                 if self.stored() is None:
                     self._decode()
         except OSError as error:
@@ -130,8 +130,8 @@ def _mapped(file: Path, written: int) -> Tensor:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Hold the lock of ``file``; the kernel releases it however the process ends."""
+def alone(file: Path) -> Iterator[None]:
+    """Hold the lock of ``file``, which need not be there; the kernel releases it however the process ends."""
     import fcntl  # noqa: PLC0415  not on every system that the core runs on
 
     with file.with_name(f".{file.name}.lock").open("a") as lock:

@@ -14,19 +14,21 @@ import torch
 from torch import Tensor
 
 from zsr_core.codec import ConfigError, fingerprint, require, unknown
-from zsr_core.data import miniature, tasks
+from zsr_core.data import miniature, shards, tasks
 from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
 from zsr_core.data.imagenet_names import TEMPLATES
 from zsr_core.data.kept import Kept, cache_folder, kept_file
 from zsr_core.data.partition import HELD_OUT, cut, digest, held_out
 from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unreadable
+from zsr_core.data.remote import local
 from zsr_core.data.tasks import PROMPT_SETS, TEMPLATE, PromptSet, words
 from zsr_core.rng import generator
 from zsr_core.threat import PixelSpace
 
 Split = Literal["train", "selection", "report"]
 SPLITS: tuple[Split, ...] = ("train", "selection", "report")
-SOURCES = ("miniature", "imagefolder", "cifar10", "cifar100", "task")
+SOURCES = ("miniature", "imagefolder", "cifar10", "cifar100", "task", "webdataset", "huggingface")
+FOLDERS = ("imagefolder", "webdataset", "huggingface")  # whatever lies there, without published rows
 OnCorrupt = Literal["fail", "skip"]
 # How many files at most are asked for their size, to know a set by: of a million, every fiftieth.
 SIZED = 20_000
@@ -37,8 +39,10 @@ class DataRef:
     """An image set: ``source`` says how to read it, ``name`` which miniature set, or how to call it, ``root`` where.
 
     Source "task" is a public set, ``name`` a row of :mod:`zsr_core.data.tasks`, ``root`` the folder that holds all
-    sets; "cifar10" and "cifar100" are two of them. ``prompts`` (names and templates) and ``preprocessing`` are those of
-    a paper; None is TGA-ZSR's of the set, of a folder its template and Resize(256), CenterCrop(224).
+    sets; "cifar10" and "cifar100" are two of them. "webdataset" is a folder of tar shards, "huggingface" one that
+    ``datasets`` saved; both are split as "imagefolder" is. The root of these three may be a URL of object storage
+    (:mod:`zsr_core.data.remote`). ``prompts`` (names and templates) and ``preprocessing`` are those of a paper; None is
+    TGA-ZSR's of the set, of a folder its template and Resize(256), CenterCrop(224).
 
     ``on_corrupt``: "fail" stops with the path of an image that cannot be decoded, when it is met; "skip" decodes every
     image when the set is opened, leaves those out, and lists them in ``ImageSet.skipped`` and the trial's provenance.
@@ -47,7 +51,9 @@ class DataRef:
     where files are sorted by class, a seeded choice. A smaller limit keeps some of a larger one's.
     """
 
-    source: Literal["miniature", "imagefolder", "cifar10", "cifar100", "task"] = "miniature"
+    source: Literal["miniature", "imagefolder", "cifar10", "cifar100", "task", "webdataset", "huggingface"] = (
+        "miniature"
+    )
     name: str = ""
     root: str | None = None
     prompts: PromptSet | None = None
@@ -79,7 +85,7 @@ class DataRef:
         """The name that tables use: ``name``, else the miniature's source set, the folder's name or the set's."""
         if self.name:
             return self.name
-        if self.source == "imagefolder":
+        if self.source in FOLDERS:
             return Path(str(self.root)).expanduser().resolve().name
         return "source" if self.source == "miniature" else self.source
 
@@ -97,7 +103,7 @@ class DataRef:
     @property
     def row(self) -> tasks.ZeroShotTask | None:
         """The public set's row, if it is one."""
-        if self.source in ("miniature", "imagefolder"):
+        if self.source == "miniature" or self.source in FOLDERS:
             return None
         return tasks.task(self.name if self.source == "task" else self.source)
 
@@ -136,7 +142,7 @@ def task_ref(name: str, root: str | Path) -> DataRef:
         return DataRef(source="task", name=name, root=str(root))
     for folder in (Path(name).expanduser(), Path(root).expanduser() / name):
         if folder.is_dir():
-            return DataRef(source="imagefolder", root=str(folder))
+            return DataRef(source=_kind_of(folder), root=str(folder))
     raise unknown("task", name, (*tasks.NAMES, *miniature_names()))
 
 
@@ -147,6 +153,12 @@ def taken(images: ImageSet, rows: Sequence[int]) -> ImageSet:
         images, ids=tuple(images.ids[row] for row in picked), labels=images.labels[list(picked)],
         pixels=Picked(pixels=images.pixels, rows=picked),
     )  # fmt: skip
+
+
+def _kind_of(folder: Path) -> Literal["imagefolder", "webdataset", "huggingface"]:
+    if any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        return "huggingface"
+    return "webdataset" if any(folder.glob("*.tar")) or shards.tar_splits(folder) else "imagefolder"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -325,6 +337,8 @@ def _bytes_of(part: Part, rows: Tensor) -> list[int] | str:
         step = max(1, -(-len(rows) // SIZED))
         files = (part.pictures.base / part.pictures.names[row] for row in rows[::step].tolist())
         return [_size(file) for file in files]
+    if isinstance(part.pictures, shards.Members | shards.Cells):
+        return part.pictures.known_by(rows.tolist())
     first = (part.pictures.read(row).tobytes() for row in rows[:16].tolist())
     return hashlib.blake2b(b"".join(first), digest_size=8).hexdigest()
 
@@ -337,8 +351,8 @@ def _size(file: Path) -> int:
 
 
 def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
-    root = Path(str(ref.root)).expanduser().resolve()
-    part, rows = _folder_split(root, split)
+    root = local(str(ref.root))
+    part, rows = _folder_split(root, split, ref.source)
     require(len(rows) > 0, "root", str(root), f"enough images for a {split!r} split; found {len(part.ids)}")
     generic = {"agft": (f"{TEMPLATE}.",), "openai-ensemble": TEMPLATES}
     return _opened(
@@ -362,18 +376,44 @@ def _listing(root: Path, below: str, classes: tuple[str, ...] | None) -> Part:
     return part_of_files(root, [file for file, _ in files], [label for _, label in files], list(label_of))
 
 
-def _folder_split(root: Path, split: Split) -> tuple[Part, Tensor]:
-    """With ``train/`` (and ``val/`` or ``test/``) below: 80 / 20 of train, and val. A flat folder: 60 / 20 / 20."""
+def _own_splits(root: Path) -> tuple[str, ...]:
+    return tuple(name for name in shards.OWN if (root / name).is_dir()) if (root / "train").is_dir() else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """How a folder says which splits it has, and what is in one; "" is all of a folder that has none."""
+
+    splits: Callable[[Path], tuple[str, ...]]
+    part: Callable[[Path, str, tuple[str, ...] | None], Part]
+
+
+_LAYOUTS = {
+    "imagefolder": _Layout(splits=_own_splits, part=_listing),
+    "webdataset": _Layout(splits=shards.tar_splits, part=shards.tar_part),
+    "huggingface": _Layout(splits=shards.arrow_splits, part=shards.arrow_part),
+}
+
+
+def _folder_split(root: Path, split: Split, source: str) -> tuple[Part, Tensor]:
+    """With a split of its own to train on: 80 / 20 of it, and what it holds out. A flat folder: 60 / 20 / 20."""
     require(root.is_dir(), "root", str(root), "a folder that exists")
-    if (root / "train").is_dir():
-        of_train = _listing(root, "train", None)
+    layout = _LAYOUTS[source]
+    own = layout.splits(root)
+    held = next((name for name in shards.HELD if name in own), "val")
+    if "train" in own:
+        of_train = layout.part(root, "train", None)
         if split == "report":
-            held = next((n for n in ("val", "validation", "test") if (root / n).is_dir()), "val")
-            of_held = _listing(root, held, of_train.classes)
+            of_held = layout.part(root, held, of_train.classes)
             return of_held, torch.arange(len(of_held.ids))
         train, selection = held_out(len(of_train.ids), root.name)
         return of_train, train if split == "train" else selection
-    flat = _listing(root, "", None)
+    if own:
+        alone = f"a folder with a split 'train'; it has only {', '.join(own)}, which can be reported"
+        require(split == "report" and held in own, "root", str(root), alone)
+        of_held = layout.part(root, held, None)
+        return of_held, torch.arange(len(of_held.ids))
+    flat = layout.part(root, "", None)
     rest, selection = held_out(len(flat.ids), root.name)
     kept = round(len(rest) * 0.75)
     order = rest[torch.randperm(len(rest), generator=generator(0, "flat", root.name))]
