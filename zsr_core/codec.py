@@ -13,11 +13,12 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+Reader = Callable[[Any, str], Any]  # a plain value and its dotted path -> the value
 
 
 class ConfigError(ValueError):
@@ -53,11 +54,6 @@ def is_finite(value: object) -> bool:
         return False
 
 
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
 def to_plain(value: Any, path: str = "value") -> Any:
     """Return ``value`` as JSON types. Every dataclass below the top carries its ``type``.
 
@@ -85,56 +81,97 @@ def from_plain(kind: type[T], plain: Any, path: str = "config") -> T:
     Raises:
         ConfigError: naming the dotted path of the first field that is unknown, missing or of another type.
     """
-    result: T = _read(kind, plain, path)
+    result: T = _reader(kind)(plain, path)
     return result
 
 
-def _read(kind: Any, plain: Any, path: str) -> Any:
+def _reader(kind: Any) -> Reader:
+    """Return what reads a plain value as ``kind``. A result holds thousands of values: types are looked at once."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _read_dataclass(kind, plain, path)
-    origin = get_origin(kind)
+        return partial(_read_dataclass, kind)
+    origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
-        if plain not in get_args(kind):
-            raise unknown(path, plain, (str(a) for a in get_args(kind)))
-        return plain
+        return partial(_read_literal, args)
     if origin in (Union, types.UnionType):
-        return _read_union(get_args(kind), plain, path)
+        return _union_reader(args)
     if origin is tuple:
-        require(isinstance(plain, (list, tuple)), path, plain, "a list")
-        args = get_args(kind)
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_read(args[0], item, f"{path}[{i}]") for i, item in enumerate(plain))
-        require(len(plain) == len(args), path, plain, f"a list of {len(args)}")
-        return tuple(_read(a, item, f"{path}[{i}]") for i, (a, item) in enumerate(zip(args, plain, strict=True)))
+            return partial(_read_list, _reader(args[0]))
+        return partial(_read_tuple, tuple(map(_reader, args)))
     if origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
-        require(isinstance(plain, Mapping), path, plain, "a mapping")
-        return {str(k): _read(get_args(kind)[1], v, f"{path}.{k}") for k, v in plain.items()}
-    return _read_scalar(kind, plain, path)
+        return partial(_read_mapping, _reader(args[1]))
+    return _SCALARS.get(kind) or partial(_refuse, kind)
 
 
-def _read_scalar(kind: Any, plain: Any, path: str) -> Any:
-    if kind is Any:
-        return plain
-    if kind is float:
-        require(is_finite(plain), path, plain, "a finite number")
-        return float(plain)
-    if kind is int:
-        whole = isinstance(plain, int) or (isinstance(plain, float) and plain.is_integer())
-        require(whole and not isinstance(plain, bool), path, plain, "a whole number")
-        return int(plain)
-    if kind is bool or kind is str:
-        require(isinstance(plain, kind), path, plain, "true or false" if kind is bool else "a string")
-        return plain
-    if kind is type(None):
-        require(plain is None, path, plain, "null")
-        return None
+def _read_literal(options: tuple[Any, ...], plain: Any, path: str) -> Any:
+    if plain not in options:
+        raise unknown(path, plain, (str(a) for a in options))
+    return plain
+
+
+def _read_list(read: Reader, plain: Any, path: str) -> Any:
+    require(isinstance(plain, (list, tuple)), path, plain, "a list")
+    return tuple([read(item, f"{path}[{i}]") for i, item in enumerate(plain)])
+
+
+def _read_tuple(readers: tuple[Reader, ...], plain: Any, path: str) -> Any:
+    require(isinstance(plain, (list, tuple)), path, plain, "a list")
+    require(len(plain) == len(readers), path, plain, f"a list of {len(readers)}")
+    return tuple(read(item, f"{path}[{i}]") for i, (read, item) in enumerate(zip(readers, plain, strict=True)))
+
+
+def _read_mapping(read: Reader, plain: Any, path: str) -> Any:
+    require(isinstance(plain, Mapping), path, plain, "a mapping")
+    return {str(k): read(v, f"{path}.{k}") for k, v in plain.items()}
+
+
+def _read_any(plain: Any, path: str) -> Any:
+    return plain
+
+
+def _read_float(plain: Any, path: str) -> float:
+    require(is_finite(plain), path, plain, "a finite number")
+    return float(plain)
+
+
+def _read_int(plain: Any, path: str) -> int:
+    whole = isinstance(plain, int) or (isinstance(plain, float) and plain.is_integer())
+    require(whole and not isinstance(plain, bool), path, plain, "a whole number")
+    return int(plain)
+
+
+def _read_bool(plain: Any, path: str) -> Any:
+    require(isinstance(plain, bool), path, plain, "true or false")
+    return plain
+
+
+def _read_str(plain: Any, path: str) -> Any:
+    require(isinstance(plain, str), path, plain, "a string")
+    return plain
+
+
+def _read_null(plain: Any, path: str) -> None:
+    require(plain is None, path, plain, "null")
+
+
+_SCALARS: dict[Any, Reader] = {
+    Any: _read_any, float: _read_float, int: _read_int, bool: _read_bool, str: _read_str, type(None): _read_null,
+}  # fmt: skip
+
+
+def _refuse(kind: Any, plain: Any, path: str) -> Any:
     raise ConfigError(f"{path}: fields of type {kind!r} cannot be read")
 
 
-def _read_union(options: tuple[Any, ...], plain: Any, path: str) -> Any:
-    if plain is None and type(None) in options:
-        return None
+def _union_reader(options: tuple[Any, ...]) -> Reader:
     classes: dict[str, type] = {o.__name__: o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)}
+    others = [_reader(o) for o in options if o is not type(None) and not dataclasses.is_dataclass(o)]
+    return partial(_read_union, type(None) in options, classes, others)
+
+
+def _read_union(optional: bool, classes: dict[str, type], others: list[Reader], plain: Any, path: str) -> Any:
+    if plain is None and optional:
+        return None
     if classes and (isinstance(plain, Mapping) or dataclasses.is_dataclass(plain)):
         if dataclasses.is_dataclass(plain):
             plain = to_plain(plain)
@@ -142,32 +179,40 @@ def _read_union(options: tuple[Any, ...], plain: Any, path: str) -> Any:
         if name not in classes:
             raise unknown(f"{path}.type", name, classes)
         return _read_dataclass(classes[name], plain, path)
-    others = [o for o in options if o is not type(None) and not dataclasses.is_dataclass(o)]
     errors = []
-    for option in others:
+    for read in others:
         try:
-            return _read(option, plain, path)
+            return read(plain, path)
         except ConfigError as error:
             errors.append(str(error))
     raise ConfigError(errors[0] if errors else f"{path}: got {plain!r}, expected one of: {', '.join(classes)}")
+
+
+@cache
+def _fields_of(kind: type) -> tuple[dict[str, Reader], tuple[str, ...]]:
+    """Return what reads each field of a dataclass, and the fields that have no default."""
+    hints = get_type_hints(kind)
+    fields = [f for f in dataclasses.fields(kind) if f.init]
+    missing = dataclasses.MISSING
+    needed = tuple(f.name for f in fields if f.default is missing and f.default_factory is missing)
+    return {f.name: _reader(hints[f.name]) for f in fields}, needed
 
 
 def _read_dataclass(kind: type, plain: Any, path: str) -> Any:
     if isinstance(plain, kind):
         return plain
     require(isinstance(plain, Mapping), path, plain, f"the fields of {kind.__name__}")
-    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
-    given = {k: v for k, v in plain.items() if k != "type" or "type" in fields}
-    if "type" in plain and "type" not in fields:
+    readers, needed = _fields_of(kind)
+    if "type" in plain and "type" not in readers:
         require(plain["type"] == kind.__name__, f"{path}.type", plain["type"], repr(kind.__name__))
-    for name in given:
-        if name not in fields:
-            has = f"it has: {', '.join(fields)}{did_you_mean(name, fields)}"
-            raise ConfigError(f"{path}: {kind.__name__} has no field {name!r}; {has}")
-    for name, field in fields.items():
-        optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        require(name in given or optional, f"{path}.{name}", None, f"a value: {kind.__name__} needs it")
-    values = {name: _read(_hints(kind)[name], item, f"{path}.{name}") for name, item in given.items()}
+        plain = {name: item for name, item in plain.items() if name != "type"}
+    if not plain.keys() <= readers.keys():
+        name = next(name for name in plain if name not in readers)
+        has = f"it has: {', '.join(readers)}{did_you_mean(name, readers)}"
+        raise ConfigError(f"{path}: {kind.__name__} has no field {name!r}; {has}")
+    for name in needed:
+        require(name in plain, f"{path}.{name}", None, f"a value: {kind.__name__} needs it")
+    values = {name: readers[name](item, f"{path}.{name}") for name, item in plain.items()}
     try:
         return kind(**values)
     except ConfigError as error:
@@ -211,12 +256,15 @@ def fingerprint(value: Any, length: int = 12) -> str:
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Return ``value`` as ``{"method.alpha": 0.08, ...}``: dotted path to scalar; lists become JSON text."""
-    plain = to_plain(value)
+    return _flattened(to_plain(value), prefix)
+
+
+def _flattened(plain: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, item in plain.items():
         name = f"{prefix}{key}"
         if isinstance(item, dict):
-            flat.update(flatten(item, f"{name}."))
+            flat.update(_flattened(item, f"{name}."))
         else:
             flat[name] = json.dumps(item) if isinstance(item, list) else item
     return flat

@@ -24,7 +24,12 @@ DESCRIPTION = "Make a study's Parquet, table, figures and tracked runs again, fr
 def _export(folder: Path, options: argparse.Namespace) -> list[str]:
     from sweeps.engine.export import export_study  # noqa: PLC0415
 
-    return [str(export_study(folder))]
+    made = [export_study(folder)]
+    if options.samples:
+        from sweeps.engine.samples import export_samples  # noqa: PLC0415
+
+        made.append(export_samples(folder))
+    return [str(path) for path in made]
 
 
 def _table(folder: Path, options: argparse.Namespace) -> list[str]:
@@ -214,6 +219,9 @@ def parser() -> argparse.ArgumentParser:
             "--study", type=Path, required=True, metavar="DIR", dest="folder", help="the study's folder"
         )
         command.set_defaults(run=run)
+        if name == "export":
+            words = "write samples/ too: every image's record, cut by task and condition"
+            command.add_argument("--samples", action="store_true", help=words)
         if name == "table":
             _table_flags(command)
         if name == "plot":

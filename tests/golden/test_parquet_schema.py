@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -38,7 +39,7 @@ def test_the_parquet_schema_is_version_1(tmp_path: Path) -> None:
         identity=identity,
         config=flat_config(TrialConfig(method=TgaZsr())),
         cost={"seconds_train": 1.0},
-        measurements=[to_plain(measured)],
+        measurements=json.dumps([to_plain(measured)]).encode(),
     )
     path = write_trials(tmp_path / "study.parquet", lambda: [trial], {"zsr.schema": "1"})
     schema = pq.read_schema(path)
