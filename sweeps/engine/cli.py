@@ -1,4 +1,4 @@
-"""``zsr``: make a study's Parquet, table, figures and tracked runs again, from its trial folders alone."""
+"""``zsr``: read studies again from their trial folders, attack any model, look after the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeps.engine.typeset import FORMS, written
 from zsr_core import __version__
 from zsr_core.codec import ConfigError
 
-DESCRIPTION = "Make a study's Parquet, table, figures and tracked runs again, from its trial folders alone."
+DESCRIPTION = "Read studies again from their trial folders alone, attack any model, look after the data."
 
 # Each command brings its own heavy library (pyarrow, matplotlib, mlflow): none is imported for another's sake.
 
