@@ -14,6 +14,9 @@ import torch
 
 from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import PROFILES, profile
+from zsr_core.audit import read_report
+from zsr_core.audit_plan import TIERS, Tier
+from zsr_core.audit_trial import audit_trial, keep_failure
 from zsr_core.clip import ModelRef, check_model
 from zsr_core.codec import ConfigError, require
 from zsr_core.cost import Estimate, Part, estimate, evaluation_parts
@@ -53,6 +56,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--out", default="results/evaluated", metavar="DIR", help="where its folder goes")
     add("--set", action="append", default=[], metavar="PATH=VALUE", help="override a field of the trial by dotted path")
     add("--device", choices=("cpu", "cuda"), help="default: CUDA where there is one")
+    add(
+        "--audit",
+        choices=TIERS,
+        default="cheap",
+        help="which checks for gradient masking (default cheap; full is dear)",
+    )
     add("--plan", action="store_true", help="say what it will cost, and start nothing")
 
 
@@ -147,11 +156,24 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
     if result.status != "done":
         print(f"{prog}: {result.error}", file=sys.stderr)
         return 1
+    result = _audited(result, folder, options.audit, options.device)
     text = table(result, parts)
     write_text(folder / "table.md", text + "\n")
     print(text)
     print(f"\nrecords: {folder / 'samples.parquet'}\nnumbers: {folder / 'result.json'}\ntable:   {folder / 'table.md'}")
     return 0
+
+
+def _audited(result: TrialResult, folder: Path, tier: Tier, device: str | None) -> TrialResult:
+    """Return the result with its audit's verdicts, which are kept beside it; an audit that breaks costs no number."""
+    before = read_report(folder)
+    if tier != "none" and (before is None or TIERS.index(before.tier) < TIERS.index(tier)):
+        print(f"audit: the {tier} tier", flush=True)
+        try:
+            audit_trial(result, folder, folder, tier=tier, device=device)
+        except Exception as error:  # whatever stops it is said in every verdict
+            keep_failure(result, folder, error)
+    return read_result(folder) or result
 
 
 def _say(standing: Standing) -> None:
@@ -204,6 +226,8 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     unit = "/255" if suite.norm == "linf" else " (l2)"
     scale = 255 if suite.norm == "linf" else 1
     names = ["clean", *(f"{a} at {eps * scale:.3g}{unit}" for _, a, eps in columns[1:])]
+    failed = [rule for rule, status in result.audit.items() if status == "FAIL"]
+    mark = "†" if failed else ""
     lines = [
         f"Accuracy in percent with 95 % intervals over images; {suite.split} split, weights "
         f"{result.provenance.get('weights_sha', '')}, seed {result.config.seed}."
@@ -214,10 +238,28 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     ]
     for task in tasks:
         cells = [found[task, metric, attack, eps] for metric, attack, eps in columns]
-        said = [f"{m.value:.1f}" + ("" if m.low is None else f" [{m.low:.1f}, {m.high:.1f}]") for m in cells]
+        said = [
+            f"{m.value:.1f}{mark if m.metric == 'robust' else ''}"
+            + ("" if m.low is None else f" [{m.low:.1f}, {m.high:.1f}]")
+            for m in cells
+        ]
         name = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
         lines.append(f"| {name} | {cells[0].n} | " + " | ".join(said) + " |")
-    return "\n".join([*lines, *_replaced(parts)])
+    return "\n".join([*lines, *_replaced(parts), *_verdicts(result)])
+
+
+def _verdicts(result: TrialResult) -> list[str]:
+    """Return what the audit says, in a sentence: how many rules hold, and which do not or were not asked."""
+    if not result.audit:
+        return ["\nNot audited."]
+    rules = {
+        status: [rule for rule, found in result.audit.items() if found == status]
+        for status in ("FAIL", "WARN", "PASS", "SKIP")
+    }
+    said = [f"{status} {', '.join(rules[status])}" for status in ("FAIL", "WARN") if rules[status]]
+    said += [f"{len(rules['PASS'])} rules hold, {len(rules['SKIP'])} were not decided (audit.json)"]
+    doubt = "† robustness unverified. " if rules["FAIL"] else ""
+    return [f"\n{doubt}Audit: {'; '.join(said)}."]
 
 
 def _replaced(parts: Sequence[Part]) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,11 +19,12 @@ from sweeps.engine.cli import main as zsr
 from zsr_core.__main__ import main
 from zsr_core.clip import ModelRef, load_clip
 from zsr_core.codec import to_plain
+from zsr_core.cost import evaluation_parts
 from zsr_core.data import open_data
 from zsr_core.data.sets import DataRef, taken
 from zsr_core.evaluate import merged
-from zsr_core.scoring import config_of
-from zsr_core.trial import TrialConfig, evaluate_shard
+from zsr_core.scoring import config_of, table
+from zsr_core.trial import TrialConfig, evaluate_shard, run_trial
 
 QUICK = ["--tasks", "source,hearts", "--n", "7", "--attacks", "pgd10", "--batch-size", "3", "--device", "cpu"]
 
@@ -49,11 +51,24 @@ def test_weights_of_others_are_scored_with_records_table_and_numbers(
     assert len(clean) == 7
     assert f"| hearts | 7 | {100 * sum(map(bool, clean)) / 7:.1f} [" in said
     assert "Measured on the built-in miniature" in said
-    table = next((tmp_path / "out").glob("*/table.md")).read_text()
-    assert table in said
+    assert result["audit"]["G25"] == "PASS"
+    assert "rules hold" in said
+    written = next((tmp_path / "out").glob("*/table.md")).read_text()
+    assert written in said
     assert not list((tmp_path / "out").glob("*/parts"))
     assert main(["evaluate", "--weights", str(weights), *QUICK, "--out", str(tmp_path / "out")]) == 0
     assert "nothing to run" in capsys.readouterr().out
+
+
+def test_a_number_that_the_audit_fails_is_marked(tmp_path: Path) -> None:
+    config = _config()
+    result = run_trial(config, tmp_path, device="cpu")
+    parts = evaluation_parts(config)
+    assert "Not audited." in table(result, parts)
+    said = table(replace(result, audit={"G03": "FAIL", "G01": "PASS", "G06": "SKIP"}), parts)
+    assert "† robustness unverified. Audit: FAIL G03; 1 rules hold, 1 were not decided" in said
+    row = next(line for line in said.splitlines() if line.startswith("| hearts"))
+    assert row.count("†") == 2  # the attack's and the worst case's, not the clean one
 
 
 def test_a_plan_counts_passes_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
