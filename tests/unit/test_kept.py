@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from zsr_core.codec import ConfigError
-from zsr_core.data import DataRef, ImageSet, batches, check_data, open_data
+from zsr_core.data import DataRef, ImageSet, batches, check_data, open_data, sets
 from zsr_core.data.feeding import Floats, ahead
 from zsr_core.data.kept import CHUNK, Kept
 from zsr_core.data.pictures import Files
@@ -201,6 +201,31 @@ def test_a_corrupt_image_stops_the_build_or_is_skipped_as_without(root: Path, fo
     ((x, _, _),) = _seen(images, [torch.arange(len(images.labels))])
     assert isinstance(images.pixels, Kept)
     assert torch.equal(x, images.pixels.decoded(range(len(images.labels))).float() / 255)
+
+
+def test_what_cannot_be_decoded_is_listed_once_and_missed_when_repaired(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = root / _open(root).ids[4]
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:60])
+    when = bad.stat().st_mtime_ns
+    calls: list[int] = []
+    find = sets._unreadable
+
+    def counted(pictures: Any, rows: tuple[int, ...]) -> tuple[int, ...]:
+        calls.append(len(rows))
+        return find(pictures, rows)
+
+    monkeypatch.setattr(sets, "_unreadable", counted)
+    first, again = (_open(root, on_corrupt="skip") for _ in range(2))
+    assert first.skipped == again.skipped == (str(bad.relative_to(root)),)
+    assert len(calls) == 1
+    find.cache_clear()
+    bad.write_bytes(whole)
+    os.utime(bad, ns=(when, when))  # as if nothing had been written
+    assert _open(root, on_corrupt="skip").skipped == ()
+    assert len(calls) == 2
 
 
 def test_a_batch_that_is_still_held_is_not_written_over() -> None:

@@ -6,10 +6,11 @@ neither a trial's identity nor its numbers depend on it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zsr_core.codec import ConfigError, fingerprint
-from zsr_core.data.pictures import Decoded
+from zsr_core.data.pictures import Decoded, Pictures, unreadable
 from zsr_core.data.workers import cores, in_workers
-from zsr_core.files import write_whole
+from zsr_core.files import write_text, write_whole
 
 VARIABLE = "ZSR_CACHE"
 # Images that a worker decodes at a time: 5 MB of them at 224 pixels.
@@ -45,13 +46,47 @@ def cache_folder() -> Path | None:
 def kept_file(folder: Path, called: str, key: str, decoded: Decoded) -> Path:
     """Return where the pixels of a set are kept: ``called`` is for the reader, all else for the machine.
 
-    ``key`` says which data and which preprocessing. Beside it stand when the files were written, since another image
-    of the same name may have the same size, and the decoders, since two versions may round differently.
+    ``key`` says which data and which preprocessing.
     """
-    rows = decoded.rows[:: max(1, -(-len(decoded.rows) // ASKED))].tolist()
+    made = _made(key, decoded.pictures, decoded.rows.tolist(), list(_shape(decoded)))
+    return folder / f"{_readable(called)}-{made}.npy"
+
+
+def _readable(called: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", called)
+
+
+def _made(key: str, pictures: Pictures, rows: Sequence[int], how: Sequence[int]) -> str:
+    """Return 16 hex digits of what was decoded, and by what.
+
+    When the files were written is part of it, since another image of the same name may have the same size; and the
+    decoders are, since two versions may round differently.
+    """
     decoders = [PIL.__version__, *(features.version(name) for name in ("libjpeg_turbo", "jpg", "webp"))]
-    made = fingerprint([key, decoded.pictures.stamp(rows), decoders, list(_shape(decoded))], 16)
-    return folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', called)}-{made}.npy"
+    asked = rows[:: max(1, -(-len(rows) // ASKED))]
+    return fingerprint([key, pictures.stamp(asked), decoders, list(how)], 16)
+
+
+def kept_unreadable(
+    folder: Path | None, called: str, key: str, pictures: Pictures, rows: Sequence[int], find: Callable[[], list[int]]
+) -> list[int]:
+    """Return which ``rows`` cannot be decoded: as listed in ``folder``, else as ``find`` finds them, and listed then.
+
+    Those listed are tried again: if one has been repaired, all are.
+    """
+    if folder is None:
+        return find()
+    file = folder / f"{_readable(called)}-{_made(key, pictures, rows, [])}.unreadable.json"
+    if file.is_file():
+        listed: list[int] = json.loads(file.read_text(encoding="utf-8"))
+        if unreadable(pictures, listed) == listed:
+            return listed
+    found = find()
+    try:
+        write_text(file, json.dumps(found) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{VARIABLE}: {folder} cannot hold decoded images ({error})") from error
+    return found
 
 
 def _shape(decoded: Decoded) -> tuple[int, int, int, int]:

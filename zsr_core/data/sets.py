@@ -17,7 +17,7 @@ from zsr_core.codec import ConfigError, fingerprint, require, unknown
 from zsr_core.data import miniature, shards, tasks
 from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
 from zsr_core.data.imagenet_names import TEMPLATES
-from zsr_core.data.kept import Kept, cache_folder, kept_file
+from zsr_core.data.kept import Kept, cache_folder, kept_file, kept_unreadable
 from zsr_core.data.partition import HELD_OUT, cut, digest, held_out
 from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unreadable
 from zsr_core.data.remote import local
@@ -302,16 +302,20 @@ def _opened(
     """Return ``rows`` of a part on disk, at most ``cap`` of them, without those that cannot be decoded if so asked."""
     order = torch.randperm(len(rows), generator=generator(0, "limit", choice, split))
     rows = rows[order[:cap].sort().values]
-    skipped: tuple[int, ...] = ()
+    skipped: list[int] = []
+    folder, called = cache_folder(), f"{ref.called}-{split}-{size}"
     if ref.skips:
-        skipped = _unreadable(part.pictures, tuple(rows.tolist()))
+        tried = tuple(rows.tolist())
+        key = fingerprint([ref.source, str(root), choice, split, digest([part.ids[row] for row in tried])])
+        skipped = kept_unreadable(
+            folder, called, key, part.pictures, tried, lambda: list(_unreadable(part.pictures, tried))
+        )
         rows = rows[~torch.isin(rows, torch.tensor(skipped, dtype=torch.int64))]
         require(len(rows) > 0, "root", str(root), f"a {split!r} image that can be decoded")
     ids = [part.ids[row] for row in rows.tolist()]
     made = [split, size, preprocessing, _bytes_of(part, rows), digest(ids)]
-    key, folder = fingerprint([ref.source, str(root), choice, *made]), cache_folder()
+    key = fingerprint([ref.source, str(root), choice, *made])
     pixels = Decoded(pictures=part.pictures, rows=rows, size=size, preprocessing=preprocessing)
-    called = f"{ref.called}-{split}-{size}"
     return ImageSet(
         name=ref.called,
         split=split,
