@@ -42,6 +42,7 @@ from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, w
 from sweeps.engine.table import write_table
 from sweeps.engine.tracking import check_tracking, resolve_tracking
 from sweeps.engine.typeset import terminal
+from sweeps.engine.warm_start import known_points
 from sweeps.engine.work import Listed, Source, job
 from zsr_core.codec import ConfigError, canonical
 from zsr_core.cost import Estimate, estimate
@@ -122,6 +123,9 @@ def stoppable() -> Iterator[None]:
 
 def _launch(sweep: Sweep, options: Options) -> int:
     study, results = _open(sweep, options)
+    known = known_points(study, options.warm_start)
+    if options.warm_start:
+        print(f"Earlier studies know {len(known)} points of this space.", flush=True)
     if options.plan:
         print("\n".join(_plan_lines(study, results, options)))
         return DONE
@@ -347,6 +351,7 @@ class _Engine:
         proposals = Proposals(
             self._course.folder, self._course.study, samples=self._options.samples, seeds=self._options.seeds,
             publish=self._course.publish, limit=room,
+            known=known_points(self._course.study, self._options.warm_start),
         )  # fmt: skip
         self._run(proposals, search=True)
 

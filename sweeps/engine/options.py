@@ -32,6 +32,7 @@ class Options:
     fresh: bool
     gpus_per_trial: float | None
     max_concurrent: int | None
+    warm_start: tuple[Path, ...] = ()  # folders of earlier studies
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,6 +58,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     if given.preset not in sweep.base:
         raise unknown("--preset", given.preset, sweep.base)
     _check_search(sweep, given.preset, given.search, given.samples)
+    require(not given.warm_start or bool(given.search), "--warm-start", given.warm_start, "--search with it")
     return Options(
         plan=given.plan,
         preset=given.preset,
@@ -71,6 +73,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         fresh=given.fresh,
         gpus_per_trial=_share("--gpus-per-trial", given.gpus_per_trial),
         max_concurrent=_count("--max-concurrent", given.max_concurrent),
+        warm_start=tuple(Path(text).expanduser().absolute() for text in given.warm_start),
     )
 
 
@@ -81,6 +84,7 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
     add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
     add("--samples", metavar="N", help=f"proposals of the search, earlier launches counted (default {sweep.samples})")
     add("--objectives", metavar="A[,B]", help="scores to search for: clean, robust, harmonic (two make a Pareto front)")
+    add("--warm-start", nargs="+", default=[], metavar="DIR", help="studies of the same space whose scores are known")
     add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
     add("--preset", default="miniature", metavar="NAME", help=f"scale: {' or '.join(sweep.base)}")
     add("--results", metavar="DIR", help="where studies are kept (default ./results)")

@@ -25,12 +25,14 @@ from sweeps.engine.plan import axis_levels, missing, suggested, suggestions, to_
 from sweeps.engine.ray_space import distributions
 from sweeps.engine.select import score_cell, trial_row
 from sweeps.engine.study import Study, read_results, trial_folder
+from sweeps.engine.warm_start import KnownPoint
 from sweeps.engine.work import Job, job
 from zsr_core.codec import require, unknown
 from zsr_core.rng import seed_for
 from zsr_core.trial import read_result
 
 CELL = "cell"  # the attribute of a proposal that says which cell of the plan it is
+ORIGIN = "warm_start"  # the attribute of a point of an earlier study: its folder and cell
 REPEATS = 20  # proposals in a row that are planned already, after which the next point not yet planned is taken
 
 SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
@@ -60,6 +62,7 @@ class Proposals:
         seeds: Sequence[int],
         publish: Callable[[Study], object],
         limit: int | None = None,
+        known: Sequence[KnownPoint] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = study
@@ -73,6 +76,7 @@ class Proposals:
         self._unfinished = self._cut_off()
         if not self._journal.trials and study.published.keys() == study.space.keys():
             enqueue(self._journal, study, study.published)
+        self._learn(known)
 
     def next(self) -> Job | None:
         """Return the next job; the last that ``limit`` leaves room for may lack seeds, which the next launch runs."""
@@ -91,6 +95,19 @@ class Proposals:
         cell = job.trials[0].cell
         if job.trials[0].role == "cell" and cell != self._partial:
             self._tell(cell)
+
+    def _learn(self, known: Sequence[KnownPoint]) -> None:
+        """Tell the journal what earlier studies found, each point once. They are no trials of this study."""
+        told = {trial.user_attrs.get(ORIGIN) for trial in self._journal.get_trials(deepcopy=False)}
+        trials = [
+            create_trial(
+                values=list(point.values), params=dict(point.params), distributions=self._space,
+                user_attrs={ORIGIN: point.origin},
+            )
+            for point in known
+            if point.origin not in told
+        ]  # fmt: skip
+        self._journal.add_trials(trials)
 
     def _propose(self) -> Job | None:
         """Return the job of a proposal that is not planned yet, once it stands in the published plan."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from sweeps.engine.ray_space import distributions
 from sweeps.engine.searchers import SAMPLERS, Proposals, enqueue, sampler
 from sweeps.engine.select import AVERAGE, WORST
 from sweeps.engine.study import Study, read_study, trial_folder, write_study
+from sweeps.engine.warm_start import known_points
 from sweeps.engine.work import Job
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.evaluate import Measurement
@@ -312,3 +316,90 @@ def test_a_studys_proposals_are_its_plan(tmp_path: Path) -> None:
     begin(tmp_path)
     jobs = run(tmp_path, propose(tmp_path, samples=3))
     assert list(suggestions(read_study(tmp_path)).values()) == points_of(jobs)
+
+
+class TestWarmStart:
+    @pytest.fixture
+    def earlier(self, tmp_path: Path) -> Path:
+        """A search of three points, of which the second failed."""
+        folder = tmp_path / "earlier"
+        begin(folder)
+        proposals = propose(folder, samples=3)
+        for number in range(4):
+            job = proposals.next()
+            assert job is not None
+            finish(folder, job, status="failed" if number == 2 else "done")
+            proposals.finished(job)
+        return folder
+
+    def test_a_new_search_knows_what_an_earlier_one_scored_and_still_runs_its_own_budget(
+        self, tmp_path: Path, earlier: Path
+    ) -> None:
+        study = begin(tmp_path / "new")
+        known = known_points(study, [earlier])
+        started = Proposals(
+            tmp_path / "new", study, samples=2, seeds=(0,), known=known,
+            publish=lambda study: write_study(tmp_path / "new", study),
+        )  # fmt: skip
+        scored = [trial for trial in journal(earlier) if trial.state == TrialState.COMPLETE]
+        told = journal(tmp_path / "new")
+        assert [(t.params, t.values, t.state) for t in told] == [(t.params, t.values, t.state) for t in scored]
+        assert len(told) == 2, "the failed point has no score to tell"
+        assert {trial.user_attrs["warm_start"].split(":")[0] for trial in told} == {str(earlier)}
+        assert len(points_of(run(tmp_path / "new", started))) == 2
+        assert len(read_study(tmp_path / "new").plan) == 3
+
+    def test_a_point_is_told_once_however_often_the_search_is_launched(self, tmp_path: Path, earlier: Path) -> None:
+        study = begin(tmp_path / "new")
+        for _ in range(2):
+            Proposals(
+                tmp_path / "new", study, samples=2, seeds=(0,), known=known_points(study, [earlier]),
+                publish=lambda study: write_study(tmp_path / "new", study),
+            )  # fmt: skip
+        assert len(journal(tmp_path / "new")) == 2
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"space": {**SPACE, "method.beta": Real(low=0.01, high=2.0, log=True)}},
+             r"another space \(space\.method\.beta\.high is 1\.0 there, 2\.0 here\)"),
+            ({"space": {"method.alpha": SPACE["method.alpha"]}}, r"another space \(space\.method\.beta"),
+            ({"objectives": ("harmonic",)}, r"other objectives \(objectives is \('clean', 'robust'\) there"),
+        ],
+    )  # fmt: skip
+    def test_a_study_of_another_space_or_for_other_scores_is_refused_by_name(
+        self, tmp_path: Path, earlier: Path, changes: dict[str, Any], message: str
+    ) -> None:
+        study = begin(tmp_path / "new", **changes)
+        with pytest.raises(ConfigError, match=rf"--warm-start: {earlier} holds a study of {message}"):
+            known_points(study, [earlier])
+
+    def test_scores_on_other_images_are_refused_by_name(self, tmp_path: Path, earlier: Path) -> None:
+        study = begin(tmp_path / "new")
+        suite = replace(study.base.eval_suite, eps=(8 / 255,))
+        other = replace(study, base=replace(study.base, eval_suite=suite))
+        with pytest.raises(ConfigError, match=r"another evaluation \(base\.eval_suite\.eps is"):
+            known_points(other, [earlier])
+
+
+def test_another_process_opens_the_journal_through_optunas_storage_while_the_search_runs(tmp_path: Path) -> None:
+    begin(tmp_path)
+    proposals = propose(tmp_path, samples=3)
+    proposals.next()
+    job = proposals.next()
+    assert job is not None
+    finish(tmp_path, job)
+    proposals.finished(job)
+    proposals.next()
+    code = (
+        "import sys, optuna\n"
+        "from optuna.storages import JournalStorage\n"
+        "from optuna.storages.journal import JournalFileBackend\n"
+        "study = optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend(sys.argv[1])))\n"
+        "print(study.study_name, study.metric_names, [trial.state.name for trial in study.trials])"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "optuna.journal")], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.strip() == "s-random ['clean', 'robust'] ['COMPLETE', 'RUNNING']"
+    assert len(run(tmp_path, proposals)) == 1, "the search goes on undisturbed"
