@@ -50,10 +50,11 @@ def _points(study: Study, folder: Path) -> list[KnownPoint]:
 
 
 def _check_same(study: Study, earlier: Study, folder: Path) -> None:
+    suites = [flatten(each.base.eval_suite, "base.eval_suite.") for each in (earlier, study)]
     sides: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
         ("another space", flatten(dict(earlier.space), "space."), flatten(dict(study.space), "space.")),
         ("other objectives", {"objectives": earlier.objectives}, {"objectives": study.objectives}),
-        ("another evaluation", *(flatten(each.base.eval_suite, "base.eval_suite.") for each in (earlier, study))),
+        ("another evaluation", suites[0], suites[1]),
     ]
     for what, there, here in sides:
         paths = [path for path in {**there, **here} if there.get(path) != here.get(path)]
