@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -256,8 +257,11 @@ def test_reading_ahead_changes_neither_values_nor_errors() -> None:
         yield from range(3)
         raise ConfigError("root: broken")
 
-    assert list(ahead(iter(range(5)))) == [0, 1, 2, 3, 4]
+    begun: list[str] = []
+    assert list(ahead(iter(range(5)), lambda: begun.append(threading.current_thread().name))) == [0, 1, 2, 3, 4]
+    assert len(begun) == 1
+    assert begun[0] != threading.current_thread().name
     seen: list[int] = []
     with pytest.raises(ConfigError, match="root: broken"):
-        seen.extend(ahead(failing()))
+        seen.extend(ahead(failing(), lambda: None))
     assert seen == [0, 1, 2]

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar, cast
 
 import numpy as np
@@ -20,7 +21,6 @@ from zsr_core.data.workers import MOST, cores, in_workers
 
 T = TypeVar("T")
 Batch = tuple[Tensor, Tensor, Tensor]  # pixels [b, 3, S, S], labels [b], rows [b]
-Seen = tuple[Tensor, Tensor | None, Tensor, Tensor]  # uint8 pixels, which of them (None: all), labels [b], rows [b]
 # Bytes of pixels that become floats at a time: so few, with the floats four times as many, stay near the core, and a
 # copy of them comes from memory at hand; a larger one the allocator asks the system for, each time anew.
 AT_ONCE = 2**16
@@ -47,22 +47,28 @@ def batches(images: ImageSet, rows: Sequence[Tensor], device: torch.device | str
     and then read without workers.
     """
     groups = [group for group in rows if len(group)]  # no image may be left standing
-    cuda = torch.device(device).type == "cuda"
     kept = _stored(images.pixels) if groups else None
-    seen: Iterator[Seen]
-    if kept is None:
-        workers = 0 if images.in_memory else min(MOST, cores())
-        loaded = in_workers(_Batches(images=images, rows=groups), len(groups), workers, pinned=cuda)
-        seen = ((x, None, y, index) for x, y, index in loaded)
-    else:
-        seen = ((kept[0], kept[1][group], images.labels[group], group) for group in groups)
-    if cuda:
-        for x, y, index in ahead(_gathered(seen)):
+    if torch.device(device).type == "cuda":
+        if kept is None:
+            seen = _loaded(images, groups, pinned=True)
+        else:
+            seen = ahead(_gathered(images, *kept, groups), _same_device(device))
+        for x, y, index in seen:
             yield x.to(device, non_blocking=True).float().div_(255), y.to(device, non_blocking=True), index
+        return
+    floats = Floats()
+    if kept is None:
+        for x, y, index in _loaded(images, groups, pinned=False):
+            yield floats.of(x, None).to(device), y.to(device), index
     else:
-        floats = Floats()
-        for pixels, picked, y, index in seen:
-            yield floats.of(pixels, picked).to(device), y.to(device), index
+        pixels, own = kept
+        for group in groups:
+            yield floats.of(pixels, own[group]).to(device), images.labels[group].to(device), group
+
+
+def _loaded(images: ImageSet, groups: Sequence[Tensor], *, pinned: bool) -> Iterator[Batch]:
+    workers = 0 if images.in_memory else min(MOST, cores())
+    return in_workers(_Batches(images=images, rows=groups), len(groups), workers, pinned=pinned)
 
 
 def _stored(pixels: Callable[[Sequence[int]], Tensor]) -> tuple[Tensor, Tensor] | None:
@@ -76,20 +82,23 @@ def _stored(pixels: Callable[[Sequence[int]], Tensor]) -> tuple[Tensor, Tensor] 
     return stored, torch.arange(len(stored))
 
 
-def _gathered(seen: Iterator[Seen]) -> Iterator[Batch]:
-    """Pinned memory comes from torch's own pool, which waits until the device has read it."""
-    for pixels, picked, y, index in seen:
-        if picked is None:
-            yield pixels, y, index
-        else:
-            x = torch.empty((len(picked), *pixels.shape[1:]), dtype=torch.uint8, pin_memory=True)
-            yield torch.index_select(pixels, 0, picked, out=x), y.pin_memory(), index
+def _gathered(images: ImageSet, pixels: Tensor, own: Tensor, groups: Sequence[Tensor]) -> Iterator[Batch]:
+    """Yield batches in pinned memory: torch's own pool of it, which waits until the device has read them."""
+    for group in groups:
+        x = torch.empty((len(group), *pixels.shape[1:]), dtype=torch.uint8, pin_memory=True)
+        yield torch.index_select(pixels, 0, own[group], out=x), images.labels[group].pin_memory(), group
 
 
-def ahead(values: Iterator[T]) -> Iterator[T]:
-    """Yield the same values, each made in a thread while the one before is in use."""
+def _same_device(device: torch.device | str) -> Callable[[], None]:
+    """Return what gives a new thread this one's GPU: each starts on the first, where pinning would take memory."""
+    index = torch.device(device).index
+    return partial(torch.cuda.set_device, torch.cuda.current_device() if index is None else index)
+
+
+def ahead(values: Iterator[T], begin: Callable[[], None]) -> Iterator[T]:
+    """Yield the same values, each made in a thread, which ``begin`` starts, while the one before is in use."""
     end = object()
-    with ThreadPoolExecutor(max_workers=1) as thread:
+    with ThreadPoolExecutor(max_workers=1, initializer=begin) as thread:
         coming = thread.submit(next, values, end)
         while (value := coming.result()) is not end:
             coming = thread.submit(next, values, end)
