@@ -99,7 +99,7 @@ def _record(folder: Path, options: argparse.Namespace) -> list[str]:
     if uri is None:
         raise ConfigError("tracking: got 'none', expected a URI: there is nowhere to record to")
     check_tracking(uri)
-    return [str(record_study(folder, uri))]
+    return [str(record_study(folder, uri, weights=options.weights))]
 
 
 def _published(folder: Path, options: argparse.Namespace) -> list[str]:
@@ -235,6 +235,9 @@ def parser() -> argparse.ArgumentParser:
         if name == "refine":
             command.add_argument("--run", action="store_true", dest="go", help="run them, then choose and score anew")
             command.add_argument("--local", action="store_true", help="with --run: in this process, without Ray")
+        if name == "record":
+            words = "the tuned weights of the study's choice too, as files of their runs"
+            command.add_argument("--weights", action="store_true", help=words)
         if name in ("record", "refine"):
             command.add_argument(
                 "--tracking",

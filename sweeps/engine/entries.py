@@ -229,6 +229,7 @@ def result_tags(study: Study, trial: PlannedTrial, result: TrialResult, folder: 
         **{f"version.{name}": text for name, text in versions(study, result.provenance).items()},
         **{f"audit.{rule}": verdict for rule, verdict in result.audit.items()},
         "audit": gravest(result.audit.values()) if result.audit else "",
+        **{f"cost.{name}": f"{value:.6g}" for name, value in result.cost.items()},
         **trial_tags(study, trial, result.config),
         "status": result.status,
         "error": result.error,

@@ -49,7 +49,7 @@ __all__ = ["RecordReport", "Recorder", "check_tracking", "record_study", "resolv
 
 TRAINING = "&workflowType=machine_learning"  # which of its two faces the UI shows
 SEAL = "zsr.mirrored"
-SCHEMA = 1  # of what a run shows: a change brings every mirrored run up to date
+SCHEMA = 2  # of what a run shows: a change brings every mirrored run up to date
 METRICS_PER_CALL = 800  # with the texts, no more than 1000 entries
 TEXTS_PER_CALL = 99  # one less than servers take: the seal may come on top
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # between attempts to reach a silent server
@@ -72,14 +72,18 @@ class RecordReport:
     created: int
     updated: int
     already_there: int
+    weights: int | None = None  # runs that have their tuned weights as a file now; None where nobody asked
 
     def __str__(self) -> str:
         counts = f"{self.created} created, {self.updated} updated, {self.already_there} already there"
-        return f"recorded to {self.uri}: runs {counts}"
+        weights = "" if self.weights is None else f"; tuned weights with {self.weights}"
+        return f"recorded to {self.uri}: runs {counts}{weights}"
 
 
-def record_study(folder: Path, uri: str) -> RecordReport:
+def record_study(folder: Path, uri: str, *, weights: bool = False) -> RecordReport:
     """Bring the runs of the study in ``folder`` up to date at ``uri``, from the folder alone.
+
+    With ``weights``, the tuned weights of the final choice, one file per seed, go with their runs.
 
     Raises:
         ConfigError: if the folder holds no study, or a running sweep records it to ``uri`` itself.
@@ -92,9 +96,13 @@ def record_study(folder: Path, uri: str) -> RecordReport:
         for event in spool.read():
             mirror.apply(event)
         changed = mirror.bring_up(found_artifacts(folder))
+        kept = [mirror.weights(trial) for trial in mirror.study.plan] if weights else []
         spool.keep([])
     old = [change for key, change in changed.items() if key not in mirror.made]
-    return RecordReport(uri=uri, created=len(mirror.made), updated=sum(old), already_there=len(old) - sum(old))
+    return RecordReport(
+        uri=uri, created=len(mirror.made), updated=sum(old), already_there=len(old) - sum(old),
+        weights=sum(kept) if weights else None,
+    )  # fmt: skip
 
 
 def found_artifacts(folder: Path) -> list[Path]:
@@ -322,6 +330,18 @@ class Mirror:
         self.client.log_inputs(known.run_id, datasets=_inputs(entries.datasets(result.config)))
         self._status(known, ENDED[result.status], end)
         self._log(known, points, params, tags, seal=digest)
+        return True
+
+    def weights(self, trial: PlannedTrial) -> bool:
+        """Log the tuned weights of a final trial, once, and return whether its run has them."""
+        known, result = self.runs.get(trial.trial_id), read_result(trial_folder(self.folder, trial.trial_id))
+        if trial.role != "final" or known is None or result is None or result.status != "done":
+            return False
+        kept = sorted((self.folder / "weights").glob(f"{result.config.training_id}-*.safetensors"))
+        if len(kept) != 1:  # none, or trained anew since from other data: which ones made the numbers is not known
+            return False
+        if not self.client.list_artifacts(known.run_id, "weights"):
+            self.client.log_artifact(known.run_id, str(kept[0]), "weights")
         return True
 
     def _without_drawn(self, run_id: str, points: Iterable[entries.Point]) -> list[entries.Point]:

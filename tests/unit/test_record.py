@@ -223,7 +223,7 @@ class TestMirroring:
             "study": "two_by_two", "variant": trial.label, "cell": trial.cell, "role": "cell", "seed": "0",
             "method": "TGA-ZSR", "scale": "miniature", "config_hash": trial.trial_id, "status": "done",
             "git_dirty": "true", "device": "cpu: x86_64", "weights_sha": "w" * 12, "audit.G01": "pass",
-            "version.zsr": "0.0.1", "version.torch": "2.0",
+            "version.zsr": "0.0.1", "version.torch": "2.0", "cost.seconds_total": "20", "cost.passes_forward": "1234",
         }  # fmt: skip
         assert {name: tags[name] for name in expected} == expected
         assert {"version.ray", "version.optuna", "version.mlflow", "version.open_clip"} <= tags.keys()
@@ -265,6 +265,28 @@ class TestMirroring:
         assert link is not None
         for trial in study.plan:
             assert (runs[trial.trial_id].info.run_id in link[1]) == (trial.role == "cell")
+
+    def test_the_tuned_weights_of_the_final_choice_go_with_its_run_when_asked(self, folder: Path, uri: str) -> None:
+        study = done(folder)
+        best = study.plan[2]
+        final = replace(best, role="final", overrides={**best.overrides, "eval_suite.split": "report"})
+        final = replace(final, trial_id=study.config(final).trial_id, label="final", cell="final")
+        write_study(folder, replace(study, plan=(*study.plan, final)))
+        finish(folder, study, final)
+        training = study.config(best).training_id
+        assert training == study.config(final).training_id, "a final score is of the weights that were chosen"
+        file = folder / "weights" / f"{training}-abcdef.safetensors"
+        assert "tuned weights with 0" in str(record_study(folder, uri, weights=True)), "none are kept"
+        write_text(file, "tensors")
+        for _ in range(2):
+            assert "tuned weights with 1" in str(record_study(folder, uri, weights=True))
+        assert "tuned weights" not in str(record_study(folder, uri))
+        client = MlflowClient(tracking_uri=uri)
+        runs = {key: run.info.run_id for key, run in runs_at(uri).items()}
+        logged = {key: [f.path for f in client.list_artifacts(run, "weights")] for key, run in runs.items()}
+        assert {key: paths for key, paths in logged.items() if paths} == {final.trial_id: [f"weights/{file.name}"]}
+        write_text(file.with_name(f"{training}-123456.safetensors"), "others")
+        assert "tuned weights with 0" in str(record_study(folder, uri, weights=True)), "which ones scored is not known"
 
     def test_new_files_bring_the_study_up_and_touch_no_trial(self, folder: Path, uri: str) -> None:
         done(folder)
