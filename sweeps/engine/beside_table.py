@@ -54,6 +54,22 @@ def beside_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     return [*lines, "## Not side by side", "", *reason_lines(pairs), "", *source_lines(rows)]
 
 
+def beside_tables(
+    study: Study, results: Mapping[str, TrialResult]
+) -> list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]]:
+    """Return (head, rows, words) of each table of published and measured numbers that there is: for a page to show."""
+    rows, measured = asked_rows(study), measured_numbers(study, results)
+    pairs = beside(measured, rows)
+    together = [pair for pair in pairs if pair.measured is not None]
+    found: list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]] = []
+    small = miniature_rows(measured, rows)
+    if small:
+        found.append((SMALL, small, miniature_lines(measured, small)[-1:]))
+    if together:
+        found.append((HEAD, [pair_row(pair) for pair in together], tally_lines(together)))
+    return found
+
+
 def pair_row(pair: Pair) -> tuple[str, ...]:
     """Return one pair as text."""
     row, m = pair.published, pair.measured

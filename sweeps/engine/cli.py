@@ -14,7 +14,7 @@ from sweeps.engine.select import OBJECTIVES
 from sweeps.engine.table import write_table
 from sweeps.engine.typeset import FORMS, written
 from zsr_core import __version__
-from zsr_core.codec import ConfigError
+from zsr_core.codec import ConfigError, require
 
 DESCRIPTION = "Read studies again from their trial folders alone, attack any model, look after the data."
 
@@ -33,13 +33,22 @@ def _export(folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def _table(folder: Path, options: argparse.Namespace) -> list[str]:
+    readable = options.format in ("terminal", "md")
+    require(readable or not options.published, "--published", options.format, "--format terminal or md with it")
     if options.format is None:
         return [str(write_table(folder))]
 
     matrices = read_matrices(
         folder, baseline=options.baseline, metrics=options.metric, per_set=options.per_set, all_budgets=options.all_eps
     )
-    return [written(matrices, options.format, color=sys.stdout.isatty()).rstrip("\n")]
+    said = [written(matrices, options.format, color=sys.stdout.isatty()).rstrip("\n")]
+    if not options.published:
+        return said
+    from sweeps.engine.beside_table import beside_lines  # noqa: PLC0415
+    from sweeps.engine.study import read_results, read_study  # noqa: PLC0415
+
+    study = read_study(folder)
+    return [*said, "", *beside_lines(study, read_results(folder, study))]
 
 
 def _table_flags(command: argparse.ArgumentParser) -> None:
@@ -48,6 +57,7 @@ def _table_flags(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--baseline", metavar="LABEL", help="the row to compare with; by default the design's own")
     command.add_argument("--metric", nargs="+", choices=OBJECTIVES, default=OBJECTIVES, help="which scores")
+    command.add_argument("--published", action="store_true", help="below it the papers' numbers beside the study's")
     command.add_argument("--per-set", action="store_true", help="each set by itself too, with McNemar's exact test")
     command.add_argument("--all-eps", action="store_true", help="robust accuracy at every budget of the suite")
 

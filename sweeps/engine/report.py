@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from sweeps.engine.answer import Selection, chosen, selection, selection_text, where
+from sweeps.engine.beside_table import beside_tables
 from sweeps.engine.blocks import Grid, Picture, Tile
 from sweeps.engine.compare import Comparison, Side, compare
 from sweeps.engine.describe import (
@@ -71,6 +72,7 @@ class StudyReport:
     answer: Answer
     tables: tuple[Matrix | Grid, ...]
     legend: tuple[str, ...]  # of the ranked table
+    papers: tuple[tuple[Grid, tuple[str, ...]], ...]  # published beside measured, and what must be said of it
     pictures: tuple[Picture, ...]
     undrawn: tuple[str, ...]
     audits: tuple[Audited, ...]
@@ -160,6 +162,10 @@ def study_report(
         answer=found,
         tables=tuple(table for table in (selected or ranking, reported) if table is not None),
         legend=() if selected else ranked_legend(study, results, rows),
+        papers=tuple(
+            (Grid(head=head, rows=tuple(numbers)), tuple(words))
+            for head, numbers, words in beside_tables(study, results)
+        ),
         pictures=pictures,
         undrawn=undrawn,
         audits=audited,

@@ -81,6 +81,9 @@ def study_blocks(study: StudyReport, level: int) -> list[Block]:
         blocks += [Paragraph(text="Selection split.", kind="soft")] if isinstance(table, Grid) else []
         blocks += [table] if isinstance(table, Grid) else [_matrix(table)]
         blocks += [Paragraph(text=line, kind="soft") for line in study.legend] if isinstance(table, Grid) else []
+    blocks += [heading("Beside the papers")] if study.papers else []
+    for grid, words in study.papers:
+        blocks += [grid, *(Paragraph(text=line, kind="soft") for line in words if line)]
     blocks.append(heading("Figures"))
     blocks += [_figures(study)] if study.pictures else [Paragraph(text="None could be drawn.")]
     blocks += [heading("Audit"), *audit_blocks(study.audits), heading("Cost")]

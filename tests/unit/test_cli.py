@@ -125,3 +125,13 @@ def test_a_baseline_that_is_no_row_is_one_line(
         "zsr table: --baseline: unknown value 'untuched'; expected one of: untouched, alpha=0.1 beta=0.1; "
         "did you mean 'untouched'?\n"
     )
+
+
+def test_a_table_can_have_the_papers_numbers_below_it(
+    tmp_path: Path, make_study: MakeStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0))
+    assert main(["table", "--study", str(tmp_path), "--format", "md", "--published"]) == 0
+    assert "# Published and measured" in capsys.readouterr().out
+    assert main(["table", "--study", str(tmp_path), "--published"]) == 2
+    assert "--published: got None, expected --format terminal or md" in capsys.readouterr().err

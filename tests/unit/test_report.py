@@ -354,3 +354,13 @@ def test_a_folder_that_is_no_study_or_one_given_twice_is_one_line(
     assert "expected each study once" in second
     with pytest.raises(ConfigError):
         gather([], undrawn)
+
+
+def test_the_papers_numbers_stand_beside_the_miniatures_without_a_difference(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study(tmp_path, levels=LEVELS)
+    said = section(read(tmp_path)[1], "Beside the papers", "Figures")
+    assert "TGA-ZSR" in said
+    assert "56.4" in said  # its published clean mean
+    assert "compare the order of the methods in each" in said
