@@ -221,7 +221,7 @@ def tex(text: str) -> str:
     """Return ``text`` so that LaTeX prints it as it is; what may follow a line's end takes no option there."""
     pairs = zip(" " + text, text, strict=False)
     escaped = "".join(("{}" if before + now in LIGATURES else "") + TEX.get(now, now) for before, now in pairs)
-    return f"{{}}{escaped}" if escaped[:1] in ("[", "*") else escaped
+    return f"{{}}{escaped}" if escaped.lstrip()[:1] in ("[", "*") else escaped
 
 
 def latex(matrix: Matrix) -> str:
