@@ -352,3 +352,34 @@ def test_a_label_outside_the_classes_is_refused_by_task(tiny: Any, label: int) -
     images = dataclasses.replace(tiny.images(4), labels=torch.tensor([0, 1, 0, label]))
     with pytest.raises(ConfigError, match="task 'tiny': labels"):
         predict(_victim(tiny), images, tiny.bank(), (), ())
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, 1.5, -0.1])
+def test_pixels_that_are_no_numbers_in_the_box_are_refused_by_image(tiny: Any, poison: float) -> None:
+    images = tiny.images(4)
+
+    def batch(*_: Any) -> Any:
+        x = images.pixels(range(4)).float() / 255
+        x[2, 0, 0, 0] = poison
+        yield x, images.labels, torch.arange(4)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zsr_core.predict.batches", batch)
+        with pytest.raises(ConfigError, match=r"task 'tiny': the pixels of tiny/2 are not numbers in \[0, 1\]"):
+            predict(_victim(tiny), images, tiny.bank(), (), ())
+
+
+def test_images_and_texts_of_other_widths_are_refused(tiny: Any) -> None:
+    bank = tiny.bank()
+    narrow = dataclasses.replace(bank, unit=bank.unit[:, :-1])
+    with pytest.raises(ConfigError, match="image embeddings as wide as the texts'"):
+        predict(_victim(tiny), tiny.images(4), narrow, (), ())
+
+
+def test_a_task_without_images_or_with_one_class_is_refused(tiny: Any) -> None:
+    images, bank = tiny.images(4), tiny.bank()
+    with pytest.raises(ConfigError, match="task 'tiny': got 0, expected at least one image"):
+        predict(_victim(tiny), dataclasses.replace(images, ids=(), labels=images.labels[:0]), bank, (), ())
+    alone = dataclasses.replace(bank, unit=bank.unit[:1], classes=bank.classes[:1])
+    with pytest.raises(ConfigError, match="task 'tiny': got 1, expected at least two classes"):
+        predict(_victim(tiny), images, alone, (), ())
