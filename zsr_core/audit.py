@@ -20,7 +20,7 @@ from zsr_core.audit_judges import FULL, judge
 from zsr_core.audit_plan import IMAGES, TIERS, Tier, affordable, steps
 from zsr_core.audit_probes import Autocast, Scene, Surface
 from zsr_core.audit_rules import Row, skip
-from zsr_core.codec import ConfigError, from_plain, require, to_plain, unknown
+from zsr_core.codec import read_json, require, to_plain, unknown
 from zsr_core.data import ImageSet, open_data
 from zsr_core.evaluate import EvalSuite, Measurement
 from zsr_core.files import write_text, write_whole
@@ -149,13 +149,7 @@ def read_report(folder: Path) -> Report | None:
     Raises:
         ConfigError: naming the file, if it is there and cannot be read.
     """
-    path = folder / "audit.json"
-    if not path.is_file():
-        return None
-    try:
-        return from_plain(Report, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"audit: {path} is not JSON ({error})") from None
+    return read_json(Report, folder / "audit.json", "audit")
 
 
 def write_report(folder: Path, report: Report, surface: Surface | None = None) -> Report:

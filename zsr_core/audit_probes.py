@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.attacks import Attack, Draws, Loss, Pgd, Target
+from zsr_core.attacks import Attack, Draws, Loss, Target
 from zsr_core.attacks.losses import cross_entropy, margin
 from zsr_core.audit_rules import Feasibility, Gradients, Outputs, Repeats, Slopes
 from zsr_core.data import ImageSet, batches
@@ -286,11 +286,10 @@ def under(scene: Scene, attack: Attack, threat: ThreatModel | None = None) -> li
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tempered:
-    """An attack on the logits divided by ``temperature``; predictions are the same, gradients need not be."""
+class _Around:
+    """A single-stage attack that is another one in other circumstances: it goes by that one's name."""
 
-    of: Pgd
-    temperature: float
+    of: Attack
 
     @property
     def name(self) -> str:
@@ -301,6 +300,13 @@ class Tempered:
 
     def cost(self, classes: int) -> tuple[int, int]:
         return self.of.cost(classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempered(_Around):
+    """An attack on the logits divided by ``temperature``; predictions are the same, gradients need not be."""
+
+    temperature: float
 
     def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
         """Return what the attack finds on z / T."""
@@ -312,21 +318,10 @@ class Tempered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowPrecision:
+class LowPrecision(_Around):
     """An attack whose model runs under autocast; what it returns is judged in fp32, like everything."""
 
-    of: Pgd
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
-
-    @property
-    def name(self) -> str:
-        return self.of.name
-
-    def stages(self, classes: int) -> tuple[Attack, ...]:
-        return (self,)
-
-    def cost(self, classes: int) -> tuple[int, int]:
-        return self.of.cost(classes)
 
     def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
         """Return what the attack finds under autocast."""
@@ -353,10 +348,8 @@ class Log:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class Watched(_Around):
     """A single-stage attack with someone looking on; it does what it would do alone."""
-
-    of: Attack
 
     @classmethod
     def by(cls, log: Log, of: Attack) -> Watched:
@@ -364,13 +357,6 @@ class Watched:
         watched = cls(of=of)
         object.__setattr__(watched, "log", log)
         return watched
-
-    @property
-    def name(self) -> str:
-        return self.of.name
-
-    def stages(self, classes: int) -> tuple[Attack, ...]:
-        return (self,)
 
     def cost(self, classes: int) -> tuple[int, int]:
         forwards, backwards = self.of.cost(classes)

@@ -15,6 +15,7 @@ import math
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -83,6 +84,21 @@ def from_plain(kind: type[T], plain: Any, path: str = "config") -> T:
     """
     result: T = _reader(kind)(plain, path)
     return result
+
+
+def read_json(kind: type[T], path: Path, called: str) -> T | None:
+    """Return the value of type ``kind`` that a JSON file holds, or None if there is no such file.
+
+    Raises:
+        ConfigError: naming what it is ``called`` and the file, if it is there and cannot be read.
+    """
+    if not path.is_file():
+        return None
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{called}: {path} is not JSON ({error})") from None
+    return from_plain(kind, plain, str(path))
 
 
 def _reader(kind: Any) -> Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,6 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from zsr_core.clip import image_size_of, shapes_model
 from zsr_core.data import set_size
 from zsr_core.trial import TrialConfig
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as one reads it: ``45 s``, ``3 min``, ``2.5 h``."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True, kw_only=True)

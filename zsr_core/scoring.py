@@ -19,7 +19,7 @@ from zsr_core.audit_plan import TIERS, Tier
 from zsr_core.audit_trial import audit_trial, keep_failure
 from zsr_core.clip import ModelRef, check_model
 from zsr_core.codec import ConfigError, require
-from zsr_core.cost import Estimate, Part, estimate, evaluation_parts
+from zsr_core.cost import Estimate, Part, duration, estimate, evaluation_parts
 from zsr_core.data import DataRef, task_ref
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN, EvalSuite
@@ -178,16 +178,9 @@ def _audited(result: TrialResult, folder: Path, tier: Tier, device: str | None) 
 
 def _say(standing: Standing) -> None:
     at = standing.at
-    left = "" if standing.left is None else f", about {span(standing.left)} left"
+    left = "" if standing.left is None else f", about {duration(standing.left)} left"
     stage = "clean" if at.condition == "none" else f"{at.condition} at {at.eps * 255:.3g}/255, {at.stage}"
     print(f"{100 * standing.share:5.1f} %  {at.task}: {stage} {at.done} of {at.of}{left}", flush=True)
-
-
-def span(seconds: float) -> str:
-    """Return a length of time as one reads it: ``45 s``, ``3 min``, ``2.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def plan_text(parts: Sequence[Part], cost: Estimate) -> str:
@@ -202,7 +195,7 @@ def plan_text(parts: Sequence[Part], cost: Estimate) -> str:
     lines += [
         "",
         f"At most {total:,} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
-        f"{span(cost.seconds)} here. Images that fall are dropped, so that a weaker model costs less.",
+        f"{duration(cost.seconds)} here. Images that fall are dropped, so that a weaker model costs less.",
     ]
     if cost.absent:
         lines.append(f"Not here, and counted by their published sizes: {', '.join(cost.absent)}.")

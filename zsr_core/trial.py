@@ -37,7 +37,7 @@ from zsr_core.clip import (
     tower_shapes,
     weights_sha,
 )
-from zsr_core.codec import ConfigError, fingerprint, from_plain, require, to_plain, with_overrides
+from zsr_core.codec import ConfigError, fingerprint, from_plain, read_json, require, to_plain, with_overrides
 from zsr_core.data import DataRef, ImageSet, check_data, open_data
 from zsr_core.defences import AnyDefence
 from zsr_core.distributed import ALONE, Broken, Said, World, together
@@ -177,13 +177,7 @@ def read_result(folder: Path) -> TrialResult | None:
     Raises:
         ConfigError: naming the file, if it is there and cannot be read.
     """
-    path = folder / "result.json"
-    if not path.is_file():
-        return None
-    try:
-        return from_plain(TrialResult, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"result: {path} is not JSON ({error})") from None
+    return read_json(TrialResult, folder / "result.json", "result")
 
 
 def run_trial(

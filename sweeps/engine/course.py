@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.engine.describe import leaf
-from sweeps.engine.plan import duration, is_report, missing, to_come, with_closing
+from sweeps.engine.plan import is_report, missing, to_come, with_closing
 from sweeps.engine.progress import Display, Tally
 from sweeps.engine.select import OBJECTIVES, best, headline, scores
 from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder, write_study
 from sweeps.engine.work import Job
+from zsr_core.cost import duration
 from zsr_core.space import short
 from zsr_core.trial import TrialResult, read_result
 

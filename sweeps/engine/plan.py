@@ -14,6 +14,7 @@ from sweeps.engine.select import OBJECTIVES, CellScore
 from sweeps.engine.study import UNTOUCHED_LABEL, PlannedTrial, Study
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
+from zsr_core.cost import duration
 from zsr_core.published import published
 from zsr_core.space import Choice, Domain, Real, Variant, grid, short
 from zsr_core.trial import TrialConfig, TrialResult
@@ -341,12 +342,3 @@ def work_left(
             left += cost(config.with_(UNTOUCHED) if config.training_id in trained else config)
         trained.add(config.training_id)
     return left
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time as one reads it: ``45 s``, ``3 min``, ``2.5 h``."""
-    if not math.isfinite(seconds):
-        return "?"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

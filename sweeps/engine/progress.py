@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.engine.plan import duration
+from zsr_core.cost import duration
 
 SHOWN = 8  # running trials that a table lists at most
 

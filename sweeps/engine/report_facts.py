@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import median
 
 from sweeps.engine.describe import MINIATURE, counted, eps_text
-from sweeps.engine.plan import duration, is_report, suggestions
+from sweeps.engine.plan import is_report, suggestions
 from sweeps.engine.study import PlannedTrial, Study, trial_folder
 from zsr_core.attacks import Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Pgd, Square, Transfer
 from zsr_core.audit import Report as AuditReport
 from zsr_core.audit import read_report
 from zsr_core.codec import flatten
+from zsr_core.cost import duration
 from zsr_core.data.tasks import SIXTEEN
 from zsr_core.records import read_samples
 from zsr_core.trial import TrialConfig, TrialResult

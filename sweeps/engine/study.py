@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from zsr_core.codec import ConfigError, from_plain, to_plain
+from zsr_core.codec import ConfigError, read_json, to_plain
 from zsr_core.files import write_text
 from zsr_core.space import Domain
 from zsr_core.trial import TrialConfig, TrialResult, read_result
@@ -70,14 +70,10 @@ def read_study(folder: Path) -> Study:
     Raises:
         ConfigError: naming the folder, if it holds no study or one that cannot be read.
     """
-    path = folder / "study.json"
-    if not path.is_file():
+    found = read_json(Study, folder / "study.json", "study")
+    if found is None:
         raise ConfigError(f"study: {folder} holds no study.json; expected a folder that a sweep has written")
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"study: {path} is not JSON ({error})") from None
-    return from_plain(Study, plain, str(path))
+    return found
 
 
 def write_study(folder: Path, study: Study) -> Path:

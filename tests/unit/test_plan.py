@@ -17,7 +17,6 @@ from sweeps.engine.plan import (
     axis_levels,
     closing,
     continued,
-    duration,
     is_report,
     listing,
     missing,
@@ -32,6 +31,7 @@ from sweeps.engine.plan import (
 from sweeps.engine.select import score_cell
 from sweeps.engine.study import PlannedTrial, Study
 from zsr_core.codec import ConfigError
+from zsr_core.cost import duration
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Choice, Int, Real, Variant, leave_one_out
 from zsr_core.trial import TrialConfig, TrialResult
