@@ -7,6 +7,7 @@ differ in one thing and compare image by image.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -286,7 +287,7 @@ def under(scene: Scene, attack: Attack, threat: ThreatModel | None = None) -> li
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Around:
+class _Around(ABC):
     """A single-stage attack that is another one in other circumstances: it goes by that one's name."""
 
     of: Attack
@@ -300,6 +301,10 @@ class _Around:
 
     def cost(self, classes: int) -> tuple[int, int]:
         return self.of.cost(classes)
+
+    @abstractmethod
+    def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
+        """Return what the attack finds in these circumstances."""
 
 
 @dataclass(frozen=True, kw_only=True)
