@@ -272,15 +272,16 @@ def fingerprint(value: Any, length: int = 12) -> str:
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Return ``value`` as ``{"method.alpha": 0.08, ...}``: dotted path to scalar; lists become JSON text."""
-    return _flattened(to_plain(value), prefix)
+    return flatten_plain(to_plain(value), prefix)
 
 
-def _flattened(plain: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def flatten_plain(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what :func:`flatten` does for a value that is plain already, as JSON was read."""
     flat: dict[str, Any] = {}
     for key, item in plain.items():
         name = f"{prefix}{key}"
         if isinstance(item, dict):
-            flat.update(_flattened(item, f"{name}."))
+            flat.update(flatten_plain(item, f"{name}."))
         else:
             flat[name] = json.dumps(item) if isinstance(item, list) else item
     return flat

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from sweeps.engine.study import PlannedTrial, Study, read_study, trial_folder
-from zsr_core.codec import ConfigError, flatten
+from zsr_core.codec import ConfigError, flatten_plain, to_plain
 from zsr_core.files import write_whole
 
 SCHEMA_VERSION = 1
-GROUP_ROWS = 1 << 16  # rows held in memory at a time
+GROUP_BYTES = 1 << 24  # of measurements' text held in memory at a time, some 50,000 rows
+TRIAL_BYTES = 1 << 12  # what a trial is held to weigh beside its measurements
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
 TRIAL_COLUMNS = {
@@ -48,7 +50,7 @@ MEASURE_COLUMNS = {
 # text is read as such and coded by group of rows
 MEASURE_ROW = pa.struct([(name, pa.string() if kind == TEXT else kind) for name, kind in MEASURE_COLUMNS.items()])
 MEASURE_LINE = pa.schema([("rows", pa.list_(MEASURE_ROW))])
-NO_ROWS = b"[]"
+NO_ROWS, NULL_ROW = b"[]", b"[{}]"
 FIRST_ROW, LAST_ROW = b'\n "measurements": [\n', b'\n ],\n "history"'  # of a result's text, by field order
 
 
@@ -83,7 +85,9 @@ def read_trial(folder: Path, study: Study, trial: PlannedTrial) -> Exported:
     path = trial_folder(folder, trial.trial_id) / "result.json"
     if not path.is_file():
         missing = {**identity, "status": "missing", "error": "no result"}
-        return Exported(identity=missing, config=flat_config(study.config(trial)), cost={}, measurements=NO_ROWS)
+        return Exported(
+            identity=missing, config=flat_config(to_plain(study.config(trial))), cost={}, measurements=NO_ROWS
+        )
     try:
         plain, measurements = split_result(path.read_bytes())
         return Exported(
@@ -110,13 +114,13 @@ def split_result(text: bytes) -> tuple[dict[str, Any], bytes]:
     return plain, json.dumps(plain["measurements"]).encode()
 
 
-def flat_config(config: Any) -> dict[str, Any]:
-    """Return a configuration by dotted path, ``config.method.alpha``; the types of the parts are kept, as text."""
-    return flatten(config, "config.")
+def flat_config(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plain configuration by dotted path, ``config.method.alpha``; its parts' types are kept, as text."""
+    return flatten_plain(plain, "config.")
 
 
 def write_trials(path: Path, trials: Callable[[], Iterable[Exported]], facts: Mapping[str, str]) -> Path:
-    """Write the trials as one zstd Parquet file, by rename, holding :data:`GROUP_ROWS` rows at a time.
+    """Write the trials as one zstd Parquet file, by rename, holding about :data:`GROUP_BYTES` at a time.
 
     ``trials`` is called twice and gives the same trials each time: first for the columns there are, then for the rows.
     """
@@ -161,47 +165,53 @@ def column_type(kinds: set[type]) -> pa.DataType:
     return pa.float64() if kinds <= {int, float} else TEXT
 
 
-def batches(trials: Iterable[Exported]) -> Iterator[list[tuple[Exported, pa.Table]]]:
-    """Yield runs of trials of about :data:`GROUP_ROWS` rows, each trial with its measurements."""
-    held: list[tuple[Exported, pa.Table]] = []
-    rows = 0
+def batches(trials: Iterable[Exported]) -> Iterator[list[Exported]]:
+    """Yield runs of trials of about :data:`GROUP_BYTES`."""
+    held: list[Exported] = []
+    weight = 0
     for trial in trials:
-        held.append((trial, read_measurements(trial)))
-        rows += held[-1][1].num_rows
-        if rows >= GROUP_ROWS:
+        held.append(trial)
+        weight += len(trial.measurements) + TRIAL_BYTES
+        if weight >= GROUP_BYTES:
             yield held
-            held, rows = [], 0
+            held, weight = [], 0
     if held:
         yield held
 
 
-def read_measurements(trial: Exported) -> pa.Table:
-    """Return a trial's measurements; one that has none is one row of nulls.
+def read_measurements(trials: Sequence[Exported]) -> tuple[pa.Table, list[int]]:
+    """Return the trials' measurements and how many rows each has; one that has none is one row of nulls.
 
     Raises:
         ConfigError: naming the trial and the column, if a value is not of its type.
     """
-    line = b'{"rows":' + trial.measurements.replace(b"\n", b"") + b"}\n"
+    texts = [NULL_ROW if trial.measurements == NO_ROWS else trial.measurements for trial in trials]
+    lines = [b'{"rows":' + text.replace(b"\n", b"") + b"}\n" for text in texts]
     try:
         found = read_json(
-            pa.BufferReader(line),
-            read_options=ReadOptions(use_threads=False, block_size=len(line)),
+            pa.BufferReader(b"".join(lines)),
+            # a block holds one line at least; blocks of about 1 MiB keep every core busy
+            read_options=ReadOptions(block_size=max(1 << 20, 2 * max(map(len, lines)))),
             parse_options=ParseOptions(explicit_schema=MEASURE_LINE, unexpected_field_behavior="ignore"),
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ConfigError(f"export: the measurements of trial {trial.identity['trial_id']} ({error})") from None
-    rows = found.column("rows").combine_chunks().flatten()
-    return pa.Table.from_struct_array(rows if len(rows) else pa.nulls(1, MEASURE_ROW))
+        if len(trials) == 1:
+            whose = trials[0].identity["trial_id"]
+            raise ConfigError(f"export: the measurements of trial {whose} ({error})") from None
+        for trial in trials:  # one of them names itself
+            read_measurements([trial])
+        raise
+    lists = found.column("rows").combine_chunks()
+    return pa.Table.from_struct_array(lists.flatten()), pc.list_value_length(lists).to_pylist()
 
 
-def to_table(trials: Sequence[tuple[Exported, pa.Table]], schema: pa.Schema) -> pa.Table:
+def to_table(trials: Sequence[Exported], schema: pa.Schema) -> pa.Table:
     """Return the rows of ``trials``; a trial without measurements is one row whose measured columns are null."""
-    counts = [rows.num_rows for _, rows in trials]
+    measured, counts = read_measurements(trials)
     owner = pa.array(np.repeat(np.arange(len(trials), dtype=np.int32), counts))  # [rows] -> trial
-    measured = pa.concat_tables([rows for _, rows in trials]).combine_chunks()
     wide = [
         {**trial.identity, **trial.config, **{f"cost.{k}": v for k, v in trial.cost.items()}, "schema": SCHEMA_VERSION}
-        for trial, _ in trials
+        for trial in trials
     ]
     columns = [
         coded(measured.column(field.name), field)

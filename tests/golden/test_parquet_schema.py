@@ -37,7 +37,7 @@ def test_the_parquet_schema_is_version_1(tmp_path: Path) -> None:
     identity = dict.fromkeys(("study", "trial_id", "label", "cell", "role", "status", "error"), "x") | {"seed": 0}
     trial = Exported(
         identity=identity,
-        config=flat_config(TrialConfig(method=TgaZsr())),
+        config=flat_config(to_plain(TrialConfig(method=TgaZsr()))),
         cost={"seconds_train": 1.0},
         measurements=json.dumps([to_plain(measured)]).encode(),
     )

@@ -120,7 +120,8 @@ def test_configurations_of_different_fields_share_one_file(tmp_path: Path) -> No
 
 
 def test_rows_are_written_a_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "GROUP_ROWS", 50)
+    monkeypatch.setattr(export, "TRIAL_BYTES", 0)
+    monkeypatch.setattr(export, "GROUP_BYTES", 5 * len(exported(0, rows=10).measurements))
     held = most = 0
 
     def trials() -> Iterator[Exported]:
@@ -131,7 +132,7 @@ def test_rows_are_written_a_group_at_a_time(tmp_path: Path, monkeypatch: pytest.
 
     to_table = export.to_table
 
-    def watched(batch: list[tuple[Exported, pa.Table]], schema: pa.Schema) -> pa.Table:
+    def watched(batch: list[Exported], schema: pa.Schema) -> pa.Table:
         nonlocal held, most
         most, held = max(most, len(batch)), 0
         return to_table(batch, schema)
@@ -167,6 +168,19 @@ def test_a_value_of_another_type_names_its_column(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"export: the measurements of trial 000000000000 .*/value\) changed from"):
         write_trials(tmp_path / "x.parquet", lambda: [trial], {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_among_many_trials_the_one_with_the_wrong_value_is_named(tmp_path: Path) -> None:
+    trials = [exported(0), exported(1), replace(exported(2), measurements=b'[{"value": "much"}]'), exported(3, 0)]
+    with pytest.raises(ConfigError, match=r"export: the measurements of trial 000000000002 "):
+        write_trials(tmp_path / "x.parquet", lambda: trials, {})
+
+
+def test_a_trial_with_very_many_measurements_stands_among_small_ones(tmp_path: Path) -> None:
+    trials = [exported(0, 1), exported(1, rows=20_000), exported(2, 0), exported(3, 2)]  # the second is over 2 MiB
+    rows = rows_of(write_trials(tmp_path / "x.parquet", lambda: trials, {}))
+    assert [row["seed"] for row in rows] == [0, *[1] * 20_000, 2, 3, 3]
+    assert rows[-3]["value"] is None
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", json.dumps({"status": "done"}), "\udcff"])
