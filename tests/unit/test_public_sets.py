@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import sys
 import tarfile
@@ -377,6 +378,112 @@ def test_imagenets_val_may_be_flat_with_the_kaggle_solution(tmp_path: Path) -> N
     assert colours_match(images)
 
 
+def test_imagenets_val_may_be_flat_with_the_development_kit_whose_class_numbers_are_its_own(tmp_path: Path) -> None:
+    imagenet(tmp_path)
+    val, kit = tmp_path / "imagenet" / "val", tmp_path / "imagenet" / "ILSVRC2012_devkit_t12" / "data"
+    number_of = {wnid: 1000 - 7 * i for i, wnid in enumerate(WITH_BAG_OF_CRANES)}
+    truth = []
+    for i, folder in enumerate(sorted(val.iterdir()), start=1):
+        for file in list(folder.iterdir()):
+            file.rename(val / f"ILSVRC2012_val_{i:08d}.JPEG")
+            truth.append(number_of[folder.name])
+        folder.rmdir()
+    kit.mkdir(parents=True)
+    fields = [("ILSVRC2012_ID", object), ("WNID", object), ("num_children", object)]
+    above = [(1001, "n00001740", 2)]  # a class of classes
+    rows = np.array([(number, wnid, 0) for wnid, number in number_of.items()] + above, dtype=fields)
+    savemat(kit / "meta.mat", {"synsets": rows[:, None]})
+    lines(kit / "ILSVRC2012_validation_ground_truth.txt", map(str, truth))
+    images = opened("imagenet", tmp_path, "report")
+    assert len(images.ids) == 5
+    assert colours_match(images)
+
+
+def test_an_archive_of_archives_that_is_half_unpacked_says_so(tmp_path: Path) -> None:
+    for wnid in WITH_BAG_OF_CRANES:
+        lines(tmp_path / "imagenet" / "train" / f"{wnid}.tar", ["a tar"])
+    (tmp_path / "imagenet" / "val").mkdir()
+    with pytest.raises(ConfigError, match=r"found none; unpack n01440764\.tar, 5 such, each into a folder of its name"):
+        opened("imagenet", tmp_path, "train")
+
+
+# Where the class folders of some sets are.
+FOLDERS = {
+    "eurosat": "eurosat/2750", "caltech101": "caltech101/101_ObjectCategories",
+    "caltech256": "caltech256/256_ObjectCategories", "tiny_imagenet": "tiny-imagenet-200/train",
+    "imagenet_a": "imagenet-a", "imagenet_v2": "imagenetv2-matched-frequency-format-val",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_systems_leave_behind_and_empty_folders_are_no_classes_and_no_images(tmp_path: Path, name: str) -> None:
+    BUILD[name](tmp_path)
+    split = "selection" if task(name).cut_by_us else "train"
+    before = opened(name, tmp_path, split)
+    place = tmp_path / FOLDERS[name]
+    inside = min(folder for folder in place.iterdir() if folder.is_dir())
+    for folder in (".ipynb_checkpoints", "__MACOSX", "New Folder"):
+        (place / folder).mkdir()
+    put(place / ".ipynb_checkpoints" / "image_0001-checkpoint.jpg", 1)
+    for folder in (place, inside):
+        for file in (".DS_Store", "Thumbs.db", "._image_0001.jpg", "._image_0001.JPEG"):
+            (folder / file).write_bytes(b"\x00\x05\x16\x07")
+    after = opened(name, tmp_path, split)
+    assert after.classes == before.classes
+    assert after.ids == before.ids
+    assert colours_match(after)
+
+
+def test_a_folder_that_is_no_class_is_named_if_it_holds_images(tmp_path: Path) -> None:
+    caltech101(tmp_path)
+    put(tmp_path / "caltech101/101_ObjectCategories/ant hill/image_0001.jpg", 3)
+    (finding,) = check_sets(tmp_path, ["caltech101"])
+    assert "all: classes not the 101 published: strange 'ant hill'" in finding.lines
+
+
+def test_links_are_followed_but_neither_upwards_nor_twice_and_a_broken_one_is_lacking(tmp_path: Path) -> None:
+    eurosat(tmp_path)
+    place = tmp_path / "eurosat" / "2750"
+    before = {split: opened("eurosat", tmp_path, split).ids for split in ("selection", "report")}
+    (place / "River").rename(tmp_path / "elsewhere")
+    (place / "River").symlink_to(tmp_path / "elsewhere")
+    (place / "Forest" / "up").symlink_to(place)
+    (place / "Forest" / "itself").symlink_to(place / "Forest")
+    assert {split: opened("eurosat", tmp_path, split).ids for split in before} == before
+    (tmp_path / "more").mkdir()
+    (tmp_path / "elsewhere" / "River_1.jpg").rename(tmp_path / "more" / "River_1.jpg")
+    (place / "River" / "deeper").symlink_to(tmp_path / "more")
+    found = [image for split in before for image in opened("eurosat", tmp_path, split).ids]
+    assert "River/deeper/River_1.jpg" in found
+    assert len(found) == 30
+    (tmp_path / "more" / "River_1.jpg").unlink()
+    (tmp_path / "more" / "River_1.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (finding,) = check_sets(tmp_path, ["eurosat"])
+    lacking = place / "River" / "deeper" / "River_1.jpg"
+    assert f"all: 1 images are listed and not there, first {lacking}" in finding.lines
+
+
+def test_a_name_that_is_no_text_is_shown_by_its_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    eurosat(tmp_path)
+    river = tmp_path / "eurosat" / "2750" / "River"
+    (river / "River_1.jpg").rename(river / os.fsdecode(b"caf\xe9.jpg"))
+    ids = [image for split in ("selection", "report") for image in opened("eurosat", tmp_path, split).ids]
+    assert "River/caf\\xe9.jpg" in ids
+    assert all(colours_match(opened("eurosat", tmp_path, split)) for split in ("selection", "report"))
+    (river / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"no image")
+    assert main(["data", "check", "--root", str(tmp_path), "--tasks", "eurosat", "--decode"]) == 1
+    assert "River/caf\\xe9.jpg cannot be read as an image" in capsys.readouterr().out
+
+
+def test_images_that_came_since_are_seen(tmp_path: Path) -> None:
+    eurosat(tmp_path)
+    (before,) = check_sets(tmp_path, ["eurosat"])
+    put(tmp_path / "eurosat" / "2750" / "River" / "River_9.jpg", 8)
+    (after,) = check_sets(tmp_path, ["eurosat"])
+    assert before.lines[0].startswith("all (every image): 30 images of")
+    assert after.lines[0].startswith("all (every image): 31 images of")
+
+
 def test_a_picture_of_stl10_is_read_column_after_column(tmp_path: Path) -> None:
     stl10(tmp_path)
     picture = np.random.default_rng(0).integers(0, 256, (3, 96, 96), dtype=np.uint8)  # [3, H, W]
@@ -479,8 +586,8 @@ def test_a_broken_picture_stops_with_its_path_or_is_left_out_and_listed(tmp_path
         ("fgvc_aircraft", lambda root: (root / "fgvc-aircraft-2013b/data/variants.txt").write_text("707-320\n")),
         ("stanford_cars", lambda root: (root / "stanford_cars/devkit/cars_meta.mat").write_bytes(b"")),
         ("tiny_imagenet", lambda root: (root / "tiny-imagenet-200/val/val_annotations.txt").write_text("x\n")),
-        ("imagenet", lambda root: (root / "imagenet/val/n00000000").mkdir()),
-        ("imagenet_v2", lambda root: (root / "imagenetv2-matched-frequency-format-val/1000").mkdir()),
+        ("imagenet", lambda root: put(root / "imagenet/val/n00000000/0.JPEG", 0)),
+        ("imagenet_v2", lambda root: put(root / "imagenetv2-matched-frequency-format-val/1000/0.jpeg", 0)),
     ],
 )
 def test_a_damaged_set_is_one_sentence_and_incomplete(

@@ -21,6 +21,7 @@ from zsr_core.data.tasks import TASKS, ZeroShotTask, needs, read, task, words
 State = Literal["found", "missing", "incomplete"]
 # Compressed archives are read to their end up to this size, to see whether they are whole; of larger ones the start.
 READ_TO_END = 512 * 2**20
+SHOWN = 3  # names that a line gives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,10 @@ def _faults(row: ZeroShotTask, part: PartName, found: Part, decode: bool) -> Ite
         yield f"{part}: {len(found.ids):,} images, published are {row.counts[part]:,}"
     ours, published = ([words(name) for name in names] for names in (found.classes, row.classes))
     if ours != published:
-        what = "in another order" if sorted(ours) == sorted(published) else f"not the {len(published)} published"
+        more, less = ([name for name in a if name not in b] for a, b in ((ours, published), (published, ours)))
+        apart = "; ".join(f"{how} {_first(names)}" for how, names in (("strange", more), ("lacking", less)) if names)
+        alike = sorted(ours) == sorted(published)
+        what = "in another order" if alike else f"not the {len(published)} published: {apart or 'some twice'}"
         yield f"{part}: classes {what}"
     without = len(set(range(len(found.classes))) - set(found.labels.tolist()))
     if without:
@@ -99,6 +103,10 @@ def _faults(row: ZeroShotTask, part: PartName, found: Part, decode: bool) -> Ite
         gone = set(lacking)
         broken = unreadable(found.pictures, [i for i in range(len(found.ids)) if i not in gone])
         yield from (f"{part}: {found.pictures.place(i)} cannot be read as an image" for i in broken)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _lacking(found: Part) -> list[int]:
@@ -116,8 +124,10 @@ def _lacking(found: Part) -> list[int]:
 
 
 def _entries(folder: Path) -> frozenset[str]:
+    """Return the names of the files, links to what is not there not among them."""
     try:
-        return frozenset(os.listdir(folder))
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
     except OSError:  # none of its images can be read, which is what the caller says
         return frozenset()
 

@@ -11,7 +11,7 @@ import csv
 import io
 import os
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zsr_core.codec import require
+from zsr_core.codec import ConfigError, require
 from zsr_core.data import class_lists
 from zsr_core.data.imagenet_names import SUBSETS, WNIDS
-from zsr_core.data.pictures import Binary, Files, Hdf5, Pictures, Pixels
+from zsr_core.data.pictures import Binary, Files, Hdf5, Pictures, Pixels, shown, written
 
 PartName = Literal["train", "report", "all"]  # "all" of a set that its authors did not cut
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -43,9 +43,29 @@ class Part:
 Reader = Callable[[Path, PartName], Part]  # (folder that holds every set, part)
 
 
+def left_behind(name: str) -> bool:
+    """Whether systems and tools leave such files and folders in any place: ``._1.jpg``, ``.ipynb_checkpoints``."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def folders_below(folder: Path) -> list[str]:
     """Return the names of the sub-folders, sorted."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not left_behind(entry.name))
+
+
+def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders at any depth and the names of their files. Links are followed, but never twice or upwards."""
+    above = os.path.realpath(top)
+    seen = {above}
+    for place, folders, names in os.walk(top, followlinks=True):
+        yield place, [name for name in names if not left_behind(name)]
+        kept = []
+        for name in sorted(folders):
+            real = os.path.realpath(os.path.join(place, name))
+            if not (left_behind(name) or real in seen or f"{above}/".startswith(f"{real}/")):
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
 
 
 def images_below(base: Path, folder: str) -> list[str]:
@@ -55,20 +75,29 @@ def images_below(base: Path, folder: str) -> list[str]:
     """
     found = [
         f"{above}/{name}" if above != "." else name
-        for above, names in ((os.path.relpath(place, base), names) for place, _, names in os.walk(base / folder))
+        for above, names in ((os.path.relpath(place, base), names) for place, names in _walk(base / folder))
         for name in names
         if name.lower().endswith(EXTENSIONS)
     ]
     return sorted(found, key=lambda name: name.split("/"))
 
 
+def written_below(place: Path) -> tuple[int, ...]:
+    """Return when a file was written last, or a folder and its sub-folders: by images that came or went."""
+    if not place.is_dir():
+        return (written(place),)
+    with os.scandir(place) as entries:
+        below = sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries if entry.is_dir())
+    return (written(place), *(when for _, when in below))
+
+
 def part_of_files(base: Path, files: Iterable[Path | str], labels: Sequence[int], classes: Sequence[str]) -> Part:
     """Return the part whose pictures are ``files``: paths of files below ``base``, or names there."""
     prefix = f"{base}/"
-    ids = tuple(str(file).removeprefix(prefix) for file in files)
+    names = tuple(str(file).removeprefix(prefix) for file in files)
     return Part(
-        pictures=Files(base=base, names=ids),
-        ids=ids,
+        pictures=Files(base=base, names=names),
+        ids=tuple(map(shown, names)),
         labels=torch.tensor(labels, dtype=torch.int64),
         classes=tuple(classes),
     )
@@ -77,12 +106,17 @@ def part_of_files(base: Path, files: Iterable[Path | str], labels: Sequence[int]
 def by_folder(base: Path, below: str, label_of: Mapping[str, int], classes: Sequence[str]) -> Part:
     """Return the images below ``base / below``, labelled by the sub-folder they are in."""
     folder = base / below
-    names = folders_below(folder)
-    strange = [name for name in names if name not in label_of]
-    require(not strange, "root", str(folder), f"the set's class folders, not {', '.join(strange[:3])}")
-    found = [(file, label_of[name]) for name in names for file in images_below(base, os.path.join(below, name))]
-    require(len(found) > 0, "root", str(folder), "class folders with images; found none")
-    return part_of_files(base, [file for file, _ in found], [label for _, label in found], classes)
+    found = [(name, file) for name in folders_below(folder) for file in images_below(base, os.path.join(below, name))]
+    strange = dict.fromkeys(name for name, _ in found if name not in label_of)
+    require(not strange, "root", str(folder), f"the set's class folders, not {', '.join(map(shown, [*strange][:3]))}")
+    require(len(found) > 0, "root", str(folder), f"class folders with images; found none{_packed(folder)}")
+    return part_of_files(base, [file for _, file in found], [label_of[name] for name, _ in found], classes)
+
+
+def _packed(folder: Path) -> str:
+    """Return, for an error, what lies there still to be unpacked: ImageNet's training set is an archive of archives."""
+    packed = sorted(name for name in os.listdir(folder) if name.endswith((".tar", ".tgz", ".gz", ".zip")))
+    return f"; unpack {packed[0]}, {len(packed)} such, each into a folder of its name" if packed else ""
 
 
 # --- what torchvision reads ------------------------------------------------------------------------------------------
@@ -190,7 +224,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _unpickled(file: Path) -> dict[str, Any]:
-    found = _ArraysOnly(io.BytesIO(file.read_bytes()), encoding="latin1").load()
+    try:
+        found = _ArraysOnly(io.BytesIO(file.read_bytes()), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle stops its reader in any way, none of which says which file
+        raise ValueError(f"{file.name}: {error or type(error).__name__}") from error
     require(isinstance(found, dict), "root", str(file), "a batch of CIFAR's Python version")
     return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in found.items()}
 
@@ -252,13 +289,22 @@ def stl10(root: Path, part: PartName) -> Part:
 def class_folders(
     root: Path, part: PartName, *, folder: str, published: tuple[str, ...], without: tuple[str, ...] = ()
 ) -> Part:
-    """Read a folder per class. Where some of the published classes lack, the others keep their places."""
+    """Read a folder per class."""
     place = root / folder
-    found = [name for name in folders_below(place) if name not in without]
-    classes = published if set(found) <= set(published) else tuple(found)
+    found = {name: images_below(place, name) for name in folders_below(place) if name not in without}
+    return _labelled(place, found, published)
+
+
+def _labelled(place: Path, found: Mapping[str, Sequence[str]], published: tuple[str, ...]) -> Part:
+    """Return the images of each folder. Where published classes lack, the others keep their places.
+
+    A folder without images is no class: it would be one more text that draws images away from theirs.
+    """
+    named = [name for name, files in found.items() if files]
+    require(len(named) > 0, "root", str(place), "class folders with images; found none")
+    classes = published if set(named) <= set(published) else tuple(named)
     label_of = {name: i for i, name in enumerate(classes)}
-    files = [(file, label_of[name]) for name in found for file in images_below(place, name)]
-    require(len(files) > 0, "root", str(place), "class folders with images; found none")
+    files = [(file, label_of[name]) for name in named for file in found[name]]
     return part_of_files(place, [file for file, _ in files], [label for _, label in files], classes)
 
 
@@ -275,16 +321,10 @@ def caltech256(root: Path, part: PartName) -> Part:
     """Folders are numbered: ``001.ak47``. Only their own images count: one holds a folder of others below it."""
     place = root / "caltech256" / "256_ObjectCategories"
     published = tuple(f"{i:03d}.{name}" for i, name in enumerate(class_lists.CALTECH256, start=1))
-    found = folders_below(place)
-    classes = published if set(found) <= set(published) else tuple(found)
-    files = [
-        (file, classes.index(name))
-        for name in found
-        for file in sorted((place / name).iterdir())
-        if file.suffix.lower() in EXTENSIONS
-    ]
-    require(len(files) > 0, "root", str(place), "class folders with images; found none")
-    return part_of_files(place, [file for file, _ in files], [label for _, label in files], classes)
+    found = {
+        name: [file for file in images_below(place, name) if file.count("/") == 1] for name in folders_below(place)
+    }
+    return _labelled(place, found, published)
 
 
 def tiny_imagenet(root: Path, part: PartName) -> Part:
@@ -301,7 +341,7 @@ def tiny_imagenet(root: Path, part: PartName) -> Part:
     if part == "train":
         return by_folder(place, "train", label_of, classes)
     annotations, images = place / "val" / "val_annotations.txt", place / "val" / "images"
-    if not (annotations.is_file() and images.is_dir()):
+    if not (annotations.is_file() and images.is_dir() and any(images.iterdir())):
         return by_folder(place, "val", label_of, classes)
     rows = [line.split("\t")[:2] for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]
     strange = [row for row in rows if len(row) < 2 or row[1] not in label_of]
@@ -313,22 +353,46 @@ def tiny_imagenet(root: Path, part: PartName) -> Part:
 
 
 _IMAGENET = {wnid: i for i, wnid in enumerate(WNIDS)}
+DEVKIT = "ILSVRC2012_devkit_t12"
 
 
 def imagenet(root: Path, part: PartName) -> Part:
     """A folder per class, named by its WordNet id. Labels are the challenge's: the ids' order, all 1000 of them.
 
-    ``val`` may also be flat, with the ``LOC_val_solution.csv`` that the challenge's Kaggle edition brings.
+    ``val`` may also be flat, as its archive is: with the development kit beside it, or with the
+    ``LOC_val_solution.csv`` that the challenge's Kaggle edition brings.
     """
     place = root / "imagenet"
     folder = place / ("train" if part == "train" else "val")
-    solution = next((p for p in (place / "LOC_val_solution.csv", folder / "LOC_val_solution.csv") if p.is_file()), None)
-    if part == "train" or folders_below(folder) or solution is None:
+    if part == "train" or folders_below(folder):
         return by_folder(place, folder.name, _IMAGENET, WNIDS)
-    with solution.open(encoding="utf-8", newline="") as lines:
-        rows = sorted((row["ImageId"], row["PredictionString"].split()[0]) for row in csv.DictReader(lines))
+    solution = next((p for p in (place / "LOC_val_solution.csv", folder / "LOC_val_solution.csv") if p.is_file()), None)
+    kit = next((p for p in (place / DEVKIT, place / "devkit", root / DEVKIT) if p.is_dir()), None)
+    if solution is not None:
+        with solution.open(encoding="utf-8", newline="") as lines:
+            rows = sorted((row["ImageId"], row["PredictionString"].split()[0]) for row in csv.DictReader(lines))
+    elif kit is not None:
+        rows = [(f"ILSVRC2012_val_{i:08d}", wnid) for i, wnid in enumerate(_ground_truth(kit / "data"), start=1)]
+    else:
+        raise ConfigError(
+            f"root: got {str(folder)!r}, expected class folders with images; found none. Where its images are in one "
+            f"folder, {DEVKIT} or LOC_val_solution.csv beside it says of what class each is"
+        )
     files = [folder / f"{name}.JPEG" for name, _ in rows]
     return part_of_files(place, files, [_IMAGENET[wnid] for _, wnid in rows], WNIDS)
+
+
+def _ground_truth(data: Path) -> list[str]:
+    """Return the WordNet id of each validation image by its number, as ILSVRC 2012's development kit says it.
+
+    The kit has numbers of its own for the classes; ``meta.mat`` lists them, then the classes above them.
+    """
+    from scipy.io import loadmat  # noqa: PLC0415  only such a folder needs it
+
+    synsets = loadmat(data / "meta.mat", squeeze_me=True)["synsets"]
+    wnid_of = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if row["num_children"] == 0}
+    said = (data / "ILSVRC2012_validation_ground_truth.txt").read_text(encoding="utf-8").split()
+    return [wnid_of[int(number)] for number in said]
 
 
 def imagenet_subset(root: Path, part: PartName, *, folder: str, subset: str) -> Part:

@@ -42,6 +42,11 @@ class Pictures(Protocol):
         ...
 
 
+def shown(name: str) -> str:
+    """Return a file's name as text that can be printed and stored: bytes that are no UTF-8 become ``\\xe9``."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def written(file: Path) -> int:
     """Return when the file was last changed, in nanoseconds; -1 of one that is not there, as its reader is told."""
     try:
@@ -58,7 +63,7 @@ class Files:
     names: tuple[str, ...]
 
     def place(self, row: int) -> str:
-        return str(self.base / self.names[row])
+        return shown(str(self.base / self.names[row]))
 
     def read(self, row: int) -> Image.Image:
         with Image.open(self.base / self.names[row]) as image:

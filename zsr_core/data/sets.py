@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zsr_core.codec import ConfigError, fingerprint, require, unknown
 from zsr_core.data import miniature, shards, tasks
-from zsr_core.data.formats import Part, folders_below, images_below, part_of_files
+from zsr_core.data.formats import Part, folders_below, images_below, part_of_files, written_below
 from zsr_core.data.imagenet_names import TEMPLATES
 from zsr_core.data.kept import Kept, cache_folder, kept_file, kept_unreadable
 from zsr_core.data.partition import HELD_OUT, cut, digest, held_out
@@ -366,11 +366,17 @@ def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None) -> Ima
     )  # fmt: skip
 
 
-@lru_cache(maxsize=32)
 def _listing(root: Path, below: str, classes: tuple[str, ...] | None) -> Part:
     """``classes``: what a label is a position in, else the folder's own sub-folders."""
     folder = root / below
     require(folder.is_dir(), "root", str(folder), "a folder with one sub-folder of images per class")
+    return _listed(root, below, classes, written_below(folder))
+
+
+@lru_cache(maxsize=32)
+def _listed(root: Path, below: str, classes: tuple[str, ...] | None, stamp: tuple[int, ...]) -> Part:
+    """``stamp``: when its folders were written last; to which images came is listed anew."""
+    folder = root / below
     names = folders_below(folder)
     strange = [name for name in names if classes is not None and name not in classes]
     require(not strange, "root", str(folder), f"the class folders of {root / 'train'}, not {strange[:3]}")

@@ -34,6 +34,7 @@ OWN = ("train", *HELD)
 # Where a sample's JSON may say its class, in the order of preference.
 LABELS = ("label", "cls", "class", "label_name", "class_name")
 CLASSES = ("classnames.txt", "classes.txt")
+INFO, STATE = "dataset_info.json", "state.json"
 
 
 # --- webdataset ------------------------------------------------------------------------------------------------------
@@ -88,13 +89,19 @@ def _shards(root: Path, split: str) -> list[Path]:
     return [shard for shard in found if (split in of[shard] if split else not of[shard])]
 
 
-@lru_cache(maxsize=16)
 def tar_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
     """Return the samples of the shards of ``split``. Only headers and labels are read.
 
     Class numbers are positions in ``classnames.txt`` (or ``classes.txt``); names need no such file.
     """
-    shards = _shards(root, split)
+    shards = tuple(_shards(root, split))
+    return _tar_part(root, split, classes, shards, tuple(written(file) for file in (*shards, *_class_files(root))))
+
+
+@lru_cache(maxsize=16)
+def _tar_part(
+    root: Path, split: str, classes: tuple[str, ...] | None, shards: tuple[Path, ...], stamp: tuple[int, ...]
+) -> Part:
     packed = sorted(p.name for end in ("gz", "tgz", "zst", "bz2", "xz") for p in root.rglob(f"*.{end}"))
     hint = f"; unpack {packed[0]} first: pictures inside it cannot be sought" if packed else ""
     require(len(shards) > 0, "root", str(root / split), f"shards that end in .tar{hint}")
@@ -105,20 +112,21 @@ def tar_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
     labels = [_label(sample, shards[sample.shard], label_of) for sample in samples]
     names = tuple(sample.name for sample in samples)
     return Part(
-        pictures=Members(
-            shards=tuple(shards), names=names, places=np.array([(s.shard, s.first, s.size) for s in samples])
-        ),
+        pictures=Members(shards=shards, names=names, places=np.array([(s.shard, s.first, s.size) for s in samples])),
         ids=tuple(f"{shards[s.shard].relative_to(root).as_posix()}:{s.name}" for s in samples),
         labels=torch.tensor(labels, dtype=torch.int64),
         classes=listed,
     )
 
 
+def _class_files(root: Path) -> list[Path]:
+    return [root / name for name in CLASSES if (root / name).is_file()]
+
+
 def _class_list(root: Path) -> tuple[str, ...] | None:
-    file = next((root / name for name in CLASSES if (root / name).is_file()), None)
-    if file is None:
-        return None
-    return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    for file in _class_files(root):
+        return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    return None
 
 
 def _named(samples: Sequence[_Sample], root: Path) -> tuple[str, ...]:
@@ -258,26 +266,30 @@ def arrow_splits(root: Path) -> tuple[str, ...]:
     return tuple(splits or ())
 
 
-@lru_cache(maxsize=16)
 def arrow_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
     """Return the rows of a saved data set. Its ``Image`` and ``ClassLabel`` columns are those of the info file."""
+    return _arrow_part(root, split, classes, tuple(written(root / split / name) for name in (INFO, STATE)))
+
+
+@lru_cache(maxsize=16)
+def _arrow_part(root: Path, split: str, classes: tuple[str, ...] | None, stamp: tuple[int, ...]) -> Part:
     folder = root / split
-    info, state = _json(folder / "dataset_info.json"), _json(folder / "state.json")
+    info, state = _json(folder / INFO), _json(folder / STATE)
     features: Any = info.get("features")
-    require(isinstance(features, dict), "root", str(folder / "dataset_info.json"), "features: its columns and types")
+    require(isinstance(features, dict), "root", str(folder / INFO), "features: its columns and types")
     image = _column(folder, features, "Image")
     label = _column(folder, features, "ClassLabel")
     listed = tuple(str(name) for name in features[label].get("names") or ())
-    require(len(listed) > 0, "root", str(folder / "dataset_info.json"), f"features.{label}.names: the class names")
+    require(len(listed) > 0, "root", str(folder / INFO), f"features.{label}.names: the class names")
     same = classes is None or listed == classes
-    require(same, "root", str(folder / "dataset_info.json"), f"features.{label}.names as in {root / 'train'}")
+    require(same, "root", str(folder / INFO), f"features.{label}.names as in {root / 'train'}")
     require(
-        not state.get("_indices_data_files"), "root", str(folder / "state.json"),
+        not state.get("_indices_data_files"), "root", str(folder / STATE),
         "rows in the order of the files; save it again with a newer datasets, which writes them so",
     )  # fmt: skip
     entries = state.get("_data_files") or ()
     files = tuple(folder / str(entry.get("filename")) for entry in entries)
-    require(len(files) > 0, "root", str(folder / "state.json"), "_data_files: the Arrow files")
+    require(len(files) > 0, "root", str(folder / STATE), "_data_files: the Arrow files")
     for file in files:
         require(file.is_file(), "root", str(file), "a file, as state.json lists it")
     return _rows(files, image, label, listed, split)
@@ -313,7 +325,7 @@ def _column(folder: Path, features: Mapping[str, Any], kind: str) -> str:
     has = ", ".join(
         f"{name} ({what.get('_type') if isinstance(what, dict) else what})" for name, what in features.items()
     )
-    require(len(best) > 0, "root", str(folder / "dataset_info.json"), f"a feature of type {kind}; it has {has}")
+    require(len(best) > 0, "root", str(folder / INFO), f"a feature of type {kind}; it has {has}")
     return best[0]
 
 

@@ -409,7 +409,7 @@ def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
     if lacks:
         expected = f"{', '.join(needs(row, part))} below it, unpacked from {' and '.join(row.archives)}"
         raise ConfigError(f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {expected}")
-    stamp = tuple(os.stat(root / path).st_mtime_ns for path in needs(row, part))
+    stamp = tuple(when for path in needs(row, part) for when in formats.written_below(root / path))
     return _read(row.name, root, part, stamp)
 
 
@@ -422,7 +422,9 @@ def _read(name: str, root: Path, part: PartName, stamp: tuple[int, ...]) -> Part
     except ConfigError as error:
         raise ConfigError(str(error)) from None
     except Exception as error:  # a damaged set stops its reader in more ways than can be listed
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())
+        if isinstance(error, LookupError) or not reason:  # its text is a bare key
+            reason = f"{type(error).__name__} {reason}".strip()
         raise ConfigError(f"root: {root} holds no {name} that can be read ({reason})") from error
     require(len(found.labels) > 0, "root", str(root / row.folder), f"images of {row.title}; found none")
     inside = bool(((found.labels >= 0) & (found.labels < len(found.classes))).all())
