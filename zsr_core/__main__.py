@@ -14,6 +14,7 @@ from zsr_core.codec import ConfigError, from_plain, require, unknown
 from zsr_core.methods import METHODS
 from zsr_core.presets import PRESETS, base
 from zsr_core.scoring import DESCRIPTION, add_options, evaluate_model, parse_override, writable
+from zsr_core.threat import budget_text
 from zsr_core.trial import TrialConfig, TrialResult, check, read_result, run_trial
 
 
@@ -88,10 +89,11 @@ def summary(result: TrialResult) -> str:
     if result.status != "done":
         return f"failed: {result.error}"
     lines = [f"weights {result.provenance['weights_sha']}, {result.cost['seconds_total']:.1f} s"]
+    norm = result.config.eval_suite.norm
     for m in result.measurements:
         span = "" if m.low is None or m.high is None else f"  [{m.low:.1f}, {m.high:.1f}]"
         lines.append(
-            f"{m.task:24} {m.metric:9} {m.attack:8} eps {m.eps * 255:.3g}/255  {m.value:6.2f} %{span}  n={m.n}"
+            f"{m.task:24} {m.metric:9} {m.attack:8} eps {budget_text(m.eps, norm)}  {m.value:6.2f} %{span}  n={m.n}"
         )
     return "\n".join(lines)
 

@@ -26,7 +26,7 @@ from zsr_core.evaluate import EvalSuite, Measurement
 from zsr_core.files import write_text, write_whole
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
-from zsr_core.threat import ThreatModel
+from zsr_core.threat import Norm, ThreatModel, budget_text
 from zsr_core.verdict import RULES, Verdict
 from zsr_core.victim import Victim
 
@@ -39,7 +39,7 @@ class Report:
 
     trial_id: str
     weights_sha: str
-    norm: str
+    norm: Norm
     eps: float  # in [0, 1] pixel units
     tier: Tier
     images: int
@@ -164,7 +164,7 @@ def write_report(folder: Path, report: Report, surface: Surface | None = None) -
 
 def report_lines(report: Report) -> list[str]:
     """Return a report as lines of text: every rule's status and figure, and what to do about it."""
-    head = f"audit ({report.tier}) of weights {report.weights_sha} at {report.norm} eps {255 * report.eps:.3g}/255, "
+    head = f"audit ({report.tier}) of weights {report.weights_sha} at eps {budget_text(report.eps, report.norm)}, "
     lines = [f"{head}{report.images} images"]
     for v in report.verdicts:
         lines.append(f"  {v.rule}  {v.status:<4}  {v.figure}")

@@ -126,7 +126,7 @@ def _curve(e: Evidence) -> Mapping[float, Share]:
 
 
 def _g13(e: Evidence) -> Verdict:
-    return rules.g13_monotone(_curve(e))
+    return rules.g13_monotone(_curve(e), e.threat.norm)
 
 
 def _g14(e: Evidence) -> Verdict:
@@ -158,7 +158,8 @@ def _g18(e: Evidence) -> Verdict:
     parts = [run for name, run in e.runs.items() if name.startswith("transfer")]
     white = white_box(e)
     if not parts or white is None:
-        return _lacking("G18", "transferred examples")
+        advice = f"{FULL} It needs another model: that which the weights were tuned from, or a study's other trials."
+        return rules.skip("G18", "not probed: transferred examples", advice)
     return rules.g18_transfer(together("transfer", parts), white)
 
 

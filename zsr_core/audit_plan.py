@@ -56,11 +56,11 @@ def steps(
 
 
 def _cheap(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
-    slope = 2 * probes.DIRECTIONS + 1
+    slope = 2 * (probes.DIRECTIONS + probes.NEARBY) + 2
     found = [
         Step(name="answers", rules=("G01", "G02", "G25"), forwards=probes.PASSES + 1),
         Step(name="gradients", rules=("G04",), forwards=1, input_backwards=1),
-        Step(name="slopes", rules=("G03",), forwards=slope, input_backwards=1),
+        Step(name="slopes", rules=("G03",), forwards=slope, input_backwards=2),
     ]
     own = watchable(attacks, scene)
     if own is not None:
@@ -110,7 +110,9 @@ def attack_runs(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
     if not any(isinstance(a, Adaptive) for a in attacks):
         table.append(("adaptive", ("G21",), Adaptive(), here))
     table.append(("noise", ("G16",), Noise(draws=100), here))
-    table += [(f"transfer {name}", ("G18",), Transfer(source=name), here) for name in scene.victim.others]
+    for name, other in scene.victim.others.items():
+        if other.sha != scene.victim.sha:  # examples made on itself are no transferred ones
+            table.append((f"transfer {name}", ("G18",), Transfer(source=name), here))
     return tuple(_attack_step(name, wanted, attack, scene, threat) for name, wanted, attack, threat in table)
 
 

@@ -31,6 +31,7 @@ from zsr_core.victim import Victim
 
 PASSES = 5  # forward passes over the same images (AutoAttack's randomness check)
 DIRECTIONS = 8  # half of them rough (a sign per pixel), half smooth: a detached mean is invisible to rough ones
+NEARBY = 4  # as many again at a random point of the ball: a classifier may mask wherever it sees a changed image
 SLOPE_STEP = 1e-3  # in [0, 1] pixel units: a quarter of a grey level; the error of fp32 and of curvature balance here
 NEAR = 100  # random points of the ball around an image (IndicatorsOfAttackFailure)
 SURFACE_SIDE, SURFACE_IMAGES = 21, 8
@@ -99,8 +100,8 @@ def first(images: ImageSet, n: int) -> ImageSet:
 def answers(scene: Scene) -> tuple[Outputs, Repeats]:
     """Return the range of the deployed classifier's outputs, and how far five passes over the same images differ.
 
-    Every second pass sees its batch in reverse, so that what depends on the neighbours shows too. A defence draws
-    anew in every pass.
+    Every second pass sees the odd images of its batch and the even ones apart, so that what depends on the neighbours,
+    be it on their order or on their mean, shows too. A defence draws anew in every pass.
     """
     low, high, sums, gap, changed = torch.inf, -torch.inf, 0.0, 0.0, 0
     for x, _, ids, text in scene.batches():
@@ -119,12 +120,14 @@ def answers(scene: Scene) -> tuple[Outputs, Repeats]:
 
 
 def _deployed(scene: Scene, x: Tensor, ids: Sequence[str], text: TextBank, k: int) -> Tensor:
-    order = torch.arange(len(x), device=x.device)
-    if k % 2:
-        order = order.flip(0)
-    named = [ids[i] for i in order.tolist()]
-    logits = scene.victim.logits(x[order], text, lambda: [generator(scene.seed, "audit", k, i) for i in named])
-    return logits[order]  # reversing is its own inverse
+    rows = torch.arange(len(x), device=x.device)
+    parts = [part for part in (rows[1::2], rows[::2]) if len(part)] if k % 2 else [rows]
+
+    def asked(part: Tensor) -> Tensor:
+        named = [ids[i] for i in part.tolist()]
+        return scene.victim.logits(x[part], text, lambda: [generator(scene.seed, "audit", k, i) for i in named])
+
+    return torch.cat([asked(part) for part in parts])[torch.cat(parts).argsort()]
 
 
 def gradients(scene: Scene) -> Gradients:
@@ -157,25 +160,39 @@ def _gradient(scene: Scene, x: Tensor, text: TextBank, loss: Callable[[Tensor], 
 def slopes(scene: Scene) -> Slopes:
     """Return autograd's slopes against central differences along random directions, of the true logit above the mean.
 
-    Not of cross-entropy: where that is nearly 0, fp32 has no digits left to compare. An image without any gradient
-    counts as wholly wrong. Pixels are kept a step inside the box, where clamping would bend the line.
+    At the image, and at a random point of the ball around it, which is where attacks climb. Not of cross-entropy:
+    where that is nearly 0, fp32 has no digits left to compare. An image without any gradient counts as wholly wrong.
+    Pixels are kept a step inside the box, where clamping would bend the line.
     """
     errors: list[float] = []
+    nearby: list[float] = []
     dead = 0
     for x, y, ids, text in scene.batches():
-        x = x.clamp(2 * SLOPE_STEP, 1 - 2 * SLOPE_STEP)
-        grad = _gradient(scene, x, text, partial(_against, _height, y)).double()
-        none = (grad == 0).flatten(1).all(dim=1)
-        dead += int(none.sum())
-        for k in range(DIRECTIONS):
-            d = directions(x, [generator(scene.seed, "audit-slope", k, i) for i in ids], smooth=k % 2 == 1)
-            with torch.no_grad():
-                ends = [_height(scene.victim.logits(x + sign * SLOPE_STEP * d, text), y) for sign in (1, -1)]
-            told = (grad * d).flatten(1).sum(dim=1)
-            found = (ends[0] - ends[1]) / (2 * SLOPE_STEP)
-            error = (told - found).abs() / torch.maximum(told.abs(), found.abs()).clamp(min=1e-30)
-            errors += torch.where(none, torch.ones_like(error), error).tolist()
-    return Slopes(errors=() if dead == scene.n else tuple(errors), n=scene.n)
+        near = scene.threat.random_start(x, [generator(scene.seed, "audit-slope-near", i) for i in ids])
+        found, none = _slope_errors(scene, x, y, ids, text, DIRECTIONS)
+        dead += none
+        errors += found
+        nearby += _slope_errors(scene, near, y, ids, text, NEARBY)[0]
+    return Slopes(errors=() if dead == scene.n else tuple(errors), nearby=tuple(nearby), n=scene.n)
+
+
+def _slope_errors(
+    scene: Scene, x: Tensor, y: Tensor, ids: Sequence[str], text: TextBank, count: int
+) -> tuple[list[float], int]:
+    """Return the relative errors along ``count`` directions, and how many images have no gradient at all."""
+    x = x.clamp(2 * SLOPE_STEP, 1 - 2 * SLOPE_STEP)
+    grad = _gradient(scene, x, text, partial(_against, _height, y)).double()
+    none = (grad == 0).flatten(1).all(dim=1)
+    errors: list[float] = []
+    for k in range(count):
+        d = directions(x, [generator(scene.seed, "audit-slope", k, i) for i in ids], smooth=k % 2 == 1)
+        with torch.no_grad():
+            ends = [_height(scene.victim.logits(x + sign * SLOPE_STEP * d, text), y) for sign in (1, -1)]
+        told = (grad * d).flatten(1).sum(dim=1)
+        found = (ends[0] - ends[1]) / (2 * SLOPE_STEP)
+        error = (told - found).abs() / torch.maximum(told.abs(), found.abs()).clamp(min=1e-30)
+        errors += torch.where(none, torch.ones_like(error), error).tolist()
+    return errors, int(none.sum())
 
 
 def _height(logits: Tensor, labels: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from statistics import median
 
 from zsr_core.codec import require
 from zsr_core.records import SampleRecord
+from zsr_core.threat import Norm, budget_text
 from zsr_core.verdict import Verdict, VerdictStatus
 
 TOLERANCE = 0.5  # points: differences below it are nobody's
@@ -160,21 +161,24 @@ def g02_deterministic(repeats: Repeats) -> Verdict:
 class Slopes:
     """Autograd against central differences: one relative error per image and direction; none without a gradient."""
 
-    errors: tuple[float, ...]
+    errors: tuple[float, ...]  # at the images
     n: int
+    nearby: tuple[float, ...] = ()  # at random points of the ball around them
 
 
 def g03_graph(slopes: Slopes) -> Verdict:
-    """FAIL without an input gradient, or where the median relative error exceeds 5 %.
+    """FAIL without an input gradient, or where the median relative error exceeds 5 %, at the images or around them.
 
-    By hand: errors (0.01, 0.02, 0.9) have the median 0.02 and pass; (0.01, 0.2, 0.9) fail.
+    By hand: errors (0.01, 0.02, 0.9) have the median 0.02 and pass; (0.01, 0.2, 0.9) fail, be they of the images or of
+    points nearby.
     """
     advice = "Find what detaches, rounds or replaces a gradient between image and logits, or attack it by BPDA."
     if not slopes.errors:
         return _say("G03", "FAIL", f"no gradient reaches the input, {slopes.n} images", advice)
-    error = median(slopes.errors)
+    error, near = median(slopes.errors), median(slopes.nearby or (0.0,))
     figure = f"median relative error {100 * error:.2g} % over {len(slopes.errors)} slopes of {slopes.n} images"
-    return _say("G03", _grade(False, not error <= 0.05), figure, advice)
+    figure += f", {100 * near:.2g} % within the ball" if slopes.nearby else ""
+    return _say("G03", _grade(False, not (error <= 0.05 and near <= 0.05)), figure, advice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +303,7 @@ def g12_restarts(one: Share, five: Share) -> Verdict:
     return _say("G12", _grade(loss > 1, beats(five, one, 3)), figure, "Report the worst case over several restarts.")
 
 
-def g13_monotone(curve: Mapping[float, Share]) -> Verdict:
+def g13_monotone(curve: Mapping[float, Share], norm: Norm = "linf") -> Verdict:
     """FAIL where a larger budget surely leaves more standing. ``curve``: eps -> robust accuracy.
 
     By hand: {1/255: 30.0, 2/255: 30.4} passes, {1/255: 30.0, 2/255: 30.6} fails.
@@ -308,11 +312,12 @@ def g13_monotone(curve: Mapping[float, Share]) -> Verdict:
         return skip("G13", "one budget only", "Attack at several eps.")
     ladder = [curve[eps] for eps in sorted(curve)]
     fails = any(beats(small, large) for i, small in enumerate(ladder) for large in ladder[i + 1 :])
-    return _say("G13", _grade(False, fails), _curve_text(curve), "A larger ball holds the smaller one: fix the attack.")
+    advice = "A larger ball holds the smaller one: fix the attack."
+    return _say("G13", _grade(False, fails), _curve_text(curve, norm), advice)
 
 
-def _curve_text(curve: Mapping[float, Share]) -> str:
-    return ", ".join(f"{255 * eps:.3g}/255 {percent(curve[eps]):.2f} %" for eps in sorted(curve))
+def _curve_text(curve: Mapping[float, Share], norm: Norm) -> str:
+    return ", ".join(f"{budget_text(eps, norm)} {percent(curve[eps]):.2f} %" for eps in sorted(curve))
 
 
 def g14_big_eps(half: Share, largest_class: float, whole: Share) -> Verdict:
@@ -343,7 +348,7 @@ def g15_curve(curve: Mapping[float, Share], *, step_shrinks: bool) -> Verdict:
     gone = f"below 5 % from {255 * low[0]:.3g}/255" if low else "nowhere below 5 %"
     high = any(percent(share) > 20 for share in at_8)
     advice = "Attack harder at the large budgets, with a step that grows with eps, before this curve is believed."
-    return _say("G15", _grade(high or cliff, False), f"{_curve_text(curve)}; {gone}", advice)
+    return _say("G15", _grade(high or cliff, False), f"{_curve_text(curve, 'linf')}; {gone}", advice)
 
 
 # --- other attacks --------------------------------------------------------------------------------------------------

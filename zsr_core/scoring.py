@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from zsr_core.attacks.profiles import PROFILES, profile
 from zsr_core.audit import read_report
 from zsr_core.audit_plan import TIERS, Tier
 from zsr_core.audit_trial import audit_trial, keep_failure
-from zsr_core.clip import ModelRef, check_model
+from zsr_core.clip import ModelRef, check_model, is_file, load_clip
 from zsr_core.codec import ConfigError, require
 from zsr_core.cost import Estimate, Part, duration, estimate, evaluation_parts
 from zsr_core.data import DataRef, task_ref
@@ -25,6 +26,7 @@ from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN, EvalSuite
 from zsr_core.files import write_text
 from zsr_core.meter import Meter, Standing
+from zsr_core.threat import Norm, budget_text
 from zsr_core.trial import Spread, TrialConfig, TrialResult, check, read_result, run_trial
 
 DESCRIPTION = "Evaluate a model as it is, yours or one that others trained, under attack."
@@ -76,11 +78,13 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
     require(bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
     budgets = [text for text in options.eps.split(",") if text] or ["4/255" if small else "1/255"]
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
+    attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
+    require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
     suite = EvalSuite(
         tasks=tuple(task_ref(name, options.root) for name in names),
         split=options.split,
         n=options.n or None,
-        attacks=tuple(_attack(name) for name in options.attacks.split(",") if name),
+        attacks=attacks,
         eps=tuple(_number("--eps", text) for text in budgets),
         norm=options.norm,
         batch_size=options.batch_size,
@@ -141,18 +145,20 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         check_model(config.model)
         parts = evaluation_parts(config)
         if options.plan:  # also without the data, whose published sizes will do
-            print(plan_text(parts, estimate(config)))
+            print(plan_text(parts, estimate(config), config.eval_suite.norm))
             return 0
         check(config)
         folder = writable(Path(options.out) / config.trial_id)
         before = read_result(folder)
+        _check_same_weights(before, config)
     except ConfigError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     print(f"evaluation {config.trial_id} of {config.model.name} in {folder}", flush=True)
     if before is not None and before.status == "done":
         print("found whole: nothing to run")
-    result = run_trial(config, folder, device=options.device, tick=Meter(parts, _say), spread=spread)
+    meter = Meter(parts, partial(_say, config.eval_suite.norm))
+    result = run_trial(config, folder, device=options.device, tick=meter, spread=spread)
     if result.status != "done":
         print(f"{prog}: {result.error}", file=sys.stderr)
         return 1
@@ -162,6 +168,16 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
     print(text)
     print(f"\nrecords: {folder / 'samples.parquet'}\nnumbers: {folder / 'result.json'}\ntable:   {folder / 'table.md'}")
     return 0
+
+
+def _check_same_weights(before: TrialResult | None, config: TrialConfig) -> None:
+    """Raise ``ConfigError`` where a finished result is of other weights than those that its file holds by now."""
+    file = config.model.pretrained
+    if before is None or before.status != "done" or file is None or not is_file(file):
+        return
+    known, found = before.provenance.get("initial_weights_sha", ""), load_clip(config.model).sha
+    expected = f"{known}, which were measured before under this name: name another --out, or a copy of the file"
+    require(found == known, "--weights", f"{file} with weights {found}", expected)
 
 
 def _audited(result: TrialResult, folder: Path, tier: Tier, device: str | None) -> TrialResult:
@@ -176,21 +192,21 @@ def _audited(result: TrialResult, folder: Path, tier: Tier, device: str | None) 
     return read_result(folder) or result
 
 
-def _say(standing: Standing) -> None:
+def _say(norm: Norm, standing: Standing) -> None:
     at = standing.at
     left = "" if standing.left is None else f", about {duration(standing.left)} left"
-    stage = "clean" if at.condition == "none" else f"{at.condition} at {at.eps * 255:.3g}/255, {at.stage}"
+    stage = "clean" if at.condition == "none" else f"{at.condition} at {budget_text(at.eps, norm)}, {at.stage}"
     print(f"{100 * standing.share:5.1f} %  {at.task}: {stage} {at.done} of {at.of}{left}", flush=True)
 
 
-def plan_text(parts: Sequence[Part], cost: Estimate) -> str:
+def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf") -> str:
     """Return the plan as Markdown: what each attack costs an image, on how many, and the time it takes at most."""
     lines = ["| set | attack | eps | runs | images | passes an image |", "|---|---|---|---|---|---|"]
     for (task, condition, eps), stages in _grouped(parts).items():
         ran = "+".join(p.stage for p in stages) or "one forward"
         passes = sum(p.passes for p in stages)
-        eps_said = f"{eps * 255:.3g}/255" if eps else ""
-        lines.append(f"| {task} | {condition} | {eps_said} | {ran} | {stages[0].images} | {passes} |")
+        budget = budget_text(eps, norm) if eps else ""
+        lines.append(f"| {task} | {condition} | {budget} | {ran} | {stages[0].images} | {passes} |")
     total = sum(p.images * p.passes for p in parts)
     lines += [
         "",
@@ -213,12 +229,11 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     """Return the numbers as Markdown, a row per set: clean, robust per attack and budget, the worst per image."""
     suite = result.config.eval_suite
     columns = [("clean", "none", 0.0)]
-    columns += [("robust", a, eps) for eps in suite.eps for a in (*(x.name for x in suite.attacks), WORST)]
+    attacks = [*(x.name for x in suite.attacks), WORST] if suite.attacks else []
+    columns += [("robust", a, eps) for eps in suite.eps for a in attacks]
     found = {(m.task, m.metric, m.attack, m.eps): m for m in result.measurements}
     tasks = list(dict.fromkeys(m.task for m in result.measurements))
-    unit = "/255" if suite.norm == "linf" else " (l2)"
-    scale = 255 if suite.norm == "linf" else 1
-    names = ["clean", *(f"{a} at {eps * scale:.3g}{unit}" for _, a, eps in columns[1:])]
+    names = ["clean", *(f"{a} at {budget_text(eps, suite.norm)}" for _, a, eps in columns[1:])]
     failed = [rule for rule, status in result.audit.items() if status == "FAIL"]
     mark = "†" if failed else ""
     lines = [

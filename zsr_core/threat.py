@@ -21,6 +21,11 @@ def check_eps(path: str, eps: float) -> None:
     require(eps <= 1, path, eps, f"a budget in [0, 1] pixel units (write {eps:g}/255)")
 
 
+def budget_text(eps: float, norm: Norm) -> str:
+    """Return a budget as one reads it: ``4/255`` for linf, ``0.5 (l2)``."""
+    return f"{255 * eps:.3g}/255" if norm == "linf" else f"{eps:.3g} ({norm})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ThreatModel:
     """``norm``-ball of radius ``eps`` ([0, 1] pixel units, 1/255 for the field's usual budget) within the box [0, 1].

@@ -422,14 +422,23 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
     own = config.method.evaluation_scale if config.epochs else None
     scale = clip.scale if own is None else own
     tower = tuned if config.defence is None else config.defence.tower(tuned, clip.tower)
+    source = _untouched(config, clip)
     defended = None if config.defence is None else config.defence.defended(tower, clip.tower)
     regulariser = _regulariser(config, clip, tower) if config.epochs else None
     return Victim(
         embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower), defended=defended,
         attack_samples=0 if config.defence is None else config.defence.attack_samples, regulariser=regulariser,
-        others={"untouched": Victim(embed=clip.tower, scale=clip.scale, bias=clip.bias, sha=clip.sha)},
+        others={"untouched": Victim(embed=source.tower, scale=source.scale, bias=source.bias, sha=source.sha)},
         facts=fingerprint([to_plain(config.defence), to_plain(config.method) if regulariser else None]),
     )  # fmt: skip
+
+
+def _untouched(config: TrialConfig, clip: Clip) -> Clip:
+    """Return the model before it was tuned: of weights that others tuned, the CLIP whose texts go with them."""
+    ref = config.model
+    if config.epochs or ref.pretrained is None or ref.text_from is None:
+        return clip
+    return load_clip(replace(ref, pretrained=ref.text_from, text_from=None), next(clip.tower.parameters()).device)
 
 
 def _regulariser(config: TrialConfig, clip: Clip, tower: ImageTower) -> Regulariser | None:

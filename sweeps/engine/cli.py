@@ -211,7 +211,7 @@ def _add_data(commands: Any) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from zsr_core.scoring import evaluate_model  # noqa: PLC0415
 
-    if options.workers <= 1 or options.plan:
+    if options.workers == 1 or options.plan:
         return evaluate_model(options)
     from sweeps.engine.shards import spread_over  # noqa: PLC0415
 
@@ -302,9 +302,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     An evaluation that failed on its way is 1.
     """
     options = parser().parse_args(argv)
-    if options.command == "evaluate":
-        return _evaluate(options)
     try:
+        if options.command == "evaluate":
+            return _evaluate(options)
         if options.command == "data":
             return int(options.data(options))
         lines = _report(options) if options.command == "report" else options.run(options.folder, options)

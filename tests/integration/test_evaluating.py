@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from sweeps.engine.cli import main as zsr
 from zsr_core.__main__ import main
-from zsr_core.clip import ModelRef, load_clip
+from zsr_core.clip import Clip, ModelRef, load_clip
 from zsr_core.codec import to_plain
 from zsr_core.cost import evaluation_parts
-from zsr_core.data import open_data
+from zsr_core.data import miniature, open_data
 from zsr_core.data.sets import DataRef, taken
 from zsr_core.evaluate import merged
 from zsr_core.scoring import config_of, table
-from zsr_core.trial import TrialConfig, evaluate_shard, run_trial
+from zsr_core.trial import TrialConfig, evaluate_shard, restored, run_trial
 
 QUICK = ["--tasks", "source,hearts", "--n", "7", "--attacks", "pgd10", "--batch-size", "3", "--device", "cpu"]
 
@@ -101,6 +102,8 @@ def test_a_plan_needs_no_data_where_its_size_is_published(tmp_path: Path, capsys
         (["--weights", "nowhere.pt"], "nowhere.pt"),
         (["--tasks", "hearts,hearts"], "every task once"),
         (["--n", "-1"], "--n: got -1"),
+        (["--attacks", ""], "--attacks: got '', expected at least one attack"),
+        (["--workers", "0"], "--workers: got 0, expected at least 1"),
     ],
 )
 def test_input_that_cannot_be_used_is_one_line_that_names_it(
@@ -111,6 +114,46 @@ def test_input_that_cannot_be_used_is_one_line_that_names_it(
     assert says in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def _saved_tower(file: Path, scale: float = 1.0) -> Clip:
+    """Write the miniature's image tower, its last layer times ``scale``, and return the miniature."""
+    clip = load_clip(ModelRef(), "cpu")
+    state = {name: tensor.contiguous().clone() for name, tensor in clip.tower.visual.state_dict().items()}
+    state["proj"] *= scale
+    save_file(state, file)
+    return clip
+
+
+def test_a_file_that_has_changed_does_not_get_the_numbers_of_the_old_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tower.safetensors"
+    words = ["evaluate", "--weights", str(file), *QUICK, "--audit", "none", "--out", str(tmp_path / "out")]
+    _saved_tower(file)
+    assert zsr(words) == 0
+    _saved_tower(file, scale=2.0)
+    assert zsr(words) == 2
+    error = capsys.readouterr().err
+    assert "--weights: got" in error
+    assert "which were measured before" in error
+    assert error.count("\n") == 1
+
+
+def test_weights_of_others_have_the_clip_of_their_texts_to_transfer_from(tmp_path: Path) -> None:
+    file = tmp_path / "tower.safetensors"
+    clip = _saved_tower(file, scale=2.0)
+    whole = tmp_path / "whole.safetensors"
+    save_file({name: tensor.clone() for name, tensor in miniature.load_model().state_dict().items()}, whole)
+    config = _config().with_({"model.pretrained": str(file), "model.text_from": str(whole)})
+    victim, _, _ = restored(config, tmp_path, torch.device("cpu"))
+    assert victim.sha != clip.sha
+    assert victim.others["untouched"].sha == clip.sha
+
+
+def test_an_l2_budget_is_said_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert zsr(["evaluate", *QUICK, "--norm", "l2", "--eps", "0.5", "--plan"]) == 0
+    assert "| hearts | pgd10 | 0.5 (l2) |" in capsys.readouterr().out
 
 
 def _config() -> TrialConfig:

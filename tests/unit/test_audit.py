@@ -94,6 +94,16 @@ def test_every_rule_that_a_probe_can_decide_is_named_by_a_step_of_the_full_tier(
     assert set(RULES) - full == {"G22"}  # a baseline is a study's matter
 
 
+def test_examples_made_on_the_classifier_itself_are_no_transferred_ones(scene: Scene) -> None:
+    twin = replace(scene.victim, embed=lambda x: scene.victim.embed(x))
+    itself = replace(scene, victim=replace(scene.victim, others={"untouched": twin}))
+    found = {v.rule: v for v in judge(gather(itself, HEADLINE, tier="full", only=["G18"]))}
+    assert found["G18"].status == "SKIP"
+    other = replace(scene, victim=replace(scene.victim, others={"untouched": replace(twin, sha="other")}))
+    found = {v.rule: v for v in judge(gather(other, HEADLINE, tier="full", only=["G18"]))}
+    assert found["G18"].status != "SKIP"
+
+
 def test_a_declared_cost_is_what_the_probe_takes_at_most(scene: Scene) -> None:
     seen = {"forwards": 0}
 

@@ -173,6 +173,35 @@ def test_dropout_left_on_is_randomness(robust: nn.Module, images: ImageSet, text
     assert found["G02"].status == "FAIL"
 
 
+def test_answers_that_depend_on_the_neighbours_are_randomness(
+    robust: nn.Module, images: ImageSet, texts: TextBank
+) -> None:
+    def normed(x: Tensor) -> Tensor:
+        """Batch norm left in training mode: its statistics know nothing of the batch's order."""
+        raw = robust(x)
+        return (raw - raw.mean(0)) / raw.std(0, unbiased=False).clamp(min=1e-5)
+
+    found = verdicts(scene(normed, images, texts, n=17), "G02")
+    assert found["G02"].status == "FAIL", found["G02"].figure
+
+
+def test_a_gradient_that_is_wrong_around_the_images_alone_is_found_out(
+    robust: nn.Module, images: ImageSet, texts: TextBank
+) -> None:
+    decoy = network(9).requires_grad_(False)
+
+    def gated(x: Tensor) -> Tensor:
+        """What is on the 8-bit grid, as files are, gets the true gradient; what an attack made, another network's."""
+        whole = (x * 255 - (x * 255).round()).abs().flatten(1).amax(dim=1) < 0.3
+        away = decoy(x)
+        return torch.where(whole[:, None], robust(x), robust(x).detach() + away - away.detach())
+
+    found = verdicts(scene(gated, images, texts, n=32), "G03", "G04")
+    assert found["G04"].status == "PASS"
+    assert found["G03"].status == "FAIL", found["G03"].figure
+    assert "% within the ball" in found["G03"].figure
+
+
 def test_preprocessing_without_its_gradient_is_found_out(robust: nn.Module, images: ImageSet, texts: TextBank) -> None:
     def blurred(x: Tensor) -> Tensor:
         return robust((0.5 * x + 0.5 * F.avg_pool2d(x, 3, 1, 1)).detach() + 0 * x)

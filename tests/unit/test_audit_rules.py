@@ -92,6 +92,8 @@ CASES: Mapping[str, Case] = {
     "right in the median": (rules.g03_graph(rules.Slopes(errors=(0.01, 0.02, 0.9), n=1)), "PASS"),
     "wrong in the median": (rules.g03_graph(rules.Slopes(errors=(0.01, 0.2, 0.9), n=1)), "FAIL"),
     "not a number": (rules.g03_graph(rules.Slopes(errors=(math.nan,), n=1)), "FAIL"),
+    "right nearby too": (rules.g03_graph(rules.Slopes(errors=(0.01,), n=1, nearby=(0.01, 0.02, 0.9))), "PASS"),
+    "wrong nearby": (rules.g03_graph(rules.Slopes(errors=(0.01, 0.01, 0.01), n=1, nearby=(0.2,))), "FAIL"),
     "no zero": (rules.g04_zero_gradients(rules.Gradients(zero=0, non_finite=0, n=200)), "PASS"),
     "1 % zero": (rules.g04_zero_gradients(rules.Gradients(zero=1, non_finite=1, n=200)), "WARN"),
     "1.5 % zero": (rules.g04_zero_gradients(rules.Gradients(zero=3, non_finite=0, n=200)), "FAIL"),
