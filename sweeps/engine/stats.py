@@ -10,7 +10,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeps.engine.redraw import Kinds
+
 Array = NDArray[np.float64]
+SPLIT_SEEDS = 8  # up to which draws are told apart by the seeds they hold; there are 2^S - 1 such sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +109,16 @@ def resample(
 ) -> dict[str, Resampled]:
     """Return what ``draws`` hierarchical resamples make of each task: seeds first, then images within each task.
 
-    ``tasks``: K outcome series per task, [K, S, N] with N images of its own and the same S seeds, so that a
-    difference of series is paired. ``statistic`` maps the K means of one task and seed to M numbers, [..., K] ->
+    ``tasks``: K series of outcomes, 0 or 1, per task, [K, S, N] with N images of its own and the same S seeds, so that
+    a difference of series is paired. ``statistic`` maps the K means of one task and seed to M numbers, [..., K] ->
     [..., M]. Each draw resamples the seeds once for all tasks, unless they are ``fixed_seeds``, and each task's images;
     the tasks themselves are fixed. With one seed the draws hold the images' share alone.
 
     Raises:
-        ValueError: if there is no task, a task without images, or tasks differ in their seeds.
+        ValueError: if there is no task, a task without images, tasks differ in their seeds, or an outcome is neither.
     """
+    if any(((series != 0) & (series != 1)).any() for series in tasks.values()):
+        raise ValueError("resample: an outcome is neither 0 nor 1")
     seeds = {series.shape[1] for series in tasks.values()}
     if len(seeds) != 1 or any(series.shape[2] == 0 for series in tasks.values()):
         raise ValueError(f"resample: expected images and equal seeds, got seeds {sorted(seeds)}")
@@ -121,13 +126,15 @@ def resample(
     seed_weights = np.full((draws, n_seeds), 1 / n_seeds)  # [R, S]
     if not fixed_seeds:
         seed_weights = rng.multinomial(n_seeds, seed_weights[0], size=draws) / n_seeds
+    supports = _by_support(seed_weights)
     found = {}
     for task, series in tasks.items():
-        means = _resampled_means(series, rng, draws)  # [R, S, K]
-        found[task] = Resampled(
-            value=statistic(series.mean(axis=2).T).mean(axis=0),
-            drawn=np.einsum("rsm,rs->rm", statistic(means), seed_weights),
-        )
+        value = statistic(series.mean(axis=2).T).mean(axis=0)  # [M]
+        kinds, drawn = Kinds.of(series), np.empty((draws, len(value)))
+        for rows, some in supports:
+            means = kinds.seen_by(some).resampled_means(rng, len(rows))  # [R', S', K]
+            drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
+        found[task] = Resampled(value=value, drawn=drawn)
     return found
 
 
@@ -150,16 +157,13 @@ def hierarchical_bootstrap(
     )
 
 
-def _resampled_means(series: Array, rng: np.random.Generator, draws: int) -> Array:
-    """Return [R, S, K]: the means of ``series`` [K, S, N] over resampled images.
-
-    Images with equal outcomes are drawn as one pattern, weighted by how many they are: the same distribution as
-    drawing image by image, at a cost that does not grow with N.
-    """
-    k, s, n = series.shape
-    patterns, counts = np.unique(series.reshape(k * s, n), axis=1, return_counts=True)  # [K S, P], [P]
-    weights = rng.multinomial(n, counts / n, size=draws) / n  # [R, P]
-    return np.asarray((weights @ patterns.T).reshape(draws, k, s).swapaxes(1, 2), dtype=np.float64)
+def _by_support(seed_weights: Array) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return (draws, seeds) for each set of seeds that some draws consist of: the other seeds' images do not matter."""
+    drawn = seed_weights > 0  # [R, S]
+    if drawn.shape[1] > SPLIT_SEEDS:
+        return [(np.arange(len(drawn)), np.arange(drawn.shape[1]))]
+    which = drawn @ (1 << np.arange(drawn.shape[1]))  # [R]
+    return [(rows, np.flatnonzero(drawn[rows[0]])) for rows in (np.flatnonzero(which == w) for w in np.unique(which))]
 
 
 def exact_mcnemar(net: Sequence[int] | NDArray[np.int64]) -> float:
