@@ -65,6 +65,11 @@ class Course:
         self.study = study
         write_study(self.folder, study)
 
+    def grow(self, study: Study) -> None:
+        """Plan further cells."""
+        self.publish(study)
+        self.tally = replace(self.tally, planned=self._planned())
+
     def end_with(self, closing: Sequence[PlannedTrial]) -> None:
         """Plan the end of the study, in place of an earlier one."""
         self.publish(with_closing(self.study, closing))

@@ -127,7 +127,7 @@ def _launch(sweep: Sweep, options: Options) -> int:
     if options.warm_start:
         print(f"Earlier studies know {len(known)} points of this space.", flush=True)
     if options.plan:
-        print("\n".join(_plan_lines(study, results, options)))
+        print("\n".join([*_plan_lines(study, results, options), *_refine_lines(sweep, study, results, options)]))
         return DONE
     check_world(study)
     if options.local:
@@ -142,7 +142,12 @@ def _launch(sweep: Sweep, options: Options) -> int:
             _set_aside(folder)
         study, results = _open(sweep, options)  # again: another launch may have ended since
         write_study(folder, study)
-        return _conduct(folder, study, results, options, tracking)
+        return _conduct(folder, study, results, options, tracking, _own_cells(sweep, options))
+
+
+def _own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
+    """Return the cells that the sweep itself lists, without what refining added."""
+    return frozenset(cell.label for cell in sweep.cells(options.preset))
 
 
 def _open(sweep: Sweep, options: Options) -> tuple[Study, dict[str, TrialResult]]:
@@ -221,8 +226,29 @@ def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options)
     return [*lines, f"Not here, and counted by their published sizes: {', '.join(absent)}."] if absent else lines
 
 
+def _refine_lines(sweep: Sweep, study: Study, results: dict[str, TrialResult], options: Options) -> list[str]:
+    """Return which trials --refine would add, or that it is too early to say."""
+    if not options.refine:
+        return []
+    from sweeps.engine.field import CLIFF  # noqa: PLC0415 - brings SciPy
+    from sweeps.engine.metric import OBJECTIVE_SCORES  # noqa: PLC0415
+    from sweeps.engine.refine import proposal_lines, rounds  # noqa: PLC0415
+
+    if any(t.trial_id not in results for t in study.plan if t.role == "cell"):
+        return ["--refine looks between these cells once all of them have a score."]
+    grown, found = rounds(study, results, _own_cells(sweep, options), options.refine)
+    new = {trial.cell for trial in grown.plan} - {trial.cell for trial in study.plan}
+    open_ones = [proposal for proposal in found if proposal.label in new]
+    return ["", *proposal_lines(study, open_ones, OBJECTIVE_SCORES, CLIFF)]
+
+
 def _conduct(
-    folder: Path, study: Study, results: dict[str, TrialResult], options: Options, tracking: str | None
+    folder: Path,
+    study: Study,
+    results: dict[str, TrialResult],
+    options: Options,
+    tracking: str | None,
+    own: frozenset[str] = frozenset(),
 ) -> int:
     """Run what is missing, make the tables and figures, say the answer, and return the exit code."""
     troubles: list[str] = []
@@ -231,9 +257,9 @@ def _conduct(
     made: list[Path] = []
     with ExitStack() as running:  # what the trials run on is let go last: the answer does not wait for it
         try:
-            if not missing(study.plan, results) and course.cells_ended():
+            if not missing(study.plan, results) and course.cells_ended() and not options.refine:
                 print(f"All {len(study.plan)} trials of {study.study} are done: nothing to run.", flush=True)
-            _run_missing(course, options, running)
+            _run_missing(course, options, running, own)
             ablation = cache(read_ablation)  # for the table and for the screen
             made = _derive(folder, troubles, ablation, reproduces=bool(course.study.reproduces))
         finally:
@@ -306,8 +332,11 @@ def _read(name: str, read: Callable[[], Found], troubles: list[str]) -> Found | 
     return None
 
 
-def _run_missing(course: Course, options: Options, running: ExitStack) -> None:
-    """Run the cells and, once all of them have had their turn, the chosen one on the reporting split."""
+def _run_missing(course: Course, options: Options, running: ExitStack, own: frozenset[str]) -> None:
+    """Run the cells and, once all of them have had their turn, the chosen one on the reporting split.
+
+    With --refine, what lies between the sweep's ``own`` cells has its turn before the choice.
+    """
 
     def room() -> int | None:
         return None if options.limit is None else options.limit - course.begun
@@ -320,10 +349,24 @@ def _run_missing(course: Course, options: Options, running: ExitStack) -> None:
             engine.run_listed(todo[: room()])
         elif todo or course.to_come():
             engine.run_search(room())
+        if options.refine:
+            _refine(course, options.refine, own, lambda trials: engine.run_listed(trials[: room()]))
         if course.cells_ended():
             _choose(course, options)
             end = [trial for trial in course.study.plan if is_report(trial)]
             engine.run_listed(missing(end, course.results)[: room()])
+
+
+def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
+    """Run what lies between neighbours that are too far apart, ``count`` times over."""
+    from sweeps.engine.refine import rounds  # noqa: PLC0415 - brings SciPy
+
+    while course.cells_ended():
+        grown, _ = rounds(course.study, course.results, own, count)
+        if grown == course.study:
+            return
+        course.grow(grown)
+        run(missing([trial for trial in grown.plan if trial.role == "cell"], course.results))
 
 
 def _choose(course: Course, options: Options) -> None:

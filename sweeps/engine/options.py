@@ -33,6 +33,7 @@ class Options:
     gpus_per_trial: float | None
     max_concurrent: int | None
     warm_start: tuple[Path, ...] = ()  # folders of earlier studies
+    refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,6 +60,9 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         raise unknown("--preset", given.preset, sweep.base)
     _check_search(sweep, given.preset, given.search, given.samples)
     require(not given.warm_start or bool(given.search), "--warm-start", given.warm_start, "--search with it")
+    require(given.refine is None or not given.search, "--refine", given.refine,
+            "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
+    require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
     return Options(
         plan=given.plan,
         preset=given.preset,
@@ -73,6 +77,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         fresh=given.fresh,
         gpus_per_trial=_share("--gpus-per-trial", given.gpus_per_trial),
         max_concurrent=_count("--max-concurrent", given.max_concurrent),
+        refine=_count("--refine", given.refine) or 0,
         warm_start=tuple(Path(text).expanduser().absolute() for text in given.warm_start),
     )
 
@@ -85,6 +90,13 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
     add("--samples", metavar="N", help=f"proposals of the search, earlier launches counted (default {sweep.samples})")
     add("--objectives", metavar="A[,B]", help="scores to search for: clean, robust, harmonic (two make a Pareto front)")
     add("--warm-start", nargs="+", default=[], metavar="DIR", help="studies of the same space whose scores are known")
+    add(
+        "--refine",
+        nargs="?",
+        const="1",
+        metavar="ROUNDS",
+        help="then also what lies half-way between neighbours more than 5 points apart, once or ROUNDS times over",
+    )
     add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
     add("--preset", default="miniature", metavar="NAME", help=f"scale: {' or '.join(sweep.base)}")
     add("--results", metavar="DIR", help="where studies are kept (default ./results)")

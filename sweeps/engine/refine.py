@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from sweeps.engine.answer import chosen
 from sweeps.engine.describe import leaf
 from sweeps.engine.field import CLIFF, Cliff, cliffs
-from sweeps.engine.metric import Score, score_label, score_text
+from sweeps.engine.metric import OBJECTIVE_SCORES, Score, score_label, score_text
 from sweeps.engine.panels import Source, panels
 from sweeps.engine.plan import planned, suggested
 from sweeps.engine.study import PlannedTrial, Study, read_results, read_study
@@ -104,6 +104,39 @@ def refined(study: Study, found: Sequence[Proposal]) -> Study:
     return study
 
 
+def between(
+    study: Study, results: Mapping[str, TrialResult], wanted: Sequence[Score], threshold: float = CLIFF
+) -> list[Proposal]:
+    """Return what is proposed over all surfaces of the study, each point once, the highest cliff first."""
+    found: dict[str, Proposal] = {}
+    for x, y in study.surfaces:
+        for proposal in proposals(study, results, x, y, wanted, threshold):
+            found.setdefault(_place(proposal.overrides), proposal)
+    return sorted(found.values(), key=lambda p: -p.cliff.height)
+
+
+def rounds(
+    study: Study, results: Mapping[str, TrialResult], cells: Collection[str], count: int
+) -> tuple[Study, list[Proposal]]:
+    """Return the study grown by the first of ``count`` rounds that is not run yet, and all that was proposed so far.
+
+    The first round looks between the sweep's own ``cells``, each further one also between those and what the rounds
+    before it proposed. So a round is the same whatever a killed launch has left of it, and a study that is whole
+    stays as it is.
+    """
+    known, found = set(cells), list[Proposal]()
+    for _ in range(count):
+        among = replace(study, plan=tuple(t for t in study.plan if t.role != "cell" or t.cell in known))
+        new = between(among, results, OBJECTIVE_SCORES)
+        found += new
+        known |= {proposal.label for proposal in new}
+        planned_cells = {trial.cell for trial in study.plan}
+        study = refined(study, [proposal for proposal in new if proposal.label not in planned_cells])
+        if any(t.trial_id not in results for t in study.plan if t.role == "cell"):
+            break
+    return study, found
+
+
 def refine_study(folder: Path, wanted: Sequence[Score], threshold: float = CLIFF) -> tuple[Study, list[Proposal]]:
     """Return the study in ``folder`` and what is proposed over all its surfaces, each point once.
 
@@ -113,12 +146,7 @@ def refine_study(folder: Path, wanted: Sequence[Score], threshold: float = CLIFF
     study = read_study(folder)
     if not study.surfaces:
         raise ConfigError(f"refine: {study.study} has no surface: there are no neighbours to look between")
-    results = read_results(folder, study)
-    found: dict[str, Proposal] = {}
-    for x, y in study.surfaces:
-        for proposal in proposals(study, results, x, y, wanted, threshold):
-            found.setdefault(_place(proposal.overrides), proposal)
-    return study, sorted(found.values(), key=lambda p: -p.cliff.height)
+    return study, between(study, read_results(folder, study), wanted, threshold)
 
 
 def proposal_lines(study: Study, found: Sequence[Proposal], wanted: Sequence[Score], threshold: float) -> list[str]:

@@ -44,3 +44,27 @@ def test_what_is_proposed_is_run_and_belongs_to_the_study(
     again = run(script, "--local", *flags)
     assert again.returncode == 0, again.stderr
     assert {t.trial_id for t in read_study(folder).plan} == {t.trial_id for t in after.plan}
+
+
+@pytest.mark.slow
+def test_a_sweep_that_refines_runs_its_rounds_before_it_chooses_and_asks_for_nothing_twice(
+    write: Write, run: Run, tmp_path: Path
+) -> None:
+    # some steps at a high rate, few images: a score's grain is over 5 points
+    script = write(**{'"batch_size": 64': '"batch_size": 16', '"optim.lr": 1e-3': '"optim.lr": 1e-2'})
+    early = run(script, "--local", "--plan", "--refine")
+    assert "--refine looks between these cells once all of them have a score." in early.stdout
+    whole = run(script, "--local", "--refine")
+    assert whole.returncode == 0, whole.stderr
+    (folder,) = [path.parent for path in tmp_path.glob("results/*/study.json")]
+    study = read_study(folder)
+    results = read_results(folder, study)
+    new = [trial for trial in study.plan if trial.role == "cell"][4:]
+    assert new
+    assert all(results[trial.trial_id].status == "done" for trial in study.plan)
+    assert f"Best of {4 + len(new)} cells" in whole.stdout
+    planned = run(script, "--local", "--plan", "--refine")
+    assert "No neighbours of tiny differ by more than 5 points" in planned.stdout
+    again = run(script, "--local", "--refine")
+    assert again.returncode == 0, again.stderr
+    assert read_study(folder).plan == study.plan

@@ -24,6 +24,13 @@ SWEEP = Sweep(
     base={"miniature": BASE, "paper": BASE},
     space={"method.alpha": Real(low=0.01, high=1.0, log=True)},
 )
+OVER_TWO = Sweep(
+    name="s",
+    question="?",
+    base={"miniature": BASE},
+    space=dict.fromkeys(("method.alpha", "method.beta"), Real(low=0.01, high=1.0, log=True)),
+    surfaces=(("method.alpha", "method.beta"),),
+)
 LISTED = Sweep(name="s", question="?", base={"miniature": BASE}, variants=(Variant(label="full"),))
 
 
@@ -41,6 +48,10 @@ def test_flags_say_otherwise() -> None:
     assert (options.search, options.samples, options.seeds) == ("gp", 7, (0, 1, 2))
     assert (options.objectives, options.limit) == (("harmonic",), 2)
     assert (options.gpus_per_trial, options.max_concurrent) == (0.25, 4)
+
+
+def test_refining_is_one_round_unless_a_number_says_otherwise() -> None:
+    assert [read_options(OVER_TWO, flags).refine for flags in ([], ["--refine"], ["--refine", "3"])] == [0, 1, 3]
 
 
 def test_seeds_extend_the_sweeps_own() -> None:
@@ -73,6 +84,9 @@ BAD: list[tuple[Any, list[str], str]] = [
     (SWEEP, ["--sampels=3"], "did you mean '--samples'?"),
     (SWEEP, ["--search"], "--search"),
     (LISTED, ["--search", "tpe"], "--search: got 'tpe', expected a sweep with a space"),
+    (SWEEP, ["--refine"], "--refine: got '1', expected a sweep with a surface"),
+    (OVER_TWO, ["--refine", "0"], "--refine: got '0', expected a whole number, at least 1"),
+    (OVER_TWO, ["--refine", "--search", "tpe"], "--refine: got '1', expected a grid"),
     (LISTED, ["--preset", "paper"], "--preset: unknown value 'paper'; expected one of: miniature"),
 ]  # fmt: skip
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sweeps.engine.metric import OBJECTIVE_SCORES, Metric
-from sweeps.engine.refine import midpoint, proposal_lines, refine_study, refined
-from sweeps.engine.study import Study, write_study
+from sweeps.engine.refine import midpoint, proposal_lines, refine_study, refined, rounds
+from sweeps.engine.study import Study, read_results, write_study
 from zsr_core.codec import ConfigError
 from zsr_core.space import Int, Real
 
@@ -86,3 +86,31 @@ def test_a_study_without_a_surface_has_no_neighbours(tmp_path: Path, make_study:
     write_study(tmp_path, replace(make_study(tmp_path, levels=(0.1,)), surfaces=()))
     with pytest.raises(ConfigError, match="refine: weights has no surface"):
         refine_study(tmp_path, ROBUST)
+
+
+def test_a_round_is_the_same_whatever_a_killed_launch_has_left_of_it(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path)
+    results = read_results(tmp_path, study)
+    own = {trial.cell for trial in study.plan if trial.role == "cell"}
+    whole, found = rounds(study, results, own, 1)
+    assert {p.label for p in found} == {t.cell for t in whole.plan} - {t.cell for t in study.plan}
+    one, *others = whole.plan[len(study.plan) :]
+    # One trial has ended, on a score that would ask for more, the others were cut off and are not in the plan.
+    scored = {**results, one.trial_id: replace(results[study.plan[0].trial_id], trial_id=one.trial_id)}
+    cut_off = replace(study, plan=(*study.plan, one))
+    again, same = rounds(cut_off, scored, own, 1)
+    assert [p.label for p in same] == [p.label for p in found]
+    assert [t.cell for t in again.plan] == [t.cell for t in whole.plan]
+    ended = {**scored, **{t.trial_id: replace(scored[one.trial_id], trial_id=t.trial_id) for t in others}}
+    assert rounds(again, ended, own, 1)[0] == again, "a round that has ended asks for nothing more"
+    further, more = rounds(again, ended, own, 2)
+    assert len(more) > len(found)
+    assert further.plan[: len(again.plan)] == again.plan
+    assert len(further.plan) > len(again.plan)
+
+
+def test_a_second_round_waits_for_the_first(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path)
+    results = read_results(tmp_path, study)
+    own = {trial.cell for trial in study.plan if trial.role == "cell"}
+    assert rounds(study, results, own, 5) == rounds(study, results, own, 1)
