@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from zsr_core.clip import image_size_of, shapes_model
+from zsr_core.codec import require
 from zsr_core.data import set_size
 from zsr_core.trial import TrialConfig
 
@@ -75,6 +76,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
     for task in config.eval_suite.tasks:
         found = set_size(task, config.eval_suite.split, size, config.eval_suite.n)
         n, classes = found.images, found.classes
+        require(classes >= 2, f"task {task.called!r}", classes, "at least two classes: with one, every answer is right")
         blank = Part(
             task=task.called, condition="none", eps=0.0, stage="", images=n, forwards=1, backwards=0,
             published=found.published,

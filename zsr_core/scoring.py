@@ -29,6 +29,7 @@ from zsr_core.meter import Meter, Standing
 from zsr_core.threat import Norm, budget_text
 from zsr_core.trial import Spread, TrialConfig, TrialResult, check, read_result, run_trial
 
+ENOUGH = 1000  # classes: no attack replaces a stage then
 DESCRIPTION = "Evaluate a model as it is, yours or one that others trained, under attack."
 
 
@@ -40,7 +41,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--text-from", metavar="FILE|TAG", help="the CLIP whose texts go with weights of an image tower alone: openai")
     add("--tasks", default="", metavar="A,B", help="names of sets, or folders of images with one sub-folder a class")
     add("--root", default=os.environ.get("ZSR_DATA", "data"), metavar="DIR", help="where the sets lie ($ZSR_DATA)")
-    add("--attacks", default="pgd100,aa-standard", metavar="A,B", help=f"of {', '.join(PROFILES)}")
+    known = f"of {', '.join(PROFILES)}; pgd50x5: 50 steps, 5 starts"
+    add("--attacks", default="pgd100,aa-standard", metavar="A,B", help=known)
     add("--eps", default="", metavar="E,E", help="budgets, e.g. 1/255,2/255; by default 1/255, the miniature's 4/255")
     add(
         "--norm", choices=("linf", "l2"), default="linf", help="which norm the budgets are in; an l2 budget is absolute"
@@ -158,7 +160,11 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
     if before is not None and before.status == "done":
         print("found whole: nothing to run")
     meter = Meter(parts, partial(_say, config.eval_suite.norm))
-    result = run_trial(config, folder, device=options.device, tick=meter, spread=spread)
+    try:
+        result = run_trial(config, folder, device=options.device, tick=meter, spread=spread)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; the same command goes on from its last finished batch", file=sys.stderr)
+        return 130
     if result.status != "done":
         print(f"{prog}: {result.error}", file=sys.stderr)
         return 1
@@ -253,7 +259,7 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
         ]
         name = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
         lines.append(f"| {name} | {cells[0].n} | " + " | ".join(said) + " |")
-    return "\n".join([*lines, *_replaced(parts), *_verdicts(result)])
+    return "\n".join([*lines, *_replaced(parts, suite.attacks), *_verdicts(result)])
 
 
 def _verdicts(result: TrialResult) -> list[str]:
@@ -270,17 +276,15 @@ def _verdicts(result: TrialResult) -> list[str]:
     return [f"\n{doubt}Audit: {'; '.join(said)}."]
 
 
-def _replaced(parts: Sequence[Part]) -> list[str]:
-    """Return a sentence for every set on which an attack had to run other stages than on the rest."""
-    ran: dict[str, dict[str, list[str]]] = {}
+def _replaced(parts: Sequence[Part], attacks: Sequence[AnyAttack]) -> list[str]:
+    """Return a sentence for every attack and the sets whose classes are too few for some of its stages."""
+    usual = {a.name: "+".join(stage.name for stage in a.stages(ENOUGH)) for a in attacks}
+    instead: dict[tuple[str, str], list[str]] = {}
     for (task, condition, _), stages in _grouped(parts).items():
-        stage = "+".join(p.stage for p in stages)
-        tasks = ran.setdefault(condition, {}).setdefault(stage, [])
-        if task not in tasks:
-            tasks.append(task)
+        ran = "+".join(p.stage for p in stages)
+        if condition in usual and ran != usual[condition]:
+            instead.setdefault((condition, ran), []).append(task)
     return [
-        f"\n{condition} ran {stage} on {', '.join(tasks)}."
-        for condition, kinds in ran.items()
-        if len(kinds) > 1
-        for stage, tasks in kinds.items()
+        f"\n{condition} ran {ran} on {', '.join(dict.fromkeys(tasks))}: too few classes for {usual[condition]}."
+        for (condition, ran), tasks in instead.items()
     ]

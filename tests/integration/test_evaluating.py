@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from sweeps.engine.cli import main as zsr
@@ -116,6 +117,12 @@ def test_input_that_cannot_be_used_is_one_line_that_names_it(
     assert not (tmp_path / "out").exists()
 
 
+def _pictures(folder: Path, n: int) -> None:
+    folder.mkdir(parents=True)
+    for i in range(n):
+        Image.new("RGB", (50, 50), (20 * i, 100, 255 - 20 * i)).save(folder / f"{i}.png")
+
+
 def _saved_tower(file: Path, scale: float = 1.0) -> Clip:
     """Write the miniature's image tower, its last layer times ``scale``, and return the miniature."""
     clip = load_clip(ModelRef(), "cpu")
@@ -149,6 +156,42 @@ def test_weights_of_others_have_the_clip_of_their_texts_to_transfer_from(tmp_pat
     victim, _, _ = restored(config, tmp_path, torch.device("cpu"))
     assert victim.sha != clip.sha
     assert victim.others["untouched"].sha == clip.sha
+
+
+def test_the_table_says_what_ran_where_classes_are_too_few(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        _pictures(tmp_path / "two" / name, 6)
+    words = ["--tasks", f"hearts,{tmp_path / 'two'}", "--n", "2", "--attacks", "aa-tecoa,pgd10", "--audit", "none"]
+    assert zsr(["evaluate", *words, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
+    said = next((tmp_path / "out").glob("*/table.md")).read_text()
+    assert "aa-tecoa ran apgd-ce on two: too few classes for apgd-ce+apgd-dlr." in said
+    assert said.count(" ran ") == 1
+
+
+@pytest.mark.parametrize(("folders", "says"), [(["cat"], "at least two"), (["cat", "Cat "], "every class name once")])
+def test_classes_that_no_text_tells_apart_are_refused_before_anything_runs(
+    folders: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in folders:
+        _pictures(tmp_path / "set" / name, 12)
+    for more in ([], ["--plan"] if len(folders) == 1 else []):
+        words = [*QUICK, "--tasks", str(tmp_path / "set"), "--out", str(tmp_path / "out")]
+        assert zsr(["evaluate", *words, *more]) == 2
+        said = capsys.readouterr()
+        assert says in said.err
+        assert said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zsr_core.trial.evaluate", interrupted)
+    assert zsr(["evaluate", *QUICK, "--out", str(tmp_path / "out")]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_an_l2_budget_is_said_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:

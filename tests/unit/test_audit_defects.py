@@ -202,6 +202,22 @@ def test_a_gradient_that_is_wrong_around_the_images_alone_is_found_out(
     assert "% within the ball" in found["G03"].figure
 
 
+def test_a_classifier_that_detaches_its_images_fails_and_stops_no_attack(
+    robust: nn.Module, images: ImageSet, texts: TextBank
+) -> None:
+    def detached(x: Tensor) -> Tensor:
+        return robust(x.detach())
+
+    def learning(x: Tensor) -> Tensor:
+        """The same where weights take gradients, so that the logits have a graph, which misses the image."""
+        return robust(x.detach()) * torch.ones((), requires_grad=True)
+
+    for embed in (detached, learning):
+        found = verdicts(scene(embed, images, texts, n=16), tier="cheap")
+        assert (found["G03"].status, found["G04"].status) == ("FAIL", "FAIL")
+        assert found["G07"].status == "PASS", "the attack ran, and found what its random start found"
+
+
 def test_preprocessing_without_its_gradient_is_found_out(robust: nn.Module, images: ImageSet, texts: TextBank) -> None:
     def blurred(x: Tensor) -> Tensor:
         return robust((0.5 * x + 0.5 * F.avg_pool2d(x, 3, 1, 1)).detach() + 0 * x)

@@ -35,8 +35,12 @@ def test_steps_and_restarts_can_be_said_in_the_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("aa-standart", "aa-standard"), ("apgd", "apgd-t"), ("pgd0", "pgd10"), ("pgd10x", "pgd10")]
-)
+    ("name", "meant"),
+    [
+        ("aa-standart", "aa-standard"), ("apgd", "apgd-t"), ("pgd0", "pgd50"), ("pgd10x", "pgd10"),
+        ("PGD100", "pgd100"), ("AA-standard", "aa-standard"),
+    ],
+)  # fmt: skip
 def test_a_name_that_is_none_is_refused_with_the_nearest_one(name: str, meant: str) -> None:
     with pytest.raises(ConfigError, match=f"attack: unknown value '{name}'.*did you mean '{meant}'"):
         profile(name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zsr_core.attacks import CONFIDENCE, Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Noise, Pgd, Square, Transfer
-from zsr_core.codec import unknown
+from zsr_core.codec import ConfigError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,9 @@ def profile(name: str) -> AnyAttack:
         return PROFILES[name].attack
     plain = PLAIN.fullmatch(name)
     if plain is None:
-        raise unknown("attack", name, PROFILES)
+        near = next((known for known in PROFILES if known.lower() == name.lower()), None)
+        if near is not None:
+            raise ConfigError(f"attack: unknown value {name!r}; did you mean {near!r}?")
+        raise unknown("attack", name, [*PROFILES, "pgd50", "pgd50x5", "cw50"])
     kind, steps, restarts = plain.groups()
     return Pgd(steps=int(steps), restarts=int(restarts or 1), loss="ce" if kind == "pgd" else "margin")
