@@ -186,6 +186,14 @@ def test_a_constant_map_is_zero_and_carries_no_nan() -> None:
         assert grad.isfinite().all()
 
 
+@pytest.mark.parametrize("minmax", ["before", "after"])
+def test_a_constant_map_stays_one_whatever_the_resize_rounds(minmax: Any) -> None:
+    """0.7 and 0.3 in a grid of one cell: each is all zeros once scaled, so nothing lies between them."""
+    one, other = torch.full((1, 1, 1), 0.7), torch.full((1, 1, 1), 0.3)
+    for side, distance in itertools.product((48, 224), ("l2", "l1")):
+        assert map_distance(one, other, distance, side, minmax).item() == 0  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("distance", ["l2", "l1", "cos"])
 def test_equal_maps_are_at_distance_zero_with_gradient_zero(distance: Any) -> None:
     a = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
@@ -234,6 +242,23 @@ def test_gradcam_is_that_of_hooks_on_open_clips_own_modules(tiny: Any, quick_gel
     for differentiable in (False, True):
         cam = gradcam_map(views.student_clean, views, differentiable=differentiable)
         torch.testing.assert_close(cam.detach(), expected, rtol=1e-3, atol=1e-5 * float(expected.max()))
+
+
+@pytest.mark.parametrize("attention", ["visual", "visual_differentiable"])
+def test_gradcam_maps_are_scaled_after_the_resize_whatever_is_said_of_text_maps(tiny: Any, attention: Any) -> None:
+    tower, frozen = tiny.tower(quick_gelu=True), tiny.tower(seed=1, quick_gelu=True)
+    views = tiny.views(tower, frozen, n=4)
+
+    def shown(of: Any, x: Tensor) -> Tensor:
+        up = F.interpolate(_gradcam_by_hooks(of, x, views.own_text, views.scale)[:, None], (32, 32), mode="bilinear")
+        low, high = up.amin(dim=(1, 2, 3), keepdim=True), up.amax(dim=(1, 2, 3), keepdim=True)
+        return ((up - low) / (high - low).clamp(min=1e-30)).flatten(1)
+
+    expected = (shown(tower, views.adv) - shown(frozen, views.clean)).norm(dim=1)
+    assert (expected > 0.1).any()
+    for minmax in ("before", "after"):
+        method = TgaZsr(alpha=1.0, beta=0.0, attention=attention, minmax=minmax, map_side=32)  # type: ignore[arg-type]
+        torch.testing.assert_close(method.loss(views)["larm"].detach(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_papers_gradcam_carries_no_gradient_and_ours_does(tiny: Any, trainable: Any) -> None:

@@ -151,7 +151,8 @@ def map_distance(a: Tensor, b: Tensor, distance: Distance, side: int, minmax: Mi
         if distance == "cos":
             return 1 - F.cosine_similarity(folded(a, side), folded(b, side), dim=1, eps=1e-8)
         return (resize(a, side) - resize(b, side)).flatten(1).abs().mean(dim=1)
-    a, b = min_max(resize(a, side)).flatten(1), min_max(resize(b, side)).flatten(1)
+    # Scaled before as well, which a later scaling undoes: rounding in the resize gives a constant map no shape then.
+    a, b = (min_max(resize(min_max(maps), side)).flatten(1) for maps in (a, b))
     if distance == "l2":
         return l2_norm(a - b)
     if distance == "cos":

@@ -30,8 +30,9 @@ class TgaZsr(Defaults):
 
     Where paper and code differ, the default is the code, which made the published numbers: tokens are normalised per
     channel over the token axis, not per token (``norm_axis``); maps are scaled to [0, 1] before the resize, not
-    after (``minmax``); ``attention="visual"`` (Grad-CAM) carries no gradient, so that ablation trains on ``ce``
-    alone; ``visual_differentiable`` is ours. A constant map is all zeros here; the code divides by zero.
+    after (``minmax``); ``attention="visual"`` (Grad-CAM, always scaled after the resize there) carries no gradient, so
+    that ablation trains on ``ce`` alone; ``visual_differentiable`` is ours. A constant map is all zeros here; the code
+    divides by zero.
     ``map_side`` stays 224 for every model, so weights keep the papers' scale on other image sizes.
     """
 
@@ -81,4 +82,5 @@ class TgaZsr(Defaults):
         return gradcam_map(encoded, views, differentiable=self.attention == "visual_differentiable")
 
     def _distance(self, encoded: Encoded, frozen: Tensor, views: Views) -> Tensor:
-        return map_distance(self.attention_map(encoded, views), frozen, self.distance, self.map_side, self.minmax)
+        minmax = self.minmax if self.attention == "text" else "after"
+        return map_distance(self.attention_map(encoded, views), frozen, self.distance, self.map_side, minmax)
