@@ -71,6 +71,11 @@ def check_model(ref: ModelRef, path: str = "config.model") -> None:
     Catches an unknown architecture or tag, weights trained with another activation, a tower without its texts, a
     tokenizer that is not here, and a file that is missing, truncated, of another architecture, or holds pickled code.
     """
+    _check_weights(ref, path)
+    _tokenizer(ref.name, path)
+
+
+def _check_weights(ref: ModelRef, path: str) -> None:
     if ref.name != miniature.NAME and ref.name not in open_clip.list_models():
         raise ConfigError(
             f"{path}.name: unknown model {ref.name!r}; expected 'miniature' or an open_clip architecture"
@@ -83,7 +88,6 @@ def check_model(ref: ModelRef, path: str = "config.model") -> None:
         elif value is not None:
             _fitting(ref, field, read_weights(Path(value), f"{path}.{field}", shapes_only=True), path)
     shapes_model(ref.name)
-    _tokenizer(ref.name, path)
 
 
 def check_tag(name: str, tag: str, path: str) -> None:
@@ -129,17 +133,18 @@ def load_clip(ref: ModelRef, device: torch.device | str = "cpu") -> Clip:
     """Return the model in eval mode, fp32, all weights frozen, on ``device``.
 
     Raises:
-        ConfigError: naming ``config.model`` where the model or its weights cannot be used.
+        ConfigError: naming ``config.model`` where the model or its weights cannot be used. A tokenizer that is not
+            here is met when texts are encoded; :func:`check_model` asks for it beforehand.
     """
-    check_model(ref)
+    _check_weights(ref, "config.model")
     model = _build(ref).to(device=device, dtype=torch.float32).eval().requires_grad_(False)
     size, mean, std = _pixels(ref, model)
     tower = ImageTower(model.visual, mean, std, size).to(device).eval().requires_grad_(False)
-    tokenize = _tokenizer(ref.name, "config.model")
 
     @torch.no_grad()
     def encode_text(texts: Sequence[str]) -> Tensor:
-        raw: Tensor = model.encode_text(tokenize(list(texts)).to(device))
+        tokens = _tokenizer(ref.name, "config.model")(list(texts))
+        raw: Tensor = model.encode_text(tokens.to(device))
         return raw
 
     bias = getattr(model, "logit_bias", None)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -113,15 +115,22 @@ class _Nothing:
 
 def _load(file: Path, path: str) -> Any:
     try:
-        with torch.serialization.safe_globals([(_Nothing, name) for name in PASSED_OVER]):
+        passed = torch.serialization.safe_globals([(_Nothing, name) for name in PASSED_OVER])
+        with passed, warnings.catch_warnings(action="ignore"):  # of foreign files, which then are refused
             return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f"{path}: {file} holds pickled code or is no weights file ({_first_line(error)}); expected plain tensors: "
+            f"{path}: {file} holds pickled code or is no weights file ({_asked_for(error)}); expected plain tensors: "
             "where you trust the file, save its state_dict alone, or convert it to safetensors"
         ) from None
     except Exception as error:  # bytes that are no weights make the readers stumble in any way
         raise ConfigError(f"{path}: {file} is truncated or no weights file ({_first_line(error)})") from None
+
+
+def _asked_for(error: Exception) -> str:
+    """Return what a pickle asked for, without torch's advice on how to let it have that."""
+    found = re.search(r"[Uu]nsupported [^\n]+?(?= was not an allowed| whose module|\n|$)", str(error))
+    return found.group() if found else "it is no file of torch.save's"
 
 
 def _first_line(error: Exception) -> str:

@@ -86,6 +86,26 @@ def test_images_below_a_class_folder_are_found_at_any_depth(tmp_path: Path) -> N
     assert len(_folder(tmp_path, "train").ids) + len(_folder(tmp_path, "selection").ids) == 6
 
 
+def test_hidden_files_and_folders_are_no_images_and_no_classes(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "pets", ("cat", "dog"), 25)
+    before = _folder(root, "train")
+    _save(root / ".ipynb_checkpoints" / "0.png")
+    (root / "cat" / "._0.png").write_bytes(b"resource fork")
+    after = _folder(root, "train")
+    assert (after.classes, after.ids) == (before.classes, before.ids)
+
+
+def test_images_that_came_or_broke_since_are_seen(tmp_path: Path) -> None:
+    root = _tree(tmp_path / "pets", ("cat", "dog"), 5)
+    assert len(_folder(root, "selection", on_corrupt="skip").ids) == 2
+    _tree(root, ("eel",), 5)
+    images = _folder(root, "selection", on_corrupt="skip")
+    assert len(images.ids) == 3
+    assert images.classes == ("cat", "dog", "eel")
+    (root / images.ids[1]).write_bytes(b"")
+    assert _folder(root, "selection", on_corrupt="skip").skipped == (images.ids[1],)
+
+
 def test_class_names_are_words_and_words_txt_names_the_ids(tmp_path: Path) -> None:
     _tree(tmp_path, ("n01443537", "Golden_Retriever", "t-shirt"), 5)
     (tmp_path / "words.txt").write_text("n01443537\tgoldfish, Carassius auratus\nn9\tother\n")
@@ -202,7 +222,7 @@ def test_sets_on_disk_can_be_sent_to_another_process(tmp_path: Path, cifar: Path
         (lambda root: root.mkdir(), "train", "found no image"),
         (lambda root: (root / "a").mkdir(parents=True), "train", "found no image"),
         (lambda root: _save(root / "loose.png"), "train", "found no image"),
-        (lambda root: _tree(root / "train", ("a",), 3), "report", "val', expected a folder with one sub-folder"),
+        (lambda root: _tree(root / "train", ("a",), 3), "report", "expected a split to report beside 'train'"),
         (lambda root: _save(root / "a" / "0.png"), "selection", "enough images for a 'selection' split; found 1"),
     ],
 )

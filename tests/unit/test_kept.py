@@ -214,9 +214,9 @@ def test_what_cannot_be_decoded_is_listed_once_and_missed_when_repaired(
     calls: list[int] = []
     find = sets._unreadable
 
-    def counted(pictures: Any, rows: tuple[int, ...]) -> tuple[int, ...]:
+    def counted(pictures: Any, rows: tuple[int, ...], stamp: tuple[int, ...]) -> tuple[int, ...]:
         calls.append(len(rows))
-        return find(pictures, rows)
+        return find(pictures, rows, stamp)
 
     monkeypatch.setattr(sets, "_unreadable", counted)
     first, again = (_open(root, on_corrupt="skip") for _ in range(2))

@@ -242,6 +242,18 @@ def test_what_a_checkpoint_logs_beside_its_tensors_is_passed_over_and_other_obje
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_pickled_module_is_refused_by_what_it_asks_for_and_without_advice_to_trust_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"no weights file \(\w+ [^(]*\.Linear\); expected plain tensors: "
+    ) as refused:
+        read_weights(Path(saved(tmp_path / "whole.pt", torch.nn.Linear(2, 2))))
+    assert "\x1b" not in str(refused.value)
+    assert "weights_only" not in str(refused.value)
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps({"a": 1}, protocol=4))
+    with pytest.raises(ConfigError, match="no weights file"):
+        read_weights(tmp_path / "raw.pt")
+
+
 # The wrong architecture, named by the first tensors that show it.
 
 

@@ -23,6 +23,7 @@ from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unre
 from zsr_core.data.remote import local
 from zsr_core.data.tasks import PROMPT_SETS, TEMPLATE, PromptSet, words
 from zsr_core.rng import generator
+from zsr_core.text import check_prompts
 from zsr_core.threat import PixelSpace
 
 Split = Literal["train", "selection", "report"]
@@ -225,7 +226,10 @@ def set_size(ref: DataRef, split: Split, size: int, limit: int | None = None) ->
 def check_data(ref: DataRef, split: Split, path: str, size: int, *, space: PixelSpace = "model_input") -> None:
     """Raise ``ConfigError`` naming ``path`` if a model of ``size`` pixels cannot use the data. Opens one image file."""
     try:
-        open_data(ref, split, size, limit=1, space=space)
+        images = open_data(ref, split, size, limit=1, space=space)
+        check_prompts(images.classes, images.templates)
+        enough = len(images.classes) >= 2
+        require(enough, "classes", list(images.classes), "at least two: with one, every answer is right")
     except ConfigError as error:
         raise ConfigError(f"{path}.{error}") from None
 
@@ -308,7 +312,7 @@ def _opened(
         tried = tuple(rows.tolist())
         key = fingerprint([ref.source, str(root), choice, split, digest([part.ids[row] for row in tried])])
         skipped = kept_unreadable(
-            folder, called, key, part.pictures, tried, lambda: list(_unreadable(part.pictures, tried))
+            folder, called, key, part.pictures, tried, lambda: _found_unreadable(part.pictures, tried)
         )
         rows = rows[~torch.isin(rows, torch.tensor(skipped, dtype=torch.int64))]
         require(len(rows) > 0, "root", str(root), f"a {split!r} image that can be decoded")
@@ -330,8 +334,14 @@ def _opened(
     )
 
 
+def _found_unreadable(pictures: Pictures, rows: tuple[int, ...]) -> list[int]:
+    stamp = pictures.stamp(rows)
+    return list(_unreadable(pictures, rows, stamp if isinstance(stamp, str) else tuple(stamp)))
+
+
 @lru_cache(maxsize=8)
-def _unreadable(pictures: Pictures, rows: tuple[int, ...]) -> tuple[int, ...]:
+def _unreadable(pictures: Pictures, rows: tuple[int, ...], stamp: str | tuple[int, ...]) -> tuple[int, ...]:
+    """``stamp``: when the pictures were written; those of a set that was mended are tried anew."""
     return tuple(unreadable(pictures, rows))
 
 
@@ -414,6 +424,8 @@ def _folder_split(root: Path, split: Split, source: str) -> tuple[Part, Tensor]:
     if "train" in own:
         of_train = layout.part(root, "train", None)
         if split == "report":
+            alone = f"a split to report beside 'train', called {', '.join(shards.HELD)}; it has only {', '.join(own)}"
+            require(held in own, "root", str(root), alone)
             of_held = layout.part(root, held, of_train.classes)
             return of_held, torch.arange(len(of_held.ids))
         train, selection = held_out(len(of_train.ids), root.name)
