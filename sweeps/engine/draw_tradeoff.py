@@ -156,7 +156,7 @@ def pareto_figure(
     progress: Progress, cells: Sequence[CellScore], winner: CellScore | None, crowned: str, setting: Sequence[str]
 ) -> Figure:
     """Return the front above, and below it the share of the square that it dominates, after each cell."""
-    foot, gap = 0.62, 0.5
+    foot, gap = 0.78, 0.5
     figure, top = headed(COLUMN, 3.75 + foot, setting)
     height = figure.get_figheight()
     lower = 1.1
@@ -169,7 +169,9 @@ def pareto_figure(
     above.set(xlim=box[:2], ylim=box[2:])
     above.set_xlabel("clean accuracy, %", labelpad=2)
     above.set_ylabel("robust accuracy, %", labelpad=2)
-    above.legend(loc="lower left", fontsize=6.3, handletextpad=0.4, borderaxespad=0.3, labelspacing=0.3)
+    handles, labels = above.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncols=3, bbox_to_anchor=(0.5, (foot - 0.36) / height),
+                  handletextpad=0.3, columnspacing=0.8, borderaxespad=0, borderpad=0, fontsize=6.0)  # fmt: skip
     below = figure.add_axes((0.145, foot / height, 0.825, lower / height))
     steps = np.arange(1, len(progress.share) + 1)
     below.plot(steps, progress.share, color=MAP(0.3), lw=1.1, drawstyle="steps-post")

@@ -313,6 +313,8 @@ def _learning(scene: Scene) -> list[Path]:
         (name if name in WHOLE else f"loss term: {name}", learning_curves(scene.study, scene.results, name))
         for name in shown
     ]
+    if all(len(curve.x) < 2 for _, found in curves for curve in found):
+        raise ConfigError(f"learning: every trial of {scene.study.study} trained for one epoch; a curve needs two")
     return scene.save(learning_figure(curves, ranking(scene.cells, scene.winner), scene.setting), "learning")
 
 

@@ -20,6 +20,7 @@ from sweeps.engine.curves import (
     slices,
 )
 from sweeps.engine.metric import Metric, parse_score
+from sweeps.engine.plot import Request, draw
 from sweeps.engine.select import best, scores
 from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder
 from zsr_core.codec import ConfigError, to_plain
@@ -58,6 +59,13 @@ def test_a_learning_curve_is_the_mean_over_seeds_of_the_epochs_all_reached(
     assert curve.sd == pytest.approx((math.sqrt(0.5), math.sqrt(0.5)))
     with pytest.raises(ConfigError, match="'los' is in no trial's history; there are: loss; did you mean 'loss'"):
         learning_curves(study, results, "los")
+
+
+def test_one_epoch_is_no_curve(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1,), report=False)
+    rewritten(tmp_path, study, lambda _, result: replace(result, history=({"epoch": 1.0, "loss": 4.0},)))
+    with pytest.raises(ConfigError, match="learning: every trial of weights trained for one epoch; a curve needs two"):
+        draw(tmp_path, Request(kinds=("learning",)))
 
 
 def with_budgets(trial: PlannedTrial, result: TrialResult) -> TrialResult:
