@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,7 @@ WHEN = ("started", "finished")
 PARAM_LIMIT = 6000
 TAG_LIMIT = 5000
 NOTE_LIMIT = 7500
+BEFORE = -1  # the step of a score that is still to come
 LINKED = 100  # trials in the comparison that a study's note links to: an address has an end
 
 
@@ -153,6 +156,14 @@ def final_points(result: TrialResult, at: int) -> list[Point]:
     return [Point(name=name, value=float(value), step=0, at=at) for name, value in values.items()]
 
 
+def awaited(at: int) -> list[Point]:
+    """Return the scores of a trial that still trains, not a number, at a step that every number comes after.
+
+    Parallel coordinates open on the metric that a run had first, and the scores are the last to be known.
+    """
+    return [Point(name=name, value=math.nan, step=BEFORE, at=at) for name in OBJECTIVES]
+
+
 def curve_points(metrics: Mapping[str, float], step: int, at: int) -> list[Point]:
     """Return one report of a running trial as points of its training curves; an evaluating one has none."""
     if metrics.get("phase"):
@@ -246,6 +257,7 @@ def versions(study: Study, provenance: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in noted.items() if text}
 
 
+@cache
 def _installed(name: str) -> str:
     try:
         return version({"open_clip": "open_clip_torch"}.get(name, name))
@@ -272,6 +284,43 @@ def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
         lines += ["| zero-shot mean | % | 95 % interval |", "|---|---|---|"]
         lines += [f"| {name} | {m.value:.1f} | {_interval(m)} |" for name, m in found.items()]
     return "\n".join(lines)[:NOTE_LIMIT]
+
+
+def version_tags(study: Study, trial: PlannedTrial, result: TrialResult) -> dict[str, str]:
+    """Return the tags of tuned weights in the model registry: whose they are, made from what, scored as what."""
+    model, config = result.config.model, result.config
+    names = ("weights_sha", "initial_weights_sha", "git_sha", "git_dirty")
+    tags: dict[str, str] = {
+        **{name: result.provenance.get(name, "") for name in names},
+        "study": study.study,
+        "trial_id": trial.trial_id,
+        "config_hash": trial.trial_id,
+        "training_hash": config.training_id,
+        "variant": trial.label,
+        "seed": str(trial.seed),
+        "method": config.method.title,
+        "base_model": model.name if model.pretrained is None else f"{model.name} {model.pretrained}",
+        "trained_on": config.train_data.called,
+        "scale": _scale(study),
+        "audit": gravest(result.audit.values()) if result.audit else "",
+        **{name: f"{m.value:.2f}" for name, m in headline(result).items()},
+    }
+    return {name: text[:TAG_LIMIT] for name, text in tags.items() if text}
+
+
+def version_note(study: Study, trial: PlannedTrial, result: TrialResult, *, run_id: str, file: str) -> str:
+    """Return the description of tuned weights in the model registry: what they are, and how to load them."""
+    model = result.config.model
+    texts = f" --text-from {model.text_from or model.pretrained}" if model.text_from or model.pretrained else ""
+    defended = "" if result.config.defence is None else " The scores are of it within the defence that the run names."
+    return "\n".join([
+        trial_note(study, trial, result), "",
+        f"An image tower tuned from {model.name} on {result.config.train_data.called}, as safetensors.{defended}", "",
+        "```",
+        f"mlflow artifacts download --run-id {run_id} --artifact-path weights/{file} --dst-path .",
+        f"zsr evaluate --model {model.name} --weights {file}{texts}",
+        "```",
+    ])  # fmt: skip
 
 
 def _interval(measured: Measurement) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import logging
+import math
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
@@ -38,7 +41,8 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
-from sweeps.engine import entries  # noqa: E402
+from sweeps.engine import entries, registry  # noqa: E402
+from sweeps.engine.select import OBJECTIVES  # noqa: E402
 from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, trial_folder  # noqa: E402
 from sweeps.engine.tracking import check_tracking, resolve_tracking, sqlite_file  # noqa: E402
 from zsr_core.codec import ConfigError  # noqa: E402
@@ -51,6 +55,7 @@ TRAINING = "&workflowType=machine_learning"  # which of its two faces the UI sho
 SEAL = "zsr.mirrored"
 SCHEMA = 2  # of what a run shows: a change brings every mirrored run up to date
 METRICS_PER_CALL = 800  # with the texts, no more than 1000 entries
+AT_ONCE = 4  # trials on their way to a server, most of whose time is the way; a local database has one writer
 TEXTS_PER_CALL = 99  # one less than servers take: the seal may come on top
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # between attempts to reach a silent server
 LAST_PAUSES_S = (0.5, 1.0)  # between attempts once the sweep is over
@@ -83,7 +88,8 @@ class RecordReport:
 def record_study(folder: Path, uri: str, *, weights: bool = False) -> RecordReport:
     """Bring the runs of the study in ``folder`` up to date at ``uri``, from the folder alone.
 
-    With ``weights``, the tuned weights of the final choice, one file per seed, go with their runs.
+    With ``weights``, the tuned weights of the final choice, one file per seed, go with their runs and are registered
+    as versions of a model that is named after the study.
 
     Raises:
         ConfigError: if the folder holds no study, or a running sweep records it to ``uri`` itself.
@@ -92,10 +98,12 @@ def record_study(folder: Path, uri: str, *, weights: bool = False) -> RecordRepo
         if not alone:
             raise ConfigError(f"study: {folder} is being recorded to {uri} by a running sweep; wait for it or stop it")
         mirror = Mirror.open(folder, uri)
+        mirror.at_once = AT_ONCE if uri.startswith(("http://", "https://")) else 1
         spool = Spool.of(folder, uri)
-        for event in spool.read():
-            mirror.apply(event)
-        changed = mirror.bring_up(found_artifacts(folder))
+        with _little_garbage():
+            for event in spool.read():
+                mirror.apply(event)
+            changed = mirror.bring_up(found_artifacts(folder))
         kept = [mirror.weights(trial) for trial in mirror.study.plan] if weights else []
         spool.keep([])
     old = [change for key, change in changed.items() if key not in mirror.made]
@@ -103,6 +111,17 @@ def record_study(folder: Path, uri: str, *, weights: bool = False) -> RecordRepo
         uri=uri, created=len(mirror.made), updated=sum(old), already_there=len(old) - sum(old),
         weights=sum(kept) if weights else None,
     )  # fmt: skip
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Within, the collector passes over what was there before: a store makes objects by the ten thousand."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def found_artifacts(folder: Path) -> list[Path]:
@@ -189,6 +208,9 @@ class Known:
     run_id: str
     status: str
     params: frozenset[str] = frozenset()
+    tags: Mapping[str, str] = field(default_factory=dict)  # as far as this process has seen them
+    metrics: bool = False  # whether there are any
+    waiting: bool = False  # whether its scores stand as not a number yet
     mirrored: str = ""  # digest of what it was last brought up to date from
 
 
@@ -201,6 +223,7 @@ class Mirror:
     study: Study
     experiment: str
     runs: dict[str, Known]  # by trial id; the study's own run under ""
+    at_once: int = 1  # trials brought up at the same time
     made: set[str] = field(default_factory=set)  # the runs that were not there before
 
     @classmethod
@@ -235,8 +258,9 @@ class Mirror:
         parent = {"mlflow.parentRunId": self.own().run_id}
         return {**study, "zsr.kind": "trial", "zsr.trial_id": trial_id, **parent}
 
-    def _create(self, trial_id: str, name: str, start: int) -> Known:
-        run = self.client.create_run(self.experiment, start, self._identity(trial_id), run_name=name)
+    def _create(self, trial_id: str, name: str, start: int, tags: Mapping[str, str] | None = None) -> Known:
+        all_tags = {**(tags or {}), **self._identity(trial_id)}
+        run = self.client.create_run(self.experiment, start, all_tags, run_name=name)
         self.runs[trial_id] = _known(run)
         self.made.add(trial_id)
         return self.runs[trial_id]
@@ -268,10 +292,10 @@ class Mirror:
 
     def begin(self) -> None:
         """Show the study as running, and bring up what earlier launches finished or left behind."""
-        own = self.own()
-        self.trials()
-        results = read_results(self.folder, self.study)
-        self._log(own, tags=entries.study_tags(self.study, results, folder=self.folder, link=self._comparison()))
+        own, results = self.own(), read_results(self.folder, self.study)
+        self.trials(results)
+        link = self._comparison(results)
+        self._log(own, tags=entries.study_tags(self.study, results, folder=self.folder, link=link))
         self._status(own, "RUNNING")
 
     def progress(self, trial_id: str, metrics: Mapping[str, float], step: int, at: int) -> None:
@@ -280,23 +304,19 @@ class Mirror:
         if trial is None or (result is not None and result.status == "done"):
             return  # the plan has dropped it, or its result says it all
         config = self.study.config(trial)
-        known = self.runs.get(trial_id) or self._create(trial_id, trial.label, at)
-        if known.status != "RUNNING" or not known.params:
-            self._log(
-                known,
-                params=entries.params(config, entries.swept(self.study)),
-                tags=entries.trial_tags(self.study, trial, config),
-            )
+        tags = entries.trial_tags(self.study, trial, config)
+        known = self.runs.get(trial_id) or self._create(trial_id, trial.label, at, tags)
+        points = entries.curve_points(metrics, step, at) if config.epochs > 1 else []  # else it comes with the result
+        if points and not known.metrics:
+            points = entries.awaited(at) + points
         self._status(known, "RUNNING")
-        # The last epoch comes with the result, after the scores: the UI's plots open on the metric that came first.
-        if step != config.epochs:
-            self._log(known, points=entries.curve_points(metrics, step, at))
+        self._log(known, points, entries.params(config, entries.swept(self.study)), tags)
 
-    def trials(self) -> dict[str, bool]:
+    def trials(self, results: Mapping[str, TrialResult]) -> dict[str, bool]:
         """Bring up every trial with a result and say which changed; end the runs that a killed sweep left running."""
-        results = read_results(self.folder, self.study)
         finished = [trial for trial in self.study.plan if trial.trial_id in results]
-        changed = {trial.trial_id: self._trial(trial, results[trial.trial_id]) for trial in finished}
+        changes = _each(self.at_once, lambda trial: self._trial(trial, results[trial.trial_id]), finished)
+        changed = {trial.trial_id: change for trial, change in zip(finished, changes, strict=True)}
         for trial_id, known in self.runs.items():
             if trial_id and trial_id not in results and known.status == "RUNNING":
                 self._log(known, tags={"status": "killed"})
@@ -321,11 +341,15 @@ class Mirror:
         start, end = entries.span(result, fallback=file.stat().st_mtime)
         points = entries.final_points(result, end) + entries.history_points(result, start)
         tags = entries.result_tags(self.study, trial, result, self.folder)
+        if known is not None and known.waiting and result.status != "done":
+            # No score will come, and the contour plot leaves out a metric that any of its runs has as not a number.
+            self.client.delete_run(known.run_id)
+            known = None
         if known is None:
-            known = self._create(trial.trial_id, trial.label, start)
+            known = self._create(trial.trial_id, trial.label, start, tags)
         else:
             points = self._without_drawn(known.run_id, points)
-            tags = {"error": "", **tags}  # an earlier attempt may have left one
+            tags = {**({"error": ""} if known.tags.get("error") else {}), **tags}  # of an earlier attempt
         params = entries.params(result.config, entries.swept(self.study))
         self.client.log_inputs(known.run_id, datasets=_inputs(entries.datasets(result.config)))
         self._status(known, ENDED[result.status], end)
@@ -333,7 +357,7 @@ class Mirror:
         return True
 
     def weights(self, trial: PlannedTrial) -> bool:
-        """Log the tuned weights of a final trial, once, and return whether its run has them."""
+        """Log and register the tuned weights of a final trial, once, and return whether its run has them."""
         known, result = self.runs.get(trial.trial_id), read_result(trial_folder(self.folder, trial.trial_id))
         if trial.role != "final" or known is None or result is None or result.status != "done":
             return False
@@ -342,6 +366,7 @@ class Mirror:
             return False
         if not self.client.list_artifacts(known.run_id, "weights"):
             self.client.log_artifact(known.run_id, str(kept[0]), "weights")
+        registry.register(self.client, self.study, trial, result, run_id=known.run_id, file=kept[0].name)
         return True
 
     def _without_drawn(self, run_id: str, points: Iterable[entries.Point]) -> list[entries.Point]:
@@ -354,13 +379,13 @@ class Mirror:
     def bring_up(self, artifacts: Sequence[Path]) -> dict[str, bool]:
         """Bring everything to where the folders stand, every trial and then the study's own run; say what changed."""
         self.study = read_study(self.folder)
-        return {**self.trials(), "": self._ended(artifacts)}
+        results, _ = read_results(self.folder, self.study), self.own()
+        return {**self.trials(results), "": self._ended(artifacts, results)}
 
-    def _ended(self, artifacts: Sequence[Path]) -> bool:
+    def _ended(self, artifacts: Sequence[Path], results: Mapping[str, TrialResult]) -> bool:
         """Bring up the study's own run: scores, note, files, and the status that its trials come to."""
-        results = read_results(self.folder, self.study)
         own = self.own()
-        tags = entries.study_tags(self.study, results, folder=self.folder, link=self._comparison())
+        tags = entries.study_tags(self.study, results, folder=self.folder, link=self._comparison(results))
         values = entries.study_values(self.study, results)
         files = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in artifacts if path.is_file()}
         status = _study_status(self.study, results)
@@ -378,9 +403,10 @@ class Mirror:
         self._log(own, points, entries.study_params(self.study), tags, seal=digest)
         return True
 
-    def _comparison(self) -> str:
-        """Return the address, within the tracker, that compares the study's cells, or nothing to compare."""
-        cells = [t.trial_id for t in self.study.plan if t.role == "cell" and t.trial_id in self.runs]
+    def _comparison(self, results: Mapping[str, TrialResult]) -> str:
+        """Return the address, within the tracker, that compares the cells that have scores, or nothing to compare."""
+        done = {trial_id for trial_id, result in results.items() if result.status == "done"}
+        cells = [t.trial_id for t in self.study.plan if t.role == "cell" and t.trial_id in self.runs.keys() & done]
         ids = [self.runs[trial_id].run_id for trial_id in cells[: entries.LINKED]]
         runs, experiments = (quote(json.dumps(x, separators=(",", ":"))) for x in (ids, [self.experiment]))
         return f"#/compare-runs?runs={runs}&experiments={experiments}{TRAINING}" if len(ids) > 1 else ""
@@ -394,14 +420,17 @@ class Mirror:
         *,
         seal: str = "",
     ) -> None:
-        """Log in batches of the size that servers take. A parameter that is there stays: it cannot change.
+        """Log in batches of the size that servers take; a tag that says so already is not sent again.
+
+        A parameter that is there stays: it cannot change.
 
         ``seal``, the digest of what a run was brought up from, goes with the last batch: a run with it is whole.
         """
         new = {name: value for name, value in (params or {}).items() if name not in known.params}
         all_metrics = [Metric(point.name, point.value, point.at, point.step) for point in points]
         all_params = [Param(name, value) for name, value in new.items()]
-        all_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
+        said = {name: value for name, value in (tags or {}).items() if known.tags.get(name) != value}
+        all_tags = [RunTag(name, value) for name, value in said.items()]
         texts = max(len(all_params), len(all_tags))
         calls = max(ceil(len(all_metrics) / METRICS_PER_CALL), ceil(texts / TEXTS_PER_CALL))
         for call in range(calls):
@@ -412,6 +441,9 @@ class Mirror:
                 known.run_id, all_metrics[metrics_part], all_params[texts_part], [*all_tags[texts_part], *last]
             )
         known.params |= new.keys()
+        known.tags = {**known.tags, **said}
+        known.metrics |= bool(all_metrics)
+        known.waiting |= any(point.step == entries.BEFORE for point in all_metrics)
         known.mirrored = seal or known.mirrored
 
     def _status(self, known: Known, status: str, at: int | None = None) -> None:
@@ -427,8 +459,22 @@ def _known(run: Run) -> Known:
         run_id=run.info.run_id,
         status=run.info.status,
         params=frozenset(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=bool(run.data.metrics),
+        waiting=any(math.isnan(run.data.metrics.get(name, 0.0)) for name in OBJECTIVES),
         mirrored=run.data.tags.get(SEAL, ""),
     )
+
+
+def _each(at_once: int, work: Callable[[PlannedTrial], bool], trials: Sequence[PlannedTrial]) -> list[bool]:
+    """Return what ``work`` returns of each trial, ``at_once`` of them at the same time; the first error ends it."""
+    if at_once == 1:
+        return [work(trial) for trial in trials]
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        return list(pool.map(work, trials))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _study_status(study: Study, results: Mapping[str, TrialResult]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -21,6 +23,7 @@ from mlflow.entities import Run
 from sweeps.engine import entries, record
 from sweeps.engine.plan import Sweep, new_study
 from sweeps.engine.record import Recorder, Spool, connect, found_artifacts, record_study
+from sweeps.engine.select import OBJECTIVES
 from sweeps.engine.study import PlannedTrial, Study, trial_folder, write_study
 from zsr_core import presets
 from zsr_core.attacks import Pgd
@@ -285,6 +288,19 @@ class TestMirroring:
         runs = {key: run.info.run_id for key, run in runs_at(uri).items()}
         logged = {key: [f.path for f in client.list_artifacts(run, "weights")] for key, run in runs.items()}
         assert {key: paths for key, paths in logged.items() if paths} == {final.trial_id: [f"weights/{file.name}"]}
+        (version,) = client.search_model_versions("name = 'two_by_two'")
+        assert version.run_id == runs[final.trial_id]
+        expected = {
+            "study": "two_by_two", "trial_id": final.trial_id, "weights_sha": "w" * 12, "config_hash": final.trial_id,
+            "base_model": "miniature", "method": "TGA-ZSR", "seed": "0", "scale": "miniature",
+            "clean": "60.00", "robust": "20.00", "harmonic": "30.00",
+        }  # fmt: skip
+        assert {name: version.tags[name] for name in expected} == expected
+        assert f"zsr evaluate --model miniature --weights {file.name}\n" in version.description
+        assert client.get_registered_model("two_by_two").description == study.question
+        there = client.get_model_version_download_uri("two_by_two", version.version)
+        assert mlflow.artifacts.download_artifacts(there, tracking_uri=uri, dst_path=str(folder.parent / "got"))
+        assert (folder.parent / "got" / "weights" / file.name).read_text() == "tensors"
         write_text(file.with_name(f"{training}-123456.safetensors"), "others")
         assert "tuned weights with 0" in str(record_study(folder, uri, weights=True)), "which ones scored is not known"
 
@@ -424,11 +440,56 @@ class TestRecording:
         run = runs_at(uri)[trial.trial_id]
         assert run.info.status == runs_at(uri)[""].info.status == "RUNNING"
         assert (run.data.params["alpha"], run.data.tags["cell"]) == ("0.003", trial.cell)
-        assert run.data.metrics.keys() == {"train_loss"}
+        assert run.data.metrics.keys() == {*OBJECTIVES, "train_loss"}
+        assert all(math.isnan(run.data.metrics[name]) for name in OBJECTIVES), "what is not known yet is no number"
         finish(folder, study, trial)
         recorder.trial_finished(trial.trial_id)
         until(lambda: runs_at(uri)[trial.trial_id].info.status == "FINISHED")
+        until(lambda: record.SEAL in runs_at(uri)[trial.trial_id].data.tags)
+        ended = runs_at(uri)[trial.trial_id]
+        assert ended.info.run_id == run.info.run_id
+        assert [ended.data.metrics[name] for name in OBJECTIVES] == [60, 20, 30]
         assert said == []
+
+    def test_the_scores_of_a_trial_that_was_watched_come_before_its_curves(self, folder: Path, uri: str) -> None:
+        """The UI's parallel coordinates open on the first metric of the first run that all runs share."""
+        study = new()
+        mirror = record.Mirror.open(folder, uri)
+        late = round(1000 * time.time()) + 10**9  # a driver whose clock is ahead of the worker's
+        for epoch in (1, 2):
+            mirror.progress(study.plan[1].trial_id, {"ce": 1.0, "loss": 2.0}, epoch, late)
+        finish(folder, study, study.plan[1])
+        mirror.trial(study.plan[1].trial_id)
+        metrics = MlflowClient(tracking_uri=uri).get_run(mirror.runs[study.plan[1].trial_id].run_id).data.metrics
+        assert list(metrics)[:3] == list(OBJECTIVES)
+        assert not any(math.isnan(value) for value in metrics.values())
+
+    def test_a_trial_that_fails_under_watch_has_no_score_that_is_not_a_number(self, folder: Path, uri: str) -> None:
+        """The UI's contour plot leaves out a metric that any of its runs has as not a number."""
+        study = new()
+        mirror = record.Mirror.open(folder, uri)
+        mirror.progress(study.plan[1].trial_id, {"loss": 2.0}, 1, 1000)
+        finish(folder, study, study.plan[1], error="out of memory")
+        mirror = record.Mirror.open(folder, uri)  # a launch later
+        mirror.trial(study.plan[1].trial_id)
+        run = runs_at(uri)[study.plan[1].trial_id]
+        assert run.info.status == "FAILED"
+        assert run.data.metrics.keys().isdisjoint(OBJECTIVES)
+        assert curve(uri, run, "train_loss") == [(0, 2.0), (1, 1.0)], "its curves are those of its folder"
+        assert record_study(folder, uri).already_there == 1
+
+    def test_of_a_single_epoch_nothing_is_shown_before_the_scores(self, folder: Path, uri: str) -> None:
+        base = replace(new().base, epochs=1)
+        study = new_study(
+            replace(SWEEP, base={"miniature": base}), preset="miniature", search=None, seeds=(0,),
+            objectives=("clean", "robust"),
+        )  # fmt: skip
+        write_study(folder, study)
+        mirror = record.Mirror.open(folder, uri)
+        mirror.progress(study.plan[1].trial_id, {"loss": 2.0}, 1, 1000)
+        run = runs_at(uri)[study.plan[1].trial_id]
+        assert (run.info.status, run.data.metrics) == ("RUNNING", {})
+        assert run.data.params["alpha"] == "0.003"
 
     def test_a_recorded_sweep_needs_no_mirroring_and_its_curves_are_drawn_once(
         self, folder: Path, uri: str, recorder: Recorder, said: list[str]
