@@ -219,16 +219,18 @@ def _read_dataclass(kind: type, plain: Any, path: str) -> Any:
         return plain
     require(isinstance(plain, Mapping), path, plain, f"the fields of {kind.__name__}")
     readers, needed = _fields_of(kind)
-    if "type" in plain and "type" not in readers:
+    tagged = "type" in plain and "type" not in readers
+    if tagged:
         require(plain["type"] == kind.__name__, f"{path}.type", plain["type"], repr(kind.__name__))
-        plain = {name: item for name, item in plain.items() if name != "type"}
-    if not plain.keys() <= readers.keys():
-        name = next(name for name in plain if name not in readers)
+    values = {name: plain[name] for name in readers if name in plain}
+    if len(values) + tagged < len(plain):
+        name = next(name for name in plain if name not in readers and not (tagged and name == "type"))
         has = f"it has: {', '.join(readers)}{did_you_mean(name, readers)}"
         raise ConfigError(f"{path}: {kind.__name__} has no field {name!r}; {has}")
     for name in needed:
-        require(name in plain, f"{path}.{name}", None, f"a value: {kind.__name__} needs it")
-    values = {name: readers[name](item, f"{path}.{name}") for name, item in plain.items()}
+        if name not in values:
+            require(False, f"{path}.{name}", None, f"a value: {kind.__name__} needs it")
+    values = {name: readers[name](item, f"{path}.{name}") for name, item in values.items()}
     try:
         return kind(**values)
     except ConfigError as error:
