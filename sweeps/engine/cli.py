@@ -69,7 +69,7 @@ def _plot(folder: Path, options: argparse.Namespace) -> list[str]:
     drawn = draw(
         folder,
         Request(x=options.x, y=options.y, z=options.z, facet=options.facet, beside=tuple(options.beside),
-                cliff=options.cliff, **asked),
+                cliff=options.cliff, baseline=options.baseline, **asked),
     )  # fmt: skip
     return [*map(str, drawn.paths), *(f"not drawn: {reason}" for reason in drawn.left_out)]
 
@@ -165,7 +165,7 @@ COMMANDS: tuple[tuple[str, Command, str], ...] = (
 
 
 # plot.py has what draws them; it is not imported to print a help text.
-FIGURES = "heatmap contour gp published clean_vs_robust pareto slices parallel learning eps importance"
+FIGURES = "heatmap contour gp published clean_vs_robust forest pareto slices parallel learning eps importance"
 CLIFF = 5.0
 
 
@@ -178,6 +178,7 @@ def _plot_flags(command: argparse.ArgumentParser) -> None:
     add("--z", metavar="SCORE", help="robust, robust@2/255, robust.pgd10@2/255:animals, 'clean - robust'")
     add("--facet", metavar="WHAT", help="a panel per eps, dataset, attack, method, study, seed, or value of a path")
     add("--beside", nargs="+", type=Path, default=[], metavar="DIR", help="further studies, drawn in the same figure")
+    add("--baseline", metavar="LABEL", help="the row that forest compares with; by default the design's own")
 
 
 def _data_check(options: argparse.Namespace) -> int:
@@ -311,5 +312,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, OSError) as error:
         print(f"zsr {options.command}: {error}", file=sys.stderr)
         return 2
-    print("\n".join(lines))
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # `zsr table | head`: who reads has had enough, and nothing is left to be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

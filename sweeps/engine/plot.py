@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,10 +30,13 @@ from sweeps.engine.describe import (
     spread_text,
     training_text,
 )
+from sweeps.engine.draw_forest import forest_figure
 from sweeps.engine.draw_lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
 from sweeps.engine.draw_surface import TITLES, How, surfaces_figure, views
 from sweeps.engine.draw_tradeoff import pareto_figure, tradeoff_figure
 from sweeps.engine.field import CLIFF
+from sweeps.engine.forest import forest
+from sweeps.engine.matrix import Matrix, matrix, read_records
 from sweeps.engine.metric import Metric, Score, parse_score, score_label, score_text, score_unit
 from sweeps.engine.panels import Panel, Source, panels, resolve_axis, varied_axes
 from sweeps.engine.plan import SPLIT
@@ -61,6 +65,7 @@ class Request:
     facet: str | None = None
     beside: tuple[Path, ...] = ()  # further studies to draw in the same figure
     cliff: float = CLIFF
+    baseline: str | None = None  # the row that a forest plot compares with; by default the design's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +291,49 @@ def _clean_vs_robust(scene: Scene) -> list[Path]:
     return scene.save(figure, "clean_vs_robust")
 
 
+def _forest(scene: Scene) -> list[Path]:
+    request = scene.request
+    if request.facet not in (None, "dataset"):
+        raise ConfigError(f"forest: got --facet {request.facet!r}, expected dataset or none")
+    score = scene.score if request.z or request.facet else None  # by default all three
+    if score is not None and not (isinstance(score, Metric) and score == Metric(name=score.name, eps=score.eps)
+                                  and score.name in OBJECTIVES):  # fmt: skip
+        raise ConfigError(
+            f"forest: got --z {score_text(score)!r}, expected {', '.join(OBJECTIVES)}, or one at a budget"
+        )
+    records = read_records(scene.folder, scene.study, scene.results)
+    found = matrix(scene.study, scene.results, records, baseline=request.baseline, per_set=request.facet is not None,
+                   all_budgets=score is not None and score.eps is not None)  # fmt: skip
+    figure = forest_figure(forest(found, forest_columns(found, score, per_set=request.facet is not None)),
+                           (*scene.setting, *_shown(score, request.facet)))  # fmt: skip
+    facet = f"_by_{request.facet}" if request.facet else ""
+    return scene.save(figure, f"{_named(scene, 'forest')}{facet}")
+
+
+def _shown(score: Metric | None, facet: str | None) -> tuple[str, ...]:
+    return () if score is None else (sentence(f"{score_label(score)}{', set by set' if facet else ''}"),)
+
+
+def forest_columns(found: Matrix, score: Metric | None, *, per_set: bool) -> list[int]:
+    """Return the columns that a forest plot shows: of the first mean, or of single sets, those of the score asked for.
+
+    Raises:
+        ConfigError: if the score was not measured, or not at the budget asked for.
+    """
+    scope = "set" if per_set else found.columns[0].scope if found.columns else ""
+    columns = [
+        j
+        for j, column in enumerate(found.columns)
+        if column.scope == scope
+        and (score is None or column.metric == score.name)
+        and (score is None or score.eps is None or math.isclose(column.eps, score.eps, rel_tol=1e-6))
+    ]
+    if not columns:
+        asked = "any score" if score is None else repr(score_text(score))
+        raise ConfigError(f"forest: {found.study} has not measured {asked}")
+    return columns
+
+
 def _pareto(scene: Scene) -> list[Path]:
     progress = hypervolume_over_time(scene.study, scene.results)
     return scene.save(pareto_figure(progress, scene.cells, scene.winner, scene.crowned, scene.setting), "pareto")
@@ -354,6 +402,7 @@ KINDS: Mapping[str, Kind] = {
     "gp": Kind(draw=_surfaces("gp", "gp"), words="a Gaussian process over two axes, its sd beside it"),
     "published": Kind(draw=_published, words="the papers' own grids over the same axes, in the same style"),
     "clean_vs_robust": Kind(draw=_clean_vs_robust, words="clean against robust accuracy, a point a configuration"),
+    "forest": Kind(draw=_forest, words="differences to the baseline row with their intervals and Holm's correction"),
     "pareto": Kind(draw=_pareto, words="the front, and its hypervolume over the course of the study"),
     "slices": Kind(draw=_slices, words="the score over each axis in turn"),
     "parallel": Kind(draw=_parallel, words="every configuration as a line across axes and scores"),

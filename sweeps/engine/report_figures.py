@@ -48,7 +48,8 @@ def drawn(folder: Path, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]
 
 def wanted(study: Study) -> tuple[str, ...]:
     """Return the kinds of figures that say something of the study; importances take long and are left to `zsr plot`."""
-    kinds = [("heatmap", bool(study.surfaces)), ("clean_vs_robust", True), ("eps", len(study.base.eval_suite.eps) > 1),
+    kinds = [("heatmap", bool(study.surfaces)), ("clean_vs_robust", True),
+             ("forest", study.mode == "matrix" and not study.space), ("eps", len(study.base.eval_suite.eps) > 1),
              ("learning", study.base.epochs > 1), ("pareto", bool(study.search)),
              ("slices", bool(study.search))]  # fmt: skip
     return tuple(kind for kind, holds in kinds if holds)

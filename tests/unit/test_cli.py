@@ -135,3 +135,18 @@ def test_a_table_can_have_the_papers_numbers_below_it(
     assert "# Published and measured" in capsys.readouterr().out
     assert main(["table", "--study", str(tmp_path), "--published"]) == 2
     assert "--published: got None, expected --format terminal or md" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_had_enough_breaks_nothing() -> None:
+    """`zsr table | head -1`: the pipe is closed while the rest is written."""
+    script = (
+        "import sys; from sweeps.engine import cli; cli.COMMANDS = (('many', lambda *_: ['line'] * 200_000, 'x'),);"
+    )
+    line = [sys.executable, "-c", f"{script} sys.exit(cli.main(['many', '--study', '.']))"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == "line\n"
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 0
