@@ -63,6 +63,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     require(given.refine is None or not given.search, "--refine", given.refine,
             "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
     require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
+    require(not (given.resume and given.fresh), "--fresh", True, "--resume or --fresh, not both")
     return Options(
         plan=given.plan,
         preset=given.preset,
@@ -103,6 +104,7 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
     add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
     add("--limit", metavar="N", help="start at most N trials now")
+    add("--resume", action="store_true", help="run only what is missing, which is what happens without --fresh")
     add("--fresh", action="store_true", help="set an earlier study of this name aside and begin anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
         "machine, such as 4, with a process each (default 1 where there are GPUs)")  # fmt: skip

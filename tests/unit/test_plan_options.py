@@ -54,6 +54,10 @@ def test_refining_is_one_round_unless_a_number_says_otherwise() -> None:
     assert [read_options(OVER_TWO, flags).refine for flags in ([], ["--refine"], ["--refine", "3"])] == [0, 1, 3]
 
 
+def test_going_on_with_a_study_is_what_happens_anyway() -> None:
+    assert read_options(SWEEP, ["--resume"]) == read_options(SWEEP, [])
+
+
 def test_seeds_extend_the_sweeps_own() -> None:
     own = Sweep(name="s", question="?", base={"miniature": BASE}, variants=LISTED.variants, seeds=(5, 1))
     assert read_options(own, ["--seeds", "1"]).seeds == (5,)
@@ -84,6 +88,7 @@ BAD: list[tuple[Any, list[str], str]] = [
     (SWEEP, ["--sampels=3"], "did you mean '--samples'?"),
     (SWEEP, ["--search"], "--search"),
     (LISTED, ["--search", "tpe"], "--search: got 'tpe', expected a sweep with a space"),
+    (SWEEP, ["--resume", "--fresh"], "--fresh: got True, expected --resume or --fresh, not both"),
     (SWEEP, ["--refine"], "--refine: got '1', expected a sweep with a surface"),
     (OVER_TWO, ["--refine", "0"], "--refine: got '0', expected a whole number, at least 1"),
     (OVER_TWO, ["--refine", "--search", "tpe"], "--refine: got '1', expected a grid"),
