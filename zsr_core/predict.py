@@ -18,7 +18,7 @@ from zsr_core.data import ImageSet, batches
 from zsr_core.records import SampleRecord, from_table, write_samples
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
-from zsr_core.threat import Norm, ThreatModel
+from zsr_core.threat import Norm, ThreatModel, l2_size
 from zsr_core.victim import DrawsOf, Victim
 
 
@@ -281,11 +281,11 @@ class _Run:
         p = logits.log_softmax(dim=1)
         own = logits.gather(1, y[:, None])
         others = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1, keepdim=True)
-        delta = (x_adv - x).flatten(1)
+        delta = x_adv - x
         columns = zip(
             ids, y.tolist(), logits.argmax(dim=1).tolist(), p.amax(dim=1).exp().tolist(),
-            (-(p.exp() * p).sum(dim=1)).tolist(), (own - others)[:, 0].tolist(), delta.abs().amax(dim=1).tolist(),
-            delta.norm(dim=1).tolist(), queries, strict=True,
+            (-(p.exp() * p).sum(dim=1)).tolist(), (own - others)[:, 0].tolist(),
+            delta.abs().flatten(1).amax(dim=1).tolist(), l2_size(delta).tolist(), queries, strict=True,
         )  # fmt: skip
         return [
             SampleRecord(

@@ -13,12 +13,19 @@ from zsr_core.codec import is_finite, require
 
 Norm = Literal["linf", "l2"]
 PixelSpace = Literal["model_input", "native"]
+INWARDS = 1 - 2**-22  # of an l2 radius: two roundings of fp32, which else end outside
 
 
 def check_eps(path: str, eps: float) -> None:
     """Raise ``ConfigError`` unless ``eps`` is a budget in [0, 1] pixel units."""
     require(is_finite(eps) and eps >= 0, path, eps, "a finite number >= 0")
     require(eps <= 1, path, eps, f"a budget in [0, 1] pixel units (write {eps:g}/255)")
+
+
+def l2_size(delta: Tensor) -> Tensor:
+    """Return [B], in double: in fp32 the sum over an image's pixels is off by more than a radius may be exceeded by."""
+    size: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, dtype=torch.float64)
+    return size
 
 
 def budget_text(eps: float, norm: Norm) -> str:
@@ -50,14 +57,13 @@ class ThreatModel:
         if self.norm == "linf":
             return torch.minimum(torch.maximum(x_adv, (x - self.eps).clamp(min=0)), (x + self.eps).clamp(max=1))
         delta = x_adv - x
-        size = delta.flatten(1).norm(dim=1).clamp(min=1e-12)
-        scale: Tensor = (self.eps / size).clamp(max=1).view(-1, *[1] * (x.dim() - 1))
-        return (x + delta * scale).clamp(0, 1)
+        scale = (self.eps * INWARDS / l2_size(delta).clamp(min=1e-12)).clamp(max=1).to(x.dtype)
+        return (x + delta * scale.view(-1, *[1] * (x.dim() - 1))).clamp(0, 1)
 
     def contains(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-6) -> Tensor:
         """Return [B] bool: inside the ball and the box, up to ``tolerance`` in pixel units, and finite."""
         delta = (x_adv - x).flatten(1)
-        size = delta.abs().amax(dim=1) if self.norm == "linf" else delta.norm(dim=1)
+        size = delta.abs().amax(dim=1) if self.norm == "linf" else l2_size(delta)
         flat = x_adv.flatten(1)
         boxed = (flat.amin(dim=1) >= -tolerance) & (flat.amax(dim=1) <= 1 + tolerance)
         return boxed & (size <= self.eps + tolerance) & flat.isfinite().all(dim=1)

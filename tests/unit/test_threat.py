@@ -28,6 +28,18 @@ def test_an_l2_projection_worked_by_hand() -> None:
     torch.testing.assert_close(projected.flatten(), torch.tensor([0.6, 1.0, 0.5]))
 
 
+@pytest.mark.parametrize("eps", [0.25, 1.0, 3.0, 10.0])
+def test_an_l2_projection_of_many_pixels_lies_inside_in_exact_arithmetic(eps: float) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x = 0.4 + 0.2 * torch.rand(4, 3, 160, 160, generator=draws)
+    threat = ThreatModel(norm="l2", eps=eps)
+    moved = threat.project(x + 0.3 * torch.randn(x.shape, generator=draws), x)
+    size = (moved.double() - x.double()).flatten(1).norm(dim=1)
+    assert (size <= eps + 1e-7).all()
+    assert (size >= eps * (1 - 1e-6)).all(), "and no further inside than rounding asks for"
+    assert threat.contains(moved, x).all()
+
+
 def test_a_point_already_inside_is_left_where_it_is() -> None:
     x = torch.full((2, 3, 4, 4), 0.5)
     near = x + 0.001
