@@ -12,6 +12,8 @@ from sweeps.engine import entries
 from sweeps.engine.study import PlannedTrial, Study
 from zsr_core.trial import TrialResult
 
+SAME = ("weights_sha", "config_hash")  # tags that, with the run, say that a version is of these very weights
+
 
 def register(
     client: MlflowClient, study: Study, trial: PlannedTrial, result: TrialResult, *, run_id: str, file: str
@@ -19,9 +21,9 @@ def register(
     """Register ``weights/<file>`` of the run as a version of the study's model; return whether it was not there yet."""
     tags = entries.version_tags(study, trial, result)
     _model(client, study)
-    same = {"weights_sha": tags["weights_sha"], "config_hash": tags["config_hash"]}
-    if any(v.run_id == run_id and same.items() <= v.tags.items() for v in versions(client, study.study)):
-        return False
+    for version in versions(client, study.study):
+        if version.run_id == run_id and all(version.tags.get(name) == tags.get(name) for name in SAME):
+            return False
     note = entries.version_note(study, trial, result, run_id=run_id, file=file)
     client.create_model_version(study.study, f"runs:/{run_id}/weights", run_id, tags, description=note)
     return True

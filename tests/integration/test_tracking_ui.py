@@ -17,14 +17,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.engine.plan import new_study
-from sweeps.engine.record import record_study
+from sweeps.engine.plan import Sweep, new_study
+from sweeps.engine.record import Recorder, record_study
 from sweeps.engine.study import Study, trial_folder, write_study
 from sweeps.tga_alpha_beta import SWEEP
 from zsr_core.codec import to_plain
@@ -39,6 +41,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 )  # fmt: skip
 AXES = ["alpha", "beta"]
+WATCHED = "watched"
 # The first visit opens a panel and a tour over the page; a second one does not.
 SEEN = {
     "mlflow.assistant.panelOpen_v1": "false",
@@ -70,19 +73,53 @@ def made_up(config: TrialConfig) -> TrialResult:
         for (metric, attack, at), value in numbers.items()
     )  # fmt: skip
     curve = tuple({"epoch": float(e), "loss": 2.0 / (e + 1)} for e in range(config.epochs))
-    return TrialResult(trial_id=config.trial_id, config=config, status="done", measurements=rows, history=curve)
+    return TrialResult(
+        trial_id=config.trial_id, config=config, status="done", measurements=rows, history=curve,
+        provenance={"weights_sha": "0" * 12},
+    )  # fmt: skip
+
+
+def planned(results: Path, sweep: Sweep) -> tuple[Path, Study]:
+    study = new_study(sweep, preset="miniature", search=None, seeds=(0,), objectives=("clean", "robust"))
+    write_study(results / study.study, study)
+    return results / study.study, study
+
+
+def ended(folder: Path, result: TrialResult) -> None:
+    write_text(trial_folder(folder, result.trial_id) / "result.json", json.dumps(to_plain(result)))
 
 
 def hand_made(results: Path) -> None:
-    """Write and mirror a study of the untouched model and 5 x 5 cells."""
-    study: Study = new_study(SWEEP, preset="miniature", search=None, seeds=(0,), objectives=("clean", "robust"))
-    folder = results / study.study
+    """Write and mirror a study of the untouched model and 5 x 5 cells, its final choice with its weights."""
+    folder, study = planned(results, SWEEP)
+    chosen = next(trial for trial in study.plan if trial.role == "cell")
+    final = replace(chosen, role="final", label="final", overrides={**chosen.overrides, "eval_suite.split": "report"})
+    final = replace(final, trial_id=study.config(final).trial_id)
+    study = replace(study, plan=(*study.plan, final))
     write_study(folder, study)
     for trial in study.plan:
-        result = made_up(study.config(trial))
-        write_text(trial_folder(folder, trial.trial_id) / "result.json", json.dumps(to_plain(result)))
+        ended(folder, made_up(study.config(trial)))
+    write_text(folder / "weights" / f"{study.config(final).training_id}-abcdef.safetensors", "tensors")
     write_text(folder / "table.md", "| cell | robust |\n|---|---|\n| a | 1.0 |\n")
-    record_study(folder, f"sqlite:///{results}/mlflow.db")
+    record_study(folder, f"sqlite:///{results}/mlflow.db", weights=True)
+
+
+def watched(results: Path) -> None:
+    """Record a study of three epochs a trial as it goes; one trial fails, and the last is still training."""
+    base = {preset: replace(config, epochs=3) for preset, config in SWEEP.base.items()}
+    folder, study = planned(results, replace(SWEEP, name=WATCHED, base=base))
+    recorder = Recorder(folder, f"sqlite:///{results}/mlflow.db")
+    recorder.start()
+    for number, trial in enumerate(study.plan):
+        config = study.config(trial)
+        for epoch in range(1, config.epochs + 1):
+            recorder.trial_progress(trial.trial_id, {"ce": 1.0 / epoch, "loss": 2.0 / epoch}, epoch)
+        if number + 1 < len(study.plan):
+            fails = number == 2
+            failed = {"status": "failed", "error": "out of memory", "measurements": ()} if fails else {}
+            ended(folder, replace(made_up(config), **failed))
+            recorder.trial_finished(trial.trial_id)
+    recorder.close([], wait_s=120)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +129,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given).resolve()
     made = tmp_path_factory.mktemp("results")
     hand_made(made)
+    watched(made)
     return made
 
 
@@ -133,9 +171,13 @@ def await_health(address: str, server: subprocess.Popen[str], seconds: float = 9
 
 @pytest.fixture(scope="module")
 def study(address: str) -> dict[str, Any]:
-    """What the server knows of the study: its own run, its cells' runs, and the link in its note."""
+    return known_of(address, SWEEP.name)
+
+
+def known_of(address: str, sweep: str) -> dict[str, Any]:
+    """What the server knows of a study: its own run, its cells' runs, and the link in its note."""
     client = MlflowClient(tracking_uri=address)
-    experiment = client.get_experiment_by_name(SWEEP.name)
+    experiment = client.get_experiment_by_name(sweep)
     runs = client.search_runs([experiment.experiment_id])
     own = next(run for run in runs if run.data.tags["zsr.kind"] == "study")
     link = re.search(r"\]\((#\S+)\)", own.data.tags["mlflow.note.content"])
@@ -241,6 +283,45 @@ def test_the_contour_plot_opens_with_alpha_beta_and_a_score(
     text = shown(browser, lambda text: "Z-axis" in text)
     assert "clean" in text
     keep(browser, pictures / "ui_contour.png")
+
+
+made_here = pytest.mark.skipif("UI_RESULTS" in os.environ, reason="of the studies that are made here")
+
+
+@made_here
+def test_a_study_that_was_watched_opens_on_its_scores_too(browser: Any, address: str, pictures: Path) -> None:
+    """One cell failed and one still trains: the link opens those that have scores."""
+    study = known_of(address, WATCHED)
+    scored = [run for run in study["cells"] if run.data.tags["status"] == "done"]
+    assert len(scored) == len(study["cells"]) - 2
+    visit(browser, f"{address}/{study['link']}")
+    shown(browser, lambda text: f"Comparing {len(scored)} Runs" in text)
+    assert drawn(browser, ".parcoords .axis-title") == [*AXES, "clean"]
+    keep(browser, pictures / "watched_parallel.png")
+    click(browser, "Contour Plot")
+    assert drawn(browser, ".plotly .xtitle") == ["alpha"]
+    assert texts(browser, "#zaxis-selector") == ["clean"]
+    keep(browser, pictures / "watched_contour.png")
+
+
+@made_here
+def test_trials_picked_by_hand_open_on_the_scores_though_one_still_trains(browser: Any, address: str) -> None:
+    study = known_of(address, WATCHED)
+    assert {run.info.status for run in study["cells"]} == {"FINISHED", "FAILED", "KILLED"}
+    picked = [run.info.run_id for run in study["cells"] if run.info.status != "FAILED"]
+    runs, experiments = (quote(json.dumps(x)) for x in (picked, [study["experiment"]]))
+    visit(browser, f"{address}/#/compare-runs?runs={runs}&experiments={experiments}")
+    shown(browser, lambda text: f"Comparing {len(picked)} Runs" in text)
+    assert drawn(browser, ".parcoords .axis-title") == [*AXES, "clean"]
+
+
+@made_here
+def test_tuned_weights_stand_in_the_registry_with_how_to_load_them(browser: Any, address: str, pictures: Path) -> None:
+    visit(browser, f"{address}/#/models/{SWEEP.name}/versions/1")
+    text = shown(browser, lambda text: "Version 1" in text and "zsr evaluate --model miniature --weights" in text)
+    assert "Source Run" in text
+    assert "weights_sha" in text
+    keep(browser, pictures / "registered.png")
 
 
 def test_the_comparison_lists_parameters_and_metrics_side_by_side(
