@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from ray.exceptions import RayTaskError
 
 from sweeps.engine.ray_tune import Cluster, cluster
 from zsr_core.codec import ConfigError, from_plain, require, to_plain
+from zsr_core.cost import duration, evaluation_parts
 from zsr_core.evaluate import merged
+from zsr_core.files import write_text
+from zsr_core.meter import Meter, Standing
 from zsr_core.records import SampleRecord, from_table, to_table
 from zsr_core.trial import Spread, TrialConfig, evaluate_shard
 
@@ -54,9 +59,38 @@ def _run(
         done, waiting = ray.wait(waiting, timeout=POLL_S)
         for job in done:
             found[jobs[job]] = from_table(_answer(job))
-        kept = sum(1 for _ in parts.glob("*.parquet")) if parts.is_dir() else 0
-        say(f"{len(found)} of {workers} shards done, {kept} batches kept, {time.monotonic() - begun:.0f} s")
+        say(f"{_standing(parts, workers, set(found))}, {duration(time.monotonic() - begun)} so far")
     return merged([found[k] for k in range(workers)])
+
+
+def _standing(parts: Path, workers: int, done: Collection[int]) -> str:
+    """Return how far the shards are by what each last said of itself: the mean share, and the longest time left."""
+    shares, left = dict.fromkeys(done, 1.0), [0.0]
+    for k in set(range(workers)) - set(done):
+        try:
+            share, _, seconds = _file_of(parts, k, workers).read_text(encoding="utf-8").partition(" ")
+        except OSError:
+            continue  # it has not begun, or has nothing to say yet
+        shares[k] = float(share)
+        left.append(float(seconds or "inf"))
+    known = len(shares) == workers and math.isfinite(max(left))
+    said = f"{100 * sum(shares.values()) / workers:5.1f} %  {len(done)} of {workers} shards done"
+    return f"{said}, about {duration(max(left))} left" if known and len(done) < workers else said
+
+
+def _file_of(parts: Path, k: int, of: int) -> Path:
+    return parts / f"shard-{k}-of-{of}.txt"
+
+
+def _meter(config: TrialConfig, parts: Path, k: int, of: int) -> Meter:
+    """Return what writes down how far shard ``k`` is, where the process that waits for it looks."""
+    parts.mkdir(parents=True, exist_ok=True)
+
+    def write(at: Standing) -> None:
+        write_text(_file_of(parts, k, of), f"{at.share} {'' if at.left is None else at.left}")
+
+    own = [replace(part, images=len(range(k, part.images, of))) for part in evaluation_parts(config)]
+    return Meter(own, write, every=POLL_S)
 
 
 def _answer(job: Any) -> Any:
@@ -73,4 +107,6 @@ def _shard(config: dict[str, Any], parts: str, k: int, of: int, cache: str | Non
     """Run in a worker: return the records of one shard as an Arrow table."""
     torch.set_num_threads(threads)
     where = None if cache is None else Path(cache)
-    return to_table(evaluate_shard(from_plain(TrialConfig, config), Path(parts), (k, of), cache=where))
+    trial = from_plain(TrialConfig, config)
+    tick = _meter(trial, Path(parts), k, of)
+    return to_table(evaluate_shard(trial, Path(parts), (k, of), cache=where, tick=tick))

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from sweeps.engine import shards
 from sweeps.engine.cli import main as zsr
 from zsr_core.__main__ import main
 from zsr_core.clip import Clip, ModelRef, load_clip
@@ -219,6 +220,21 @@ def test_shards_together_are_the_records_of_one_process(of: int, tmp_path: Path)
     assert [r.correct for r in together] == [r.correct for r in whole]
     for a, b in zip(together, whole, strict=True):
         assert a.margin == pytest.approx(b.margin, rel=1e-3, abs=1e-2)
+
+
+def test_shards_say_together_how_far_they_are_and_how_long_it_takes(tmp_path: Path) -> None:
+    config = _config()
+    assert shards._standing(tmp_path, 2, ()) == "  0.0 %  0 of 2 shards done"
+    meters = [shards._meter(config, tmp_path, k, 2) for k in (0, 1)]
+    for k, meter in enumerate(meters):
+        meter._every = 0.0
+        evaluate_shard(config, tmp_path, (k, 2), device="cpu", tick=meter)
+    assert shards._standing(tmp_path, 2, ()).startswith("100.0 %  0 of 2 shards done, about 0 s left")
+    assert shards._standing(tmp_path, 2, {0, 1}) == "100.0 %  2 of 2 shards done"
+    (tmp_path / "shard-1-of-2.txt").write_text("0.5 120.0")
+    assert shards._standing(tmp_path, 2, {0}) == " 75.0 %  1 of 2 shards done, about 2 min left"
+    (tmp_path / "shard-1-of-2.txt").write_text("0.5 ")  # all of it was read from the journal so far
+    assert shards._standing(tmp_path, 2, {0}) == " 75.0 %  1 of 2 shards done"
 
 
 def test_a_part_of_a_set_has_its_images_ids_and_labels() -> None:
