@@ -23,6 +23,7 @@ from zsr_core.codec import ConfigError, require
 from zsr_core.cost import Estimate, Part, duration, estimate, evaluation_parts
 from zsr_core.data import DataRef, task_ref
 from zsr_core.data.miniature import ZERO_SHOT
+from zsr_core.data.tasks import PROMPT_SETS
 from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN, EvalSuite
 from zsr_core.files import write_text
 from zsr_core.meter import Meter, Standing
@@ -41,6 +42,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--text-from", metavar="FILE|TAG", help="the CLIP whose texts go with weights of an image tower alone: openai")
     add("--tasks", default="", metavar="A,B", help="names of sets, or folders of images with one sub-folder a class")
     add("--root", default=os.environ.get("ZSR_DATA", "data"), metavar="DIR", help="where the sets lie ($ZSR_DATA)")
+    add("--prompts", choices=PROMPT_SETS, help="whose class names and templates (default: TGA-ZSR's)")
+    add(
+        "--on-corrupt",
+        choices=("fail", "skip"),
+        default="fail",
+        help="an image that cannot be decoded stops, or is left out and listed",
+    )
     known = f"of {', '.join(PROFILES)}; pgd50x5: 50 steps, 5 starts"
     add("--attacks", default="pgd100,aa-standard", metavar="A,B", help=known)
     add("--eps", default="", metavar="E,E", help="budgets, e.g. 1/255,2/255; by default 1/255, the miniature's 4/255")
@@ -83,7 +91,9 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
     suite = EvalSuite(
-        tasks=tuple(task_ref(name, options.root) for name in names),
+        tasks=tuple(
+            task_ref(name, options.root, prompts=options.prompts, on_corrupt=options.on_corrupt) for name in names
+        ),
         split=options.split,
         n=options.n or None,
         attacks=attacks,
@@ -259,7 +269,18 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
         ]
         name = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
         lines.append(f"| {name} | {cells[0].n} | " + " | ".join(said) + " |")
-    return "\n".join([*lines, *_replaced(parts, suite.attacks), *_verdicts(result)])
+    return "\n".join([*lines, *_replaced(parts, suite.attacks), *_left_out(result), *_verdicts(result)])
+
+
+def _left_out(result: TrialResult) -> list[str]:
+    """Return a sentence for every set of which images could not be decoded, with the first of them."""
+    of = f"skipped_{result.config.eval_suite.split}_"
+    return [
+        f"\n{what.partition(':')[0]} images of {name.removeprefix(of)} cannot be decoded and are left out, "
+        f"first {what.partition(': ')[2].partition(', ')[0]} (all in result.json)."
+        for name, what in result.provenance.items()
+        if name.startswith(of)
+    ]
 
 
 def _verdicts(result: TrialResult) -> list[str]:

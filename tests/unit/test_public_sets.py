@@ -568,6 +568,25 @@ def test_a_broken_picture_stops_with_its_path_or_is_left_out_and_listed(tmp_path
     assert skipped(config, 8) == {"skipped_report_food101": f"2: {images.ids[3]}, {images.ids[150]}"}
 
 
+def test_an_evaluation_leaves_out_what_cannot_be_decoded_if_so_asked_and_prompts_as_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eurosat(tmp_path)
+    ids = opened("eurosat", tmp_path, "report").ids
+    (tmp_path / "eurosat" / "2750" / ids[2]).write_bytes(b"")
+    words = "evaluate --tasks eurosat --attacks pgd1 --n 0 --audit none --device cpu --root"
+    asked = [*words.split(), str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(asked) == 1
+    assert f"{ids[2]} cannot be read as an image" in capsys.readouterr().err
+    assert main([*asked, "--on-corrupt", "skip", "--prompts", "openai-ensemble"]) == 0
+    assert f"1 images of eurosat cannot be decoded and are left out, first {ids[2]} (all" in capsys.readouterr().out
+    results = [json.loads(file.read_text()) for file in (tmp_path / "out").glob("*/result.json")]
+    (done,) = (result for result in results if result["status"] == "done")
+    assert done["provenance"]["skipped_report_eurosat"] == f"1: {ids[2]}"
+    assert done["config"]["eval_suite"]["tasks"][0]["prompts"] == "openai-ensemble"
+    assert {m["n"] for m in done["measurements"]} == {len(ids) - 1}
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -771,6 +790,7 @@ def test_images_that_lack_and_images_that_are_broken_are_named(
     assert main(["data", "check", "--root", str(tmp_path), "--tasks", "fgvc_aircraft", "--decode"]) == 1
     out = capsys.readouterr().out
     assert f"report: 1 images are listed and not there, first {place / '2000007.jpg'}" in out
+    assert "report: 1 of 100 images cannot be read\n" in out
     assert f"report: {place / '2000008.jpg'} cannot be read as an image" in out
 
 

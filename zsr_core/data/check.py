@@ -102,6 +102,8 @@ def _faults(row: ZeroShotTask, part: PartName, found: Part, decode: bool) -> Ite
     if decode:
         gone = set(lacking)
         broken = unreadable(found.pictures, [i for i in range(len(found.ids)) if i not in gone])
+        if broken:
+            yield f"{part}: {len(broken):,} of {len(found.ids):,} images cannot be read"
         yield from (f"{part}: {found.pictures.place(i)} cannot be read as an image" for i in broken)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -131,19 +131,22 @@ class ImageSet:
     space: PixelSpace = "model_input"  # "native": S is the set's own size, not the model's
 
 
-def task_ref(name: str, root: str | Path) -> DataRef:
+def task_ref(
+    name: str, root: str | Path, *, prompts: PromptSet | None = None, on_corrupt: OnCorrupt = "fail"
+) -> DataRef:
     """Return the set that a command line calls ``name``, looked for below ``root``; a path is a folder of images.
 
     Raises:
         ConfigError: for a name that is no set and no folder, with the nearest name.
     """
+    how: dict[str, Any] = {"prompts": prompts, "on_corrupt": on_corrupt}
     if name in miniature_names():
-        return DataRef(source="miniature", name=name)
+        return DataRef(source="miniature", name=name, **how)
     if name in tasks.NAMES:
-        return DataRef(source="task", name=name, root=str(root))
+        return DataRef(source="task", name=name, root=str(root), **how)
     for folder in (Path(name).expanduser(), Path(root).expanduser() / name):
         if folder.is_dir():
-            return DataRef(source=_kind_of(folder), root=str(folder))
+            return DataRef(source=_kind_of(folder), root=str(folder), **how)
     raise unknown("task", name, (*tasks.NAMES, *miniature_names()))
 
 
