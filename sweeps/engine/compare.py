@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from sweeps.engine.answer import chosen, where
 from sweeps.engine.describe import MINIATURE, eps_text
-from sweeps.engine.outcomes import Outcomes, difference, paired, read_seeds
+from sweeps.engine.outcomes import Outcomes, paired, read_seeds, score_gaps
 from sweeps.engine.plan import is_report
 from sweeps.engine.report_facts import world
 from sweeps.engine.select import OBJECTIVES, CellScore, Objective, headline, score_cell, score_eps, trial_row
-from sweeps.engine.stats import paired_difference
+from sweeps.engine.stats import LEVEL, enough_draws, holm, mean_of, paired_difference, resample
 from sweeps.engine.study import PlannedTrial, Study
 from zsr_core.codec import canonical, flatten, to_plain
 from zsr_core.trial import TrialConfig, TrialResult
@@ -40,6 +40,13 @@ class Delta:
     value: float
     low: float | None = None
     high: float | None = None
+    p: float | None = None  # by the bootstrap; None without records
+    p_holm: float | None = None  # adjusted within the comparison: all its rows, all their scores
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is told from 0 after the correction."""
+        return self.p_holm is not None and self.p_holm < LEVEL
 
 
 Deltas = Mapping[Objective, Delta]
@@ -91,9 +98,10 @@ def compare(first: Side, second: Side) -> Comparison:
     """Return how the first study differs from the second, row by row, paired by seed and image where both have them."""
     own, other = groups(first.study), groups(second.study)
     pairs = match(own, other)
+    draws = enough_draws(len(OBJECTIVES) * len(pairs))
     taken_first, taken_second = {id(a) for a, _ in pairs}, {id(b) for _, b in pairs}
     kept = [(a, b) for a, b in pairs if _any_done(first, a) and _any_done(second, b)]
-    rows = [matched(first, second, a, b) for a, b in kept]
+    rows = with_holm([matched(first, second, a, b, draws) for a, b in kept])
     return Comparison(
         first=first.name,
         second=second.name,
@@ -106,6 +114,21 @@ def compare(first: Side, second: Side) -> Comparison:
         world=changes(world(first.results.values()), world(second.results.values())),
         miniature=MINIATURE in (first.study.base.model.name, second.study.base.model.name),
     )
+
+
+def with_holm(rows: Sequence[Matched]) -> list[Matched]:
+    """Return the rows with every p adjusted for being one of all the comparison's."""
+    at = [(i, name) for i, row in enumerate(rows) for name, delta in row.deltas.items() if delta.p is not None]
+    adjusted = dict(zip(at, holm([rows[i].deltas[name].p or 0.0 for i, name in at]), strict=True))
+    return [
+        replace(row, deltas={n: replace(d, p_holm=adjusted.get((i, n))) for n, d in row.deltas.items()})
+        for i, row in enumerate(rows)
+    ]
+
+
+def tested(found: Comparison) -> int:
+    """Return how many differences were tested: the family that the correction holds for."""
+    return sum(delta.p_holm is not None for row in found.rows for delta in row.deltas.values())
 
 
 def groups(study: Study) -> list[Group]:
@@ -141,14 +164,14 @@ def _by_label(group: Group) -> str | None:
     return None if trial.cell.startswith("#") else canonical([trial.role, trial.cell, is_report(trial)])
 
 
-def matched(first: Side, second: Side, a: Group, b: Group) -> Matched:
+def matched(first: Side, second: Side, a: Group, b: Group, draws: int) -> Matched:
     """Return one row of both studies with its differences, on the strongest ground that there is."""
     scores = [_score(side, group) for side, group in ((first, a), (second, b))]
     budgets = [{score_eps(side.study.config(t)) for t in group} for side, group in ((first, a), (second, b))]
     alike = len(set.union(*budgets)) == 1
     wanted = OBJECTIVES if alike else ("clean",)
     seeds = [read_seeds(side.folder, group, side.results) for side, group in ((first, a), (second, b))]
-    deltas, basis, same = _deltas(seeds[0], seeds[1], first, second, a, b)
+    deltas, basis, same = _deltas(seeds[0], seeds[1], first, second, a, b, draws)
     notes = []
     if not alike:
         told = " and ".join(", ".join(map(eps_text, sorted(each))) for each in budgets)
@@ -166,18 +189,19 @@ Seeds = Mapping[int, Mapping[str, Outcomes]]
 Values = Mapping[Objective, Mapping[int, float]]  # by objective and seed
 
 
-def _deltas(own: Seeds, other: Seeds, first: Side, second: Side, a: Group, b: Group) -> tuple[Deltas, str, bool]:
+def _deltas(
+    own: Seeds, other: Seeds, first: Side, second: Side, a: Group, b: Group, draws: int
+) -> tuple[Deltas, str, bool]:
     """Return the differences, what they rest on, and whether every paired outcome is the same."""
     common = sorted(own.keys() & other.keys())
     series = paired([own, other], common) if common else {}
     if series and all(arms.shape[2] for arms in series.values()):
-        subset = [{seed: {task: arm[seed][task] for task in series} for seed in common} for arm in (own, other)]
-        found = difference(*subset)
-        assert found is not None  # they share seeds
         images = sum(arms.shape[2] for arms in series.values())
         basis = f"{_n(len(common), 'seed')} × {_n(images, 'image')} of {_n(len(series), 'set')}"
         same = all(np.array_equal(arms[:2], arms[2:]) for arms in series.values())
-        deltas = {name: Delta(value=d.value, low=d.low, high=d.high) for name, d in zip(OBJECTIVES, found, strict=True)}
+        mean = mean_of(list(resample(series, score_gaps, np.random.default_rng(0), draws=draws).values()))
+        found = zip(OBJECTIVES, mean.value, *mean.interval(), mean.p_values(), strict=True)
+        deltas = {n: Delta(value=float(v), low=float(x), high=float(y), p=float(p)) for n, v, x, y, p in found}
         return deltas, basis, same
     return (*_without_records(_values(first, a), _values(second, b)), False)
 

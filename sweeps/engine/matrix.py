@@ -6,6 +6,7 @@ it is written, in a terminal or a paper, is :mod:`sweeps.engine.typeset`'s.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,12 +20,21 @@ from sweeps.engine.describe import counted, eps_text, scale_note, sentence, trai
 from sweeps.engine.outcomes import Budgets, paired, read_budgets, score_gaps, score_means
 from sweeps.engine.plan import is_report
 from sweeps.engine.select import AVERAGE, OBJECTIVES, WORST, Objective, rules_that, score_eps
-from sweeps.engine.stats import Array, Resampled, exact_mcnemar, holm, mean_of, paired_difference, resample, summarise
+from sweeps.engine.stats import (
+    Array,
+    Resampled,
+    enough_draws,
+    exact_mcnemar,
+    holm,
+    mean_of,
+    paired_difference,
+    resample,
+    summarise,
+)
 from sweeps.engine.study import PlannedTrial, Role, Study, read_results, read_study
 from zsr_core.codec import unknown
 from zsr_core.trial import TrialResult
 
-DRAWS = 10_000  # resamples behind a difference: its p can be as small as 2e-4, below what Holm asks of 200 comparisons
 BOLD = "Bold: the highest of a column among tuned rows with all seeds and an audit that holds."
 Scope = Literal["zero-shot", "all", "set"]
 Test = Literal["bootstrap", "McNemar", ""]
@@ -130,7 +140,7 @@ def read_matrices(
     metrics: Sequence[Objective] = OBJECTIVES,
     per_set: bool = False,
     all_budgets: bool = False,
-    draws: int = DRAWS,
+    draws: int | None = None,
 ) -> tuple[Matrix, ...]:
     """Return the study's matrix on the selection split and, once the end has run, the one on the report split.
 
@@ -187,13 +197,13 @@ def matrix(
     metrics: Sequence[Objective] = OBJECTIVES,
     per_set: bool = False,
     all_budgets: bool = False,
-    draws: int = DRAWS,
+    draws: int | None = None,
 ) -> Matrix:
     """Return the matrix of one split. ``records``: trial id -> what :func:`read_budgets` returns.
 
     ``baseline`` is a row's label; by default the design's reference row, or where only the chosen row stands beside
     the untouched model, as on the report split, that model. ``all_budgets`` has robust accuracy at every budget of the
-    suite; so it is wherever the rows differ in their own.
+    suite; so it is wherever the rows differ in their own. ``draws``: by default enough for the comparisons.
 
     Raises:
         ConfigError: for a baseline that is no row's label, naming the nearest.
@@ -208,6 +218,8 @@ def matrix(
     budgets = budgets_of(study, done, every=all_budgets)
     here = [done[trial.trial_id] for trials in rows for trial in trials if trial.trial_id in done]
     columns = columns_of(study, here, budgets, metrics, per_set=per_set)
+    if draws is None:
+        draws = enough_draws(len(rows) * max(Counter(column.scope for column in columns).values(), default=0))
     winner = chosen(study, results)
     winner_label = winner.cell if winner is not None and not report else None
     reference = _Arm.of(rows[labels.index(name)], done, records)

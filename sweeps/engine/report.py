@@ -277,7 +277,7 @@ def _tile(column: Column, cell: Cell, baseline: str, seeds: int, fails: Sequence
     spread = spread_text(cell)
     gain = ""
     if cell.gap is not None:
-        told = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap))))
+        told = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap.p_holm))))
         gain = f"{told} against {baseline.removesuffix(' (report)')}"
     return Tile(
         title=_title(column.title), value=value_text(replace(cell, t_high=None, low=None)) + PERCENT,

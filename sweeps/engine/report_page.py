@@ -20,13 +20,13 @@ from sweeps.engine.blocks import (
     html_of,
     whole_numbers,
 )
-from sweeps.engine.compare import Change, Comparison, Delta, Matched, unchanged
+from sweeps.engine.compare import Change, Comparison, Delta, Matched, tested, unchanged
 from sweeps.engine.describe import NAMES, counted, mean_text, sentence
 from sweeps.engine.matrix import Matrix
 from sweeps.engine.report import Report, StudyReport
 from sweeps.engine.report_facts import Audited, Facts
 from sweeps.engine.select import OBJECTIVES
-from sweeps.engine.typeset import bracket, html_fragment
+from sweeps.engine.typeset import bracket, html_fragment, p_text
 from zsr_core.verdict import RULES
 
 DASH = "–"
@@ -155,7 +155,7 @@ def comparison_blocks(found: Comparison) -> list[Block]:
     blocks: list[Block] = [Paragraph(text=f"{found.choice} {summary(found)}", kind="lead")]
     blocks += [Bullets(items=found.warnings)] if found.warnings else []
     if found.rows:
-        blocks += [comparison_grid(found), Paragraph(text=KEY)]
+        blocks += [comparison_grid(found), Paragraph(text=key(found))]
     alone = [
         f"Only in {name}: {', '.join(labels)}."
         for name, labels in ((found.first, found.only_first), (found.second, found.only_second))
@@ -166,27 +166,39 @@ def comparison_blocks(found: Comparison) -> list[Block]:
     return [*blocks, Heading(text="What changed around it", level=3), *_changes(found, found.world)]
 
 
-KEY = (
-    "Δ: points by which the first lies above the second, with the 95 % interval of a bootstrap over seeds, then "
-    "images, both paired. Each interval is its row's alone: one in twenty that do not differ misses 0 by chance."
-)
+def key(found: Comparison) -> str:
+    """Return what the differences are, and for which family of tests their p holds."""
+    n, rows = tested(found), counted(len(found.rows), "row")
+    corrected = (
+        f" p by that bootstrap, Holm-corrected over the {counted(n, 'comparison')} of this table ({rows}, each with "
+        "the scores that both have); * p < 0.05."
+    )
+    return (
+        "Δ: points by which the first lies above the second, with the 95 % interval of a bootstrap over seeds, then "
+        f"images, both paired.{corrected if n else ' Without records of images there is no test.'}"
+    )
 
 
 def summary(found: Comparison) -> str:
-    """Return in how many shared rows each score is higher or lower, 0 being outside the difference's interval."""
+    """Return in how many shared rows each score is higher or lower, as far as that holds after the correction."""
     if not found.rows:
         return "No configuration that both have has finished in both."
     told = []
     for name in OBJECTIVES:
         deltas = [row.deltas[name] for row in found.rows if name in row.deltas]
-        above = sum(d.low is not None and d.low > 0 for d in deltas)
-        below = sum(d.high is not None and d.high < 0 for d in deltas)
+        above = sum(d.holds and d.value > 0 for d in deltas)
+        below = sum(d.holds and d.value < 0 for d in deltas)
         parts = [f"{word} in {n}" for word, n in (("higher", above), ("lower", below)) if n]
         told.append(f"{NAMES[name]} is {' and '.join(parts)}" if parts else f"{NAMES[name]} differs in none")
     same = unchanged(found.rows)
     alike = f" {same} {'is' if same == 1 else 'are'} the same image by image." if same else ""
-    rows = counted(len(found.rows), "shared row")
-    return f"In {rows}, {found.first} set against {found.second} beyond 95 % intervals: {', '.join(told)}.{alike}"
+    rows, n = counted(len(found.rows), "shared row"), tested(found)
+    if not n:
+        return f"In {rows}, nothing could be tested: the records of images are gone, or no seed is shared."
+    return (
+        f"In {rows}, {found.first} set against {found.second}, after Holm's correction over "
+        f"{counted(n, 'comparison')}: {', '.join(told)}.{alike}"
+    )
 
 
 def comparison_grid(found: Comparison) -> Grid:
@@ -208,10 +220,13 @@ def _compared(row: Matched) -> tuple[str, ...]:
 
 
 def delta_text(delta: Delta | None, *, same: bool) -> str:
-    """Return a difference with its interval."""
+    """Return a difference with its interval and adjusted p."""
     if delta is None:
         return DASH
-    return "0, image by image" if same else f"{delta.value:+.1f}{bracket(delta.low, delta.high, '+.1f')}"
+    if same:
+        return "0, image by image"
+    p = f", {p_text(delta.p_holm)}" if delta.p_holm is not None else ""
+    return f"{delta.value:+.1f}{bracket(delta.low, delta.high, '+.1f')}{p}{' *' if delta.holds else ''}"
 
 
 def _changes(found: Comparison, changes: Sequence[Change]) -> list[Block]:

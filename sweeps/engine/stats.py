@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sweeps.engine.redraw import Kinds
 
 Array = NDArray[np.float64]
+LEVEL = 0.05  # below which an adjusted p is told from chance
+DRAWS = 10_000  # resamples behind a tested difference, at least
 SPLIT_SEEDS = 8  # up to which draws are told apart by the seeds they hold; there are 2^S - 1 such sets
 
 
@@ -136,6 +138,14 @@ def resample(
             drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
         found[task] = Resampled(value=value, drawn=drawn)
     return found
+
+
+def enough_draws(comparisons: int) -> int:
+    """Return how many resamples a family of comparisons takes for Holm to be able to hold on to the first of them.
+
+    The smallest p of R resamples is 2 / (R + 1): times the comparisons, it must lie below :data:`LEVEL`.
+    """
+    return max(DRAWS, 50 * comparisons)
 
 
 def hierarchical_bootstrap(

@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.engine.matrix import BOLD, Block, Cell, Column, Gap, Matrix, Row
+from sweeps.engine.stats import LEVEL
 
 DASH = "–"
 DAGGER = "†"
-LEVEL = 0.05  # below which an adjusted p earns a star
 
 
 # ---- words that all forms share
@@ -50,11 +50,11 @@ def star(gap: Gap | None) -> str:
     return "*" if gap is not None and gap.p_holm is not None and gap.p_holm < LEVEL else ""
 
 
-def p_text(gap: Gap) -> str:
+def p_text(p_holm: float | None) -> str:
     """Return the adjusted p, or nothing where nothing was tested."""
-    if gap.p_holm is None:
+    if p_holm is None:
         return ""
-    return "p<0.001" if gap.p_holm < 0.001 else f"p={gap.p_holm:.3f}"
+    return "p<0.001" if p_holm < 0.001 else f"p={p_holm:.3f}"
 
 
 def bracket(low: float | None, high: float | None, form: str) -> str:
@@ -181,7 +181,7 @@ def _markdown_cells(row: Row, block: Block) -> list[str]:
     cells = [row.cells[j] for j in block.columns]
     if block.kind == "sets":
         return [_markdown_bold(md(_short(cell)), cell) for cell in cells]
-    gaps = [" ".join(filter(None, (gap_text(c.gap), p_text(c.gap)))) if c.gap else DASH for c in cells]
+    gaps = [" ".join(filter(None, (gap_text(c.gap), p_text(c.gap.p_holm)))) if c.gap else DASH for c in cells]
     return [*(_markdown_bold(value_text(cell), cell) for cell in cells), *gaps]
 
 
@@ -381,7 +381,7 @@ def _html_cell(cell: Cell, block: Block) -> str:
     gap = cell.gap
     if gap is None:
         return f"<td>{text}</td>"
-    told = html.escape(", ".join(filter(None, (gap_text(gap), p_text(gap)))))
+    told = html.escape(", ".join(filter(None, (gap_text(gap), p_text(gap.p_holm)))))
     if block.kind == "sets":
         return f'<td title="{told}">{text}</td>'
     return f"<td>{text}<small>{told}{' *' if star(gap) else ''}</small></td>"

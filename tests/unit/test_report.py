@@ -14,7 +14,9 @@ import pytest
 from sweeps.engine.blocks import Picture
 from sweeps.engine.cli import main
 from sweeps.engine.report import Report, gather
-from sweeps.engine.report_page import page
+from sweeps.engine.report_page import page, summary
+from sweeps.engine.select import OBJECTIVES
+from sweeps.engine.stats import holm
 from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder, write_study
 from zsr_core.audit import Report as AuditReport
 from zsr_core.codec import ConfigError, to_plain
@@ -281,6 +283,28 @@ def test_a_difference_is_paired_by_seed_and_image(tmp_path: Path, make_study: Ma
     assert "seeds" in [change.path for change in report.comparisons[0].changes]
 
 
+def test_two_studies_are_compared_as_one_family_of_tests(tmp_path: Path, make_study: MakeStudy) -> None:
+    """What was worse last week, by as many points in each of two rows; the others are as they were."""
+    first = make_study(tmp_path / "a", levels=LEVELS, seeds=(0, 1))
+    second = make_study(tmp_path / "b", levels=LEVELS, seeds=(0, 1))
+    source = trial_folder(tmp_path / "a", trial(first, "untouched", "baseline").trial_id)
+    for t in second.plan:
+        if t.cell in ("alpha=0.1 beta=1", "alpha=1 beta=0.1"):
+            records = (source / "samples.parquet").read_bytes()
+            (trial_folder(tmp_path / "b", t.trial_id) / "samples.parquet").write_bytes(records)
+    report, found = read(tmp_path / "a", tmp_path / "b")
+    (comparison,) = report.comparisons
+    deltas = [delta for row in comparison.rows for delta in row.deltas.values()]
+    assert [delta.p_holm for delta in deltas] == holm([delta.p or 0.0 for delta in deltas])
+    assert {(row.label, name) for row in comparison.rows for name, delta in row.deltas.items() if delta.holds} == {
+        (label, name) for label in ("alpha=0.1 beta=1", "alpha=1 beta=0.1") for name in OBJECTIVES
+    }
+    assert "Holm-corrected over the 21 comparisons of this table (7 rows" in found.words
+    words = "after Holm's correction over 21 comparisons: clean accuracy is lower in 2, robust accuracy is higher in 2"
+    assert words in found.words
+    assert "p=0.004 *" in found.words
+
+
 def test_without_records_or_seeds_in_common_a_difference_has_no_interval(tmp_path: Path, make_study: MakeStudy) -> None:
     studies = {name: make_study(tmp_path / name, levels=(0.1,), seeds=seeds, report=False)
                for name, seeds in (("a", (0, 1, 2)), ("b", (0, 1, 2)), ("c", (5,)))}  # fmt: skip
@@ -290,6 +314,8 @@ def test_without_records_or_seeds_in_common_a_difference_has_no_interval(tmp_pat
     assert by_seed.basis == "3 seeds"
     assert by_seed.deltas["clean"].low is not None
     unpaired = gather([tmp_path / "a", tmp_path / "c"], undrawn).comparisons[0].rows[0]
+    (comparison,) = gather([tmp_path / "a", tmp_path / "c"], undrawn).comparisons
+    assert "nothing could be tested" in summary(comparison)
     assert unpaired.basis == "means of other seeds, unpaired"
     assert unpaired.deltas["clean"].low is None
 
@@ -304,7 +330,7 @@ def test_what_changed_is_told_and_unlike_numbers_are_not_subtracted(tmp_path: Pa
     assert "eval_suite.eps" in [change.path for change in comparison.changes]
     assert "robust accuracy is not compared: the budgets are 1/255 and 2/255" in found.words
     assert "Only in A: alpha=0.1 beta=1, alpha=1 beta=0.1, alpha=1 beta=1, untouched (report split)" in found.words
-    assert "In 2 shared rows, A set against B beyond 95 % intervals: clean accuracy differs in none" in found.words
+    assert "In 2 shared rows, A set against B, after Holm's correction over 2 comparisons: clean" in found.words
 
 
 def test_a_search_is_matched_by_its_overrides_and_never_by_number(tmp_path: Path, make_study: MakeStudy) -> None:

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.engine.stats import (
+    LEVEL,
     Array,
     Resampled,
     Summary,
+    enough_draws,
     exact_mcnemar,
     harmonic,
     hierarchical_bootstrap,
@@ -281,3 +283,10 @@ def test_one_score_is_not_inflated_and_none_is_refused() -> None:
     assert inflation(1, 3.0) == 0.0
     with pytest.raises(ValueError, match="expected at least 1 score"):
         inflation(0, 3.0)
+
+
+@pytest.mark.parametrize("comparisons", [1, 12, 200, 384, 5000])
+def test_draws_are_enough_for_holm_to_hold_on_to_the_surest_of_a_family(comparisons: int) -> None:
+    draws = enough_draws(comparisons)
+    surest = float(Resampled(value=np.ones(1), drawn=np.ones((draws, 1))).p_values()[0])
+    assert holm([surest, *[1.0] * (comparisons - 1)])[0] < LEVEL
