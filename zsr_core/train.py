@@ -156,7 +156,8 @@ class Step:
         return self.recipe.threat.project(x_adv, x)
 
     def __call__(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> dict[str, float]:
-        """Take step number ``step`` (0-based) on images ``x`` [B, 3, H, W]; return the mean of each term and the norm.
+        """Take step number ``step`` (0-based) on images ``x`` [B, 3, H, W]; return the mean of each term, the
+        gradient's norm, and the accuracies of the batch as it was seen.
 
         Raises:
             NonFinite: naming step and term, before the weights are touched.
@@ -166,10 +167,12 @@ class Step:
         before = replace(self.views(x, x, y, rows, bf16=bf16), student=self.tower.features)
         x_adv = self.attack_from(before, step) if _attacks(self.method) else x
         views = self.views(x, x_adv, y, rows, bf16=bf16)
-        terms = self.method.loss(replace(views, cached_teacher=lambda: before.teacher_clean.features))
+        views = replace(views, cached_teacher=lambda: before.teacher_clean.features)
+        terms = self.method.loss(views)
         means = {name: term.mean() for name, term in terms.items()}
         loss = torch.stack(list(means.values())).sum()
-        values = dict(zip([*means, "loss"], torch.stack([*means.values(), loss]).tolist(), strict=True))
+        known = {**means, "loss": loss, **accuracies(views)}
+        values = dict(zip(known, torch.stack(list(known.values())).tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NonFinite(f"step {step + 1} of {self.total}: loss term {name!r} is {value}")
@@ -187,6 +190,21 @@ class Step:
             group["lr"] = self.recipe.optim.lr_at(step, self.total)
         self.optimiser.step()
         return values
+
+
+@torch.no_grad()
+def accuracies(views: Views) -> dict[str, Tensor]:
+    """Return the student's accuracy on the batch in percent, clean and under the training attack.
+
+    Only of images that the loss has encoded: nothing is encoded for the sake of a curve.
+    """
+    seen = {"clean_accuracy": "student_clean", "robust_accuracy": "student_adv"}
+    encoded = {name: vars(views).get(view) for name, view in seen.items()}
+    return {
+        name: 100 * (images.cosines.argmax(dim=1) == views.labels).float().mean()
+        for name, images in encoded.items()
+        if images is not None
+    }
 
 
 def _attacks(method: Method) -> bool:

@@ -125,7 +125,7 @@ class TrialResult:
     config: TrialConfig
     status: Status
     measurements: tuple[Measurement, ...] = ()
-    history: tuple[dict[str, float], ...] = ()  # one row per epoch: epoch, loss, each term, grad_norm, seconds
+    history: tuple[dict[str, float], ...] = ()  # a row per epoch: epoch, loss, terms, accuracies, grad_norm, seconds
     cost: dict[str, float] = field(default_factory=dict)  # seconds, encoder passes, peak bytes
     provenance: dict[str, str] = field(default_factory=dict)  # versions, git sha, device, weights hashes
     audit: dict[str, str] = field(default_factory=dict)  # rule -> verdict

@@ -49,9 +49,10 @@ from zsr_core.codec import ConfigError, unknown
 from zsr_core.space import Domain
 from zsr_core.trial import TrialResult
 
-WHOLE = ("loss", "grad_norm")  # columns of a training history that are no single term of the loss
+# columns of a training history that are no single term of the loss
+WHOLE = ("loss", "grad_norm", "clean_accuracy", "robust_accuracy")
 Keep = Callable[[Figure, str], object]  # (figure, its name)
-LEARNED = 6  # panels of training history at most
+LEARNED = 8  # panels of training history at most
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,9 @@ def test_a_trial_leaves_its_config_its_records_and_its_result(tmp_path: Path) ->
         assert by["zero_shot_mean", "none", "clean"].value == by["hearts", "none", "clean"].value
 
     assert [row["epoch"] for row in result.history] == [1, 2]
-    assert set(result.history[0]) == {"epoch", "loss", "ce", "larm", "gacm", "grad_norm", "seconds"}
+    accuracies = {"clean_accuracy", "robust_accuracy"}
+    assert set(result.history[0]) == {"epoch", "loss", "ce", "larm", "gacm", "grad_norm", "seconds", *accuracies}
+    assert all(0 <= row[name] <= 100 for row in result.history for name in accuracies)
     assert result.cost["passes_forward"] == 4 * 3  # four steps: one for the attack, adversarial and clean
     assert result.provenance["initial_weights_sha"] != result.provenance["weights_sha"]
     assert result.provenance["started"] <= result.provenance["finished"]

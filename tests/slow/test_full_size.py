@@ -37,5 +37,5 @@ def test_a_step_of_the_papers_recipe_runs_on_a_full_size_model() -> None:
     step = make_step(clip, config.method, text, recipe_of(config), total=1)
     x = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     values = step(x, torch.arange(4), torch.arange(4), 0)
-    assert set(values) == {"ce", "larm", "gacm", "loss", "grad_norm"}
+    assert set(values) == {"ce", "larm", "gacm", "loss", "grad_norm", "clean_accuracy", "robust_accuracy"}
     assert step.tower.tally == Tally(forward=4, input_backward=2, full_backward=2, images=16)

@@ -142,6 +142,27 @@ def test_the_history_is_the_mean_over_images_of_each_term(tiny: Any) -> None:
     assert row["grad_norm"] > 0
 
 
+def test_the_accuracies_of_an_epoch_are_those_of_the_images_as_they_were_trained_on(tiny: Any) -> None:
+    clip, images = tiny.clip(), tiny.images(12)
+    recipe = _with(epochs=1, optim=Optim(lr=1e-30, warmup_steps=0))
+    (row,) = fit(clip, TgaZsr(), tiny.bank(), images, recipe).history
+    step = make_step(clip, TgaZsr(), tiny.bank(), recipe, total=3)
+    hits = {"clean_accuracy": 0, "robust_accuracy": 0}
+    for i, (x, y, rows) in enumerate(batches(images, epoch_order(12, 5, 0, 0))):
+        for name, pixels in (("clean_accuracy", x), ("robust_accuracy", step.attack(x, y, rows, i))):
+            unit = torch.nn.functional.normalize(step.tower(pixels), dim=-1)
+            hits[name] += int(((unit @ tiny.bank().unit.T).argmax(dim=1) == y).sum())
+    assert {name: row[name] for name in hits} == pytest.approx({name: n * 100 / 12 for name, n in hits.items()})
+
+
+@pytest.mark.parametrize(
+    ("method", "told"), [(TeCoA(), {"robust_accuracy"}), (FtClean(), {"clean_accuracy"})], ids=["adv", "clean"]
+)
+def test_no_image_is_encoded_for_the_sake_of_an_accuracy(tiny: Any, method: Any, told: set[str]) -> None:
+    (row,) = fit(tiny.clip(), method, tiny.bank(), tiny.images(), _with(epochs=1)).history
+    assert {name for name in row if name.endswith("_accuracy")} == told
+
+
 def test_the_learning_rate_is_the_closed_form() -> None:
     """The papers' recipe: 7820 steps, 1000 of them warm-up, then half a cosine over 6820."""
     optim = Optim(lr=1e-4, warmup_steps=1000)
