@@ -30,6 +30,9 @@ from zsr_core.meter import Meter, Standing
 from zsr_core.threat import Norm, budget_text
 from zsr_core.trial import Spread, TrialConfig, TrialResult, check, read_result, run_trial
 
+OPTIONS = {
+    "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from"
+}  # fmt: skip
 ENOUGH = 1000  # classes: no attack replaces a stage then
 DESCRIPTION = "Evaluate a model as it is, yours or one that others trained, under attack."
 
@@ -164,7 +167,7 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         before = read_result(folder)
         _check_same_weights(before, config)
     except ConfigError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {_by_option(str(error))}", file=sys.stderr)
         return 2
     print(f"evaluation {config.trial_id} of {config.model.name} in {folder}", flush=True)
     if before is not None and before.status == "done":
@@ -176,7 +179,7 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         print(f"{prog}: interrupted; the same command goes on from its last finished batch", file=sys.stderr)
         return 130
     if result.status != "done":
-        print(f"{prog}: {result.error}", file=sys.stderr)
+        print(f"{prog}: {_by_option(result.error)}", file=sys.stderr)
         return 1
     result = _audited(result, folder, options.audit, options.device)
     text = table(result, parts)
@@ -184,6 +187,13 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
     print(text)
     print(f"\nrecords: {folder / 'samples.parquet'}\nnumbers: {folder / 'result.json'}\ntable:   {folder / 'table.md'}")
     return 0
+
+
+def _by_option(error: str) -> str:
+    """Return an error with the options' names where it has those of the fields that they fill."""
+    for field, option in OPTIONS.items():
+        error = error.replace(field, option)
+    return error
 
 
 def _check_same_weights(before: TrialResult | None, config: TrialConfig) -> None:
@@ -252,9 +262,11 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     names = ["clean", *(f"{a} at {budget_text(eps, suite.norm)}" for _, a, eps in columns[1:])]
     failed = [rule for rule, status in result.audit.items() if status == "FAIL"]
     mark = "†" if failed else ""
+    file = result.config.model.pretrained
+    of_file = f" ({file})" if file else ""
     lines = [
-        f"Accuracy in percent with 95 % intervals over images; {suite.split} split, weights "
-        f"{result.provenance.get('weights_sha', '')}, seed {result.config.seed}."
+        f"Accuracy in percent with 95 % intervals over images; {result.config.model.name}, weights "
+        f"{result.provenance.get('weights_sha', '')}{of_file}, {suite.split} split, seed {result.config.seed}."
         + (" Measured on the built-in miniature." if result.config.model.name == "miniature" else ""),
         "",
         "| set | n | " + " | ".join(names) + " |",

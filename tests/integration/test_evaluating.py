@@ -53,7 +53,7 @@ def test_weights_of_others_are_scored_with_records_table_and_numbers(
     clean = [r["correct"] for r in rows if r["task"] == "hearts" and r["condition"] == "none"]
     assert len(clean) == 7
     assert f"| hearts | 7 | {100 * sum(map(bool, clean)) / 7:.1f} [" in said
-    assert "Measured on the built-in miniature" in said
+    assert f"; miniature, weights {clip.sha} ({weights}), report split, seed 0. Measured on the built-in mini" in said
     assert result["audit"]["G25"] == "PASS"
     assert "rules hold" in said
     written = next((tmp_path / "out").glob("*/table.md")).read_text()
@@ -99,9 +99,9 @@ def test_a_plan_needs_no_data_where_its_size_is_published(tmp_path: Path, capsys
         (["--tasks", "heart"], "did you mean 'hearts'"),
         (["--eps", "4"], "write 4/255"),
         (["--eps", "a/b"], "--eps: got 'a/b', expected a number or a fraction"),
-        (["--model", "ViT-B-99"], "ViT-B-99"),
+        (["--model", "ViT-B-99"], "--model: unknown model 'ViT-B-99'"),
         (["--model", "ViT-B-32", "--tasks", ""], "--tasks: got '', expected at least one set"),
-        (["--weights", "nowhere.pt"], "nowhere.pt"),
+        (["--weights", "nowhere.pt"], "--weights: got 'nowhere.pt'"),
         (["--tasks", "hearts,hearts"], "every task once"),
         (["--n", "-1"], "--n: got -1"),
         (["--attacks", ""], "--attacks: got '', expected at least one attack"),
