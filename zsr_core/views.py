@@ -104,13 +104,14 @@ class Views:
         """The frozen model on clean images: no gradient; from the cache where there is one."""
         if self.cached_teacher is not None:
             return Encoded(features=self.cached_teacher(), text=self.text)
-        with torch.no_grad():
-            return Encoded(features=self.teacher(self.clean), text=self.text)
+        return Encoded(features=held(self.teacher, self.clean), text=self.text)
 
     @cached_property
     def teacher_adv(self) -> Encoded:
-        """The frozen model on adversarial images: weights take no gradient, the images do where they ask for it."""
-        return Encoded(features=self.teacher(self.adv), text=self.text)
+        """The frozen model on adversarial images: no gradient, but to images that ask for it, as an attack's do."""
+        if self.adv.requires_grad:
+            return Encoded(features=self.teacher(self.adv), text=self.text)
+        return Encoded(features=held(self.teacher, self.adv), text=self.text)
 
     @cached_property
     def own_text(self) -> Tensor:
@@ -141,6 +142,13 @@ class Views:
             cached_student=lambda: picked(self.student_clean.features, one),
             cached_teacher=lambda: picked(self.teacher_clean.features, one),
         )  # fmt: skip
+
+
+@torch.no_grad()
+def held(model: Callable[[Tensor], Features], x: Tensor) -> Features:
+    """Return what ``model`` sees in ``x``, without gradient, patch tokens that are made later too."""
+    seen = model(x)
+    return replace(seen, patches=torch.no_grad()(seen.patches))
 
 
 def picked(features: Features, rows: Tensor | slice) -> Features:

@@ -172,6 +172,13 @@ def test_ucats_weight_goes_by_the_evidence_of_each_image(tiny: Any) -> None:
     torch.testing.assert_close(method.loss(views)["dirichlet"], expected.float())
 
 
+def test_ucats_concentrations_are_in_float64_from_the_cosines_on() -> None:
+    views = _views()
+    log_alpha = Ucat(tau=0.01).log_alpha(views.student_adv)
+    assert log_alpha.dtype == torch.float64
+    torch.testing.assert_close(log_alpha, (views.student_adv.cosines.double() + 1) / 0.01, rtol=1e-15, atol=0)
+
+
 def test_ucats_evidential_options() -> None:
     """relu evidence of cos / 0.5 = (1.2, 1.6), plus 1: alpha = (2.2, 2.6), alpha_0 = 4.8, true class 0."""
     method = Ucat(weight=0.0, tau=0.5, evidence="relu", offset=1.0, ce="dirichlet", prior_weight=2.0)

@@ -44,6 +44,14 @@ def test_the_teacher_takes_no_gradient_on_clean_images_and_passes_the_pixels_on_
     assert grad.abs().sum() > 0
 
 
+def test_outside_an_attack_nothing_of_the_teacher_carries_a_gradient_patch_tokens_made_later_neither(
+    tiny: Any, trainable: Any
+) -> None:
+    views = tiny.views(tiny.tower(), trainable(tiny.tower()))
+    for seen in (views.teacher_clean, views.teacher_adv):
+        assert not any(part.requires_grad for part in (seen.embedding, seen.cosines, seen.patches))
+
+
 def test_a_cached_teacher_is_read_instead_of_run(tiny: Any) -> None:
     teacher = tiny.tower()
     views = tiny.views(tiny.tower(), teacher)
