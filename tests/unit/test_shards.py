@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -316,6 +317,53 @@ def test_a_saved_folder_that_cannot_be_used_is_named(harm: Callable[[Path], Any]
     harm(root)
     with pytest.raises(ConfigError, match=rf"^config\.train_data\.root: .*{tmp_path}.*{says}"):
         check_data(DataRef(source="huggingface", root=str(root)), "train", "config.train_data", 8)
+
+
+def _hub(root: Path, features: dict[str, Any], labels: Callable[[int], Any], kind: pa.DataType) -> Path:
+    """A data set as the hub keeps it: Parquet files whose schema says the types, some pictures a row group."""
+    types = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    schema = pa.schema({"image": types, "label": kind}, metadata=about)
+    (root / "data").mkdir(parents=True)
+    for name, (first, n) in {
+        "train-00000-of-00002": (0, 9), "train-00001-of-00002": (9, 6), "test-00000-of-00001": (15, 4),
+    }.items():  # fmt: skip
+        rows = range(first, first + n)
+        cells = [{"bytes": _bytes(10 * i), "path": None} for i in rows]
+        table = pa.table({"image": cells, "label": [labels(i) for i in rows]}, schema=schema)
+        pq.write_table(table, root / "data" / f"{name}.parquet", row_group_size=4)
+    return root
+
+
+NUMBERED = {"image": {"_type": "Image"}, "label": {"names": list(NAMES), "_type": "ClassLabel"}}
+NAMED = {"image": {"_type": "Image"}, "label": {"dtype": "string", "_type": "Value"}}
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "kind"),
+    [(NUMBERED, lambda i: i % 3, pa.int64()), (NAMED, lambda i: sorted(NAMES)[i % 3], pa.string())],
+    ids=["numbers", "names"],
+)
+def test_parquet_files_of_the_hub_are_read_row_group_by_row_group(
+    features: dict[str, Any], labels: Callable[[int], Any], kind: pa.DataType, tmp_path: Path
+) -> None:
+    root = _hub(tmp_path / "hub", features, labels, kind)
+    parts = {split: _open("huggingface", root, split) for split in ("train", "selection", "report")}
+    assert {split: len(images.ids) for split, images in parts.items()} == {"train": 12, "selection": 3, "report": 4}
+    for images in parts.values():
+        assert images.labels.tolist() == [red // 10 % 3 for red in _reds(images)]
+    spoken = NAMES if features is NUMBERED else sorted(NAMES)
+    assert parts["report"].classes == tuple(name.lower().replace("_", " ") for name in spoken)
+    assert task_ref("hub", tmp_path).source == "huggingface"
+    (root / "data" / "test-00000-of-00001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match="holds Parquet files that cannot be read"):
+        _open("huggingface", root, "report")
+
+
+def test_labels_that_are_text_are_classes_by_name(tmp_path: Path) -> None:
+    root = _hub(tmp_path / "hub", NAMED, lambda i: "cat" if i < 15 else "bird", pa.string())
+    with pytest.raises(ConfigError, match=r"label is bird, expected one of its 1 classes"):
+        _open("huggingface", root, "report")
 
 
 def test_a_cell_without_bytes_is_read_from_its_path(tmp_path: Path) -> None:

@@ -41,9 +41,10 @@ class DataRef:
 
     Source "task" is a public set, ``name`` a row of :mod:`zsr_core.data.tasks`, ``root`` the folder that holds all
     sets; "cifar10" and "cifar100" are two of them. "webdataset" is a folder of tar shards, "huggingface" one that
-    ``datasets`` saved; both are split as "imagefolder" is. The root of these three may be a URL of object storage
-    (:mod:`zsr_core.data.remote`). ``prompts`` (names and templates) and ``preprocessing`` are those of a paper; None is
-    TGA-ZSR's of the set, of a folder its template and Resize(256), CenterCrop(224).
+    ``datasets`` saved, or of Parquet files as its hub keeps them; both are split as "imagefolder" is. The root of these
+    three may be a URL of object storage (:mod:`zsr_core.data.remote`). ``prompts`` (names and templates) and
+    ``preprocessing`` are those of a paper; None is TGA-ZSR's of the set, of a folder its template and Resize(256),
+    CenterCrop(224).
 
     ``on_corrupt``: "fail" stops with the path of an image that cannot be decoded, when it is met; "skip" decodes every
     image when the set is opened, leaves those out, and lists them in ``ImageSet.skipped`` and the trial's provenance.
@@ -160,7 +161,8 @@ def taken(images: ImageSet, rows: Sequence[int]) -> ImageSet:
 
 
 def _kind_of(folder: Path) -> Literal["imagefolder", "webdataset", "huggingface"]:
-    if any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+    saved = any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json"))
+    if saved or any(shards.parquet_files(folder, split) for split in shards.OWN):
         return "huggingface"
     return "webdataset" if any(folder.glob("*.tar")) or shards.tar_splits(folder) else "imagefolder"
 

@@ -1,8 +1,9 @@
-"""Sets packed in few files: webdataset's tar shards, and folders that Hugging Face ``datasets`` saved.
+"""Sets packed in few files: webdataset's tar shards, and folders that Hugging Face ``datasets`` or its hub saved.
 
 Read by us, with ``tarfile`` and pyarrow: a picture is found where it lies, so any order is as quick as the file's own.
 Formats: webdataset's README (a sample is the files of one name up to its first dot); ``datasets``'
-``Dataset.save_to_disk`` (Arrow IPC streams, ``dataset_info.json``, ``state.json``; ``dataset_dict.json`` above splits).
+``Dataset.save_to_disk`` (Arrow IPC streams, ``dataset_info.json``, ``state.json``; ``dataset_dict.json`` above splits),
+and its hub's Parquet files, ``data/train-00000-of-00002.parquet``, whose schema holds the column types as JSON.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
@@ -209,7 +212,7 @@ def _text(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Pictures in a column of Arrow files: encoded bytes, or the path of a file."""
+    """Pictures in a column of Arrow or Parquet files: encoded bytes, or the path of a file."""
 
     files: tuple[Path, ...]
     starts: tuple[int, ...]  # the first row of each file
@@ -235,7 +238,7 @@ class Cells:
 
     def _cell(self, row: int) -> tuple[bytes | None, str | None]:
         which = self._which(row)
-        cell = _table(self.files[which], os.getpid())[self.column][row - self.starts[which]].as_py()
+        cell = _value(self.files[which], self.column, row - self.starts[which])
         return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
 
     def stamp(self, rows: Sequence[int]) -> list[int] | str:
@@ -255,11 +258,39 @@ def _table(file: Path, process: int) -> Any:
         raise ConfigError(f"root: {file} cannot be read as an Arrow stream ({reason})") from None
 
 
+def _value(file: Path, column: str, row: int) -> Any:
+    if file.suffix != ".parquet":
+        return _table(file, os.getpid())[column][row].as_py()
+    starts = _groups(file, written(file))
+    group = bisect_right(starts, row) - 1
+    return _group(file, group, column, written(file))[row - starts[group]].as_py()
+
+
+@lru_cache(maxsize=256)
+def _groups(file: Path, stamp: int) -> tuple[int, ...]:
+    """Return the first row of each row group of a Parquet file."""
+    about = pq.read_metadata(file)
+    sizes = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
+    return tuple(sum(sizes[:i]) for i in range(len(sizes)))
+
+
+@lru_cache(maxsize=4)
+def _group(file: Path, group: int, column: str, stamp: int) -> Any:
+    """Parquet is read by row groups, of a hundred pictures as the hub writes them: cheap in order, dear at random."""
+    return pq.ParquetFile(file).read_row_group(group, columns=[column])[column]
+
+
+def parquet_files(root: Path, split: str = "") -> tuple[Path, ...]:
+    """Return the Parquet files of a split, or all of a folder, in the folder itself or its ``data``."""
+    found = sorted(file for folder in (root, root / "data") for file in folder.glob("*.parquet"))
+    return tuple(file for file in found if not split or re.split(r"[-.]", file.name)[0] == split)
+
+
 def arrow_splits(root: Path) -> tuple[str, ...]:
-    """Return the splits that ``dataset_dict.json`` lists; none where the folder is one data set."""
+    """Return the splits that ``dataset_dict.json`` or Parquet files' names list; none where the folder is one set."""
     file = root / "dataset_dict.json"
     if not file.is_file():
-        return ()
+        return tuple(name for name in OWN if parquet_files(root, name))
     splits = _json(file).get("splits")
     sound = isinstance(splits, list) and all(isinstance(name, str) for name in splits)
     require(sound, "root", str(file), "splits: a list of names")
@@ -267,7 +298,13 @@ def arrow_splits(root: Path) -> tuple[str, ...]:
 
 
 def arrow_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
-    """Return the rows of a saved data set. Its ``Image`` and ``ClassLabel`` columns are those of the info file."""
+    """Return the rows of a saved data set, whose columns' types are those of its info file or schema.
+
+    The picture is its ``Image``. The class is its ``ClassLabel``, else a column of text called label or the like.
+    """
+    packed = parquet_files(root, split)
+    if packed and not (root / split / INFO).is_file():
+        return _parquet_part(root, split, classes, packed, tuple(written(file) for file in packed))
     return _arrow_part(root, split, classes, tuple(written(root / split / name) for name in (INFO, STATE)))
 
 
@@ -275,14 +312,6 @@ def arrow_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
 def _arrow_part(root: Path, split: str, classes: tuple[str, ...] | None, stamp: tuple[int, ...]) -> Part:
     folder = root / split
     info, state = _json(folder / INFO), _json(folder / STATE)
-    features: Any = info.get("features")
-    require(isinstance(features, dict), "root", str(folder / INFO), "features: its columns and types")
-    image = _column(folder, features, "Image")
-    label = _column(folder, features, "ClassLabel")
-    listed = tuple(str(name) for name in features[label].get("names") or ())
-    require(len(listed) > 0, "root", str(folder / INFO), f"features.{label}.names: the class names")
-    same = classes is None or listed == classes
-    require(same, "root", str(folder / INFO), f"features.{label}.names as in {root / 'train'}")
     require(
         not state.get("_indices_data_files"), "root", str(folder / STATE),
         "rows in the order of the files; save it again with a newer datasets, which writes them so",
@@ -292,24 +321,66 @@ def _arrow_part(root: Path, split: str, classes: tuple[str, ...] | None, stamp: 
     require(len(files) > 0, "root", str(folder / STATE), "_data_files: the Arrow files")
     for file in files:
         require(file.is_file(), "root", str(file), "a file, as state.json lists it")
-    return _rows(files, image, label, listed, split)
+    return _typed(files, info.get("features"), folder / INFO, classes, root, split)
 
 
-def _rows(files: tuple[Path, ...], image: str, label: str, classes: tuple[str, ...], split: str) -> Part:
-    labels: list[int] = []
+@lru_cache(maxsize=16)
+def _parquet_part(
+    root: Path, split: str, classes: tuple[str, ...] | None, files: tuple[Path, ...], stamp: tuple[int, ...]
+) -> Part:
+    try:
+        about = pq.read_schema(files[0]).metadata or {}
+        features = json.loads(about.get(b"huggingface", b"{}")).get("info", {}).get("features")
+        return _typed(files, features, files[0], classes, root, split)
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"root: {files[0].parent} holds Parquet files that cannot be read ({reason})") from None
+
+
+def _typed(
+    files: tuple[Path, ...], features: Any, told: Path, classes: tuple[str, ...] | None, root: Path, split: str
+) -> Part:
+    """Return the rows of ``files``; ``told`` is where their columns' types stand."""
+    require(isinstance(features, dict), "root", str(told), "features: its columns and types")
+    image, label = _column(told, features, "Image"), _column(told, features, "ClassLabel")
+    for file in files:
+        known = pq.read_schema(file).names if file.suffix == ".parquet" else _table(file, os.getpid()).column_names
+        for column in (image, label):
+            require(column in known, "root", str(file), f"a column {column!r} as {told.name} says")
+    if features[label]["_type"] == "ClassLabel":
+        listed = tuple(str(name) for name in features[label].get("names") or ())
+        require(len(listed) > 0, "root", str(told), f"features.{label}.names: the class names")
+        same = classes is None or listed == classes
+        require(same, "root", str(told), f"features.{label}.names as in {root / 'train'}")
+        return _rows(files, image, label, listed, split, named=False)
+    said = {str(name) for file in files for name in _whole(file, label)}
+    return _rows(files, image, label, classes or tuple(sorted(said)), split, named=True)
+
+
+def _whole(file: Path, column: str) -> list[Any]:
+    """Return all of a column."""
+    table = pq.read_table(file, columns=[column]) if file.suffix == ".parquet" else _table(file, os.getpid())
+    values: list[Any] = table[column].to_pylist()
+    return values
+
+
+def _rows(
+    files: tuple[Path, ...], image: str, label: str, classes: tuple[str, ...], split: str, *, named: bool
+) -> Part:
+    """``named``: labels are class names, and not positions in ``classes``."""
+    label_of: dict[Any, int] = {name: i for i, name in enumerate(classes)} if named else {}
+    found: list[Any] = []
     starts: list[int] = []
     for file in files:
-        table = _table(file, os.getpid())
-        for column in (image, label):
-            require(column in table.column_names, "root", str(file), f"a column {column!r} as dataset_info.json says")
-        starts.append(len(labels))
-        labels += table[label].to_pylist()
-    require(len(labels) > 0, "root", str(files[0]), "rows; found none")
+        starts.append(len(found))
+        found += _whole(file, label)
+    require(len(found) > 0, "root", str(files[0]), "rows; found none")
+    labels = [label_of.get(y, -1) if named else y for y in found]
     strange = next((i for i, y in enumerate(labels) if not (isinstance(y, int) and 0 <= y < len(classes))), None)
     cells = Cells(files=files, starts=tuple(starts), column=image)
     if strange is not None:
         place = cells.place(strange).removesuffix(image) + label
-        raise ConfigError(f"root: {place} is {labels[strange]}, expected one of its {len(classes)} classes")
+        raise ConfigError(f"root: {place} is {found[strange]}, expected one of its {len(classes)} classes")
     return Part(
         pictures=cells,
         ids=tuple(f"{split or 'row'}-{row}" for row in range(len(labels))),
@@ -318,14 +389,15 @@ def _rows(files: tuple[Path, ...], image: str, label: str, classes: tuple[str, .
     )
 
 
-def _column(folder: Path, features: Mapping[str, Any], kind: str) -> str:
-    found = [name for name, what in features.items() if isinstance(what, dict) and what.get("_type") == kind]
+def _column(told: Path, features: Mapping[str, Any], kind: str) -> str:
     usual = {"Image": ("image", "img"), "ClassLabel": ("label", "labels", "fine_label")}[kind]
+    types = {name: what if isinstance(what, dict) else {} for name, what in features.items()}
+    found = [name for name, what in types.items() if what.get("_type") == kind]
+    if not found and kind == "ClassLabel":
+        found = [name for name in (*usual, *LABELS) if types.get(name, {}).get("dtype") in ("string", "large_string")]
     best = [name for name in usual if name in found] or found
-    has = ", ".join(
-        f"{name} ({what.get('_type') if isinstance(what, dict) else what})" for name, what in features.items()
-    )
-    require(len(best) > 0, "root", str(folder / INFO), f"a feature of type {kind}; it has {has}")
+    has = ", ".join(f"{name} ({types[name].get('_type', what)})" for name, what in features.items())
+    require(len(best) > 0, "root", str(told), f"a feature of type {kind}; it has {has}")
     return best[0]
 
 
