@@ -19,7 +19,7 @@ from zsr_core.codec import ConfigError, did_you_mean, require
 
 FIELD = "--tracking"
 VARIABLE = "MLFLOW_TRACKING_URI"
-ANSWER_WITHIN_S = 4.0
+ANSWER_WITHIN_S = 15.0  # a refused connection says so at once; this is for a slow server
 SQLITE_MAGIC = b"SQLite format 3\0"
 # the driver that SQLAlchemy takes when a URI names none, and the port that each server listens on
 DATABASES: Mapping[str, tuple[str, int]] = {
