@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -792,6 +793,18 @@ def test_images_that_lack_and_images_that_are_broken_are_named(
     assert f"report: 1 images are listed and not there, first {place / '2000007.jpg'}" in out
     assert "report: 1 of 100 images cannot be read\n" in out
     assert f"report: {place / '2000008.jpg'} cannot be read as an image" in out
+
+
+def test_of_a_set_in_part_the_archives_are_told_too(tmp_path: Path) -> None:
+    pcam(tmp_path)
+    x = tmp_path / "pcam" / "camelyonpatch_level_2_split_test_x.h5"
+    packed = gzip.compress(np.random.default_rng(0).bytes(5000))
+    x.with_name(f"{x.name}.gz").write_bytes(packed[: len(packed) // 2])
+    x.unlink()
+    (finding,) = check_sets(tmp_path, ["pcam"])
+    assert finding.state == "incomplete"
+    assert any(f"{x.name} is missing" in line for line in finding.lines)
+    assert any(line.startswith(f"{x}.gz is there, and cannot be read to its end (") for line in finding.lines)
 
 
 def test_classes_in_another_order_are_told(tmp_path: Path) -> None:

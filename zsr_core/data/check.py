@@ -71,7 +71,9 @@ def _check(row: ZeroShotTask, root: Path, decode: bool, write_splits: bool) -> F
         except (ConfigError, OSError) as error:
             faults.append(f"{part}: {error}")
     state: State = "incomplete" if faults else "found"
-    return Finding(name=row.name, state=state, lines=(*seen, *faults, *((_where(row),) if faults else ())))
+    return Finding(
+        name=row.name, state=state, lines=(*seen, *faults, *((*_archives(row, root), _where(row)) if faults else ()))
+    )
 
 
 def _where(row: ZeroShotTask) -> str:
@@ -162,12 +164,12 @@ def archive_fault(file: Path) -> str:
             return ""
         if not tarfile.is_tarfile(file):
             return _gzip_fault(file) if file.name.endswith(".h5.gz") else "no tar archive"
+        small, packed = file.stat().st_size <= READ_TO_END, file.suffix != ".tar"
         with tarfile.open(file) as archive:
-            small = file.stat().st_size <= READ_TO_END
-            for seen, member in enumerate(archive):
-                if not small and seen:
+            for seen, member in enumerate(archive):  # of one that is not compressed, from header to header
+                if packed and not small and seen:
                     break
-                if small and member.isfile():
+                if packed and small and member.isfile():
                     _drain(archive, member)
     except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, ValueError) as error:
         return " ".join(str(error).split()) or type(error).__name__
