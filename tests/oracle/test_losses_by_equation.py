@@ -176,6 +176,14 @@ EQUATIONS: tuple[tuple[AnyMethod, Equation], ...] = (
         },
     ),
     (
+        Caw(kl_direction="clean_first", normalize_features=True, reg_norm="l2_squared", weight_detach=True),
+        lambda d: {
+            "ce": d.ce(d.adv),
+            "confidence": (1 - d.p_y(d.adv)).detach() * _kl(d.log_p(d.frozen_clean), d.log_p(d.adv)),
+            "regularisation": _squared(d.unit(d.adv), d.unit(d.frozen_adv)),
+        },
+    ),
+    (
         Agft(),
         lambda d: {"alignment": -(d.log_p(d.frozen_clean, 72.0).exp() * d.log_p(d.adv, 180.0)).sum(dim=1)},
     ),
@@ -263,3 +271,27 @@ def test_its_terms_and_their_gradient_are_those_of_the_equation(
         assert (mine is None) == (its is None)
         if mine is not None and its is not None:
             assert (mine - its).norm() <= 2e-4 * its.norm() + 1e-7
+
+
+# What the training attack maximises; the gradient is the attacked side's alone.
+CLIMBED: tuple[tuple[AnyMethod, Callable[[Drawn], Tensor]], ...] = (
+    *((method, lambda d: d.ce(d.adv)) for method in (FtAdv(), TeCoA(), TgaZsr(), CompTga(), Caw(), Ucat(), Mart())),
+    (PmgAft(), lambda d: d.ce(d.adv, 1.0)),
+    (PmgAft(logit_scale=None), lambda d: d.ce(d.adv)),
+    (Caw(logit_scale=50.0), lambda d: d.ce(d.adv, 50.0)),
+    (Fare(clean_weight=0.3), lambda d: _squared(d.f(d.adv), d.f(d.frozen_clean))),
+    (Laat(tau=0.07), lambda d: d.ce(d.adv, 1 / 0.07)),
+    (Agft(), lambda d: -(d.log_p(d.frozen_clean, 72.0).exp() * d.log_p(d.adv, 180.0)).sum(dim=1)),
+    (Trades(), lambda d: _kl(d.log_p(d.clean), d.log_p(d.adv))),
+    (Arow(), lambda d: _kl(d.log_p(d.clean), d.log_p(d.adv))),
+)
+
+
+@pytest.mark.parametrize(("method", "equation"), CLIMBED, ids=[repr(method) for method, _ in CLIMBED])
+def test_its_attack_climbs_what_its_paper_says(method: AnyMethod, equation: Callable[[Drawn], Tensor]) -> None:
+    d = _drawn("ViT-B/32's grid")
+    adv = d.adv.detach().clone().requires_grad_()
+    ours, theirs = method.attack_objective(_views(d, adv, d.clean.detach())), equation(d)
+    torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+    mine, its = torch.autograd.grad(ours.sum(), adv)[0], torch.autograd.grad(theirs.sum(), d.adv)[0]
+    assert (mine - its).norm() <= 2e-4 * its.norm()

@@ -21,6 +21,7 @@ from zsr_core.views import Views
 SCALE = 2.0
 # cosines with the texts are the embeddings themselves, which have norm 1 or, where raw length matters, norm 5
 ADV, CLEAN, OWN = (0.6, 0.8), (0.8, 0.6), (1.0, 0.0)  # student on x_a, teacher on x, student on x
+SURE = (0.96, 0.28)  # teacher on x where a divergence's direction matters: of two that mirror each other it does not
 
 
 def _seen(vector: tuple[float, float], length: float = 1.0) -> Any:
@@ -120,8 +121,8 @@ def test_laats_farthest_training_class_comes_to_stand_at_the_angle_asked_for() -
 
 def test_caw() -> None:
     """alpha (1 - p_adv,0) KL(p_adv || p_clean) and beta |f(x_a) - f_0(x_a)| with f_0(x_a) = (0, 1): sqrt(0.4)."""
-    views = _views(teacher_adv=(0.0, 1.0), length=5.0)
-    adv, clean = _p(ADV), _p(CLEAN)
+    views = _views(teacher=SURE, teacher_adv=(0.0, 1.0), length=5.0)
+    adv, clean = _p(ADV), _p(SURE)
     terms = Caw(alpha=3.0, beta=2.0).loss(views)
     _is(terms["ce"], -math.log(adv[0]))
     _is(terms["confidence"], 3.0 * (1 - adv[0]) * _kl(adv, clean))
@@ -154,12 +155,16 @@ def test_agft() -> None:
 def test_ucats_weight_is_that_of_the_categorical_divergence_whatever_tau() -> None:
     """One image: its evidence is the batch's mean, so the term is weight KL(p_ori || p_adv) at scale 1 / tau."""
     for tau in (0.03, 0.07):
-        expected = 5.0 * _kl(_p(CLEAN, 1 / tau), _p(ADV, 1 / tau))
+        expected = 5.0 * _kl(_p(SURE, 1 / tau), _p(ADV, 1 / tau))
         for form in ("exact", "asymptotic"):
-            term = Ucat(weight=5.0, tau=tau, form=form).loss(_views())["dirichlet"]
+            term = Ucat(weight=5.0, tau=tau, form=form).loss(_views(teacher=SURE))["dirichlet"]
             torch.testing.assert_close(term, torch.tensor([expected]), rtol=1e-4, atol=0)
-    reverse = Ucat(weight=5.0, divergence="categorical", direction="adv_first").loss(_views())["categorical"]
-    _is(reverse, 5.0 * _kl(_p(ADV, 1 / 0.07), _p(CLEAN, 1 / 0.07)))
+    for direction, expected in (
+        ("adv_first", _kl(_p(ADV, 5), _p(SURE, 5))),
+        ("clean_first", _kl(_p(SURE, 5), _p(ADV, 5))),
+    ):
+        method = Ucat(weight=5.0, tau=0.2, divergence="categorical", direction=direction)
+        _is(method.loss(_views(teacher=SURE))["categorical"], 5.0 * expected)
 
 
 def test_ucats_weight_goes_by_the_evidence_of_each_image(tiny: Any) -> None:

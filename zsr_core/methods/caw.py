@@ -17,6 +17,7 @@ from zsr_core.methods.method import (
     check_options,
     check_scale,
     check_weight,
+    class_cross_entropy,
     log_p,
     of_label,
 )
@@ -58,6 +59,9 @@ class Caw(Defaults):
     @property
     def passes(self) -> Passes:
         return Passes(student_adv=1, teacher_clean=int(self.alpha > 0), teacher_adv=int(self.beta > 0))
+
+    def attack_objective(self, views: Views) -> Tensor:
+        return class_cross_entropy(views.student_adv, views, self.logit_scale)
 
     def loss(self, views: Views) -> Terms:
         adv = log_p(views.student_adv, views, self.logit_scale)
