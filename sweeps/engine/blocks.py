@@ -238,7 +238,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px
 .zsr-matrix tr.baseline > * { background: var(--card); }
 .zsr-matrix tr.failed th { color: var(--fail); }
 .zsr-matrix p { color: var(--soft); font-size: 0.875rem; margin: 0.15rem 0; }
-@media (max-width: 46rem) {
+@media screen and (max-width: 46rem) {
   main { padding: 1rem 0.9rem 3rem; }
   h1 { font-size: 1.4rem; }
   .cards thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -260,7 +260,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px
     --fail: #b3261e; --warn: #8a5a00; --pass: #1b6e3c; --skip: #5b6470; }
   html { font-size: 10.5px; }
   main { max-width: none; padding: 0; }
-  h2, h3, caption, thead { break-after: avoid; }
+  h2, h3, caption, thead, summary { break-after: avoid; }
   tr, figure, .tiles, pre { break-inside: avoid; }
   figure img { width: auto; max-width: 100%; max-height: 20cm; }
   .zsr-matrix .wide { overflow: visible; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from sweeps.engine.select import CellScore, pareto
 from sweeps.engine.stats import harmonic
 from sweeps.engine.style import ACCENT, COLUMN, FAINT, INK, LINES, MAP, MARKERS, headed, padded
 
+HALF, LONGEST = 26, 56  # characters of a name that fit half the legend, and all of it
+LANDMARKS = 6  # entries of the legend beside the configurations, at most
 NAMED = 18  # listed variants, up to which each point has its name beside the figure
 GREY = "#b5b5b5"
 
@@ -35,8 +38,9 @@ def tradeoff_figure(
     """
     shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
     named = named and len(shown) <= NAMED
-    rows = math.ceil(len(shown) / 2) if named else 0
-    foot = (0.78 if named else 0.87) + 0.125 * rows
+    across = 2 if not named or max((len(cell.cell) for cell in shown), default=0) <= HALF else 1
+    rows = (len(shown) + LANDMARKS) / across if named else 0
+    foot = 0.43 + 0.125 * math.ceil(rows) if named else 0.87
     figure, top = headed(COLUMN, 2.55 + foot, setting)
     height = figure.get_figheight()
     axes = figure.add_axes((0.145, foot / height, 0.825, top - (0.14 + foot) / height))
@@ -54,7 +58,7 @@ def tradeoff_figure(
     axes.set_xlabel("clean accuracy, %", labelpad=2)
     axes.set_ylabel("robust accuracy, %", labelpad=2)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=2, bbox_to_anchor=(0.5, (foot - 0.39) / height),
+    figure.legend(handles, labels, loc="upper center", ncols=across, bbox_to_anchor=(0.5, (foot - 0.39) / height),
                   handletextpad=0.4, columnspacing=1.0, borderaxespad=0, borderpad=0, labelspacing=0.3,
                   fontsize=6.3)  # fmt: skip
     return figure
@@ -109,7 +113,7 @@ def _draw_named(axes: Axes, shown: Sequence[CellScore]) -> None:
     for i, cell in enumerate(shown):
         mark = MARKERS[(i + i // len(LINES)) % len(MARKERS)]  # another one when colours come round again
         axes.scatter(*pair(cell), s=24, marker=mark, color=LINES[i % len(LINES)], edgecolors="white", linewidths=0.4,
-                     zorder=3, label=cell.cell)  # fmt: skip
+                     zorder=3, label=textwrap.shorten(cell.cell, LONGEST, placeholder=" …"))  # fmt: skip
 
 
 def _draw_front(axes: Axes, front: Sequence[CellScore], box: tuple[float, float, float, float]) -> None:

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sweeps.engine.blocks import Picture
+from sweeps.engine.describe import sentence
 from sweeps.engine.plot import KINDS, Request, draw_into
 from sweeps.engine.select import scores
 from sweeps.engine.study import Study, read_results, read_study
@@ -41,7 +42,7 @@ def drawn(folder: Path, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]
                 left_out.append(f"Figure {name}: the page has no room for it; `zsr plot --kind {kind}` draws it.")
                 continue
             title = name.replace("_", " ").capitalize()
-            pictures.append(Picture(title=f"{title}.", uri=uri, words=f"{KINDS[kind].words.capitalize()}.",
+            pictures.append(Picture(title=f"{title}.", uri=uri, words=sentence(KINDS[kind].words),
                                     wide=figure.get_figwidth() > COLUMN))  # fmt: skip
     return tuple(pictures), tuple(left_out)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sweeps.engine import cli
@@ -267,6 +268,16 @@ def test_methods_are_told_apart_by_name() -> None:
     assert "TeCoA" not in words(tradeoff_figure(cells, cells[1], "chosen", None, {}, SETTING))
     assert ranking(cells, cells[0]) == ["TeCoA", "TGA-ZSR"]
     assert ranking(cells, None) == ["TGA-ZSR", "TeCoA"]
+
+
+@pytest.mark.parametrize("names", [("TeCoA", "FARE"), ("w/o the adversarial cross-entropy term", "x" * 70, "full")])
+def test_the_names_of_methods_fit_the_legend(names: tuple[str, ...]) -> None:
+    shown = [cell(name, 70.0 - i, 10.0 + i) for i, name in enumerate(names)]
+    figure = tradeoff_figure(shown, shown[0], "chosen", None, {}, ["Why?"], named=True)
+    FigureCanvasAgg(figure).draw()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 < figure.axes[0].get_window_extent().y0
 
 
 def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study: MakeStudy) -> None:

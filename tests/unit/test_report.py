@@ -14,6 +14,7 @@ import pytest
 from sweeps.engine.blocks import Picture
 from sweeps.engine.cli import main
 from sweeps.engine.report import Report, gather
+from sweeps.engine.report_figures import drawn
 from sweeps.engine.report_page import page, summary
 from sweeps.engine.select import OBJECTIVES
 from sweeps.engine.stats import holm
@@ -358,6 +359,22 @@ def test_the_command_writes_one_small_file_with_its_figures(
     assert Page(text).tags.count("img") == 2
     assert len(text) < 2_000_000
     assert not (tmp_path / "study" / "figures").exists()
+
+
+def test_paper_is_no_narrow_screen(tmp_path: Path, make_study: MakeStudy) -> None:
+    """A4 is narrower than the screens on which rows become cards: they do so on screens alone."""
+    make_study(tmp_path, levels=LEVELS)
+    text = page(gather([tmp_path], undrawn))
+    assert re.findall(r"@media ([^{]*max-width[^{]*)", text) == ["screen and (max-width: 46rem) "]
+
+
+def test_a_caption_keeps_its_names(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=LEVELS)
+    write_study(tmp_path, replace(study, space={}, surfaces=()))  # listed variants: an ablation
+    pictures, _ = drawn(tmp_path, 1_600_000)
+    assert [p.words for p in pictures if p.title == "Forest."] == [
+        "Differences to the baseline row with their intervals and Holm's correction."
+    ]
 
 
 def test_figures_beyond_the_room_are_left_out_and_named(tmp_path: Path, make_study: MakeStudy) -> None:
