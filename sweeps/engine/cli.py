@@ -184,9 +184,11 @@ def _plot_flags(command: argparse.ArgumentParser) -> None:
 def _data_check(options: argparse.Namespace) -> int:
     from zsr_core.data.check import check_sets, report  # noqa: PLC0415
 
-    found = check_sets(options.root, options.tasks, decode=options.decode, write_splits=options.write_splits)
+    asked = [name for words in options.tasks for name in words.split(",") if name]
+    root = options.root.expanduser()
+    found = check_sets(root, asked, decode=options.decode, write_splits=options.write_splits)
     print("\n".join(report(found)))
-    return int(bool(options.tasks) and any(finding.state != "found" for finding in found))
+    return int(bool(asked) and any(finding.state != "found" for finding in found))
 
 
 def _add_data(commands: Any) -> None:
@@ -203,7 +205,9 @@ def _add_data(commands: Any) -> None:
         metavar="DIR",
         help="the folder that holds the sets; by default $ZSR_DATA, else data",
     )
-    check.add_argument("--tasks", nargs="+", default=[], metavar="NAME", help="sets to look for; by default all")
+    check.add_argument(
+        "--tasks", nargs="+", default=[], metavar="NAME", help="sets to look for, by blanks or commas; by default all"
+    )
     check.add_argument("--decode", action="store_true", help="decode every image too, which takes long")
     check.add_argument("--write-splits", action="store_true", help="store which images are held out for selection")
     check.set_defaults(data=_data_check)

@@ -823,7 +823,10 @@ def test_nothing_on_disk_is_missing_with_layout_and_page_and_no_error_unless_ask
     for row in TASKS:
         assert row.page in out
         assert all(path in out for path in (*row.layout, *row.train_layout))
-    assert main(["data", "check", "--root", str(tmp_path), "--tasks", "cifar10", "pcam"]) == 1
+    capsys.readouterr()
+    for asked in (["cifar10", "pcam"], ["cifar10,pcam"]):
+        assert main(["data", "check", "--root", str(tmp_path), "--tasks", *asked]) == 1
+        assert capsys.readouterr().out.endswith("0 found, 0 incomplete, 2 missing\n")
 
 
 def test_an_unknown_set_and_a_root_that_is_no_folder_are_one_line(
