@@ -378,6 +378,7 @@ def study_tags(study: Study, results: Mapping[str, TrialResult], *, folder: Path
         "folder": str(folder),
         **{f"version.{name}": text for name, text in versions(study, provenance).items()},
         **{name: provenance[name] for name in ("git_sha", "git_dirty", "device") if provenance.get(name)},
+        **({"mlflow.source.git.commit": provenance["git_sha"]} if provenance.get("git_sha") else {}),
     }
 
 

@@ -53,7 +53,7 @@ __all__ = ["RecordReport", "Recorder", "check_tracking", "record_study", "resolv
 
 TRAINING = "&workflowType=machine_learning"  # which of its two faces the UI shows
 SEAL = "zsr.mirrored"
-SCHEMA = 2  # of what a run shows: a change brings every mirrored run up to date
+SCHEMA = 3  # of what a run shows: a change brings every mirrored run up to date
 METRICS_PER_CALL = 800  # with the texts, no more than 1000 entries
 AT_ONCE = 4  # trials on their way to a server, most of whose time is the way; a local database has one writer
 TEXTS_PER_CALL = 99  # one less than servers take: the seal may come on top
@@ -62,6 +62,7 @@ LAST_PAUSES_S = (0.5, 1.0)  # between attempts once the sweep is over
 QUIET = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3.connectionpool": logging.ERROR}
 STRIKES = 3  # an event that a server refuses as often is set aside
 ENDED = {"done": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
+RECORDS = ("result.json", "samples.parquet", "audit.json")  # of a trial's folder
 ARTIFACTS = ("table.md", "study.parquet", "study.json", "figures/*")
 
 LOG = logging.getLogger("zsr.record")
@@ -353,7 +354,12 @@ class Mirror:
         params = entries.params(result.config, entries.swept(self.study))
         self.client.log_inputs(known.run_id, datasets=_inputs(entries.datasets(result.config)))
         self._status(known, ENDED[result.status], end)
-        self._log(known, points, params, tags, seal=digest)
+        self._log(known, points, params, tags)
+        # After the numbers: files may have a store of their own, which may be down.
+        for path in [file.with_name(name) for name in RECORDS]:
+            if path.is_file():
+                self.client.log_artifact(known.run_id, str(path), "records")
+        self._log(known, seal=digest)
         return True
 
     def weights(self, trial: PlannedTrial) -> bool:
@@ -432,7 +438,7 @@ class Mirror:
         said = {name: value for name, value in (tags or {}).items() if known.tags.get(name) != value}
         all_tags = [RunTag(name, value) for name, value in said.items()]
         texts = max(len(all_params), len(all_tags))
-        calls = max(ceil(len(all_metrics) / METRICS_PER_CALL), ceil(texts / TEXTS_PER_CALL))
+        calls = max(ceil(len(all_metrics) / METRICS_PER_CALL), ceil(texts / TEXTS_PER_CALL), 1 if seal else 0)
         for call in range(calls):
             metrics_part = slice(call * METRICS_PER_CALL, (call + 1) * METRICS_PER_CALL)
             texts_part = slice(call * TEXTS_PER_CALL, (call + 1) * TEXTS_PER_CALL)

@@ -260,6 +260,40 @@ class TestMirroring:
         assert [file.path for file in client.list_artifacts(own.info.run_id)] == ["figures", "study.json", "table.md"]
         assert own.info.artifact_uri.startswith(str(folder.parent / "mlartifacts"))
 
+    def test_the_records_of_a_trial_are_files_of_its_run(self, folder: Path, uri: str) -> None:
+        study = done(folder)
+        trial = study.plan[1]
+        where = trial_folder(folder, trial.trial_id)
+        (where / "samples.parquet").write_bytes(b"one row per image")
+        record_study(folder, uri)
+        client, run = MlflowClient(tracking_uri=uri), runs_at(uri)[trial.trial_id]
+        assert [file.path for file in client.list_artifacts(run.info.run_id, "records")] == [
+            "records/result.json", "records/samples.parquet",
+        ]  # fmt: skip
+        there = mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path="records", tracking_uri=uri, dst_path=str(folder.parent / "got")
+        )
+        assert all(file.read_bytes() == (where / file.name).read_bytes() for file in Path(there).iterdir())
+
+    def test_numbers_are_there_though_files_cannot_be_stored_and_the_run_is_not_whole_before_they_are(
+        self, folder: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        study = done(folder)
+
+        def full(*_: object) -> None:
+            raise OSError("no space left")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, "log_artifact", full)
+            with pytest.raises(OSError, match="no space left"):
+                record_study(folder, uri)
+        trial = study.plan[0]
+        assert runs_at(uri)[trial.trial_id].data.metrics["clean"] == 60
+        assert record.SEAL not in runs_at(uri)[trial.trial_id].data.tags
+        record_study(folder, uri)
+        assert record.SEAL in runs_at(uri)[trial.trial_id].data.tags
+        assert curve(uri, runs_at(uri)[trial.trial_id], "clean") == [(0, 60.0)]
+
     def test_the_study_links_to_the_comparison_of_its_cells_alone(self, folder: Path, uri: str) -> None:
         study = done(folder)
         record_study(folder, uri)
