@@ -33,15 +33,16 @@ def _export(folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def _table(folder: Path, options: argparse.Namespace) -> list[str]:
-    readable = options.format in ("terminal", "md")
-    require(readable or not options.published, "--published", options.format, "--format terminal or md with it")
-    if options.format is None:
+    form = options.format or ("terminal" if options.published else None)
+    readable = form in ("terminal", "md")
+    require(readable or not options.published, "--published", form, "--format terminal or md with it")
+    if form is None:
         return [str(write_table(folder))]
 
     matrices = read_matrices(
         folder, baseline=options.baseline, metrics=options.metric, per_set=options.per_set, all_budgets=options.all_eps
     )
-    said = [written(matrices, options.format, color=sys.stdout.isatty()).rstrip("\n")]
+    said = [written(matrices, form, color=sys.stdout.isatty()).rstrip("\n")]
     if not options.published:
         return said
     from sweeps.engine.beside_table import beside_lines  # noqa: PLC0415

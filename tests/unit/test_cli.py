@@ -131,10 +131,11 @@ def test_a_table_can_have_the_papers_numbers_below_it(
     tmp_path: Path, make_study: MakeStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_study(tmp_path, levels=(0.1, 1.0))
-    assert main(["table", "--study", str(tmp_path), "--format", "md", "--published"]) == 0
-    assert "# Published and measured" in capsys.readouterr().out
-    assert main(["table", "--study", str(tmp_path), "--published"]) == 2
-    assert "--published: got None, expected --format terminal or md" in capsys.readouterr().err
+    for form in (["--format", "md"], []):
+        assert main(["table", "--study", str(tmp_path), *form, "--published"]) == 0
+        assert "# Published and measured" in capsys.readouterr().out
+    assert main(["table", "--study", str(tmp_path), "--format", "csv", "--published"]) == 2
+    assert "--published: got 'csv', expected --format terminal or md" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_had_enough_breaks_nothing() -> None:
