@@ -252,7 +252,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--run", action="store_true", dest="go", help="run them, then choose and score anew")
             command.add_argument("--local", action="store_true", help="with --run: in this process, without Ray")
         if name == "record":
-            words = "the tuned weights of the study's choice too, as files of their runs"
+            words = "the tuned weights of the study's choice too, as files of their runs and in the model registry"
             command.add_argument("--weights", action="store_true", help=words)
         if name in ("record", "refine"):
             command.add_argument(
