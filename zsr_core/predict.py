@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,6 +126,11 @@ class _Run:
         task = f"task {self.images.name!r}"
         require(len(labels) > 0, task, 0, "at least one image")
         require(classes >= 2, task, classes, "at least two classes: with one, every answer is right")
+        ids, whole = self.images.ids, not labels.is_floating_point()
+        require(whole, f"{task}: labels", str(labels.dtype), "whole numbers")
+        require(len(ids) == len(labels), f"{task}: ids", len(ids), f"one for each of its {len(labels)} images")
+        twice = next((name for name, times in Counter(ids).items() if times > 1), None)
+        require(twice is None, f"{task}: ids", twice, "every image's own: records go by them")
         low, high = int(labels.min()), int(labels.max())
         require(low >= 0 and high < classes, f"{task}: labels", [low, high], f"labels of its {classes} classes, from 0")
 

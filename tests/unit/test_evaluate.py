@@ -357,16 +357,31 @@ def test_a_label_outside_the_classes_is_refused_by_task(tiny: Any, label: int) -
 @pytest.mark.parametrize("poison", [math.nan, math.inf, 1.5, -0.1])
 def test_pixels_that_are_no_numbers_in_the_box_are_refused_by_image(tiny: Any, poison: float) -> None:
     images = tiny.images(4)
+    x = images.pixels(range(4)).float() / 255
+    x[2, 0, 0, 0] = poison
+    images = dataclasses.replace(images, pixels=lambda rows: x[torch.as_tensor(rows)])
+    with pytest.raises(ConfigError, match=r"task 'tiny': the pixels of tiny/2 are not numbers in \[0, 1\]"):
+        predict(_victim(tiny), images, tiny.bank(), (), ())
 
-    def batch(*_: Any) -> Any:
-        x = images.pixels(range(4)).float() / 255
-        x[2, 0, 0, 0] = poison
-        yield x, images.labels, torch.arange(4)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zsr_core.predict.batches", batch)
-        with pytest.raises(ConfigError, match=r"task 'tiny': the pixels of tiny/2 are not numbers in \[0, 1\]"):
-            predict(_victim(tiny), images, tiny.bank(), (), ())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_in_floats_get_the_records_of_the_same_images_in_bytes(tiny: Any, dtype: torch.dtype) -> None:
+    images = tiny.images(4)
+    x = (images.pixels(range(4)).float() / 255).to(dtype).contiguous(memory_format=torch.channels_last)
+    floats = dataclasses.replace(images, pixels=lambda rows: x[torch.as_tensor(rows)])
+    both = [predict(_victim(tiny), one, tiny.bank(), (Pgd(steps=2),), (ThreatModel(),)) for one in (images, floats)]
+    assert both[0] == both[1]
+
+
+def test_records_are_of_one_image_each(tiny: Any) -> None:
+    images = tiny.images(4)
+    for wrong, says in (
+        ({"ids": ("a", "b", "a", "c")}, "task 'tiny': ids: got 'a', expected every image's own"),
+        ({"ids": ("a",)}, "task 'tiny': ids: got 1, expected one for each of its 4 images"),
+        ({"labels": images.labels.float()}, "task 'tiny': labels: got 'torch.float32', expected whole numbers"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            predict(_victim(tiny), dataclasses.replace(images, **wrong), tiny.bank(), (), ())
 
 
 def test_images_and_texts_of_other_widths_are_refused(tiny: Any) -> None:

@@ -54,7 +54,9 @@ def batches(images: ImageSet, rows: Sequence[Tensor], device: torch.device | str
         else:
             seen = ahead(_gathered(images, *kept, groups), _same_device(device))
         for x, y, index in seen:
-            yield x.to(device, non_blocking=True).float().div_(255), y.to(device, non_blocking=True), index
+            there = x.to(device, non_blocking=True)
+            there = there.float() if there.is_floating_point() else there.float().div_(255)
+            yield there, y.to(device, non_blocking=True), index
         return
     floats = Floats()
     if kept is None:
@@ -116,14 +118,16 @@ class Floats:
         self.free: list[np.ndarray] = []
 
     def of(self, pixels: Tensor, picked: Tensor | None) -> Tensor:
-        """Return ``pixels[picked]``, else all of ``pixels`` uint8 [b, 3, S, S], as float32 / 255."""
+        """Return ``pixels[picked]``, else all of ``pixels`` [b, 3, S, S], as float32: bytes over 255, floats as is."""
         n = len(pixels) if picked is None else len(picked)
         x = self._room((n, *pixels.shape[1:]))
         step = max(1, AT_ONCE // pixels[0].numel())
         for first in range(0, n, step):
             part = slice(first, first + step)
             which = part if picked is None else picked[part] if step > 1 else int(picked[first])
-            x[part].copy_(pixels[which]).div_(255)
+            copied = x[part].copy_(pixels[which])
+            if not pixels.is_floating_point():
+                copied.div_(255)
         return x
 
     def _room(self, shape: tuple[int, ...]) -> Tensor:

@@ -126,7 +126,7 @@ class ImageSet:
     ids: Sequence[str]  # [N], stable names of the images
     labels: Tensor  # [N] int64
     key: str  # hash of what the pixels are and how they were made
-    pixels: Callable[[Sequence[int]], Tensor]  # rows -> uint8 [b, 3, S, S]
+    pixels: Callable[[Sequence[int]], Tensor]  # rows -> uint8 [b, 3, S, S], or floats in [0, 1]
     in_memory: bool = False
     skipped: tuple[str, ...] = ()  # images left out because they cannot be decoded
     space: PixelSpace = "model_input"  # "native": S is the set's own size, not the model's
