@@ -157,15 +157,16 @@ def test_a_sigmoid_models_bias_and_pixel_statistics_are_kept(tmp_path: Path, mon
 def test_without_its_tokenizer_a_model_has_its_tower_and_says_what_its_texts_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = open_clip.factory._MODEL_CONFIGS["small-sigmoid"]
-    monkeypatch.setitem(config["text_cfg"], "hf_tokenizer_name", str(tmp_path / "no tokenizer"))
-    model, ref = random("sigmoid"), ModelRef(name="small-sigmoid", pretrained=str(tmp_path / "w.safetensors"))
+    config = open_clip.get_model_config("small-sigmoid")
+    config["text_cfg"]["hf_tokenizer_name"] = str(tmp_path / "no tokenizer")
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small-wordless", config)
+    model, ref = random("wordless"), ModelRef(name="small-wordless", pretrained=str(tmp_path / "w.safetensors"))
     save_file({n: t.contiguous() for n, t in model.state_dict().items()}, tmp_path / "w.safetensors")
     clip = load_clip(ref)
     x = pixels(clip.tower)
     torch.testing.assert_close(clip.tower(x), model.encode_image((x - clip.tower.mean) / clip.tower.std))
     for ask in (lambda: check_model(ref), lambda: clip.encode_text(["a cat"])):
-        with pytest.raises(ConfigError, match="name: the tokenizer of 'small-sigmoid' cannot be had here"):
+        with pytest.raises(ConfigError, match="name: the tokenizer of 'small-wordless' cannot be had here"):
             ask()
 
 
