@@ -95,13 +95,13 @@ def _contrast(d: Drawn, z: Tensor) -> Tensor:
     return 0.5 * (o.logsumexp(dim=1) + o.logsumexp(dim=0)) - o.diagonal()
 
 
-def _dirichlet(d: Drawn, tau: float, *, clean_first: bool = False) -> Tensor:
-    """lambda KL with lambda = weight over the frozen model's mean evidence; torch's own divergence."""
-    adv, frozen = d.alpha(d.adv, tau), d.alpha(d.frozen_clean, tau)
-    a, b = (frozen, adv) if clean_first else (adv, frozen)
+def _dirichlet(d: Drawn, tau: float, *, clean_first: bool = False, target: bool = False) -> Tensor:
+    """KL over the reference's mean evidence, which is a constant of the loss; the divergence is torch's own."""
+    adv, clean = d.alpha(d.adv, tau), d.alpha(d.clean if target else d.frozen_clean, tau)
+    a, b = (clean, adv) if clean_first else (adv, clean)
     dirichlet = torch.distributions.Dirichlet
     apart = torch.distributions.kl_divergence(dirichlet(a), dirichlet(b))
-    return apart / frozen.sum(dim=1).mean()
+    return apart / clean.sum(dim=1).mean().detach()
 
 
 def _boosted(d: Drawn) -> Tensor:
@@ -191,6 +191,10 @@ EQUATIONS: tuple[tuple[AnyMethod, Equation], ...] = (
     (
         Ucat(weight=30.0, tau=0.3, direction="clean_first"),
         lambda d: {"ce": d.ce(d.adv), "dirichlet": 30 * _dirichlet(d, 0.3, clean_first=True)},
+    ),
+    (
+        Ucat(weight=30.0, tau=0.3, reference="target", ce_input="clean"),
+        lambda d: {"ce": d.ce(d.clean), "dirichlet": 30 * _dirichlet(d, 0.3, target=True)},
     ),
     (
         Trades(beta=6.0),
