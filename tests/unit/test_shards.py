@@ -366,6 +366,23 @@ def test_labels_that_are_text_are_classes_by_name(tmp_path: Path) -> None:
         _open("huggingface", root, "report")
 
 
+def test_a_saved_folder_that_is_damaged_or_mended_later_is_seen_as_it_is(tmp_path: Path) -> None:
+    root = _saved(tmp_path / "set", [_cells(0, 6), _cells(6, 6)])
+    whole = _open("huggingface", root, "train").ids
+    file = root / "data-00001-of-00002.arrow"
+    content = file.read_bytes()
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"arrow', expected a file, as state\.json lists it"):
+        _open("huggingface", root, "train")
+    offsets = np.cumsum([0, *(len(_bytes(10 * i)) for i in range(6, 12))]).astype(np.int32).tobytes()
+    assert content.count(offsets) == 1
+    file.write_bytes(content.replace(offsets, offsets[:-8] + np.array([2**30, 2**30], dtype=np.int32).tobytes()))
+    with pytest.raises(ConfigError, match="cannot be read as an Arrow stream"):
+        _open("huggingface", root, "train")
+    file.write_bytes(content)
+    assert _open("huggingface", root, "train").ids == whole
+
+
 def test_a_cell_without_bytes_is_read_from_its_path(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(_bytes(120))
     _saved(tmp_path / "test", [[({"bytes": None, "path": str(tmp_path / "one.png")}, 0), ({"bytes": None}, 1)]])

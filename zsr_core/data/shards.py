@@ -248,11 +248,18 @@ class Cells:
         return bisect_right(self.starts, row) - 1
 
 
+def _table(file: Path) -> Any:
+    """Return the Arrow table, memory-mapped."""
+    return _mapped_table(file, os.getpid(), written(file))
+
+
 @lru_cache(maxsize=256)
-def _table(file: Path, process: int) -> Any:
-    """Return the Arrow table, memory-mapped. ``process``: one opened before a fork is not used after it."""
+def _mapped_table(file: Path, process: int, stamp: int) -> Any:
+    """``process``: one opened before a fork is not used after it. ``stamp``: nor one written anew."""
     try:
-        return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+        table = pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+        table.validate(full=True)  # a damaged offset would be followed to anywhere; no picture is read for it
+        return table
     except (OSError, pa.ArrowInvalid) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"root: {file} cannot be read as an Arrow stream ({reason})") from None
@@ -260,7 +267,7 @@ def _table(file: Path, process: int) -> Any:
 
 def _value(file: Path, column: str, row: int) -> Any:
     if file.suffix != ".parquet":
-        return _table(file, os.getpid())[column][row].as_py()
+        return _table(file)[column][row].as_py()
     starts = _groups(file, written(file))
     group = bisect_right(starts, row) - 1
     return _group(file, group, column, written(file))[row - starts[group]].as_py()
@@ -305,11 +312,13 @@ def arrow_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
     packed = parquet_files(root, split)
     if packed and not (root / split / INFO).is_file():
         return _parquet_part(root, split, classes, packed, tuple(written(file) for file in packed))
-    return _arrow_part(root, split, classes, tuple(written(root / split / name) for name in (INFO, STATE)))
+    folder = root / split
+    saved = (folder / INFO, folder / STATE, *sorted(folder.glob("*.arrow")))
+    return _arrow_part(root, split, classes, tuple((file.name, written(file)) for file in saved))
 
 
 @lru_cache(maxsize=16)
-def _arrow_part(root: Path, split: str, classes: tuple[str, ...] | None, stamp: tuple[int, ...]) -> Part:
+def _arrow_part(root: Path, split: str, classes: tuple[str, ...] | None, stamp: tuple[tuple[str, int], ...]) -> Part:
     folder = root / split
     info, state = _json(folder / INFO), _json(folder / STATE)
     require(
@@ -344,7 +353,7 @@ def _typed(
     require(isinstance(features, dict), "root", str(told), "features: its columns and types")
     image, label = _column(told, features, "Image"), _column(told, features, "ClassLabel")
     for file in files:
-        known = pq.read_schema(file).names if file.suffix == ".parquet" else _table(file, os.getpid()).column_names
+        known = pq.read_schema(file).names if file.suffix == ".parquet" else _table(file).column_names
         for column in (image, label):
             require(column in known, "root", str(file), f"a column {column!r} as {told.name} says")
     if features[label]["_type"] == "ClassLabel":
@@ -359,7 +368,7 @@ def _typed(
 
 def _whole(file: Path, column: str) -> list[Any]:
     """Return all of a column."""
-    table = pq.read_table(file, columns=[column]) if file.suffix == ".parquet" else _table(file, os.getpid())
+    table = pq.read_table(file, columns=[column]) if file.suffix == ".parquet" else _table(file)
     values: list[Any] = table[column].to_pylist()
     return values
 
