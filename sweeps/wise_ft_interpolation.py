@@ -5,17 +5,16 @@ adversarial fine-tuning there is no published figure: robustness at 0 is the ori
 All points share one training. The default run asks the same of the built-in miniature: read the shape, not the values.
 """
 
+from search_spaces.wise_ft import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.defences import WiseFt
 from zsr_core.methods import TeCoA
 from zsr_core.presets import base
-from zsr_core.space import Real
 
 SWEEP = Sweep(
     name="wise_ft_interpolation",
     question="How far should one go from the original weights to the tuned ones?",
-    space={"defence.alpha": Real(low=0.0, high=1.0)},
-    levels=6,
+    space=WEIGHTS,
     base={
         "miniature": base(TeCoA(), "miniature").with_({"defence": WiseFt()}),
         "paper": base(TeCoA(), "paper").with_({"defence": WiseFt()}),

@@ -14,6 +14,7 @@ from search_spaces import Axis
 from sweeps.engine import Sweep
 from sweeps.engine.plan import new_study
 from zsr_core.codec import with_overrides
+from zsr_core.defences import Ttc, WiseFt
 from zsr_core.methods import METHODS
 from zsr_core.presets import base
 from zsr_core.trial import TrialConfig
@@ -22,6 +23,7 @@ FOLDER = Path(sweeps.__path__[0])
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 SPACES = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("*.py") if path.stem != "__init__")
 BY_FILE = {method.__module__.rpartition(".")[2]: method for method in METHODS}
+DEFENCES = {"ttc": Ttc, "wise_ft": WiseFt}
 
 
 def _module(name: str) -> ModuleType:
@@ -59,8 +61,8 @@ def test_it_holds_no_loop_no_flag_and_at_most_forty_lines(script: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_a_space_belongs_to_a_method_and_its_axes_and_parts_change_that_method(name: str) -> None:
-    config = TrialConfig(method=BY_FILE[name]())
+def test_a_space_belongs_to_a_method_or_a_defence_and_its_axes_and_parts_change_that_method(name: str) -> None:
+    config = TrialConfig(defence=DEFENCES[name]()) if name in DEFENCES else TrialConfig(method=BY_FILE[name]())
     space = _module(f"search_spaces.{name}")
     for axis in space.WEIGHTS:
         assert isinstance(axis, Axis)
@@ -73,15 +75,16 @@ def test_a_space_belongs_to_a_method_and_its_axes_and_parts_change_that_method(n
 
 @pytest.mark.parametrize("name", SPACES)
 def test_a_published_optimum_is_the_methods_own_default(name: str) -> None:
-    method = BY_FILE[name]()
+    owner = {**BY_FILE, **DEFENCES}[name]()
     for axis in _module(f"search_spaces.{name}").WEIGHTS:
         if axis.published is not None:
-            assert getattr(method, axis.path.removeprefix("method.")) == axis.published
+            assert getattr(owner, axis.path.rpartition(".")[2]) == axis.published
 
 
 def test_every_published_method_with_a_weight_has_a_space() -> None:
     assert set(SPACES) >= {
         "agft", "arow", "caw", "comp_tga", "fare", "laat", "mart", "pmg_aft", "tga_zsr", "trades", "ucat",
+        *DEFENCES,
     }  # fmt: skip
 
 
