@@ -1,6 +1,7 @@
 """Sets packed in few files: webdataset's tar shards, and folders that Hugging Face ``datasets`` or its hub saved.
 
-Read by us, with ``tarfile`` and pyarrow: a picture is found where it lies, so any order is as quick as the file's own.
+Read by us, with ``tarfile`` and pyarrow: a picture is found where it lies, so any order is as quick as the file's own;
+but Parquet's, whose pictures come by the row group.
 Formats: webdataset's README (a sample is the files of one name up to its first dot); ``datasets``'
 ``Dataset.save_to_disk`` (Arrow IPC streams, ``dataset_info.json``, ``state.json``; ``dataset_dict.json`` above splits),
 and its hub's Parquet files, ``data/train-00000-of-00002.parquet``, whose schema holds the column types as JSON.
