@@ -12,7 +12,7 @@ from zsr_core.predict import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where an evaluation stands. ``left`` is in seconds; None before the first batch that was computed here."""
+    """Where an evaluation stands. ``left`` is in seconds; None before a second batch was computed here."""
 
     at: Progress
     share: float  # of the passes that are still thought to be needed, those done
@@ -38,17 +38,20 @@ class Meter:
         self._done = dict.fromkeys(self._images, 0)
         self._order = list(self._images)
         self._say, self._every, self._clock = say, every, clock
-        self._began = self._said = clock()
+        self._began: float | None = None  # with the first batch: what came before was loading, not pace
+        self._said = clock()
         self._computed = 0.0
 
     def __call__(self, at: Progress) -> None:
         """Take note of a finished batch."""
         key = _key(at.task, at.condition, at.eps, at.stage)
         self._settle(key)
-        if not at.recalled:
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        elif not at.recalled:
             self._computed += (at.done - self._done[key]) * self._cost[key]
         self._done[key], self._images[key] = at.done, at.of
-        now = self._clock()
         if now - self._said >= self._every:
             self._said = now
             self._say(self.standing(at, now))
@@ -62,8 +65,10 @@ class Meter:
         """Return the share done and the seconds left at the pace of what was computed here."""
         done = sum(n * self._cost[key] for key, n in self._done.items())
         whole = sum(n * self._cost[key] for key, n in self._images.items())
-        pace = self._computed / max(now - self._began, 1e-9)
-        return Standing(at=at, share=done / max(whole, 1), left=(whole - done) / pace if self._computed else None)
+        share = done / max(whole, 1)
+        if self._began is None or not self._computed:
+            return Standing(at=at, share=share, left=None)
+        return Standing(at=at, share=share, left=(whole - done) * max(now - self._began, 1e-9) / self._computed)
 
 
 def _key(task: str, condition: str, eps: float, stage: str) -> tuple[str, str, float, str]:

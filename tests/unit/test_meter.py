@@ -28,7 +28,7 @@ def test_the_share_is_of_the_passes_still_needed_and_the_rest_is_told_at_the_pac
     meter(_at(PARTS[1], 4, 8))  # two images were wrong when clean
     assert said[-1].share == (10 + 36) / (10 + 72 + 900)
     meter(_at(PARTS[1], 8, 8))
-    assert said[-1].left == 900 / ((10 + 72) / 4.0)
+    assert said[-1].left == 900 / (72 / 3.0), "the second before the first batch was loading"
     meter(_at(PARTS[2], 2, 2))  # all but two had fallen
     assert said[-1].share == 1.0
     assert said[-1].left == 0.0
@@ -41,7 +41,7 @@ def test_what_was_recalled_says_nothing_of_the_pace() -> None:
     meter(_at(PARTS[0], 10, 10, recalled=True))
     assert said[-1].left is None
     meter(_at(PARTS[1], 10, 10))
-    assert said[-1].left == 900 / (90 / 3.0)
+    assert said[-1].left == 900 / (90 / 2.0)
 
 
 def test_nothing_is_said_more_often_than_asked() -> None:
