@@ -307,7 +307,8 @@ class Mirror:
         config = self.study.config(trial)
         tags = entries.trial_tags(self.study, trial, config)
         known = self.runs.get(trial_id) or self._create(trial_id, trial.label, at, tags)
-        points = entries.curve_points(metrics, step, at) if config.epochs > 1 else []  # else it comes with the result
+        # The last epoch comes with the result, after the scores: some databases list last what has changed last.
+        points = entries.curve_points(metrics, step, at) if step != config.epochs else []
         if points and not known.metrics:
             points = entries.awaited(at) + points
         self._status(known, "RUNNING")
@@ -350,6 +351,9 @@ class Mirror:
             known = self._create(trial.trial_id, trial.label, start, tags)
         else:
             points = self._without_drawn(known.run_id, points)
+            if known.waiting:  # on their own and before all else, for the same databases
+                self._log(known, [point for point in points if point.name in OBJECTIVES])
+                points = [point for point in points if point.name not in OBJECTIVES]
             tags = {**({"error": ""} if known.tags.get("error") else {}), **tags}  # of an earlier attempt
         params = entries.params(result.config, entries.swept(self.study))
         self.client.log_inputs(known.run_id, datasets=_inputs(entries.datasets(result.config)))

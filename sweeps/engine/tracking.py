@@ -5,7 +5,6 @@ Imports no tracker: a plan is printed and a bad address refused without waiting 
 
 from __future__ import annotations
 
-import importlib
 import os
 import socket
 import tempfile
@@ -21,13 +20,7 @@ FIELD = "--tracking"
 VARIABLE = "MLFLOW_TRACKING_URI"
 ANSWER_WITHIN_S = 15.0  # a refused connection says so at once; this is for a slow server
 SQLITE_MAGIC = b"SQLite format 3\0"
-# the driver that SQLAlchemy takes when a URI names none, and the port that each server listens on
-DATABASES: Mapping[str, tuple[str, int]] = {
-    "postgresql": ("psycopg2", 5432),
-    "mysql": ("mysqldb", 3306),
-    "mssql": ("pyodbc", 1433),
-}
-MODULES: Mapping[str, str] = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector"}  # else named as the driver is
+DATABASES: Mapping[str, int] = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # the port that each listens on
 START_ONE = "start one with `mlflow/serve.sh`, or leave --tracking out to record in a local SQLite file"
 
 
@@ -140,15 +133,30 @@ def _check_database(uri: str) -> None:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _refused(uri, f"a database URI ({error})") from None
-    engine, _, named = uri.partition("://")[0].lower().partition("+")
-    usual, usual_port = DATABASES[engine]
-    driver = named or usual
-    try:
-        importlib.import_module(MODULES.get(driver, driver))
-    except ImportError:
-        raise _refused(uri, f"the Python driver {driver!r} to be installed, which this database needs") from None
+    engine = uri.partition("://")[0].lower().partition("+")[0]
+    usual_port = DATABASES[engine]
+    missing = _missing_driver(uri)
+    if missing:
+        raise _refused(uri, f"the Python driver {missing!r} to be installed, which this database needs")
     require(bool(host), FIELD, _without_password(uri), f"a host, like {engine}://user@host:{usual_port}/mlflow")
     try:
         socket.create_connection((host or "", port or usual_port), timeout=ANSWER_WITHIN_S).close()
     except OSError as error:
         raise _refused(uri, f"a database that answers at {host}:{port or usual_port} ({error})") from None
+
+
+def _missing_driver(uri: str) -> str:
+    """Return the name of the Python driver that the database needs and that is not here, or nothing.
+
+    SQLAlchemy is asked: which driver a URI without one means has changed with its versions.
+    """
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - only databases need it
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: PLC0415
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        return error.name or uri.partition("://")[0]
+    except (ArgumentError, NoSuchModuleError):
+        return uri.partition("://")[0].partition("+")[2]
+    return ""

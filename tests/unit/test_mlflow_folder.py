@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import mlflow
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "mlflow"
@@ -85,6 +87,14 @@ def test_the_compose_file_knows_no_password() -> None:
     secret = [line for line in settings if "PASSWORD" in line or "SECRET" in line]
     assert len(secret) >= 4
     assert all(":?" in line for line in secret), "a secret must be asked for, never defaulted"
+
+
+def test_the_server_of_the_compose_file_has_the_driver_that_its_address_names() -> None:
+    """Which driver an address without one means has changed with SQLAlchemy's versions."""
+    server = compose()["services"]["tracking"]
+    dialect = make_url(re.sub(r"\$\{.*?\}", "x", server["environment"]["MLFLOW_BACKEND_STORE_URI"])).get_dialect()
+    installed = re.findall(r"[\w-]+", server["build"]["dockerfile_inline"].partition("pip install")[2])
+    assert f"{dialect.driver}-binary" in installed
 
 
 def test_what_the_compose_file_waits_for_is_there() -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -127,8 +128,18 @@ def test_a_database_needs_a_file_in_a_folder_that_can_be_written(tmp_path: Path)
 def test_a_database_server_needs_its_driver_and_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="driver 'no_such_driver'"):
         check_tracking("postgresql+no_such_driver://me:hidden@127.0.0.1/mlflow")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    for uri, driver in {
+        "postgresql://me:hidden@127.0.0.1:9/mlflow": "psycopg2?",  # which of the two, SQLAlchemy says
+        "postgresql+psycopg2://me:hidden@127.0.0.1:9/mlflow": "psycopg2",
+    }.items():
+        with pytest.raises(ConfigError, match=f"driver '{driver}'"):
+            check_tracking(uri)
+    for name in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
     with pytest.raises(ConfigError, match=r"answers at 127\.0\.0\.1:9 ") as refused:
-        check_tracking("postgresql+sqlite3://me:hidden@127.0.0.1:9/mlflow")  # any module that is there
+        check_tracking("postgresql+psycopg2://me:hidden@127.0.0.1:9/mlflow")
     assert "hidden" not in str(refused.value)
 
 
