@@ -85,7 +85,9 @@ def papers() -> Mapping[type[AnyMethod], Mapping[str, Any]]:
 
     Optimiser, schedule, batch, epochs, training attack, data with its prompts and preprocessing. Known difference: the
     lineage and AGFT train in fp16 autocast with loss scaling over fp32 weights, and let the attack's unscaled gradients
-    underflow in it; here training is fp32 (or bf16, ``precision``) and attacks are fp32 always.
+    underflow in it; here training is fp32 (or bf16, ``precision``) and attacks are fp32 always. FARE's script decays
+    biases and norms too, here decay is for matrices; AGFT's cosine counts from the first step, here from the warm-up's
+    end, as the lineage's does.
     """
     return {
         # The row of TGA-ZSR's tables (its main.sh); TeCoA's own repository defaults to lr 1e-7 on ImageNet, batch 256.
@@ -193,12 +195,14 @@ def flyp(method: AnyMethod) -> TrialConfig:
     """Finetune Like You Pretrain (Goyal et al., CVPR 2023), the optimiser's side; locuslab/FLYP, README, ImageNet.
 
     With FT-Clean this is FLYP as far as it goes here: the same contrastive loss, but the text tower stays as it is,
-    which is what keeps the zero-shot tasks' texts usable.
+    which is what keeps the zero-shot tasks' texts usable, and a class's text is the mean over OpenAI's templates, where
+    FLYP gives each image a caption made of one of them.
     """
     return _lineage().with_(
         {
-            "method": method, "model.name": "ViT-B-16-quickgelu", "train_data": _public("imagenet"), "batch_size": 512,
-            "optim": Optim(name="adamw", lr=1e-5, weight_decay=0.1, warmup_steps=500), "epochs": 10,
+            "method": method, "model.name": "ViT-B-16-quickgelu", "batch_size": 512, "epochs": 10,
+            "train_data": _public("imagenet", "openai-ensemble", "resize224_bicubic"),
+            "optim": Optim(name="adamw", lr=1e-5, weight_decay=0.1, warmup_steps=500),
         }
     )  # fmt: skip
 

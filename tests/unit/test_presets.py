@@ -7,7 +7,7 @@ import pytest
 from zsr_core.codec import ConfigError
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.tasks import SIXTEEN
-from zsr_core.methods import METHODS, Agft, Fare, TgaZsr
+from zsr_core.methods import METHODS, Agft, Arow, CompTga, Fare, FtAdv, FtClean, PmgAft, TeCoA, TgaZsr, Trades, Ucat
 from zsr_core.presets import PRESETS, base, miniature, paper, shared, side_by_side
 from zsr_core.trial import check
 
@@ -54,6 +54,30 @@ def test_a_paper_is_evaluated_on_the_sixteen_sets_as_it_prepares_and_prompts_the
         Agft: ("imagenet", "agft", "resize224"),
         Fare: ("imagenet", "tga", "resize224_bicubic"),
     }
+
+
+def test_every_published_recipe_is_its_papers() -> None:
+    """lr, batch, epochs, optimiser, training images, attack steps: the scripts' options as their authors give them."""
+    found = {
+        kind: (c.optim.lr, c.batch_size, c.epochs, c.optim.name, c.train_data.name, c.train_attack.steps)
+        for kind, c in (
+            (kind, paper(kind())) for kind in (TeCoA, FtAdv, PmgAft, CompTga, Ucat, Agft, Fare, Trades, Arow)
+        )
+    }
+    lineage = (1e-4, 128, 10, "sgd", "tiny_imagenet", 2)
+    assert found == {
+        TeCoA: (1e-5, *lineage[1:]), FtAdv: lineage, CompTga: lineage,
+        PmgAft: (5e-5, 256, *lineage[2:]), Ucat: (1e-4, 256, *lineage[2:]),
+        Agft: (4e-4, 256, 10, "sgd", "imagenet", 2), Fare: (1e-5, 128, 2, "adamw", "imagenet", 10),
+        Trades: (*lineage[:5], 10), Arow: (*lineage[:5], 10),
+    }  # fmt: skip
+    assert paper(PmgAft()).model.pixels == "imagenet"
+    assert (paper(Fare()).optim.weight_decay, paper(Fare()).optim.warmup_steps) == (1e-4, 1400)
+    assert paper(Fare()).train_attack.momentum == 0.9
+    assert (paper(Trades()).train_attack.start_std, paper(Arow()).train_attack.start_std) == (0.001, None)
+    flyp = base(FtClean(), "flyp")
+    assert (flyp.optim.lr, flyp.optim.weight_decay, flyp.optim.warmup_steps) == (1e-5, 0.1, 500)
+    assert (flyp.batch_size, flyp.model.name, flyp.train_data.prompts) == (512, "ViT-B-16-quickgelu", "openai-ensemble")
 
 
 def test_methods_that_are_compared_share_one_evaluation() -> None:
