@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from zsr_core.attacks.profiles import PROFILES, profile
 from zsr_core.audit import read_report
 from zsr_core.audit_plan import TIERS, Tier
 from zsr_core.audit_trial import audit_trial, keep_failure
-from zsr_core.clip import ModelRef, check_model, is_file, load_clip
+from zsr_core.clip import ModelRef, check_model, is_file
 from zsr_core.codec import ConfigError, require
 from zsr_core.cost import Estimate, Part, duration, estimate, evaluation_parts
 from zsr_core.data import DataRef, task_ref
@@ -165,7 +166,7 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         check(config)
         folder = writable(Path(options.out) / config.trial_id)
         before = read_result(folder)
-        _check_same_weights(before, config)
+        _keep_files(folder, config, before)
     except ConfigError as error:
         print(f"{prog}: {_by_option(str(error))}", file=sys.stderr)
         return 2
@@ -196,14 +197,25 @@ def _by_option(error: str) -> str:
     return error
 
 
-def _check_same_weights(before: TrialResult | None, config: TrialConfig) -> None:
-    """Raise ``ConfigError`` where a finished result is of other weights than those that its file holds by now."""
-    file = config.model.pretrained
-    if before is None or before.status != "done" or file is None or not is_file(file):
-        return
-    known, found = before.provenance.get("initial_weights_sha", ""), load_clip(config.model).sha
-    expected = f"{known}, which were measured before under this name: name another --out, or a copy of the file"
-    require(found == known, "--weights", f"{file} with weights {found}", expected)
+def _keep_files(folder: Path, config: TrialConfig, before: TrialResult | None) -> None:
+    """Write down what the weights files hold; raise ``ConfigError`` where a finished result is of other contents.
+
+    A config names files by path. Their bytes are compared, for a text tower or a scale decides numbers too.
+    """
+    ref, path = config.model, folder / "files.json"
+    files = {"--weights": ref.pretrained, "--text-from": ref.text_from}
+    found = {option: _digest(Path(file)) for option, file in files.items() if file is not None and is_file(file)}
+    if before is not None and before.status == "done" and path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        changed = next((option for option in found if found[option] != known.get(option)), None)
+        expected = f"what {folder} was measured on: the file has changed since; name another --out, or remove that one"
+        require(changed is None, str(changed), files.get(str(changed)), expected)
+    write_text(path, json.dumps(found) + "\n")
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _audited(result: TrialResult, folder: Path, tier: Tier, device: str | None) -> TrialResult:
