@@ -261,9 +261,14 @@ def columns_of(
     *,
     per_set: bool,
 ) -> tuple[Column, ...]:
-    """Return the columns: every score that was measured, of the zero-shot mean, of all sets' mean, then of each set."""
-    known = {m.metric for result in results for m in result.measurements}
-    sets = tuple(dict.fromkeys(m.task for result in results for m in result.measurements if m.task != AVERAGE))
+    """Return the columns: every score that was measured, of the zero-shot mean, of all sets' mean, then of each set.
+
+    Where nothing was, they are those of the plan: rows that all failed are rows too.
+    """
+    rows = [m for result in results for m in result.measurements]
+    planned = [task.called for task in study.base.eval_suite.tasks]
+    known = {m.metric for m in rows} or set(metrics)
+    sets = tuple(dict.fromkeys([m.task for m in rows if m.task != AVERAGE] or planned))
     trained = study.base.train_data.called
     others = tuple(name for name in sets if name != trained)
     groups: list[tuple[Scope, str, tuple[str, ...]]] = []

@@ -123,7 +123,7 @@ def terminal(matrix: Matrix, *, width: int = 100, color: bool = False) -> str:
 
 
 def _terminal_table(matrix: Matrix, block: Block, columns: Sequence[int], *, again: bool) -> Table:
-    title = f"{_heading(block)}{' (continued)' if again else ''}"
+    title = f"{_heading(block)}{'' if columns[:1] == block.columns[:1] else ' (continued)'}"
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("", max_width=LABEL_WIDTH - 2, overflow="fold")
     for j in columns:
@@ -224,38 +224,74 @@ def tex(text: str) -> str:
     return f"{{}}{escaped}" if escaped.lstrip()[:1] in ("[", "*") else escaped
 
 
+PAGE_WIDTH = 345.0  # points: the text of an article at 10 pt
+LETTER, BETWEEN = 4.7, 12.0  # points a letter takes at \small, and the space between two columns
+LABELS = "p{3.6cm}"  # a column of labels that are longer
+LONG_LABEL = 24  # letters, beyond which labels are set in lines of their own width
+
+
 def latex(matrix: Matrix) -> str:
-    """Return a ``table`` float for a paper; it needs the package booktabs."""
-    caption = tex(" ".join((matrix.question, _split_text(matrix), *matrix.setting)))
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}[t]",
-        "\\centering\\small",
-        f"\\caption{{{caption}}}",
-        f"\\label{{tab:{re.sub(r'[^A-Za-z0-9-]', '-', matrix.study)}-{matrix.split}}}",
-    ]
-    for block in matrix.blocks:
-        lines += [*_latex_block(matrix, block), "\\par\\medskip"]
-    notes = [f"{row.label}: {note_text(row)}." for row in matrix.rows if row.failed or len(row.seeds) < row.planned]
-    families = dict.fromkeys(line for block in matrix.blocks for line in _closing(block))
-    lines += ["\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright"]
-    lines += [f"{tex(line)}\\par" for line in (*notes, *matrix.legend, *families)]
-    return "\n".join([*lines, "\\end{minipage}", "\\end{table}"]) + "\n"
+    """Return ``table`` floats for a paper, the first with the notes, as wide as a page; they need booktabs."""
+    label = f"tab:{re.sub(r'[^A-Za-z0-9-]', '-', matrix.study)}-{matrix.split}"
+    lines = ["% needs \\usepackage{booktabs}"]
+    parts = [(block, columns) for block in matrix.blocks for columns in _side_by_side(matrix, block)]
+    for i, (block, columns) in enumerate(parts):
+        words = (matrix.question, _split_text(matrix), *(matrix.setting if not i else (f"{_heading(block)}.",)))
+        notes = [tex(line) for line in (*(() if i else _latex_notes(matrix)), *_closing(block))]
+        lines += [
+            "\\begin{table}[t]",
+            "\\centering\\small",
+            f"\\caption{{{tex(' '.join(words))}}}",
+            f"\\label{{{label}{f'-{i + 1}' if i else ''}}}",
+            *_latex_block(matrix, block, columns),
+            "\\par\\medskip",
+            "\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright",
+            *(f"{line}\\par" for line in (*notes, *([f"Signs as in Table~\\ref{{{label}}}."] if i else []))),
+            "\\end{minipage}",
+            "\\end{table}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
-def _latex_block(matrix: Matrix, block: Block) -> list[str]:
-    head = [tex(_head(block, matrix.columns[j])) for j in block.columns]
-    count = 1 + len(head)
+def _latex_notes(matrix: Matrix) -> list[str]:
+    """Return what stands below the first table: the rows that are not whole, and the legend."""
+    rows = [row for row in matrix.rows if row.failed or len(row.seeds) < row.planned]
+    return [*(f"{row.label}: {note_text(row)}." for row in rows), *matrix.legend]
+
+
+def _side_by_side(matrix: Matrix, block: Block) -> list[tuple[int, ...]]:
+    """Return the block's columns in as many parts as it takes for each to fit the width of a page."""
+    if block.kind == "mean":
+        return [block.columns]
+    longest = max((len(row.label) for row in matrix.rows), default=0)
+    first = min(longest, LONG_LABEL) * LETTER
+    parts: list[tuple[int, ...]] = []
+    room = 0.0
+    for j in block.columns:
+        width = max(6, len(_head(block, matrix.columns[j]))) * LETTER + BETWEEN
+        if not parts or width > room:
+            parts.append(())
+            room = PAGE_WIDTH - first
+        parts[-1] = (*parts[-1], j)
+        room -= width
+    return parts
+
+
+def _latex_block(matrix: Matrix, block: Block, columns: Sequence[int]) -> list[str]:
+    head = [tex(_head(block, matrix.columns[j])) for j in columns]
+    long = any(len(row.label) > LONG_LABEL for row in matrix.rows)
+    title = f"{_heading(block)}{'' if columns[:1] == block.columns[:1] else ' (continued)'}"
     lines = [
-        f"\\begin{{tabular}}{{l{'l' * len(head)}}}",
+        f"\\begin{{tabular}}{{{LABELS if long else 'l'}{'l' * len(head)}}}",
         "\\toprule",
-        f"\\multicolumn{{{count}}}{{l}}{{\\emph{{{tex(_heading(block))}}}}} \\\\",
-        f"configuration & {' & '.join(head)} \\\\",
+        f"\\multicolumn{{{1 + len(head)}}}{{l}}{{\\emph{{{tex(title)}}}}} \\\\",
+        f"{' & '.join(('configuration', *head))} \\\\",
         "\\midrule",
     ]
     for row in matrix.rows:
-        cells = [row.cells[j] for j in block.columns]
-        lines.append(" & ".join([tex(row.label), *(_latex_value(cell, block) for cell in cells)]) + r" \\")
+        cells = [row.cells[j] for j in columns]
+        label = f"\\raggedright {tex(row.label)}" if long else tex(row.label)
+        lines.append(" & ".join([label, *(_latex_value(cell, block) for cell in cells)]) + r" \\")
         if block.kind == "mean" and any(cell.gap for cell in cells):
             lines.append(" & ".join(["", *(_latex_gap(cell.gap) for cell in cells)]) + r" \\ \addlinespace[2pt]")
     return [*lines, "\\bottomrule", "\\end{tabular}"]

@@ -15,6 +15,7 @@ from sweeps.engine.outcomes import Budgets, Outcomes
 from sweeps.engine.plan import new_study
 from sweeps.engine.stats import exact_mcnemar, holm, summarise
 from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, trial_folder, write_study
+from sweeps.engine.typeset import FORMS, written
 from sweeps.tga_components import SWEEP
 from zsr_core.codec import ConfigError
 
@@ -294,8 +295,10 @@ def test_metrics_may_be_chosen(tmp_path: Path, ablation: Callable[..., Study]) -
 def test_a_study_with_nothing_done_is_still_a_matrix(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1,), missing=lambda trial: True, report=False)
     found = read(tmp_path)
-    assert [(row.label, row.seeds, row.cells) for row in found.rows] == [("untouched", (), ()), (BEST, (), ())]
-    assert found.blocks == ()
+    assert [(row.label, row.seeds) for row in found.rows] == [("untouched", ()), (BEST, ())]
+    assert found.columns  # the plan's
+    assert all(cell == Cell() for row in found.rows for cell in row.cells)
+    assert [block.kind for block in found.blocks] == ["mean", "mean"]
 
 
 def test_the_matrix_made_again_is_the_same(tmp_path: Path, ablation: Callable[..., Study]) -> None:
@@ -328,3 +331,12 @@ def test_an_ablation_has_its_first_mean_to_show_and_a_grid_has_surfaces(
 def test_a_sweep_of_parts_is_compared_with_the_row_without_any() -> None:
     study = new_study(SWEEP, preset="miniature", search=None, seeds=(0,), objectives=("clean", "robust"))
     assert study.baseline == "none"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_all_failed_are_rows_in_every_form(tmp_path: Path, make_study: MakeStudy, form: str) -> None:
+    make_study(tmp_path, levels=(0.1,), fails=lambda trial: True)
+    text = written(read_matrices(tmp_path), form)
+    for label in ("untouched", "alpha=0.1 beta=0.1"):
+        assert label in text
+    assert text.count("loss is NaN at step 12, term larm") >= 4  # two rows on either split

@@ -73,7 +73,7 @@ COMMANDS = {
     "begin", "end", "centering", "small", "caption", "label", "toprule", "midrule", "bottomrule", "multicolumn", "emph",
     "textbf", "footnotesize", "raggedright", "linewidth", "par", "medskip", "addlinespace", "textbackslash",
     "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar", "textquotedbl", "dagger", "pm", "times",
-    "Delta", "approx", "alpha", "beta", "gamma", "lambda", "tau",
+    "Delta", "approx", "alpha", "beta", "gamma", "lambda", "tau", "ref",
 }  # fmt: skip
 MATH_ONLY = {"dagger", "pm", "times", "Delta", "approx", "alpha", "beta", "gamma", "lambda", "tau"}
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}$&^_#~]|%[^\n]*|[^\\{}$&^_#~%]+", re.DOTALL)
@@ -135,6 +135,19 @@ def test_the_reader_of_latex_stumbles_where_latex_does() -> None:
     for bad in ("a & b", "$x", "x^2", "{", "\\foo", "50% of", "\\begin{table}", "a < b", "\\pm", "#"):
         with pytest.raises((AssertionError, IndexError)):
             read_latex(f"text {bad}\n")
+
+
+def test_many_sets_are_tables_below_each_other_that_fit_a_page() -> None:
+    """Sixteen sets at about 40 points each are 640 wide: a page has 345."""
+    text = latex(example(sets=tuple(f"set number {i}" for i in range(16))))
+    wide, *tables = read_latex(text)
+    assert wide == [4] * 6
+    assert len(tables) > 1
+    assert sum(table[0] - 1 for table in tables) == 16
+    assert all(table[0] - 1 <= 5 for table in tables)
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == text.count("\\caption{") == 1 + len(tables)
+    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 1 + len(tables)
+    assert text.count("by set (continued)}") == len(tables) - 1
 
 
 @pytest.mark.parametrize("sets", [(), ("an_imals", "b&b")])
