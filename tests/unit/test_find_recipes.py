@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from zsr_core.methods import METHODS
-from zsr_core.presets import shared
+from zsr_core.presets import MINIATURE, shared
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "find_recipes.py"
 
@@ -36,6 +36,11 @@ def test_every_method_gets_as_many_points_all_different_and_all_possible(search:
     for point in points[1:]:
         assert all(axis.domain.low <= point[axis.path] <= axis.domain.high for axis in axes)
         assert base.with_(point).trial_id
+
+
+@pytest.mark.parametrize("kind", MINIATURE, ids=lambda kind: kind.__name__)
+def test_a_recorded_recipe_is_one_of_the_twelve_points_that_the_search_tries(search: ModuleType, kind: type) -> None:
+    assert dict(MINIATURE[kind]) in list(search.points(search.axes_of(kind), 12))
 
 
 def test_the_points_of_an_axis_leave_no_third_of_it_empty(search: ModuleType) -> None:
