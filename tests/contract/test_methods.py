@@ -54,6 +54,8 @@ CASES: tuple[AnyMethod, ...] = (
     Ucat(form="asymptotic", direction="clean_first"),
     Ucat(direction="symmetric", reference="target"),
     Ucat(divergence="categorical", reference="target_detached"),
+    Ucat(divergence="bhattacharyya", tau=0.3),
+    Ucat(divergence="log_l2", weight=0.1),
     Ucat(evidence="softplus", offset=1.0, ce="dirichlet", prior_weight=0.1),
     Ucat(evidence="relu", offset=1.0, ce_input="clean"),
     Ucat(weight=0.0),

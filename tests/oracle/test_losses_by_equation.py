@@ -193,6 +193,13 @@ EQUATIONS: tuple[tuple[AnyMethod, Equation], ...] = (
         lambda d: {"ce": d.ce(d.adv), "dirichlet": 30 * _dirichlet(d, 0.3, clean_first=True)},
     ),
     (
+        Ucat(weight=2.0, tau=0.3, divergence="log_l2"),
+        lambda d: {
+            "ce": d.ce(d.adv),
+            "log_l2": 2 * _squared(d.alpha(d.adv, 0.3).log(), d.alpha(d.frozen_clean, 0.3).log()),
+        },
+    ),
+    (
         Ucat(weight=30.0, tau=0.3, reference="target", ce_input="clean"),
         lambda d: {"ce": d.ce(d.clean), "dirichlet": 30 * _dirichlet(d, 0.3, target=True)},
     ),

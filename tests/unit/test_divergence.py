@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Categorical, Dirichlet, kl_divergence
 
-from zsr_core.methods.divergence import dirichlet_kl, dirichlet_kl_asymptotic, dirichlet_to_uniform, kl
+from zsr_core.methods.divergence import (
+    dirichlet_bhattacharyya,
+    dirichlet_kl,
+    dirichlet_kl_asymptotic,
+    dirichlet_to_uniform,
+    kl,
+)
 
 
 def _rows(seed: int, classes: int, low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -39,6 +45,15 @@ def test_the_dirichlet_divergence_worked_by_hand() -> None:
     """Dir(2, 1) against Dir(1, 1), densities 2x and 1 on [0, 1]: the integral of 2x log 2x is log 2 - 1/2."""
     log_a = torch.tensor([[math.log(2.0), 0.0]])
     torch.testing.assert_close(dirichlet_to_uniform(log_a), torch.tensor([math.log(2) - 0.5], dtype=torch.float64))
+
+
+def test_the_bhattacharyya_distance_worked_by_hand() -> None:
+    """Dir(2, 1) against Dir(1, 1), densities 2x and 1: the integral of sqrt(2x) on [0, 1] is sqrt(2) 2/3."""
+    log_a = torch.tensor([[math.log(2.0), 0.0]])
+    expected = torch.tensor([-math.log(math.sqrt(2) * 2 / 3)], dtype=torch.float64)
+    for one, other in ((log_a, torch.zeros(1, 2)), (torch.zeros(1, 2), log_a)):
+        torch.testing.assert_close(dirichlet_bhattacharyya(one, other), expected)
+    assert dirichlet_bhattacharyya(log_a, log_a).item() == 0
 
 
 @pytest.mark.parametrize("classes", [10, 100, 1000])

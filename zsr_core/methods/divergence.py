@@ -32,6 +32,17 @@ def dirichlet_kl_asymptotic(log_a: Tensor, log_b: Tensor) -> Tensor:
     return log_b.logsumexp(dim=1).exp() * kl(log_b.log_softmax(dim=1), log_a.log_softmax(dim=1))
 
 
+def dirichlet_bhattacharyya(log_a: Tensor, log_b: Tensor) -> Tensor:
+    """Return [B] float64: ``-log`` of the integral of ``sqrt(Dir(a) Dir(b))``, from log-concentrations [B, C]."""
+    a, b = log_a.double().exp(), log_b.double().exp()
+
+    def log_beta(c: Tensor) -> Tensor:
+        value: Tensor = torch.lgamma(c).sum(dim=1) - torch.lgamma(c.sum(dim=1))
+        return value
+
+    return 0.5 * (log_beta(a) + log_beta(b)) - log_beta(0.5 * (a + b))
+
+
 def dirichlet_to_uniform(log_a: Tensor) -> Tensor:
     """Return [B] float64: ``KL(Dir(a) || Dir(1))``, how much evidence ``a`` claims (Sensoy et al., NeurIPS 2018)."""
     return dirichlet_kl(log_a, torch.zeros_like(log_a))

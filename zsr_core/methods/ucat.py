@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zsr_core.codec import require
-from zsr_core.methods.divergence import dirichlet_kl, dirichlet_kl_asymptotic, dirichlet_to_uniform, kl
+from zsr_core.methods.divergence import (
+    dirichlet_bhattacharyya,
+    dirichlet_kl,
+    dirichlet_kl_asymptotic,
+    dirichlet_to_uniform,
+    kl,
+)
 from zsr_core.methods.method import (
     Defaults,
     Passes,
@@ -25,7 +31,7 @@ from zsr_core.methods.method import (
 from zsr_core.views import Encoded, Views
 
 OPTIONS = {
-    "divergence": ("dirichlet", "categorical"),
+    "divergence": ("dirichlet", "categorical", "bhattacharyya", "log_l2"),
     "form": ("exact", "asymptotic"),
     "direction": ("adv_first", "clean_first", "symmetric"),
     "reference": ("frozen", "target_detached", "target"),
@@ -33,6 +39,7 @@ OPTIONS = {
     "ce_input": ("adv", "clean"),
     "evidence": ("exp", "softplus", "relu"),
 }
+EVIDENT = ("dirichlet", "bhattacharyya")  # these grow with the evidence, so the weight is shared over its batch mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +60,16 @@ class Ucat(Defaults):
     Figures of the paper show a trained clean branch: its code reads the frozen model (``reference``) and puts the
     cross-entropy on the attack (``ce_input``). Generic evidential learning, ours: ``evidence`` (softplus or relu of
     cos / tau) plus ``offset``; ``ce="dirichlet"``, digamma(alpha_0) - digamma(alpha_y); ``prior_weight`` on
-    KL(Dir(alpha without the true class) || Dir(1)) (Sensoy et al., NeurIPS 2018): term ``prior``.
+    KL(Dir(alpha without the true class) || Dir(1)) (Sensoy et al., NeurIPS 2018): term ``prior``; ``divergence=
+    "bhattacharyya"``, the distance of that name of the two Dirichlet distributions, or ``"log_l2"``, the squared
+    distance of their log-concentrations, at ``weight`` itself. Neither of the two has a direction.
     """
 
     title: ClassVar[str] = "UCAT"
 
     weight: float = 240.0  # lambda E[alpha_0] of the code's lambda at Tiny-ImageNet's 200 classes
     tau: float = 0.07  # code
-    divergence: Literal["dirichlet", "categorical"] = "dirichlet"
+    divergence: Literal["dirichlet", "categorical", "bhattacharyya", "log_l2"] = "dirichlet"
     form: Literal["exact", "asymptotic"] = "exact"
     direction: Literal["adv_first", "clean_first", "symmetric"] = "adv_first"
     reference: Literal["frozen", "target_detached", "target"] = "frozen"
@@ -89,13 +98,13 @@ class Ucat(Defaults):
 
     @property
     def couples_batch(self) -> bool:
-        return self.weight > 0 and self.divergence == "dirichlet"
+        return self.weight > 0 and self.divergence in EVIDENT
 
     def loss(self, views: Views) -> Terms:
         seen = views.student_adv if self.ce_input == "adv" else views.student_clean
         terms = {"ce": self._cross_entropy(seen, views)}
         if self.weight > 0:
-            terms["dirichlet" if self.divergence == "dirichlet" else "categorical"] = self._apart(views)
+            terms[self.divergence] = self._apart(views)
         if self.prior_weight > 0:
             wrong = self.log_alpha(views.student_adv).scatter(1, views.labels[:, None], 0.0)  # alpha_y := 1
             terms["prior"] = (self.prior_weight * dirichlet_to_uniform(wrong)).float()
@@ -121,7 +130,7 @@ class Ucat(Defaults):
         clean = clean.detach() if self.reference == "target_detached" else clean
         ways = {"adv_first": [(adv, clean)], "clean_first": [(clean, adv)], "symmetric": [(adv, clean), (clean, adv)]}
         apart = torch.stack([self._kl(*way) for way in ways[self.direction]]).mean(dim=0)
-        if self.divergence == "dirichlet":
+        if self.divergence in EVIDENT:
             total = clean.detach().logsumexp(dim=1)
             apart = apart / (total.logsumexp(dim=0) - math.log(len(total))).exp()
         return (self.weight * apart).float()
@@ -129,4 +138,8 @@ class Ucat(Defaults):
     def _kl(self, log_a: Tensor, log_b: Tensor) -> Tensor:
         if self.divergence == "categorical":
             return kl(log_a.log_softmax(dim=1), log_b.log_softmax(dim=1))
+        if self.divergence == "log_l2":
+            return (log_a - log_b).square().sum(dim=1)
+        if self.divergence == "bhattacharyya":
+            return dirichlet_bhattacharyya(log_a, log_b)
         return dirichlet_kl(log_a, log_b) if self.form == "exact" else dirichlet_kl_asymptotic(log_a, log_b)
