@@ -214,16 +214,16 @@ def _share(outcomes: Iterable[bool]) -> float:
 
 
 def _interval(metric: str, parts: Sequence[tuple[float, int]]) -> tuple[float | None, float | None]:
-    """95 % interval over images: Wilson for one proportion, the stratified normal one for a mean of several.
+    """95 % interval over images: Wilson for one proportion; for a mean of several, their Wilson intervals recovered.
 
-    A harmonic mean is no proportion of images: its interval is left open here; a bootstrap on the records gives it.
+    The distances of the parts' ends add up as independent errors do (Newcombe 1998; Zou and Donner 2008), so that a
+    mean of shares that are all 0 or 1 keeps a width. A harmonic mean is no proportion of images: its interval is left
+    open here; a bootstrap on the records gives it.
     """
     if metric == "harmonic":
         return None, None
-    if len(parts) == 1:
-        low, high = wilson(*parts[0])
-    else:
-        mean = sum(p for p, _ in parts) / len(parts)
-        half = 1.959964 * math.sqrt(sum(p * (1 - p) / n for p, n in parts)) / len(parts)
-        low, high = max(0.0, mean - half), min(1.0, mean + half)
-    return 100 * low, 100 * high
+    mean = sum(p for p, _ in parts) / len(parts)
+    ends = [(p, *wilson(p, n)) for p, n in parts]
+    below = math.sqrt(sum((p - low) ** 2 for p, low, _ in ends)) / len(parts)
+    above = math.sqrt(sum((high - p) ** 2 for p, _, high in ends)) / len(parts)
+    return 100 * (mean - below), 100 * (mean + above)

@@ -78,15 +78,19 @@ def test_a_zero_shot_mean_of_no_task_is_left_out() -> None:
     assert "zero_shot_mean" not in {m.task for m in measure(RECORDS, ())}
 
 
-def test_the_interval_of_a_share_is_wilsons_and_of_a_mean_the_stratified_one() -> None:
-    """Wilson at 3 of 4, z = 1.96: [30.06, 95.44] % (any statistics package). The mean of shares 2/4 and 1/2 has the
-    variance (.25/4 + .25/2) / 4, so half a width of 1.96 * sqrt(.046875) = .4243.
+def test_the_interval_of_a_share_is_wilsons_and_of_a_mean_made_of_its_parts_own() -> None:
+    """Wilson at 3 of 4, z = 1.96: [30.06, 95.44] % (any statistics package). Of the shares 2/4 and 1/2 it reaches 35.00
+    and 40.55 points to either side, so their mean's sqrt(35.00^2 + 40.55^2) / 2 = 26.78. Where 4 of 4 and 2 of 2 are
+    right, it ends 48.99 and 65.76 points below: sqrt(48.99^2 + 65.76^2) / 2 = 41.00.
     """
     found = {(m.task, m.attack, m.metric): m for m in measure(RECORDS, ("one", "two"))}
     clean = found["one", "none", "clean"]
     assert (clean.low, clean.high) == pytest.approx((30.06, 95.44), abs=0.01)
     mean = found["zero_shot_mean", "a", "robust"]
-    assert (mean.low, mean.high) == pytest.approx((50 - 42.43, 50 + 42.43), abs=0.01)
+    assert (mean.low, mean.high) == pytest.approx((50 - 26.78, 50 + 26.78), abs=0.01)
+    right = [*_table("one", {"none": "++++"}), *_table("two", {"none": "++"})]
+    whole = {(m.task, m.metric): m for m in measure(right, ("one", "two"))}["zero_shot_mean", "clean"]
+    assert (whole.low, whole.high) == pytest.approx((100 - 41.00, 100), abs=0.01)
     assert found["one", "worst", "harmonic"].low is None
 
 
