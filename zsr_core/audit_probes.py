@@ -31,7 +31,7 @@ from zsr_core.victim import Victim
 
 PASSES = 5  # forward passes over the same images (AutoAttack's randomness check)
 DIRECTIONS = 8  # half of them rough (a sign per pixel), half smooth: a detached mean is invisible to rough ones
-NEARBY = 4  # as many again at a random point of the ball: a classifier may mask wherever it sees a changed image
+NEARBY = 4  # more of them, at a random point of the ball: a classifier may mask wherever it sees a changed image
 SLOPE_STEP = 1e-3  # in [0, 1] pixel units: a quarter of a grey level; the error of fp32 and of curvature balance here
 NEAR = 100  # random points of the ball around an image (IndicatorsOfAttackFailure)
 SURFACE_SIDE, SURFACE_IMAGES = 21, 8
