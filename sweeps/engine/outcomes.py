@@ -8,6 +8,7 @@ from functools import reduce
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from sweeps.engine.select import score_eps
@@ -18,6 +19,7 @@ from zsr_core.trial import TrialResult
 
 COLUMNS = ("task", "sample_id", "condition", "eps", "correct")
 Names = NDArray[np.str_]
+Codes = NDArray[np.int64]
 Scores = tuple[Interval, Interval, Interval]  # clean, robust, harmonic; in percent
 
 
@@ -45,25 +47,36 @@ def read_budgets(folder: Path, result: TrialResult) -> dict[float, dict[str, Out
     if not path.is_file():
         return {}
     table = read_samples(path, COLUMNS)
-    task, sample, condition = (np.asarray(table[name].to_pylist(), dtype=str) for name in COLUMNS[:3])
+    (task, tasks), (sample, samples), (condition, conditions) = (_coded(table[name]) for name in COLUMNS[:3])
     eps, correct = (np.asarray(table[name].to_numpy(), dtype=np.float64) for name in COLUMNS[3:])
-    attacked = condition != "none"
+    attacked = (conditions != "none")[condition]
     return {
         budget: {
-            name: _outcomes(sample[rows], attacked[rows], correct[rows])
-            for name in dict.fromkeys(task.tolist())
-            for rows in [(task == name) & (~attacked | (eps == budget))]
+            str(tasks[code]): _outcomes(samples, sample[rows], attacked[rows], correct[rows])
+            for code in dict.fromkeys(task.tolist())
+            for rows in [np.flatnonzero((task == code) & (~attacked | (eps == budget)))]
         }
         for budget in sorted(set(eps[attacked].tolist()))
     }
 
 
-def _outcomes(sample: Names, attacked: NDArray[np.bool_], correct: Array) -> Outcomes:
+def _coded(column: pa.ChunkedArray) -> tuple[Codes, Names]:
+    """Return a text column as numbers, in the order of the texts that they stand for: there are few of those."""
+    coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    array = coded.combine_chunks()
+    names = np.asarray(array.dictionary.to_pylist(), dtype=str)
+    order = np.argsort(names)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[array.indices.to_numpy()], names[order]
+
+
+def _outcomes(samples: Names, sample: Codes, attacked: NDArray[np.bool_], correct: Array) -> Outcomes:
     ids, row = np.unique(sample, return_inverse=True)
     clean, robust = np.zeros(len(ids)), np.ones(len(ids))
     clean[row[~attacked]] = correct[~attacked]
     np.minimum.at(robust, row[attacked], correct[attacked])
-    return Outcomes(ids=ids, clean=clean, robust=robust)
+    return Outcomes(ids=samples[ids], clean=clean, robust=robust)
 
 
 def read_seeds(
@@ -106,13 +119,22 @@ def paired(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence
 
 def _series(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int], task: str) -> Array:
     """Return [2 arms, S, N] on the images that all have."""
-    ids = reduce(np.intersect1d, [arm[seed][task].ids for arm in arms for seed in seeds])
+    ids = reduce(_shared, [arm[seed][task].ids for arm in arms for seed in seeds])
     rows = []
     for arm in arms:
-        kept = [np.searchsorted(arm[seed][task].ids, ids) for seed in seeds]
+        kept = [_places(arm[seed][task].ids, ids) for seed in seeds]
         rows.append([arm[seed][task].clean[at] for seed, at in zip(seeds, kept, strict=True)])
         rows.append([arm[seed][task].robust[at] for seed, at in zip(seeds, kept, strict=True)])
     return np.asarray(rows, dtype=np.float64)
+
+
+def _shared(a: Names, b: Names) -> Names:
+    """Return the ids that both have; mostly they are the same ones."""
+    return a if np.array_equal(a, b) else np.intersect1d(a, b)
+
+
+def _places(among: Names, ids: Names) -> Codes:
+    return np.arange(len(ids)) if len(ids) == len(among) else np.searchsorted(among, ids)
 
 
 def score_means(means: Array) -> Array:
