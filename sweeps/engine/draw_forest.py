@@ -43,7 +43,7 @@ def forest_figure(found: Forest, setting: Sequence[str]) -> Figure:
             _draw_panel(axes, found, j, tall, ticks=3 if width == COLUMN else 4)
             if i == 0:
                 _draw_names(axes, found.lines, names, tall, len(panels) * each)
-                label = f"points above {found.baseline}"
+                label = f"difference to {found.baseline}, points"
                 figure.text((GUTTER[width] + len(panels) * each / 2) / width, (bottom - 0.26) / height, label,
                             ha="center", va="center", fontsize=7)  # fmt: skip
     _draw_key(figure, below / height, {m.holds for line in found.lines for m in line.marks if m is not None})
