@@ -10,7 +10,8 @@ from zsr_core.methods import Agft, PmgAft, TeCoA, TgaZsr, Ucat
 from zsr_core.presets import shared, side_by_side
 
 TRAIN = {"miniature": (2 / 255, 4 / 255, 8 / 255), "paper": (1 / 255, 2 / 255, 4 / 255)}
-TEST = {"miniature": (2 / 255, 4 / 255, 8 / 255, 16 / 255), "paper": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}
+# the first is where all rows are compared, whatever radius each trained at
+TEST = {"miniature": (4 / 255, 2 / 255, 8 / 255, 16 / 255), "paper": (1 / 255, 2 / 255, 4 / 255, 8 / 255)}
 
 SWEEP = Sweep(
     name="epsilon_sweep",

@@ -248,9 +248,14 @@ def rows_of(study: Study, *, report: bool) -> list[list[PlannedTrial]]:
 
 
 def budgets_of(study: Study, done: Mapping[str, TrialResult], *, every: bool) -> tuple[float, ...]:
-    """Return the budgets that robust accuracy is shown at: the one all trials are scored at, else all of the suite."""
-    own = {score_eps(done[t.trial_id].config if t.trial_id in done else study.config(t)) for t in study.plan}
-    return tuple(own) if len(own) == 1 and not every else tuple(sorted(study.base.eval_suite.eps))
+    """Return the budgets that robust accuracy is shown at: the one all are scored at, or all where radii are compared.
+
+    A study of training radii, or one whose trials are scored at several budgets, shows every budget of the suite.
+    """
+    configs = [done[t.trial_id].config if t.trial_id in done else study.config(t) for t in study.plan]
+    own, radii = {score_eps(config) for config in configs}, {config.threat.eps for config in configs}
+    one = len(own) == 1 and len(radii) == 1 and not every
+    return tuple(own) if one else tuple(sorted(study.base.eval_suite.eps))
 
 
 def columns_of(

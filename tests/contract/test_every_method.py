@@ -165,11 +165,12 @@ def test_agft_at_gamma_one_is_at_rest_where_student_and_teacher_agree(tiny: Any,
 
 
 def test_fare_where_student_and_teacher_agree_is_zero_with_a_zero_gradient(tiny: Any, trainable: Any) -> None:
-    student, clean = trainable(tiny.tower()), tiny.pixels(4)
-    terms = Fare(clean_weight=0.5).loss(tiny.views(student, tiny.tower(), clean=clean, adv=clean))
-    assert all(torch.equal(term, torch.zeros(4)) for term in terms.values())
+    """In float64: two passes of equal weights may differ by a rounding, which is 1e-16 there."""
+    student, clean = trainable(tiny.tower().double()), tiny.pixels(4).double()
+    terms = Fare(clean_weight=0.5).loss(tiny.views(student, tiny.tower().double(), clean=clean, adv=clean))
+    assert all(float(term.detach().max()) < 1e-28 for term in terms.values())
     torch.stack([term.mean() for term in terms.values()]).sum().backward()
-    assert _largest_gradient(student) == 0.0
+    assert _largest_gradient(student) < 1e-12
 
 
 def _largest_gradient(student: torch.nn.Module) -> float:

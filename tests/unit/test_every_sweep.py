@@ -45,6 +45,13 @@ def test_it_plans_distinct_trials_for_each_preset(script: str, preset: str) -> N
     assert len({trial.trial_id for trial in study.plan}) == len(study.plan)
 
 
+@pytest.mark.parametrize("preset", ["miniature", "paper"])
+def test_its_rows_are_compared_at_one_budget(script: str, preset: str) -> None:
+    sweep: Sweep = _module(f"sweeps.{script}").SWEEP
+    study = new_study(sweep, preset=preset, search=None, seeds=sweep.seeds, objectives=sweep.objectives)
+    assert len({study.config(trial).headline_eps for trial in study.plan}) == 1
+
+
 def test_its_name_is_its_files_and_its_first_line_is_a_question(script: str) -> None:
     module = _module(f"sweeps.{script}")
     assert module.SWEEP.name == script
