@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -398,6 +399,21 @@ def test_imagenets_val_may_be_flat_with_the_development_kit_whose_class_numbers_
     images = opened("imagenet", tmp_path, "report")
     assert len(images.ids) == 5
     assert colours_match(images)
+
+
+def test_without_scipy_the_development_kit_is_refused_by_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imagenet(tmp_path)
+    val = tmp_path / "imagenet" / "val"
+    for folder in list(val.iterdir()):
+        shutil.rmtree(folder)
+    (tmp_path / "imagenet" / "ILSVRC2012_devkit_t12").mkdir()
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(
+        ConfigError, match=r"meta\.mat', which needs the package scipy; LOC_val"
+    ):
+        opened("imagenet", tmp_path, "report")
 
 
 def test_an_archive_of_archives_that_is_half_unpacked_says_so(tmp_path: Path) -> None:

@@ -387,8 +387,11 @@ def _ground_truth(data: Path) -> list[str]:
 
     The kit has numbers of its own for the classes; ``meta.mat`` lists them, then the classes above them.
     """
-    from scipy.io import loadmat  # noqa: PLC0415  only such a folder needs it
-
+    try:
+        from scipy.io import loadmat  # noqa: PLC0415  only such a folder needs it
+    except ImportError:
+        where = f"root: got {str(data / 'meta.mat')!r}"
+        raise ConfigError(f"{where}, which needs the package scipy; LOC_val_solution.csv needs none") from None
     synsets = loadmat(data / "meta.mat", squeeze_me=True)["synsets"]
     wnid_of = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets if row["num_children"] == 0}
     said = (data / "ILSVRC2012_validation_ground_truth.txt").read_text(encoding="utf-8").split()
