@@ -410,9 +410,7 @@ def test_without_scipy_the_development_kit_is_refused_by_what_it_needs(
         shutil.rmtree(folder)
     (tmp_path / "imagenet" / "ILSVRC2012_devkit_t12").mkdir()
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(
-        ConfigError, match=r"meta\.mat', which needs the package scipy; LOC_val"
-    ):
+    with pytest.raises(ConfigError, match=r"meta\.mat', which needs the package scipy; LOC_val"):
         opened("imagenet", tmp_path, "report")
 
 
