@@ -257,12 +257,15 @@ class _Run:
             asked = [victim.logits(x_adv, text, sample(k)) for k in range(victim.attack_samples)]
             return torch.stack([_attached(logits, x_adv) for logits in asked])
 
+        def unask(rows: Tensor, number: Tensor) -> None:
+            queries.index_add_(0, rows, -number)
+
         def of_other(other: Victim) -> Logits:
             return lambda x_adv, rows: other.logits(x_adv, text)
 
         extra = victim.regulariser
         return Target(
-            ask=ask, labels=y, classes=len(text.classes),
+            ask=ask, unask=unask, labels=y, classes=len(text.classes),
             # Fooling the bare model, or one draw of the defence, is no reason to stop.
             certain=victim.defended is None,
             regulariser=None if extra is None else extra(x, y, text),

@@ -173,21 +173,18 @@ class ImageTower(nn.Module):
             h = h + _mlp(block, block.ln_2(h))
         h = self._watched(h)
         normed = last.ln_1(h)
-        keys, values = _keys_values(last, normed)
 
-        def rows(select: slice, source: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            r = h[:, select] + _attend_rows(last, source[:, select], k, v)
-            r = r + _mlp(last, last.ln_2(r))
-            tokens: Tensor = visual.ln_post(r) @ visual.proj
-            return tokens
+        def finish(tokens: Tensor) -> Tensor:
+            tokens = tokens + _mlp(last, last.ln_2(tokens))
+            projected: Tensor = visual.ln_post(tokens) @ visual.proj
+            return projected
 
         def embed_from(source: Tensor) -> Tensor:
-            k, v = _keys_values(last, source)
-            return rows(slice(0, 1), source, k, v)[:, 0]
+            return finish(h[:, 0] + _attend_first(last, source))
 
         return Features(
-            embedding=rows(slice(0, 1), normed, keys, values)[:, 0],
-            patches=lambda: rows(slice(1, None), normed, keys, values),
+            embedding=embed_from(normed),
+            patches=lambda: finish(h[:, 1:] + _attend(last, normed)[:, 1:]),
             last_norm=lambda: (normed, embed_from),
             grid=tuple(visual.grid_size),
         )
@@ -282,26 +279,30 @@ def _attend(block: Any, normed: Tensor) -> Tensor:
     attn = block.attn
     qkv = linear(normed, attn.in_proj_weight, attn.in_proj_bias)
     q, k, v = (_split(part, attn.num_heads) for part in qkv.chunk(3, dim=-1))
-    return _merge(block, F.scaled_dot_product_attention(q, k, v))
+    return _output(block, F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-def _merge(block: Any, mixed: Tensor) -> Tensor:
-    out: Tensor = block.ls_1(_apply(block.attn.out_proj, mixed.transpose(1, 2).flatten(2)))
+def _output(block: Any, mixed: Tensor) -> Tensor:
+    out: Tensor = block.ls_1(_apply(block.attn.out_proj, mixed))
     return out
 
 
-def _keys_values(block: Any, normed: Tensor) -> tuple[Tensor, Tensor]:
+def _attend_first(block: Any, normed: Tensor) -> Tensor:
+    """Return [B, W], what the class token attends to in ``normed`` [B, T, W], without a key or value of any token.
+
+    With one query its product with the keys is ``(W_k^T q) . x`` and the mixture of the values ``W_v (sum_t a_t x_t)``:
+    as many products of a matrix with a vector as there are heads, where keys and values would be two per token. The
+    keys' bias adds the same to all scores of a head, which softmax does not see.
+    """
     attn, width = block.attn, normed.shape[-1]
-    bias = None if attn.in_proj_bias is None else attn.in_proj_bias[width:]
-    keys, values = linear(normed, attn.in_proj_weight[width:], bias).chunk(2, dim=-1)
-    return _split(keys, attn.num_heads), _split(values, attn.num_heads)
-
-
-def _attend_rows(block: Any, normed_rows: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    attn, width = block.attn, normed_rows.shape[-1]
-    bias = None if attn.in_proj_bias is None else attn.in_proj_bias[:width]
-    q = _split(linear(normed_rows, attn.in_proj_weight[:width], bias), attn.num_heads)
-    return _merge(block, F.scaled_dot_product_attention(q, keys, values))
+    of_q, of_k, of_v = attn.in_proj_weight.view(3, attn.num_heads, -1, width)  # [heads, W / heads, W] each
+    bias = (None, None) if attn.in_proj_bias is None else (attn.in_proj_bias[:width], attn.in_proj_bias[2 * width :])
+    q = linear(normed[:, 0], of_q.flatten(0, 1), bias[0]).unflatten(1, of_q.shape[:2]).transpose(0, 1)  # [heads, B, .]
+    probe = (q @ of_k).transpose(0, 1)  # [B, heads, W]
+    weights = (probe @ normed.transpose(1, 2) * of_q.shape[1] ** -0.5).softmax(dim=-1)  # [B, heads, T]
+    seen = (weights @ normed).transpose(0, 1)  # [heads, B, W]
+    mixed = (seen @ of_v.transpose(1, 2)).transpose(0, 1).flatten(1)
+    return _output(block, mixed if bias[1] is None else mixed + bias[1])
 
 
 def _mlp(block: Any, normed: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def _least(start: Tensor, slope: Tensor, gap: Tensor, norm: Norm) -> float:
 def test_no_solver_finds_a_shorter_way_to_the_plane(norm: Norm, reach: float) -> None:
     for seed in range(6):
         start, slope, gap = _plane(seed, reach)
-        d = to_plane(start[None], slope[None], gap[None], norm)
+        d = to_plane(start[None, None], slope[None], gap[None, None], norm)[:, 0]
         assert float(distance(d, norm)) == pytest.approx(_least(start, slope, gap, norm), abs=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_no_solver_finds_a_shorter_way_to_the_plane(norm: Norm, reach: float) ->
 def test_the_way_to_the_plane_ends_on_it_and_in_the_box(norm: Norm, seed: int, reach: float) -> None:
     parts = [_plane(seed + k, reach * (1 - 0.1 * k)) for k in range(3)]
     start, slope, gap = (torch.stack(part) for part in zip(*parts, strict=True))
-    d = to_plane(start, slope, gap, norm)
+    d = to_plane(start[:, None], slope, gap[:, None], norm)[:, 0]
     assert ((start + d >= -1e-12) & (start + d <= 1 + 1e-12)).all()
     assert (d[:, 0] == 0).all()  # a pixel that does not matter stays
     for k, (_, w, wanted) in enumerate(parts):
@@ -100,7 +100,7 @@ def test_the_way_to_the_plane_ends_on_it_and_in_the_box(norm: Norm, seed: int, r
 @NORMS
 def test_where_the_slope_is_zero_nothing_moves(norm: Norm) -> None:
     start = torch.rand(2, 3, 4, 4, generator=generator(0, "x"))
-    assert not to_plane(start, torch.zeros_like(start), torch.ones(2), norm).any()
+    assert not to_plane(start[:, None], torch.zeros_like(start), torch.ones(2, 1), norm).any()
 
 
 @NORMS

@@ -38,12 +38,15 @@ class Target:
     ``ask(x [b, 3, H, W], rows [b])`` gives logits [S, b, C], differentiable in ``x``: S draws of a randomised
     classifier, 1 otherwise. Every call is counted as queries of those rows. With ``certain`` the same input always
     gets the same answer, so that a wrong one is final and the image may be dropped; else no attack may stop early.
+    An attack that asks ahead, to fill a batch, takes back with ``unask(rows [b], number [b])`` what it did not use:
+    what an image's attack costs does not depend on the batch.
     """
 
     ask: Callable[[Tensor, Tensor], Tensor]
     labels: Tensor  # [B] int64
     classes: int
     certain: bool = True
+    unask: Callable[[Tensor, Tensor], None] = lambda rows, number: None
     # What the method's own loss adds to cross-entropy, [b]: adaptive attacks climb it too. None: it adds nothing.
     regulariser: PerImage | None = None
     # Other models' logits of the same images by name, e.g. "untouched": where transferred examples are made.

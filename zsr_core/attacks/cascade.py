@@ -51,6 +51,7 @@ def part(target: Target, rows: Tensor) -> Target:
 
     return replace(
         target, ask=of_part(target.ask), labels=target.labels[rows],
+        unask=lambda picked, number: target.unask(rows[picked], number),
         regulariser=None if target.regulariser is None else of_part(target.regulariser),
         others={name: of_part(logits) for name, logits in target.others.items()},
     )  # fmt: skip

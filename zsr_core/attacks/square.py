@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import torch
@@ -19,7 +19,9 @@ from zsr_core.threat import Norm, ThreatModel
 # Queries from which the share of changed pixels is halved once more (Andriushchenko et al. 2020, section 3.1, for a
 # budget of 10 000; AutoAttack keeps it unscaled at 5000).
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-BLOCK = 500  # queries whose random choices are drawn at once
+FILL = (64, 512)  # the most rows of a batch with answers asked ahead, on CPU and on CUDA
+CALL = (6, 128)  # what asking at all costs, in rows
+SMOOTH = 0.1  # weight of the last batch in the share of changes that are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,33 +59,89 @@ class Square:
         search = SEARCHES[threat.norm]
         rows = torch.arange(len(x), device=x.device)
         generators = one_each(draws("square", rows), len(rows))
-        found, clean = x.clone(), x
-        tried = at = search.start(x, threat.eps, generators)
-        best = torch.full((len(x),), -torch.inf, device=x.device)
-        choices = x.new_empty(len(x), 0)
-        for query in range(self.queries + 1):
-            logits = target.logits(tried, rows)
-            gained, fallen = margin(logits, target.labels[rows]), target.fooled(logits, rows)
-            better = (gained > best) | fallen
-            at[better], best[better] = tried[better], gained[better]
-            if bool(fallen.any()):
-                found[rows[fallen]] = at[fallen]
-                generators = [generators[i] for i in (~fallen).nonzero()[:, 0].tolist()]
-                rows, clean, at, best, choices = (part[~fallen] for part in (rows, clean, at, best, choices))
-            if len(rows) == 0 or query == self.queries:
-                break
-            if query % BLOCK == 0:
-                shape = min(BLOCK, self.queries - query), search.choices + x.shape[1]
-                choices = uniform(generators, shape).to(x)
-            side = search.side(self.share(query), *x.shape[-2:])
-            tried = search.change(at, clean, threat.eps, side, choices[:, query % BLOCK])
-        found[rows] = at
+        at = search.start(x, threat.eps, generators)
+        choices = uniform(generators, (self.queries, search.choices + x.shape[1])).to(x)
+        sides = torch.tensor([search.side(self.share(n), *x.shape[-2:]) for n in range(self.queries)], device=x.device)
+        logits = target.logits(at, rows)
+        of = _Searched(
+            rows=rows, clean=x, at=at, best=margin(logits, target.labels), changes=torch.zeros_like(rows),
+            over=target.fooled(logits, rows),
+        )  # fmt: skip
+        found, rate = at.clone(), 1.0  # the share of the changes that are kept, lately
+        while len(of := of.standing()):
+            ahead = min(_ahead(target, of, rate), self.queries - int(of.changes.min()))
+            step = of.changes[:, None] + torch.arange(ahead, device=x.device)  # [b, ahead]
+            image = torch.arange(len(of), device=x.device).repeat_interleave(ahead)
+            change, asked = step.flatten().clamp(max=self.queries - 1), of.rows[image]
+            tried = _changed(search, of, image, sides[change], choices[asked, change], threat.eps)
+            logits = target.logits(tried, asked)
+            gained = margin(logits, target.labels[asked]).view_as(step)
+            fallen = target.fooled(logits, asked).view_as(step)
+            better = ((gained > of.best[:, None]) | fallen) & (step < self.queries)
+            # Behind the first that is kept, changes were made to a point that is no longer the best: asked in vain.
+            hit, first = better.any(dim=1), better.to(torch.uint8).argmax(dim=1)
+            used = torch.where(hit, first + 1, (step < self.queries).sum(dim=1))
+            target.unask(of.rows, ahead - used)
+            here = hit.nonzero()[:, 0]
+            of.at[here], of.best[here] = tried[here * ahead + first[here]], gained[here, first[here]]
+            found[of.rows[here]] = of.at[here]
+            of.changes.add_(used)
+            of.over.copy_((hit & fallen.gather(1, first[:, None])[:, 0]) | (of.changes >= self.queries))
+            rate += SMOOTH * (len(here) / int(used.sum()) - rate)
         return found
 
     def share(self, change: int) -> float:
         """Return the share of the pixels that the n-th change covers, from 0."""
         halvings = sum(change > n for n in HALVED_AFTER)
         return self.p_init / float(2**halvings)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Searched:
+    """Where the search of each image is, written in place; images go on by themselves, each at its own change."""
+
+    rows: Tensor  # [b] in the batch
+    clean: Tensor  # [b, 3, H, W]
+    at: Tensor  # the best point
+    best: Tensor  # [b] its margin
+    changes: Tensor  # [b] tried so far
+    over: Tensor  # [b] bool: fallen, or at its last change
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def standing(self) -> _Searched:
+        """Return it without the images whose search is over."""
+        if not bool(self.over.any()):
+            return self
+        return _Searched(**{f.name: getattr(self, f.name)[~self.over] for f in fields(self)})
+
+
+def _ahead(target: Target, of: _Searched, rate: float) -> int:
+    """Return how many changes of an image are tried at once, as if none of them were kept.
+
+    With ``rate`` the share of changes that are kept, n at once are good for ``(1 - (1 - rate)^n) / rate``, for the
+    price of ``n b`` rows and a call: a few images do not fill a batch. A randomised classifier's answers depend on how
+    often it was asked: there it is one.
+    """
+    if not target.certain:
+        return 1
+    cuda = of.at.device.type == "cuda"
+    most = max(1, FILL[cuda] // len(of))
+    kept = min(max(rate, 1e-3), 1.0)
+    return min(range(1, most + 1), key=lambda n: (CALL[cuda] + n * len(of)) / (1 - (1 - kept) ** n))
+
+
+def _changed(search: Search, of: _Searched, image: Tensor, sides: Tensor, choices: Tensor, eps: float) -> Tensor:
+    """Return these images [n] of ``of`` after a change each, by its ``choices`` [n, k] in a square of ``sides`` [n]."""
+    at, clean = of.at[image], of.clean[image]
+    alike = sides.unique().tolist()
+    if len(alike) == 1:
+        return search.change(at, clean, eps, alike[0], choices)
+    for side in alike:
+        picked = sides == side
+        at[picked] = search.change(at[picked], clean[picked], eps, side, choices[picked])
+    return at
 
 
 def uniform(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:
