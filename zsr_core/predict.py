@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +23,7 @@ from zsr_core.data import ImageSet, batches
 from zsr_core.records import SampleRecord, from_table, write_samples
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
+from zsr_core.threads import side_by_side
 from zsr_core.threat import Norm, ThreatModel, l2_size
 from zsr_core.victim import DrawsOf, Victim
 
@@ -120,6 +125,7 @@ class _Run:
     space: str
     journal: Journal | None
     tick: Tick | None
+    stop: Event = field(default_factory=Event)  # set: attacks that still run end at their next question
 
     def check(self) -> None:
         labels, classes = self.images.labels, len(self.text.classes)
@@ -189,23 +195,49 @@ class _Run:
         stage_id: str = "",
     ) -> dict[int, SampleRecord]:
         """Return the record of each row: from the journal where it holds the batch, else computed and kept."""
-        groups = [group for group in rows.split(self.batch_size) if len(group)]
+        groups = self._groups(rows)
         keys = [self._key(condition, stage_id, group) for group in groups] if self.journal is not None else []
         known = [self.journal.recall(key) if self.journal is not None else None for key in keys] or [None] * len(groups)
-        missing = iter(batches(self.images, [g for g, k in zip(groups, known, strict=True) if k is None], self.device))
         found: dict[int, SampleRecord] = {}
-        for i, group in enumerate(groups):
-            records = known[i]
-            if records is None:
-                x, y, index = next(missing)
-                begun = time.perf_counter()
-                self._check_pixels(x, index)
-                records = compute(x, y, index)
-                if self.journal is not None and time.perf_counter() - begun >= self.journal.worth:
-                    self.journal.keep(keys[i], records)
-            found.update(zip(group.tolist(), (replace(r, trial_id=self.trial_id) for r in records), strict=True))
-            self._say(condition, len(found), len(rows), known[i] is not None)
+        with closing(self._computed([g for g, k in zip(groups, known, strict=True) if k is None], compute)) as missing:
+            for i, group in enumerate(groups):
+                records = known[i]
+                if records is None:
+                    records, seconds = next(missing)
+                    if self.journal is not None and seconds >= self.journal.worth:
+                        self.journal.keep(keys[i], records)
+                found.update(zip(group.tolist(), (replace(r, trial_id=self.trial_id) for r in records), strict=True))
+                self._say(condition, len(found), len(rows), known[i] is not None)
+            next(missing, None)  # to its end: closed before, it would take itself for given up
         return found
+
+    def _groups(self, rows: Tensor) -> list[Tensor]:
+        """Return the rows in batches: of ``batch_size``, which threads that work side by side share among them."""
+        most = min(self.batch_size, max(len(rows), 1))
+        return [group for group in rows.split(math.ceil(most / self.threads)) if len(group)]
+
+    @property
+    def threads(self) -> int:
+        """How many batches are worked on at a time: on CPU one per thread that torch would use for one."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 1
+
+    def _computed(
+        self, groups: Sequence[Tensor], compute: Callable[[Tensor, Tensor, Tensor], list[SampleRecord]]
+    ) -> Generator[tuple[list[SampleRecord], float], None, None]:
+        """Yield the records of each group in turn, and the seconds that they took."""
+
+        def work(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[list[SampleRecord], float]:
+            x, y, index = batch
+            begun = time.perf_counter()
+            self._check_pixels(x, index)
+            records = compute(x, y, index)
+            return records, time.perf_counter() - begun
+
+        fed = batches(self.images, groups, self.device)
+        if min(self.threads, len(groups)) <= 1:
+            yield from map(work, fed)
+        else:
+            yield from side_by_side(work, fed, min(self.threads, len(groups)), self.stop)
 
     def _say(self, condition: _Condition, done: int, of: int, recalled: bool) -> None:
         if self.tick is not None:
@@ -246,6 +278,8 @@ class _Run:
         victim, text = self.victim, self.text
 
         def ask(x_adv: Tensor, rows: Tensor) -> Tensor:
+            if self.stop.is_set():
+                raise CancelledError
             queries.index_add_(0, rows, torch.ones_like(rows))
             if victim.defended is None or victim.attack_samples == 0:
                 return _attached(victim.logits(x_adv, text), x_adv)[None]

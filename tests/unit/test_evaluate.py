@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -196,6 +197,67 @@ def test_a_result_depends_neither_on_the_batch_size_nor_on_the_other_images(tiny
             assert (r.pred, r.correct, r.queries) == (other.pred, other.correct, other.queries)
             assert r.margin == pytest.approx(other.margin, rel=1e-3, abs=1e-3)
             assert r.linf == pytest.approx(other.linf, abs=1e-6)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Set how many threads torch uses, until the test's end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("batch_size", [20, 5])
+def test_batches_side_by_side_give_the_records_of_one_after_the_other(
+    tiny: Any, threads: Callable[[int], None], batch_size: int
+) -> None:
+    threads(1)
+    apart = _predict(tiny, batch_size=batch_size)
+    threads(3)
+    together = _predict(tiny, batch_size=batch_size)
+    assert torch.get_num_threads() == 3
+    for r, other in zip(together, apart, strict=True):
+        assert (r.condition, r.eps, r.sample_id) == (other.condition, other.eps, other.sample_id)
+        assert (r.pred, r.correct, r.queries) == (other.pred, other.correct, other.queries)
+        assert r.margin == pytest.approx(other.margin, rel=1e-3, abs=1e-3)
+
+
+def test_no_more_than_a_batch_of_images_is_worked_on_side_by_side(tiny: Any, threads: Callable[[int], None]) -> None:
+    threads(3)
+    seen: list[int] = []
+    victim = _victim(tiny)
+
+    def counted(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return victim.embed(x)
+
+    predict(dataclasses.replace(victim, embed=counted), _guessed(tiny, 20), tiny.bank(), (), (), batch_size=9)
+    assert sorted(seen) == [2] + [3] * 6
+
+
+def test_an_error_in_one_batch_ends_those_beside_it(tiny: Any, threads: Callable[[int], None]) -> None:
+    threads(2)
+    images, victim, text = _guessed(tiny, 8), _victim(tiny), tiny.bank()
+    images = dataclasses.replace(
+        images, labels=victim.logits(images.pixels(range(8)).float() / 255, text).argmax(dim=1)
+    )
+    asked: list[int] = []
+
+    def breaks(x: Tensor) -> Tensor:
+        if not x.requires_grad:
+            return victim.embed(x)
+        asked.append(len(x))
+        if len(asked) == 5:
+            raise ArithmeticError("broken")
+        return victim.embed(x)
+
+    with pytest.raises(ArithmeticError, match="broken"):
+        predict(
+            dataclasses.replace(victim, embed=breaks), images, text, (Pgd(steps=100_000),),
+            (ThreatModel(eps=1e-6),), batch_size=8,
+        )  # fmt: skip
+    assert len(asked) <= 7
+    assert torch.get_num_threads() == 2
 
 
 def test_the_same_seed_gives_the_same_records_and_another_gives_other_noise(tiny: Any) -> None:

@@ -25,7 +25,10 @@ def _draws(ids: list[int]) -> Draws:
 
 
 def _target(labels: Tensor, log: Log, *, scale: float = 1.0, bias: float = 0.0, certain: bool = True) -> Target:
-    """A smooth classifier of any image size: class 1 where a wave of the pixels exceeds ``-bias``."""
+    """A smooth classifier of any image size: class 1 where a wave of the pixels exceeds ``-bias``.
+
+    ``log`` also gets what is taken back: rows, no images, and the numbers.
+    """
 
     def ask(x: Tensor, rows: Tensor) -> Tensor:
         weights = torch.linspace(0, 40, x[0].numel()).sin().view(x.shape[1:])
@@ -34,7 +37,10 @@ def _target(labels: Tensor, log: Log, *, scale: float = 1.0, bias: float = 0.0, 
         log.append((rows.clone(), x.clone(), f * signs))
         return torch.stack([torch.zeros_like(f), f], dim=1)[None]
 
-    return Target(ask=ask, labels=labels, classes=2, certain=certain)
+    def unask(rows: Tensor, number: Tensor) -> None:
+        log.append((rows.clone(), torch.empty(0), number.clone()))
+
+    return Target(ask=ask, unask=unask, labels=labels, classes=2, certain=certain)
 
 
 def _images(n: int, height: int = 20, width: int = 20) -> Tensor:
@@ -49,16 +55,13 @@ def _labels(x: Tensor) -> Tensor:
 
 @NORMS
 @pytest.mark.parametrize("shape", [(20, 20), (17, 24), (4, 9)])
-def test_every_point_it_asks_about_lies_in_ball_and_box(
-    norm: Norm, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_point_it_asks_about_lies_in_ball_and_box(norm: Norm, shape: tuple[int, int]) -> None:
     x, log = _images(4, *shape), []
     threat = ThreatModel(norm=norm, eps=EPS[norm])
-    monkeypatch.setattr("zsr_core.attacks.square.BLOCK", 90)
-    # Nobody falls: 220 queries go through four sizes of squares and three blocks of choices.
+    # Nobody falls: 220 queries go through four sizes of squares.
     x_adv = Square(queries=220).run(_target(_labels(x), log, certain=False), x, threat, _draws([0, 1, 2, 3]))
-    assert len(log) == 221
-    assert all(threat.contains(images, x[rows]).all() for rows, images, _ in log)
+    assert len(_questions(log)) == 221
+    assert all(threat.contains(images, x[rows]).all() for rows, images, _ in _questions(log))
     assert threat.contains(x_adv, x).all()
 
 
@@ -68,7 +71,7 @@ def test_the_best_is_never_worse_than_any_point_it_asked_about(norm: Norm) -> No
     labels = torch.tensor([0, 1, 0, 1, 0])
     target = _target(labels, log, certain=False)
     x_adv = Square(queries=60).run(target, x, ThreatModel(norm=norm, eps=EPS[norm]), _draws(list(range(5))))
-    seen = torch.stack([margins for _, _, margins in log])
+    seen = torch.stack([margins for _, _, margins in _questions(log)])
     assert seen.shape == (61, 5)
     log.clear()
     target.ask(x_adv, torch.arange(5))
@@ -77,19 +80,49 @@ def test_the_best_is_never_worse_than_any_point_it_asked_about(norm: Norm) -> No
 
 
 @NORMS
-def test_an_image_that_has_fallen_is_not_asked_about_again(norm: Norm) -> None:
+def test_an_image_that_has_fallen_is_not_asked_about_again(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zsr_core.attacks.square.FILL", (1, 1))
     x, log = _images(12), []
     labels, attack = _labels(x), Square(queries=80)
     target = _target(labels, log)
     x_adv = attack.run(target, x, ThreatModel(norm=norm, eps=EPS[norm]), _draws(list(range(12))))
     fell: dict[int, Tensor] = {}
-    for rows, images, margins in log:
+    for rows, images, margins in _questions(log):
         assert not set(rows.tolist()) & set(fell)
         fell.update({row: images[i] for i, row in enumerate(rows.tolist()) if margins[i] > 0})
     assert 0 < len(fell) < 12
     assert all(torch.equal(x_adv[row], image) for row, image in fell.items())
-    asked = {row: sum(row in rows.tolist() for rows, _, _ in log) for row in range(12)}
-    assert all(asked[row] == attack.cost(2)[0] for row in set(range(12)) - set(fell))
+    assert all(_counted(log)[row] == attack.cost(2)[0] for row in set(range(12)) - set(fell))
+
+
+def _questions(log: Log) -> Log:
+    return [entry for entry in log if len(entry[1])]
+
+
+def _counted(log: Log, images: int = 12) -> list[int]:
+    """Return how many questions about each image counted."""
+    counts = torch.zeros(images, dtype=torch.int64)
+    for rows, asked, number in log:
+        counts.index_add_(0, rows, torch.ones_like(rows) if len(asked) else -number)
+    return counts.tolist()
+
+
+@NORMS
+def test_asking_ahead_changes_neither_the_result_nor_what_it_is_said_to_cost(
+    norm: Norm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The classifier in double: batches of other shapes must not decide which of two changes is better.
+    x, threat = _images(12).double(), ThreatModel(norm=norm, eps=EPS[norm])
+    labels, attack, found = _labels(x.float()), Square(queries=300), []
+    for most in (1, 64, 500):
+        log: Log = []
+        monkeypatch.setattr("zsr_core.attacks.square.FILL", (most, most))
+        x_adv = attack.run(_target(labels, log), x, threat, _draws(list(range(12))))
+        found.append((x_adv, _counted(log), len(_questions(log))))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[2][0], found[0][0], rtol=0, atol=1e-12)
+    assert found[0][1] == found[1][1] == found[2][1]
+    assert max(found[1][2], found[2][2]) < found[0][2] == 301  # asked less often, about more images at a time
 
 
 @NORMS
@@ -105,9 +138,10 @@ def test_an_image_gets_the_same_answer_alone_and_among_others(norm: Norm) -> Non
 def test_longer_searches_begin_as_shorter_ones_do() -> None:
     x, short, long = _images(3), [], []  # type: Tensor, Log, Log
     labels, threat = _labels(x), ThreatModel(eps=1 / 255)
-    Square(queries=20).run(_target(labels, short, scale=1e-9), x, threat, _draws([0, 1, 2]))
-    Square(queries=40).run(_target(labels, long, scale=1e-9), x, threat, _draws([0, 1, 2]))
-    assert all(torch.equal(a[1], b[1]) for a, b in zip(short, long, strict=False))
+    Square(queries=20).run(_target(labels, short, scale=1e-9, certain=False), x, threat, _draws([0, 1, 2]))
+    Square(queries=40).run(_target(labels, long, scale=1e-9, certain=False), x, threat, _draws([0, 1, 2]))
+    pairs = zip(_questions(short), _questions(long), strict=False)
+    assert all(torch.equal(a[1], b[1]) for a, b in pairs)
 
 
 def test_the_images_given_are_left_as_they_were() -> None:
@@ -130,7 +164,7 @@ def test_one_query_changes_one_square_to_the_ends_of_the_budget() -> None:
     Square(queries=1, p_init=0.09).run(
         _target(torch.tensor([0]), log, scale=1e-9), x, ThreatModel(eps=0.1), _draws([3])
     )
-    first, second = log[0][1][0], log[1][1][0]
+    first, second = (images[0] for _, images, _ in _questions(log))
     torch.testing.assert_close((second - 0.5).abs(), torch.full_like(second, 0.1))
     rows, columns = (first != second).any(dim=0).nonzero().unbind(dim=1)
     assert int(rows.max() - rows.min()) == 5  # sqrt(0.09 * 400) = 6 pixels a side
@@ -142,7 +176,7 @@ def test_one_query_changes_one_square_to_the_ends_of_the_budget() -> None:
 def test_squares_reach_every_pixel() -> None:
     x, log = torch.full((1, 3, 8, 8), 0.5), []
     Square(queries=400, p_init=1e-3).run(_target(torch.tensor([0]), log, certain=False), x, ThreatModel(), _draws([0]))
-    images = torch.stack([images[0] for _, images, _ in log])
+    images = torch.stack([images[0] for _, images, _ in _questions(log)])
     assert (images[1:] != images[:-1]).any(dim=0).any(dim=0).all()
 
 

@@ -1,0 +1,55 @@
+"""Work on a CPU side by side: one thread per core on a batch of its own, instead of all cores on one batch.
+
+A small batch's products are too small to share out: two cores end one 1.3 times as soon, and two batches twice as soon.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads: int, stop: Event) -> Iterator[Answer]:
+    """Yield ``work(item)`` in the order of ``items``, so many at a time, while torch itself uses one thread in each.
+
+    ``items`` are taken in the caller's thread, at most twice as many as there are threads ahead of what is yielded.
+    When the caller gives up, or a piece of work raises, ``stop`` is set: work that looks at it ends early.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # new threads begin with it
+    pool = ThreadPoolExecutor(threads)
+    first: list[BaseException] = []  # what went wrong, and not what was ended for it
+
+    def watched(item: Item) -> Answer:
+        try:
+            return work(item)
+        except BaseException as error:
+            if not stop.is_set():
+                first.append(error)
+            stop.set()
+            raise
+
+    try:
+        waiting: deque[Future[Answer]] = deque()
+        for item in items:
+            waiting.append(pool.submit(watched, item))
+            if len(waiting) == 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BaseException as error:
+        stop.set()
+        if first and error is not first[0]:
+            raise first[0] from None
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(before)
