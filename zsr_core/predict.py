@@ -100,9 +100,11 @@ def predict(
         ConfigError: if there is no image, a label lies outside the classes, or text and images have other dimensions.
         ArithmeticError: naming task, condition and image, if logits are NaN or infinite.
     """
+    # On CPU one for each thread that torch would use for a single one.
+    abreast = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
     run = _Run(
         victim=victim, images=images, text=text, seed=seed, trial_id=trial_id, batch_size=batch_size,
-        device=torch.device(device), space=threat_space, journal=journal, tick=tick,
+        device=torch.device(device), space=threat_space, journal=journal, tick=tick, abreast=abreast,
     )  # fmt: skip
     run.check()
     clean = run.clean(threats[0].norm if threats else "linf")
@@ -125,6 +127,7 @@ class _Run:
     space: str
     journal: Journal | None
     tick: Tick | None
+    abreast: int  # batches that are worked on at a time
     stop: Event = field(default_factory=Event)  # set: attacks that still run end at their next question
 
     def check(self) -> None:
@@ -214,12 +217,7 @@ class _Run:
     def _groups(self, rows: Tensor) -> list[Tensor]:
         """Return the rows in batches: of ``batch_size``, which threads that work side by side share among them."""
         most = min(self.batch_size, max(len(rows), 1))
-        return [group for group in rows.split(math.ceil(most / self.threads)) if len(group)]
-
-    @property
-    def threads(self) -> int:
-        """How many batches are worked on at a time: on CPU one per thread that torch would use for one."""
-        return torch.get_num_threads() if self.device.type == "cpu" else 1
+        return [group for group in rows.split(math.ceil(most / self.abreast)) if len(group)]
 
     def _computed(
         self, groups: Sequence[Tensor], compute: Callable[[Tensor, Tensor, Tensor], list[SampleRecord]]
@@ -234,10 +232,10 @@ class _Run:
             return records, time.perf_counter() - begun
 
         fed = batches(self.images, groups, self.device)
-        if min(self.threads, len(groups)) <= 1:
+        if min(self.abreast, len(groups)) <= 1:
             yield from map(work, fed)
         else:
-            yield from side_by_side(work, fed, min(self.threads, len(groups)), self.stop)
+            yield from side_by_side(work, fed, min(self.abreast, len(groups)), self.stop)
 
     def _say(self, condition: _Condition, done: int, of: int, recalled: bool) -> None:
         if self.tick is not None:
@@ -299,7 +297,7 @@ class _Run:
 
         extra = victim.regulariser
         return Target(
-            ask=ask, unask=unask, labels=y, classes=len(text.classes),
+            ask=ask, unask=unask, labels=y, classes=len(text.classes), room=math.ceil(self.batch_size / self.abreast),
             # Fooling the bare model, or one draw of the defence, is no reason to stop.
             certain=victim.defended is None,
             regulariser=None if extra is None else extra(x, y, text),

@@ -86,7 +86,7 @@ def test_apgd_stays_inside_ball_and_box_and_what_fell_on_its_way_has_fallen(
     def ask(x_adv: Tensor, rows: Tensor) -> Tensor:
         assert threat.contains(x_adv.detach(), x[rows]).all()
         z = logits(x_adv)
-        fell[rows] |= z.detach().argmax(dim=1) != labels[rows]
+        fell[rows[z.detach().argmax(dim=1) != labels[rows]]] = True
         return z[None]
 
     attack = Apgd(loss=loss, steps=steps, restarts=restarts)

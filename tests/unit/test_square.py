@@ -81,7 +81,7 @@ def test_the_best_is_never_worse_than_any_point_it_asked_about(norm: Norm) -> No
 
 @NORMS
 def test_an_image_that_has_fallen_is_not_asked_about_again(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsr_core.attacks.square.FILL", (1, 1))
+    monkeypatch.setattr("zsr_core.attacks.tries.FILL", (1, 1))
     x, log = _images(12), []
     labels, attack = _labels(x), Square(queries=80)
     target = _target(labels, log)
@@ -116,7 +116,7 @@ def test_asking_ahead_changes_neither_the_result_nor_what_it_is_said_to_cost(
     labels, attack, found = _labels(x.float()), Square(queries=300), []
     for most in (1, 64, 500):
         log: Log = []
-        monkeypatch.setattr("zsr_core.attacks.square.FILL", (most, most))
+        monkeypatch.setattr("zsr_core.attacks.tries.FILL", (most, most))
         x_adv = attack.run(_target(labels, log), x, threat, _draws(list(range(12))))
         found.append((x_adv, _counted(log), len(_questions(log))))
     torch.testing.assert_close(found[1][0], found[0][0], rtol=0, atol=1e-12)

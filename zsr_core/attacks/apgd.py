@@ -12,6 +12,7 @@ from torch import Tensor
 from zsr_core.attacks.attack import Attack, Draws, Loss, Objective, Scored, Target
 from zsr_core.attacks.losses import LOSSES, dlr, others, targeted_dlr
 from zsr_core.attacks.pgd import steepest
+from zsr_core.attacks.tries import Tries, at_once
 from zsr_core.codec import is_finite, require, unknown
 from zsr_core.threat import ThreatModel
 
@@ -78,27 +79,39 @@ class Apgd:
     def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
         """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``."""
         kept = Kept.of(x)
-        if self.loss != "dlr-targeted":
+        if self.loss == "dlr-targeted":
+            self._towards_each(target, x, threat, draws, kept)
+        else:
             self.climb(target.objective(UNTARGETED[self.loss]), x, threat, draws, kept)
-            return kept.x
-        ranked = self._ranked(target, x)  # [B, targets]
-        for rank in range(ranked.shape[1]):
-            self.climb(towards(target, ranked[:, rank]), x, threat, draws, kept, f"target-{rank}-")
         return kept.x
+
+    def _towards_each(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws, kept: Kept) -> None:
+        """Climb towards each target class in turn, as many classes at once as fit into a batch."""
+        ranked = self._ranked(target, x)  # [B, targets]
+        left = [(rank, restart) for rank in range(ranked.shape[1]) for restart in range(self.restarts)]
+        while left and len(rows := kept.standing()):
+            now, left = left[: (n := at_once(target, len(rows)))], left[n:]
+            tries = Tries.of(rows, len(now))
+            starts = [threat.sphere_start(x[rows], draws(f"target-{k}-start-{r}", rows)) for k, r in now]
+            clean, goals = tries.spread(x), ranked[rows][:, [rank for rank, _ in now]].flatten()
+            own, objective = Kept.of(clean, tries), towards(tries.target(target), goals)
+            self._walk(objective, clean, torch.stack(starts, dim=1).flatten(0, 1), threat, own.standing(), own)
+            best = tries.settle(target, own.fallen, own.loss)
+            fell = own.fallen[best]
+            kept.fell(rows[fell], own.x[best[fell]])
+            kept.offer(rows[~fell], own.x[best[~fell]], own.loss[best[~fell]])
 
     def _ranked(self, target: Target, x: Tensor) -> Tensor:
         with torch.no_grad():
             logits = others(target.logits(x, torch.arange(len(x), device=x.device)), target.labels)
         return logits.topk(min(self.targets, target.classes - 1), dim=1).indices
 
-    def climb(
-        self, objective: Objective, x: Tensor, threat: ThreatModel, draws: Draws, kept: Kept, purpose: str = ""
-    ) -> None:
+    def climb(self, objective: Objective, x: Tensor, threat: ThreatModel, draws: Draws, kept: Kept) -> None:
         """Climb any objective from ``restarts`` random points around every image that stands, into ``kept``."""
         for restart in range(self.restarts):
             rows = kept.standing()
             if len(rows):
-                start = threat.sphere_start(x[rows], draws(f"{purpose}start-{restart}", rows))
+                start = threat.sphere_start(x[rows], draws(f"start-{restart}", rows))
                 self._walk(objective, x[rows], start, threat, rows, kept)
 
     def _walk(
@@ -119,21 +132,26 @@ class Apgd:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kept:
-    """The best found for each image so far; written in place."""
+    """The best found for each image, or for each try at it, so far; written in place."""
 
     x: Tensor  # [B, 3, H, W]
     loss: Tensor  # [B]
     fallen: Tensor  # [B] bool
+    tries: Tries | None
 
     @classmethod
-    def of(cls, x: Tensor) -> Kept:
+    def of(cls, x: Tensor, tries: Tries | None = None) -> Kept:
         """Return what is known before the first step: the images themselves."""
-        lowest = x.new_full((len(x),), -torch.inf)
-        return cls(x=x.clone(), loss=lowest, fallen=torch.zeros(len(x), dtype=torch.bool, device=x.device))
+        lowest, fallen = x.new_full((len(x),), -torch.inf), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return cls(x=x.clone(), loss=lowest, fallen=fallen, tries=tries)
 
     def standing(self) -> Tensor:
         """Return the rows [b] that have not fallen."""
         return (~self.fallen).nonzero()[:, 0]
+
+    def over(self, rows: Tensor) -> Tensor:
+        """Return [b] bool: which of these rows need no further step."""
+        return (self.fallen if self.tries is None else self.tries.over(self.fallen))[rows]
 
     def fell(self, rows: Tensor, x_adv: Tensor) -> None:
         """Keep the fall of these rows: nothing better can be found for them."""
@@ -231,7 +249,8 @@ def _look(at: _Walk, objective: Objective, kept: Kept, *, last: bool, before: Te
     if down == 0:
         return at
     kept.fell(at.rows[fallen], x_adv[fallen])
-    return _Walk(*(part[~fallen] for part in at))
+    onward = ~kept.over(at.rows)
+    return _Walk(*(part[onward] for part in at))
 
 
 def _check(at: _Walk, enough: float) -> _Walk:

@@ -47,6 +47,7 @@ class Target:
     classes: int
     certain: bool = True
     unask: Callable[[Tensor, Tensor], None] = lambda rows, number: None
+    room: int = 64  # rows of one question that memory is sure to hold, where there are fewer images
     # What the method's own loss adds to cross-entropy, [b]: adaptive attacks climb it too. None: it adds nothing.
     regulariser: PerImage | None = None
     # Other models' logits of the same images by name, e.g. "untouched": where transferred examples are made.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zsr_core.attacks.attack import Attack, Draws, Target
 from zsr_core.attacks.losses import margin, others
+from zsr_core.attacks.tries import Tries, at_once
 from zsr_core.codec import is_finite, require
 from zsr_core.threat import Norm, ThreatModel
 
@@ -67,32 +68,34 @@ class Fab:
         rows = torch.arange(len(x), device=x.device)
         with torch.no_grad():
             logits = target.logits(x, rows)
-        found = _Found(x=x.clone(), rank=torch.full((len(x),), torch.inf, device=x.device), norm=norm, enough=enough)
+        found = _Found.of(x, norm, enough)
         found.note(x, x, logits, target.labels, rows)
         towards = others(logits, target.labels).topk(min(self.targets, target.classes - 1), dim=1).indices  # [B, T]
-        for classes in towards.unbind(dim=1):
-            self._approach(target, x, classes, found)
+        while towards.shape[1] and len(rows := found.standing(rows, target)):
+            now, towards = towards[:, : (n := at_once(target, len(rows)))], towards[:, n:]
+            tries = Tries.of(rows, now.shape[1])
+            own = self._approach(tries.target(target), tries.spread(x), now[rows].flatten(), tries, norm, enough)
+            found.take(rows, own, tries.settle(target, own.rank <= enough, -own.rank))
         missed = found.rank.isposinf()
         return found.x, distance(found.x - x, norm).masked_fill(missed, torch.inf)
 
-    def _approach(self, target: Target, x: Tensor, towards: Tensor, found: _Found) -> None:
-        """Walk along the boundary to one class [B] for every image that is not done with; note what is wrong."""
+    def _approach(self, target: Target, x: Tensor, towards: Tensor, tries: Tries, norm: Norm, enough: float) -> _Found:
+        """Walk along the boundary to one class [b] in each try; return what is found wrong."""
+        found = _Found.of(x, norm, enough)
         rows = torch.arange(len(x), device=x.device)
-        rows = rows[found.rank > found.enough] if target.certain else rows
-        clean = at = x[rows]
+        clean = at = x
         for _ in range(self.steps):
-            if len(rows) == 0:
-                return
             gap, slope, logits = linearised(target, at, rows, towards[rows])
             wrong = found.note(at, clean, logits, target.labels[rows], rows)
             back = torch.where(_per_image(wrong, at), clean + self.beta * (at - clean), at)
-            stay = found.rank[rows] > found.enough
-            if target.certain and not bool(stay.all()):
-                rows, clean, at, back, gap, slope = (part[stay] for part in (rows, clean, at, back, gap, slope))
-            at = self._step(clean, at, back, gap, slope, found.norm)
-        if len(rows):
-            with torch.no_grad():
-                found.note(at, clean, target.logits(at, rows), target.labels[rows], rows)
+            if target.certain and bool((over := tries.over(found.rank <= enough)[rows]).any()):
+                rows, clean, at, back, gap, slope = (part[~over] for part in (rows, clean, at, back, gap, slope))
+            if len(rows) == 0:
+                return found
+            at = self._step(clean, at, back, gap, slope, norm)
+        with torch.no_grad():
+            found.note(at, clean, target.logits(at, rows), target.labels[rows], rows)
+        return found
 
     def _step(self, clean: Tensor, at: Tensor, back: Tensor, gap: Tensor, slope: Tensor, norm: Norm) -> Tensor:
         """Return the next point: from ``back`` and from ``clean`` onto the plane ``slope . (z - at) = gap``, mixed."""
@@ -106,12 +109,26 @@ class Fab:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Found:
-    """The best wrong point of each image so far, written in place."""
+    """The best wrong point of each image, or of each try at it, so far; written in place."""
 
     x: Tensor  # [B, 3, H, W]
     rank: Tensor  # [B], lower is better; inf where there is none
     norm: Norm
     enough: float
+
+    @classmethod
+    def of(cls, x: Tensor, norm: Norm, enough: float) -> _Found:
+        """Return what is known before the first step: no wrong point."""
+        return cls(x=x.clone(), rank=x.new_full((len(x),), torch.inf), norm=norm, enough=enough)
+
+    def standing(self, rows: Tensor, target: Target) -> Tensor:
+        """Return those of ``rows`` that are not done with: a certain classifier's are with a point within reach."""
+        return rows[self.rank[rows] > self.enough] if target.certain else rows
+
+    def take(self, rows: Tensor, own: _Found, best: Tensor) -> None:
+        """Keep the ``best`` [b] of what the tries at ``rows`` found, where it is better than what is known."""
+        better = own.rank[best] < self.rank[rows]
+        self.x[rows[better]], self.rank[rows[better]] = own.x[best[better]], own.rank[best[better]]
 
     def note(self, at: Tensor, clean: Tensor, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         """Keep the points that are wrong and better than what is known; return [b] bool: which are wrong.

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from zsr_core.attacks.attack import Attack, Draws, Target, one_each
 from zsr_core.attacks.losses import margin
+from zsr_core.attacks.tries import at_once
 from zsr_core.codec import is_finite, require
 from zsr_core.threat import Norm, ThreatModel
 
 # Queries from which the share of changed pixels is halved once more (Andriushchenko et al. 2020, section 3.1, for a
 # budget of 10 000; AutoAttack keeps it unscaled at 5000).
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-FILL = (64, 512)  # the most rows of a batch with answers asked ahead, on CPU and on CUDA
 CALL = (6, 128)  # what asking at all costs, in rows
 SMOOTH = 0.1  # weight of the last batch in the share of changes that are kept
 
@@ -121,15 +121,10 @@ def _ahead(target: Target, of: _Searched, rate: float) -> int:
     """Return how many changes of an image are tried at once, as if none of them were kept.
 
     With ``rate`` the share of changes that are kept, n at once are good for ``(1 - (1 - rate)^n) / rate``, for the
-    price of ``n b`` rows and a call: a few images do not fill a batch. A randomised classifier's answers depend on how
-    often it was asked: there it is one.
+    price of ``n b`` rows and a call.
     """
-    if not target.certain:
-        return 1
-    cuda = of.at.device.type == "cuda"
-    most = max(1, FILL[cuda] // len(of))
-    kept = min(max(rate, 1e-3), 1.0)
-    return min(range(1, most + 1), key=lambda n: (CALL[cuda] + n * len(of)) / (1 - (1 - kept) ** n))
+    call, kept = CALL[of.at.device.type == "cuda"], min(max(rate, 1e-3), 1.0)
+    return min(range(1, at_once(target, len(of)) + 1), key=lambda n: (call + n * len(of)) / (1 - (1 - kept) ** n))
 
 
 def _changed(search: Search, of: _Searched, image: Tensor, sides: Tensor, choices: Tensor, eps: float) -> Tensor:
