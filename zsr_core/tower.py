@@ -296,13 +296,13 @@ def _attend_first(block: Any, normed: Tensor) -> Tensor:
     """
     attn, width = block.attn, normed.shape[-1]
     of_q, of_k, of_v = attn.in_proj_weight.view(3, attn.num_heads, -1, width)  # [heads, W / heads, W] each
-    bias = (None, None) if attn.in_proj_bias is None else (attn.in_proj_bias[:width], attn.in_proj_bias[2 * width :])
-    q = linear(normed[:, 0], of_q.flatten(0, 1), bias[0]).unflatten(1, of_q.shape[:2]).transpose(0, 1)  # [heads, B, .]
-    probe = (q @ of_k).transpose(0, 1)  # [B, heads, W]
+    q_bias, _, v_bias = (None, None, None) if attn.in_proj_bias is None else attn.in_proj_bias.chunk(3)
+    q = _split(linear(normed[:, :1], of_q.flatten(0, 1), q_bias), attn.num_heads)[:, :, 0]  # [B, heads, W / heads]
+    probe = (q.transpose(0, 1) @ of_k).transpose(0, 1)  # [B, heads, W]
     weights = (probe @ normed.transpose(1, 2) * of_q.shape[1] ** -0.5).softmax(dim=-1)  # [B, heads, T]
     seen = (weights @ normed).transpose(0, 1)  # [heads, B, W]
     mixed = (seen @ of_v.transpose(1, 2)).transpose(0, 1).flatten(1)
-    return _output(block, mixed if bias[1] is None else mixed + bias[1])
+    return _output(block, mixed if v_bias is None else mixed + v_bias)
 
 
 def _mlp(block: Any, normed: Tensor) -> Tensor:
