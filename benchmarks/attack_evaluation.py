@@ -3,7 +3,8 @@
 `python benchmarks/attack_evaluation.py` asks both on the miniature, fine-tuned for some seconds; `--model ViT-B-32` on
 random weights, where the options below keep it short. Every side gets the same images, weights, texts, seed and
 budget, one that about half of the rightly classified images withstand. Time is taken turn about in one process, peak
-memory in a process of its own for each side; robust accuracies are printed beside them.
+memory in a process of its own for each side; robust accuracies are printed beside them. On CPU all have the same
+threads: the others within a batch, as torch shares them out, zsr one for each of its batches.
 
 - pgd: the loop of the published scripts (`plain.py`) encodes every prompt in every step, takes the gradient of all
   weights, and attacks every image to the end, also those that were wrong when clean or have fallen.

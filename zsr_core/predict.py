@@ -92,6 +92,9 @@ def predict(
     image), so a result depends neither on the batch size nor on which other images are present. A randomised
     defence is judged by one draw per (seed, attack, image), the same for every stage.
 
+    On CPU as many batches are worked on at a time as torch would use threads for one, and share ``batch_size`` among
+    them: ``victim`` is then called from several threads.
+
     Args:
         journal: where finished batches are kept; what is found there is not computed again.
         tick: called after every batch.
