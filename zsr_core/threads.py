@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from threading import Event
 from typing import TypeVar
 
@@ -21,34 +21,37 @@ def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads:
     """Yield ``work(item)`` in the order of ``items``, so many at a time, while torch itself uses one thread in each.
 
     ``items`` are taken in the caller's thread, at most twice as many as there are threads ahead of what is yielded.
-    When the caller gives up, or a piece of work raises, ``stop`` is set: work that looks at it ends early.
+    When the caller gives up, or a piece of work raises, ``stop`` is set: work that looks at it ends early, with
+    ``CancelledError``. Of several errors the first in the order of ``items`` is raised.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # new threads begin with it
     pool = ThreadPoolExecutor(threads)
-    first: list[BaseException] = []  # what went wrong, and not what was ended for it
+    errors: dict[int, Exception] = {}
 
-    def watched(item: Item) -> Answer:
+    def watched(number: int, item: Item) -> Answer:
         try:
             return work(item)
-        except BaseException as error:
-            if not stop.is_set():
-                first.append(error)
+        except CancelledError:
+            raise
+        except Exception as error:
+            errors[number] = error
             stop.set()
             raise
 
     try:
         waiting: deque[Future[Answer]] = deque()
-        for item in items:
-            waiting.append(pool.submit(watched, item))
+        for number, item in enumerate(items):
+            waiting.append(pool.submit(watched, number, item))
             if len(waiting) == 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     except BaseException as error:
         stop.set()
-        if first and error is not first[0]:
-            raise first[0] from None
+        pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(error, Exception) and errors:
+            raise errors[min(errors)] from None
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

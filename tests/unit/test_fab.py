@@ -164,7 +164,7 @@ def test_more_targets_never_end_farther_away(tiny: Any) -> None:
     target = _target(tiny, tower, torch.zeros(6, dtype=torch.int64))
     target = _target(tiny, tower, _predicted(target, x))
     sizes = [Fab(steps=6, targets=n).nearest(target, x, "linf")[1] for n in (1, 2, 9)]
-    assert (sizes[1] <= sizes[0]).all()
+    assert (sizes[1] <= sizes[0] + 1e-6).all()  # batches of other shapes round otherwise
     assert (sizes[2] <= sizes[1]).all()
 
 

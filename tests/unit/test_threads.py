@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from threading import Barrier, Event, current_thread, main_thread
 
 import pytest
@@ -63,13 +64,27 @@ def test_what_one_raises_is_raised_and_ends_the_others_early(broken: int) -> Non
         if item == broken:
             raise ArithmeticError(f"item {item}")
         if stop.wait(10):
-            raise KeyError("ended early")
+            raise CancelledError
         return item
 
     with pytest.raises(ArithmeticError, match=f"item {broken}"):
         list(side_by_side(work, range(9), 3, stop))
     assert stop.is_set()
     assert torch.get_num_threads() == 3
+
+
+def test_of_several_errors_the_first_in_order_is_raised() -> None:
+    second = Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert second.wait(10)
+        if item == 1:
+            second.set()
+        raise ArithmeticError(f"item {item}")
+
+    with pytest.raises(ArithmeticError, match="item 0"):
+        list(side_by_side(work, range(2), 2, Event()))
 
 
 def test_a_caller_that_gives_up_ends_all_early() -> None:

@@ -20,7 +20,7 @@ from zsr_core.threat import Norm, ThreatModel
 # Queries from which the share of changed pixels is halved once more (Andriushchenko et al. 2020, section 3.1, for a
 # budget of 10 000; AutoAttack keeps it unscaled at 5000).
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-CALL = (6, 128)  # what asking at all costs, in rows
+CALL = (6, 128)  # what asking at all costs, in rows: measured with the miniature on CPU, a guess on CUDA
 SMOOTH = 0.1  # weight of the last batch in the share of changes that are kept
 
 
@@ -31,7 +31,8 @@ class Square:
 
     ``p_init`` is the share of the pixels that the first changes cover. Every random choice comes from the image's own
     generator; theirs shares places, colours and orientation within a batch. Squares reach the last row and column,
-    which theirs leave out.
+    which theirs leave out. Where few images stand, the next changes of each are asked about together, as if none of
+    them were kept; the search takes the way it would take one by one.
     """
 
     queries: int = 5000
