@@ -299,6 +299,7 @@ def under(scene: Scene, attack: Attack, threat: ThreatModel | None = None) -> li
         records += predict(
             scene.victim, images, text, [attack], [threat or scene.threat], seed=scene.seed,
             batch_size=scene.batch_size, device=scene.device, threat_space=scene.threat.space,
+            side_by_side=not isinstance(attack, Watched),  # its log is in the order of the images
         )  # fmt: skip
     return records
 
@@ -400,7 +401,7 @@ class Watched(_Around):
                 seen[row].losses.append(loss)
             return asked
 
-        found = self.of.run(replace(target, ask=ask), x, threat, draws).detach()
+        found = self.of.run(replace(target, ask=ask, room=1), x, threat, draws).detach()  # one try after the other
         judged = threat.project(torch.where(found.isfinite(), found, x), x)
         boxed = ((judged >= 0) & (judged <= 1)).flatten(1).all(dim=1)
         eight_bits = (judged * 255).round() / 255

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from zsr_core import threads
 from zsr_core.attacks import Attack, Logits, Target
 from zsr_core.codec import ConfigError, fingerprint, require, to_plain
 from zsr_core.data import ImageSet, batches
 from zsr_core.records import SampleRecord, from_table, write_samples
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
-from zsr_core.threads import side_by_side
 from zsr_core.threat import Norm, ThreatModel, l2_size
 from zsr_core.victim import DrawsOf, Victim
 
@@ -83,6 +83,7 @@ def predict(
     threat_space: str = "model_input",
     journal: Journal | None = None,
     tick: Tick | None = None,
+    side_by_side: bool = True,
 ) -> list[SampleRecord]:
     """Return one record per image and condition: "none" first, then each attack under each threat model.
 
@@ -93,7 +94,7 @@ def predict(
     defence is judged by one draw per (seed, attack, image), the same for every stage.
 
     On CPU as many batches are worked on at a time as torch would use threads for one, and share ``batch_size`` among
-    them: ``victim`` is then called from several threads.
+    them: ``victim`` and the attacks are then called from several threads, unless ``side_by_side`` is false.
 
     Args:
         journal: where finished batches are kept; what is found there is not computed again.
@@ -104,7 +105,7 @@ def predict(
         ArithmeticError: naming task, condition and image, if logits are NaN or infinite.
     """
     # On CPU one for each thread that torch would use for a single one.
-    abreast = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+    abreast = torch.get_num_threads() if side_by_side and torch.device(device).type == "cpu" else 1
     run = _Run(
         victim=victim, images=images, text=text, seed=seed, trial_id=trial_id, batch_size=batch_size,
         device=torch.device(device), space=threat_space, journal=journal, tick=tick, abreast=abreast,
@@ -238,7 +239,7 @@ class _Run:
         if min(self.abreast, len(groups)) <= 1:
             yield from map(work, fed)
         else:
-            yield from side_by_side(work, fed, min(self.abreast, len(groups)), self.stop)
+            yield from threads.side_by_side(work, fed, min(self.abreast, len(groups)), self.stop)
 
     def _say(self, condition: _Condition, done: int, of: int, recalled: bool) -> None:
         if self.tick is not None:
