@@ -292,14 +292,16 @@ def _margins(scene: Scene, x: Tensor, label: Tensor, text: TextBank) -> Tensor:
 # --- attacks with one thing changed ---------------------------------------------------------------------------------
 
 
-def under(scene: Scene, attack: Attack, threat: ThreatModel | None = None) -> list[SampleRecord]:
+def under(
+    scene: Scene, attack: Attack, threat: ThreatModel | None = None, *, side_by_side: bool = True
+) -> list[SampleRecord]:
     """Return the records of every image of the scene, clean and under ``attack``."""
     records: list[SampleRecord] = []
     for images, text in scene.tasks:
         records += predict(
             scene.victim, images, text, [attack], [threat or scene.threat], seed=scene.seed,
             batch_size=scene.batch_size, device=scene.device, threat_space=scene.threat.space,
-            side_by_side=not isinstance(attack, Watched),  # its log is in the order of the images
+            side_by_side=side_by_side,
         )  # fmt: skip
     return records
 
@@ -465,7 +467,8 @@ def still_moving(losses: Sequence[float], last: int = 10) -> bool:
 def watch(scene: Scene, attack: Attack, threat: ThreatModel | None = None) -> Watching:
     """Return a single-stage ``attack`` on the scene, watched."""
     log = Log()
-    records = under(scene, Watched.by(log, attack), threat)
+    # The log has to be in the order of the images.
+    records = under(scene, Watched.by(log, attack), threat, side_by_side=False)
     clean = {(r.task, r.sample_id): r.correct for r in records if r.condition == "none"}
     attacked = [r for r in records if r.condition != "none" and clean[r.task, r.sample_id]]
     return Watching(records=tuple(records), faced=tuple(zip(attacked, log.seen, strict=True)))

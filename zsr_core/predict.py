@@ -235,11 +235,8 @@ class _Run:
             records = compute(x, y, index)
             return records, time.perf_counter() - begun
 
-        fed = batches(self.images, groups, self.device)
-        if min(self.abreast, len(groups)) <= 1:
-            yield from map(work, fed)
-        else:
-            yield from threads.side_by_side(work, fed, min(self.abreast, len(groups)), self.stop)
+        fed, abreast = batches(self.images, groups, self.device), min(self.abreast, len(groups))
+        yield from threads.side_by_side(work, fed, abreast, self.stop) if abreast > 1 else map(work, fed)
 
     def _say(self, condition: _Condition, done: int, of: int, recalled: bool) -> None:
         if self.tick is not None:

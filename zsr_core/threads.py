@@ -26,10 +26,11 @@ def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads:
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # new threads begin with it
-    pool = ThreadPoolExecutor(threads)
     errors: dict[int, Exception] = {}
 
     def watched(number: int, item: Item) -> Answer:
+        if stop.is_set():
+            raise CancelledError
         try:
             return work(item)
         except CancelledError:
@@ -40,19 +41,21 @@ def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads:
             raise
 
     try:
-        waiting: deque[Future[Answer]] = deque()
-        for number, item in enumerate(items):
-            waiting.append(pool.submit(watched, number, item))
-            if len(waiting) == 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BaseException as error:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        if isinstance(error, Exception) and errors:
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                waiting: deque[Future[Answer]] = deque()
+                for number, item in enumerate(items):
+                    waiting.append(pool.submit(watched, number, item))
+                    if len(waiting) == 2 * threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            except BaseException:
+                stop.set()
+                raise
+    except Exception:
+        if errors:
             raise errors[min(errors)] from None
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(before)

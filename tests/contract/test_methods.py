@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from zsr_core.codec import from_plain, to_plain
+from zsr_core.codec import ConfigError, from_plain, to_plain
 from zsr_core.methods import (
     METHODS,
     Agft,
@@ -145,10 +145,12 @@ def test_a_term_depends_on_the_neighbours_exactly_where_the_method_says_so(
 def test_alone_in_the_batch_an_image_gives_what_it_gives_in_a_batch_of_one(
     method: Method, tiny: Any, trainable: Any
 ) -> None:
-    if not method.teacher_cacheable:
-        pytest.skip("reads inner layers, which a part of a batch does not keep")
     student, teacher = _pair(tiny, trainable)
     views = tiny.views(student, teacher, n=3)
+    if not method.teacher_cacheable:  # it reads inner layers, which a part of a batch does not keep: refused by name
+        with pytest.raises(ConfigError, match="reads inner layers"):
+            method.loss(views.alone(1))
+        return
     whole = method.loss(
         tiny.views(student, teacher, clean=views.clean[1:2], adv=views.adv[1:2], labels=views.labels[1:2])
     )
