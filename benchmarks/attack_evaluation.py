@@ -35,20 +35,20 @@ from pyautoattack import AutoAttack as Official
 from torch import Tensor, nn
 from training_step import clocked, image_set, machine
 
-from zsr_core import presets
 from zsr_core.attacks import Apgd, Attack, AutoAttack, Fab, Pgd, Square, Target
-from zsr_core.clip import Clip, ModelRef, load_clip
 from zsr_core.data import DataRef, ImageSet, batches, miniature, open_data
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.miniature.sets import set_named
+from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
-from zsr_core.predict import predict
+from zsr_core.model.load import Clip, ModelRef, load_clip
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.train import fit
-from zsr_core.trial import recipe_of
-from zsr_core.victim import Victim
+from zsr_core.training.fit import fit
+from zsr_core.trial import presets
+from zsr_core.trial.config import recipe_of
 
 TEMPLATE = "This is a photo of a {}"
 TITLES = {

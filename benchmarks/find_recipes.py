@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces import Axis
-from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.methods import METHODS
-from zsr_core.presets import shared
 from zsr_core.space import Choice, Real
-from zsr_core.trial import TrialConfig, TrialResult, run_trial
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.presets import shared
+from zsr_core.trial.result import TrialResult
+from zsr_core.trial.run import run_trial
 
 LR = Axis(path="optim.lr", domain=Real(low=1e-4, high=2e-3, log=True))
 # Scales fitted to CLIP's 100 that the miniature's 33 does not share, and papers' weights for losses of other sizes.

@@ -31,15 +31,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from zsr_core.attacks import Pgd
-from zsr_core.clip import ModelRef, load_clip, shapes_model
 from zsr_core.data import ImageSet, batches
-from zsr_core.linear import linear
 from zsr_core.methods import TgaZsr
+from zsr_core.model.kernels import linear
+from zsr_core.model.load import ModelRef, load_clip, shapes_model
 from zsr_core.rng import generator
-from zsr_core.teacher_cache import teacher_cache
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.train import Optim, Recipe, Step, make_step
+from zsr_core.training.fit import Optim, Recipe, Step, make_step
+from zsr_core.training.teacher_cache import teacher_cache
 
 MINIMAL_FORWARDS = 10
 TEMPLATE = "This is a photo of a {}"

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from zsr_core.methods import TgaZsr
-from zsr_core.presets import base
-from zsr_core.trial import run_trial
+from zsr_core.trial.presets import base
+from zsr_core.trial.run import run_trial
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.agft import PARTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Agft
-from zsr_core.presets import base
 from zsr_core.space import leave_one_out
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="agft_calibration",

@@ -7,8 +7,8 @@ The default run asks the same of the built-in miniature: read the shape beside t
 
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
-from zsr_core.presets import base
 from zsr_core.space import grid
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="attack_steps",

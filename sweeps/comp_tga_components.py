@@ -8,8 +8,8 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.comp_tga import PARTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import CompTga
-from zsr_core.presets import base
 from zsr_core.space import leave_one_out
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="comp_tga_components",

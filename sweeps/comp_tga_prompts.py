@@ -8,8 +8,8 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import CompTga
 from zsr_core.methods.comp_tga import NON_CLASS, OTHER
-from zsr_core.presets import base
 from zsr_core.space import Variant
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="comp_tga_prompts",

@@ -7,7 +7,7 @@ to 11.48 at 2/255, where TeCoA has 14.20 and PMG-AFT 19.64; at 8/255 LAAT's 8.49
 
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Agft, PmgAft, TeCoA, TgaZsr, Ucat
-from zsr_core.presets import shared, side_by_side
+from zsr_core.trial.presets import shared, side_by_side
 
 TRAIN = {"miniature": (2 / 255, 4 / 255, 8 / 255), "paper": (1 / 255, 2 / 255, 4 / 255)}
 # the first is where all rows are compared, whatever radius each trained at

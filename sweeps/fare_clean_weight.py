@@ -8,7 +8,7 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.fare import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Fare
-from zsr_core.presets import base
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="fare_clean_weight",

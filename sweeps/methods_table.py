@@ -6,7 +6,7 @@ scripts and checkpoints that differ in more than the method; here each has its o
 """
 
 from sweeps.engine import Sweep, launch
-from zsr_core.presets import shared, side_by_side
+from zsr_core.trial.presets import shared, side_by_side
 
 SWEEP = Sweep(
     name="methods_table",

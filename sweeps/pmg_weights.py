@@ -8,7 +8,7 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.pmg_aft import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import PmgAft
-from zsr_core.presets import base
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="pmg_weights",

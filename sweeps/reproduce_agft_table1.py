@@ -10,7 +10,7 @@ default run goes the same way on the built-in miniature, whose numbers say so an
 
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Agft, TeCoA, TgaZsr
-from zsr_core.presets import reproduction, side_by_side
+from zsr_core.trial.presets import reproduction, side_by_side
 
 SWEEP = Sweep(
     name="reproduce_agft_table1",

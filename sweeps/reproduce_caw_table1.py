@@ -10,7 +10,7 @@ numbers say so and are not compared.
 
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Caw, FtAdv, PmgAft, TeCoA, TgaZsr
-from zsr_core.presets import reproduction, side_by_side
+from zsr_core.trial.presets import reproduction, side_by_side
 
 SWEEP = Sweep(
     name="reproduce_caw_table1",

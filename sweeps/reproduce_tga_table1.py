@@ -10,7 +10,7 @@ on the built-in miniature, whose numbers say so and are not compared.
 
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import CompTga, Fare, FtAdv, FtClean, Laat, PmgAft, TeCoA, TgaZsr
-from zsr_core.presets import reproduction, side_by_side
+from zsr_core.trial.presets import reproduction, side_by_side
 
 ROWS = (FtClean(), FtAdv(), TeCoA(), Fare(), Laat(), PmgAft(), TgaZsr(), CompTga())
 

@@ -8,7 +8,7 @@ of its surface beside these figures, not the values; `--preset paper` asks it at
 from search_spaces.tga_zsr import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
-from zsr_core.presets import base
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="tga_alpha_beta",

@@ -8,8 +8,8 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.tga_zsr import PARTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
-from zsr_core.presets import base
 from zsr_core.space import all_subsets
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="tga_components",

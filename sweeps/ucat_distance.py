@@ -8,8 +8,8 @@ The default run asks the same of the built-in miniature: read the shape beside t
 
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Ucat
-from zsr_core.presets import base
 from zsr_core.space import Variant, grid
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="ucat_distance",

@@ -9,7 +9,7 @@ from search_spaces.wise_ft import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.defences import WiseFt
 from zsr_core.methods import TeCoA
-from zsr_core.presets import base
+from zsr_core.trial.presets import base
 
 SWEEP = Sweep(
     name="wise_ft_interpolation",

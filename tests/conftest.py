@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from zsr_core.clip import Clip, ModelRef, weights_sha
 from zsr_core.data import ImageSet
+from zsr_core.methods.views import Views
+from zsr_core.model.load import Clip, ModelRef, weights_sha
+from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes, encode_prompt
-from zsr_core.tower import ImageTower
-from zsr_core.views import Views
 
 SIDE = 32  # pixels
 DIM = 16  # of the joint space

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from sweeps.engine.launch import launch
-from sweeps.engine.plan import Sweep
+from sweeps.engine.running.launch import launch
+from sweeps.engine.study.sweep import Sweep
 from zsr_core.codec import ConfigError
 
 __all__ = ["Sweep", "launch"]

@@ -27,10 +27,10 @@ from zsr_core.methods import (
     Trades,
     Ucat,
 )
+from zsr_core.model.tower import Tally
 from zsr_core.threat import ThreatModel
-from zsr_core.tower import Tally
-from zsr_core.train import Optim, Recipe, make_step
-from zsr_core.trial import TrialConfig
+from zsr_core.training.fit import Optim, Recipe, make_step
+from zsr_core.trial.config import TrialConfig
 
 CASES: tuple[AnyMethod, ...] = (
     *(kind() for kind in METHODS),

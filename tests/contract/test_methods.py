@@ -26,9 +26,9 @@ from zsr_core.methods import (
     Ucat,
 )
 from zsr_core.methods.comp_tga import OTHER
-from zsr_core.tower import Tally
-from zsr_core.trial import TrialConfig
-from zsr_core.views import Views, in_bf16
+from zsr_core.methods.views import Views, in_bf16
+from zsr_core.model.tower import Tally
+from zsr_core.trial.config import TrialConfig
 
 CASES: tuple[AnyMethod, ...] = (
     *(kind() for kind in METHODS),

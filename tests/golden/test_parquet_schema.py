@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from sweeps.engine.export import SCHEMA_VERSION, Exported, flat_config, write_trials
+from sweeps.engine.documents.parquet import SCHEMA_VERSION, Exported, flat_config, write_trials
 from zsr_core.codec import to_plain
-from zsr_core.evaluate import Measurement
+from zsr_core.evaluation.measure import Measurement
 from zsr_core.methods import TgaZsr
-from zsr_core.trial import TrialConfig
+from zsr_core.trial.config import TrialConfig
 
 TEXT = "dictionary<values=string, indices=int32, ordered=0>"
 CORE = [

@@ -11,8 +11,8 @@ If a test here fails, results on disk no longer count as done and are computed a
 from __future__ import annotations
 
 from zsr_core.methods import TgaZsr
-from zsr_core.presets import miniature
-from zsr_core.trial import TrialConfig
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.presets import miniature
 
 
 def test_the_default_trial_has_this_id() -> None:

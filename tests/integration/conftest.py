@@ -20,7 +20,7 @@ SCRIPT = '''
 from sweeps.engine import Sweep, launch
 from zsr_core.data import DataRef
 from zsr_core.methods import TgaZsr
-from zsr_core.presets import base
+from zsr_core.trial.presets import base
 from zsr_core.space import Real, Variant
 
 TASKS = tuple(DataRef(source="miniature", name=name) for name in ("source", "sport"))

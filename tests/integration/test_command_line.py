@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from zsr_core.__main__ import main, parse_override
+from zsr_core.cli.evaluate import parse_override
+from zsr_core.cli.train import main
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.methods import TeCoA
-from zsr_core.presets import miniature
+from zsr_core.trial.presets import miniature
 
 ROOT = Path(__file__).parents[2]
 QUICK = [

@@ -17,17 +17,19 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sweeps.engine import shards
-from sweeps.engine.cli import main as zsr
-from zsr_core.__main__ import main
-from zsr_core.clip import Clip, ModelRef, load_clip
+from sweeps.engine.commands.cli import main as zsr
+from sweeps.engine.running import shards
+from zsr_core.cli.evaluate import config_of, table
+from zsr_core.cli.train import main
 from zsr_core.codec import to_plain
-from zsr_core.cost import evaluation_parts
 from zsr_core.data import miniature, open_data
 from zsr_core.data.sets import DataRef, taken
-from zsr_core.evaluate import merged
-from zsr_core.scoring import config_of, table
-from zsr_core.trial import TrialConfig, evaluate_shard, restored, run_trial
+from zsr_core.evaluation.suite import merged
+from zsr_core.model.load import Clip, ModelRef, load_clip
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.cost import evaluation_parts
+from zsr_core.trial.deploy import restored
+from zsr_core.trial.run import evaluate_shard, run_trial
 
 QUICK = ["--tasks", "source,hearts", "--n", "7", "--attacks", "pgd10", "--batch-size", "3", "--device", "cpu"]
 
@@ -194,7 +196,7 @@ def test_an_interrupt_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zsr_core.trial.evaluate", interrupted)
+    monkeypatch.setattr("zsr_core.trial.run.evaluate", interrupted)
     assert zsr(["evaluate", *QUICK, "--out", str(tmp_path / "out")]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 
@@ -207,7 +209,7 @@ def test_an_l2_budget_is_said_as_it_was_given(capsys: pytest.CaptureFixture[str]
 def _config() -> TrialConfig:
     import argparse  # noqa: PLC0415
 
-    from zsr_core.scoring import add_options  # noqa: PLC0415
+    from zsr_core.cli.evaluate import add_options  # noqa: PLC0415
 
     parser = argparse.ArgumentParser()
     add_options(parser)

@@ -14,10 +14,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.engine.cli import main
-from sweeps.engine.lock import only_launch
-from sweeps.engine.study import read_results, read_study
-from zsr_core.audit import read_report
+from sweeps.engine.commands.cli import main
+from sweeps.engine.study.folder import read_results, read_study
+from sweeps.engine.study.lock import only_launch
+from zsr_core.audit.report import read_report
 from zsr_core.codec import ConfigError
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "sweeps").glob("[!_]*.py"))

@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 import torch
 
-from zsr_core import trial as module
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError, from_plain
-from zsr_core.cost import estimate
 from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import FtClean, TeCoA, TgaZsr
 from zsr_core.records import read_samples
-from zsr_core.train import Optim
-from zsr_core.trial import TrialConfig, check, read_result, run_trial
+from zsr_core.training.fit import Optim
+from zsr_core.trial import run as module
+from zsr_core.trial.check import check
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.cost import estimate
+from zsr_core.trial.result import read_result
+from zsr_core.trial.run import run_trial
 
 SMALL = TrialConfig(
     method=TgaZsr(),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.study import read_results, read_study
+from sweeps.engine.study.folder import read_results, read_study
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]

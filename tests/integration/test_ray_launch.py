@@ -15,8 +15,8 @@ from typing import Any
 import optuna
 import pytest
 
-from sweeps.engine.ray_tune import shares
-from sweeps.engine.study import read_results, read_study
+from sweeps.engine.running.on_ray import shares
+from sweeps.engine.study.folder import read_results, read_study
 from zsr_core.codec import ConfigError
 
 pytestmark = pytest.mark.ray

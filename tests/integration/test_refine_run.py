@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.cli import main
-from sweeps.engine.study import read_results, read_study
+from sweeps.engine.commands.cli import main
+from sweeps.engine.study.folder import read_results, read_study
 
 Write = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -25,14 +25,16 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.engine.plan import Sweep, new_study
-from sweeps.engine.record import Recorder, record_study
-from sweeps.engine.study import Study, trial_folder, write_study
+from sweeps.engine.study.folder import Study, trial_folder, write_study
+from sweeps.engine.study.plan import new_study
+from sweeps.engine.study.sweep import Sweep
+from sweeps.engine.tracking.recorder import Recorder, record_study
 from sweeps.tga_alpha_beta import SWEEP
 from zsr_core.codec import to_plain
-from zsr_core.evaluate import Measurement
+from zsr_core.evaluation.measure import Measurement
 from zsr_core.files import write_text
-from zsr_core.trial import TrialConfig, TrialResult
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

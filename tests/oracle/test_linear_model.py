@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Pgd, Scored
-from zsr_core.evaluate import measure
-from zsr_core.predict import predict
+from zsr_core.evaluation.measure import measure
+from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.victim import Victim
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel
-from zsr_core.victim import Victim
 
 N, SIDE = 200, 6
 EPS = {"linf": 0.006, "l2": 0.05}

@@ -30,9 +30,9 @@ from zsr_core.methods import (
     Ucat,
 )
 from zsr_core.methods.comp_tga import NON_CLASS
+from zsr_core.methods.views import Views
+from zsr_core.model.tower import Features
 from zsr_core.text import TextBank
-from zsr_core.tower import Features
-from zsr_core.views import Views
 
 SHAPES = {  # B, C, D, grid, scale
     "one image, two classes": (1, 2, 6, (2, 2), 100.0),

@@ -17,17 +17,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.engine.matrix import read_matrices
-from sweeps.engine.study import PlannedTrial, Study, trial_folder, write_study
-from sweeps.engine.typeset import comma_separated
+from sweeps.engine.analysis.matrix import read_matrices
+from sweeps.engine.documents.forms.csv import comma_separated
+from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder, write_study
 from zsr_core.codec import to_plain
 from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite, measure
+from zsr_core.evaluation.measure import measure
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.methods import TgaZsr
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.space import Variant, leave_one_out
-from zsr_core.trial import TrialConfig, TrialResult
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
 
 SETS = {"source": 20, "animals": 33, "dishes": 47}  # sets of different sizes, the first the training set
 PARTS = {"attention": {"method.alpha": 0.0}, "constraint": {"method.beta": 0.0}}

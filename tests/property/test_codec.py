@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zsr_core.attacks import Pgd
-from zsr_core.clip import ModelRef
 from zsr_core.codec import ConfigError, canonical, flatten, from_plain, to_plain
 from zsr_core.data import DataRef, miniature
-from zsr_core.evaluate import EvalSuite
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import FtAdv, FtClean, TeCoA, TgaZsr
+from zsr_core.model.load import ModelRef
 from zsr_core.threat import ThreatModel
-from zsr_core.train import Optim
-from zsr_core.trial import TrialConfig
+from zsr_core.training.fit import Optim
+from zsr_core.trial.config import TrialConfig
 
 WEIGHT = st.floats(0, 1e6, allow_nan=False)
 TEXT = st.text(max_size=8)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from zsr_core.audit_trial import audit_trial
 from zsr_core.methods import TeCoA
-from zsr_core.presets import miniature
-from zsr_core.trial import run_trial
+from zsr_core.trial.audited import audit_trial
+from zsr_core.trial.presets import miniature
+from zsr_core.trial.run import run_trial
 
 pytestmark = pytest.mark.slow
 

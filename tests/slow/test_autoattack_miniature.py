@@ -12,17 +12,17 @@ import torch
 from pyautoattack import AutoAttack as Official
 from torch import Tensor
 
-from zsr_core import presets
 from zsr_core.attacks import AutoAttack
-from zsr_core.clip import load_clip
 from zsr_core.data import DataRef, batches, open_data
+from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
-from zsr_core.predict import predict
+from zsr_core.model.load import load_clip
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.train import fit
-from zsr_core.trial import recipe_of
-from zsr_core.victim import Victim
+from zsr_core.training.fit import fit
+from zsr_core.trial import presets
+from zsr_core.trial.config import recipe_of
 
 pytestmark = pytest.mark.slow
 

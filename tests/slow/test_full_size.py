@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zsr_core.clip import ModelRef, load_clip
 from zsr_core.methods import TgaZsr
-from zsr_core.presets import paper
+from zsr_core.model.load import ModelRef, load_clip
+from zsr_core.model.tower import Tally
 from zsr_core.text import encode_classes
-from zsr_core.tower import Tally
-from zsr_core.train import make_step
-from zsr_core.trial import recipe_of
+from zsr_core.training.fit import make_step
+from zsr_core.trial.config import recipe_of
+from zsr_core.trial.presets import paper
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from zsr_core import presets
 from zsr_core.data import miniature
-from zsr_core.evaluate import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.methods import METHODS, AnyMethod, TgaZsr
-from zsr_core.trial import TrialConfig, TrialResult, run_trial
+from zsr_core.trial import presets
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
+from zsr_core.trial.run import run_trial
 
 pytestmark = pytest.mark.slow
 

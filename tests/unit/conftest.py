@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.study import PlannedTrial, Study, trial_folder, write_study
+from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder, write_study
 from zsr_core.codec import to_plain
 from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite, measure
+from zsr_core.evaluation.measure import measure
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.methods import TgaZsr
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.space import Real, grid
-from zsr_core.trial import TrialConfig, TrialResult
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
 
 SETS = ("animals", "dishes", "sport")
 IMAGES = 24

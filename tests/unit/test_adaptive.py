@@ -13,11 +13,12 @@ from torch import Tensor
 from zsr_core.attacks import CONFIDENCE, Adaptive, Confidence, Target
 from zsr_core.attacks.losses import entropy, smooth_margin
 from zsr_core.codec import ConfigError
+from zsr_core.evaluation.predict import predict
 from zsr_core.methods import Caw, FtAdv, PmgAft, TeCoA, TgaZsr, Ucat
-from zsr_core.predict import predict
 from zsr_core.rng import generator
 from zsr_core.threat import ThreatModel
-from zsr_core.trial import TrialConfig, deployed
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.deploy import deployed
 
 THREAT = ThreatModel(eps=4 / 255)
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.answer import answer, selection, selection_text
-from sweeps.engine.outcomes import read_seeds, score_interval
-from sweeps.engine.select import headline
-from sweeps.engine.stats import inflation
-from sweeps.engine.study import Study, read_results, trial_folder
+from sweeps.engine.analysis.choice import selection
+from sweeps.engine.analysis.outcomes import read_seeds, score_interval
+from sweeps.engine.analysis.scores import headline
+from sweeps.engine.analysis.stats import inflation
+from sweeps.engine.study.folder import Study, read_results, trial_folder
+from sweeps.engine.wording.answer import answer, selection_text
 
 MakeStudy = Callable[..., Study]
 

@@ -13,9 +13,9 @@ from zsr_core.attacks import Apgd, AutoAttack, Target
 from zsr_core.attacks.apgd import checkpoints
 from zsr_core.attacks.losses import dlr, entropy, margin, smooth_margin, targeted_dlr
 from zsr_core.codec import ConfigError
+from zsr_core.model.tower import Tally
 from zsr_core.rng import generator
 from zsr_core.threat import ThreatModel
-from zsr_core.tower import Tally
 
 THREAT = ThreatModel(eps=4 / 255)
 EVERY = [Apgd(steps=9), Apgd(loss="dlr", steps=9), Apgd(loss="dlr-targeted", steps=9), Apgd(loss="margin", steps=9)]

@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-import zsr_core.clip
+import zsr_core.model.load
 from zsr_core.attacks import Pgd
-from zsr_core.clip import Clip, ModelRef, check_model, image_size_of, load_clip, weights_sha
 from zsr_core.codec import ConfigError
 from zsr_core.methods import Fare, TeCoA, TgaZsr
 from zsr_core.methods.method import Method
+from zsr_core.model.load import Clip, ModelRef, check_model, image_size_of, load_clip, weights_sha
+from zsr_core.model.tower import ImageTower
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.tower import ImageTower
-from zsr_core.train import Optim, Recipe, fit
-from zsr_core.trial import check_reads
+from zsr_core.training.fit import Optim, Recipe, fit
+from zsr_core.trial.check import check_reads
 
 TEXT = {"width": 64, "heads": 1, "layers": 1}
 # The real configuration; what is cut down in it; layout; patch grid.
@@ -181,7 +181,7 @@ def recipe() -> Recipe:
 def built(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Gets every open_clip model that is loaded, text tower and all."""
     models: list[Any] = []
-    build = zsr_core.clip._build
+    build = zsr_core.model.load._build
     monkeypatch.setattr(zsr_core.clip, "_build", lambda ref: models.append(build(ref)) or models[-1])
     return models
 

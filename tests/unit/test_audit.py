@@ -10,26 +10,26 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from sweeps.engine.audit import baseline, row_of, siblings, wanted
-from sweeps.engine.cli import main
-from sweeps.engine.entries import result_tags
-from sweeps.engine.study import Study, read_results, trial_folder
-from sweeps.engine.work import perform
-from zsr_core import audit as core
+from sweeps.engine.commands.cli import main
+from sweeps.engine.running.audit import baseline, row_of, siblings, wanted
+from sweeps.engine.running.jobs import perform
+from sweeps.engine.study.folder import Study, read_results, trial_folder
+from sweeps.engine.tracking.entries import result_tags
 from zsr_core.attacks import AutoAttack, Pgd, Square
-from zsr_core.audit_evidence import gather
-from zsr_core.audit_judges import judge
-from zsr_core.audit_plan import Tier, affordable, plan_lines, spent, steps
-from zsr_core.audit_probes import Scene, Seen, Surface, SurfacePoint, Watching, first, still_moving, under, watch
-from zsr_core.audit_rules import Row
+from zsr_core.audit import report as core
+from zsr_core.audit.evidence import gather
+from zsr_core.audit.judges import judge
+from zsr_core.audit.plan import Tier, affordable, plan_lines, spent, steps
+from zsr_core.audit.probes import Scene, Seen, Surface, SurfacePoint, Watching, first, still_moving, under, watch
+from zsr_core.audit.rules import Row
+from zsr_core.audit.verdict import RULES, Verdict
 from zsr_core.codec import ConfigError
-from zsr_core.evaluate import Measurement
+from zsr_core.evaluation.measure import Measurement
+from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
 from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
-from zsr_core.trial import TrialResult
-from zsr_core.verdict import RULES, Verdict
-from zsr_core.victim import Victim
+from zsr_core.trial.result import TrialResult
 
 MakeStudy = Callable[..., Study]
 BALL = ThreatModel(eps=8 / 255)

@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsr_core.attacks import Pgd
-from zsr_core.audit_evidence import Evidence, gather
-from zsr_core.audit_judges import judge
-from zsr_core.audit_plan import Tier
-from zsr_core.audit_probes import Scene, under
+from zsr_core.audit.evidence import Evidence, gather
+from zsr_core.audit.judges import judge
+from zsr_core.audit.plan import Tier
+from zsr_core.audit.probes import Scene, under
+from zsr_core.audit.verdict import RULES, Verdict
 from zsr_core.data import ImageSet
 from zsr_core.defences import Ttc
+from zsr_core.evaluation.victim import DrawsOf, Victim
+from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel
-from zsr_core.tower import ImageTower
-from zsr_core.verdict import RULES, Verdict
-from zsr_core.victim import DrawsOf, Victim
 
 CLASSES, SIDE, DIM, SCALE = 5, 16, 32, 100.0
 BALL = ThreatModel(eps=8 / 255)

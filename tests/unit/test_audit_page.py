@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.audit_page import (
+from sweeps.engine.commands.cli import main
+from sweeps.engine.documents.html import Bullets, Fold, Grid, Paragraph
+from sweeps.engine.documents.papers_audit import (
     CLAIM_HEAD,
     as_html,
     as_markdown,
@@ -18,9 +20,7 @@ from sweeps.engine.audit_page import (
     filled,
     write_audit,
 )
-from sweeps.engine.blocks import Bullets, Fold, Grid, Paragraph
-from sweeps.engine.cli import main
-from zsr_core.audit_published import audit_published
+from zsr_core.audit.papers import audit_published
 from zsr_core.published import SOURCES
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from zsr_core.audit_published import (
+from zsr_core.audit.papers import (
     RULES_OF_NUMBERS,
     Audited,
     Claim,
@@ -16,8 +16,8 @@ from zsr_core.audit_published import (
     disagreements,
     misprints,
 )
+from zsr_core.audit.verdict import VerdictStatus
 from zsr_core.published import published, published_numbers
-from zsr_core.verdict import VerdictStatus
 
 # Worked by hand from Comp-TGA's means over 16 sets at 1/255: what fails, what warns but for G15, the least mean.
 # G15 by hand: at 8/255 over 20 % stand on STL-10 for FT-Clean (34.40), LAAT (55.33), TGA-ZSR (33.59) and Comp-TGA

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsr_core import audit_rules as rules
-from zsr_core.audit_rules import Outcomes, Row, beats, mcnemar, only_first_breaks, percent, together
+from zsr_core.audit import rules
+from zsr_core.audit.rules import Outcomes, Row, beats, mcnemar, only_first_breaks, percent, together
+from zsr_core.audit.verdict import Verdict
 from zsr_core.codec import ConfigError
-from zsr_core.verdict import Verdict
 
 
 def standing(name: str, first: int, n: int = 1000) -> Outcomes:

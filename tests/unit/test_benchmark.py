@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Pgd
-from zsr_core.clip import Clip, ModelRef, weights_sha
 from zsr_core.methods import TgaZsr
+from zsr_core.model.load import Clip, ModelRef, weights_sha
+from zsr_core.model.tower import ImageTower
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.tower import ImageTower
-from zsr_core.train import Optim, Recipe, Step, make_step
+from zsr_core.training.fit import Optim, Recipe, Step, make_step
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"
 NAMES = ("cat", "dog", "cow", "hen")

@@ -11,20 +11,30 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine.answer import answer
-from sweeps.engine.beside import Measured, beside, cell_numbers, differences, interval, measured_numbers, profile_of
-from sweeps.engine.beside_table import beside_lines, headline_row, tally_lines, write_beside
-from sweeps.engine.plan import Sweep, is_report, listing, new_study
-from sweeps.engine.study import Study, read_results
+from sweeps.engine.analysis.published_pairs import (
+    Measured,
+    beside,
+    cell_numbers,
+    differences,
+    interval,
+    measured_numbers,
+    profile_of,
+)
+from sweeps.engine.documents.published import beside_lines, headline_row, tally_lines, write_beside
+from sweeps.engine.study.folder import Study, read_results
+from sweeps.engine.study.plan import is_report, new_study
+from sweeps.engine.study.sweep import Sweep
+from sweeps.engine.study.workload import listing
+from sweeps.engine.wording.answer import answer
 from zsr_core.attacks import Pgd
 from zsr_core.attacks.profiles import PROFILES
 from zsr_core.codec import ConfigError
 from zsr_core.defences import Ttc
-from zsr_core.evaluate import Measurement
+from zsr_core.evaluation.measure import Measurement
 from zsr_core.methods import FtAdv, TeCoA, TgaZsr
-from zsr_core.presets import reproduction, side_by_side
 from zsr_core.published import Published, published, published_numbers
-from zsr_core.trial import TrialResult
+from zsr_core.trial.presets import reproduction, side_by_side
+from zsr_core.trial.result import TrialResult
 
 MakeStudy = Callable[..., Study]
 

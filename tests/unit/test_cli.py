@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.cli import COMMANDS, main
-from sweeps.engine.study import Study, trial_folder
+from sweeps.engine.commands.cli import COMMANDS, main
+from sweeps.engine.study.folder import Study, trial_folder
 
 MakeStudy = Callable[..., Study]
 
@@ -140,9 +140,8 @@ def test_a_table_can_have_the_papers_numbers_below_it(
 
 def test_a_reader_that_has_had_enough_breaks_nothing() -> None:
     """`zsr table | head -1`: the pipe is closed while the rest is written."""
-    script = (
-        "import sys; from sweeps.engine import cli; cli.COMMANDS = (('many', lambda *_: ['line'] * 200_000, 'x'),);"
-    )
+    many = "(('many', lambda *_: ['line'] * 200_000, 'x'),)"
+    script = f"import sys; from sweeps.engine.commands import cli; cli.COMMANDS = {many};"
     line = [sys.executable, "-c", f"{script} sys.exit(cli.main(['many', '--study', '.']))"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None

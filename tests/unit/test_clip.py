@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zsr_core.clip import ModelRef, check_model, image_size_of, is_file, load_clip, weights_sha
 from zsr_core.codec import ConfigError
 from zsr_core.data import miniature
-from zsr_core.weights import read_weights
+from zsr_core.model.load import ModelRef, check_model, image_size_of, is_file, load_clip, weights_sha
+from zsr_core.model.weights import read_weights
 
 State = dict[str, Tensor]
 

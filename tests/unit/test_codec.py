@@ -22,10 +22,10 @@ from zsr_core.codec import (
     with_overrides,
 )
 from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import FtClean, TeCoA, TgaZsr
-from zsr_core.presets import miniature
-from zsr_core.trial import TrialConfig
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.presets import miniature
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from zsr_core.codec import ConfigError
 from zsr_core.methods import CompTga
 from zsr_core.methods.attention import folded_product, min_max
 from zsr_core.methods.comp_tga import NON_CLASS, OTHER
+from zsr_core.methods.views import Encoded, Views, no_prompts
 from zsr_core.threat import ThreatModel
-from zsr_core.train import Optim, Recipe, make_step
-from zsr_core.views import Encoded, Views, no_prompts
+from zsr_core.training.fit import Optim, Recipe, make_step
 
 
 def _up(maps: Tensor, side: int) -> Tensor:

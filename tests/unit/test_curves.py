@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.curves import (
+from sweeps.engine.analysis.curves import (
     accuracy_by_eps,
     auc_eps,
     columns,
@@ -19,12 +19,12 @@ from sweeps.engine.curves import (
     parallel,
     slices,
 )
-from sweeps.engine.metric import Metric, parse_score
-from sweeps.engine.plot import Request, draw
-from sweeps.engine.select import best, scores
-from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder
+from sweeps.engine.analysis.score_query import Metric, parse_score
+from sweeps.engine.analysis.scores import best, scores
+from sweeps.engine.figures.kinds import Request, draw
+from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder
 from zsr_core.codec import ConfigError, to_plain
-from zsr_core.trial import TrialResult
+from zsr_core.trial.result import TrialResult
 
 MakeStudy = Callable[..., Study]
 Change = Callable[[PlannedTrial, TrialResult], TrialResult]

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Pgd
-from zsr_core.clip import load_clip, weights_sha
 from zsr_core.codec import ConfigError
 from zsr_core.data import open_data
 from zsr_core.defences import Ttc, WiseFt
+from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import Agft, Laat, TeCoA
-from zsr_core.predict import predict
-from zsr_core.presets import base
+from zsr_core.model.load import load_clip, weights_sha
 from zsr_core.threat import ThreatModel
-from zsr_core.trial import TrialConfig, deployed, evaluation_bank, run_trial
-from zsr_core.victim import Victim
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.deploy import deployed, evaluation_bank
+from zsr_core.trial.presets import base
+from zsr_core.trial.run import run_trial
 
 
 def _generators(n: int, seed: int = 0) -> list[torch.Generator]:

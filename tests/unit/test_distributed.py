@@ -16,12 +16,14 @@ import torch
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef
-from zsr_core.distributed import ALONE, Broken, World, together
-from zsr_core.evaluate import EvalSuite
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import TgaZsr
+from zsr_core.model.distributed import ALONE, Broken, World, together
 from zsr_core.records import read_samples
-from zsr_core.train import Optim
-from zsr_core.trial import TrialConfig, read_result, run_trial, run_trial_together
+from zsr_core.training.fit import Optim
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import read_result
+from zsr_core.trial.run import run_trial, run_trial_together
 
 sys.path.append(str(Path(__file__).parent))  # so that the processes find it by its name
 two: Any = importlib.import_module("two_processes")

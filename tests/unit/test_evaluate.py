@@ -14,11 +14,13 @@ from torch import Tensor
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite, harmonic, measure, wilson
-from zsr_core.predict import Journal, predict
+from zsr_core.evaluation.journal import Journal
+from zsr_core.evaluation.measure import harmonic, measure, wilson
+from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.evaluation.victim import Victim
 from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
-from zsr_core.victim import Victim
 
 EPS = 4 / 255
 

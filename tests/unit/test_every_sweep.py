@@ -12,12 +12,12 @@ import search_spaces
 import sweeps
 from search_spaces import Axis
 from sweeps.engine import Sweep
-from sweeps.engine.plan import new_study
+from sweeps.engine.study.plan import new_study
 from zsr_core.codec import with_overrides
 from zsr_core.defences import Ttc, WiseFt
 from zsr_core.methods import METHODS
-from zsr_core.presets import base
-from zsr_core.trial import TrialConfig
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.presets import base
 
 FOLDER = Path(sweeps.__path__[0])
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -104,7 +104,7 @@ def test_every_method_has_a_recipe_in_every_preset(kind: type, preset: str) -> N
 
 
 def test_a_weight_that_the_caller_sets_stays_whatever_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    presets = _module("zsr_core.presets")
+    presets = _module("zsr_core.trial.presets")
     agft = BY_FILE["agft"]
     monkeypatch.setattr(presets, "MINIATURE", {agft: {"method.scale": 60.0, "optim.lr": 0.5}})
     assert base(agft(), "miniature").method.scale == 60.0

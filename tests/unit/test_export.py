@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.engine import export
-from sweeps.engine.export import Exported, export_study, write_trials
-from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder
+from sweeps.engine.documents import parquet as export
+from sweeps.engine.documents.parquet import Exported, export_study, write_trials
+from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder
 from zsr_core.codec import ConfigError
 
 MakeStudy = Callable[..., Study]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeps.engine.field import (
+from sweeps.engine.analysis.interpolation import (
     cliffs,
     gp_field,
     in_hull,
@@ -12,7 +12,7 @@ from sweeps.engine.field import (
     mesh,
     spans_a_plane,
 )
-from sweeps.engine.surface import Surface, surface
+from sweeps.engine.analysis.surface import Surface, surface
 from zsr_core.space import Real
 
 AXES = {"m.x": Real(low=0.01, high=1.0, log=True), "m.y": Real(low=0.0, high=1.0)}

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from zsr_core.methods import METHODS
-from zsr_core.presets import MINIATURE, shared
+from zsr_core.trial.presets import MINIATURE, shared
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "find_recipes.py"
 

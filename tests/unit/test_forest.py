@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from sweeps.engine.describe import eps_text
-from sweeps.engine.draw_forest import forest_figure, reach
-from sweeps.engine.forest import Forest, Mark, forest
-from sweeps.engine.matrix import Matrix, Row, read_matrices
-from sweeps.engine.plot import Request, draw
-from sweeps.engine.study import PlannedTrial
-from sweeps.engine.style import ACCENT, COLUMN, PAGE
+from sweeps.engine.analysis.matrix import Matrix, Row, read_matrices
+from sweeps.engine.figures.forest import forest_figure, reach
+from sweeps.engine.figures.kinds import Request, draw
+from sweeps.engine.figures.style import ACCENT, COLUMN, PAGE
+from sweeps.engine.format import eps_text
+from sweeps.engine.study.folder import PlannedTrial
+from sweeps.engine.wording.forest import Forest, Mark, forest
 from zsr_core.codec import ConfigError
 
 from .conftest import SETS, MakeStudy

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeps.engine.importance import (
+from sweeps.engine.analysis.importance import (
     MANY,
     NARROW,
     WIDE,
@@ -17,8 +17,8 @@ from sweeps.engine.importance import (
     importances,
     varied,
 )
-from sweeps.engine.metric import Metric
-from sweeps.engine.study import PlannedTrial, Study, read_results
+from sweeps.engine.analysis.score_query import Metric
+from sweeps.engine.study.folder import PlannedTrial, Study, read_results
 from zsr_core.codec import ConfigError
 from zsr_core.space import Choice, Real
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.linear import linear
+from zsr_core.model.kernels import linear
 
 # (images, tokens, in, out): a miniature's layers, and a large one on either side.
 SHAPES = [(64, 37, 96, 384), (64, 37, 384, 96), (32, 50, 768, 1536), (2, 3, 8, 5)]

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeps.engine.matrix import Cell, Gap, Matrix, read_ablation, read_matrices, read_records, with_holm
-from sweeps.engine.matrix import matrix as build
-from sweeps.engine.outcomes import Budgets, Outcomes
-from sweeps.engine.plan import new_study
-from sweeps.engine.stats import exact_mcnemar, holm, summarise
-from sweeps.engine.study import PlannedTrial, Study, read_results, read_study, trial_folder, write_study
-from sweeps.engine.typeset import FORMS, written
+from sweeps.engine.analysis.matrix import Cell, Gap, Matrix, read_ablation, read_matrices, read_records, with_holm
+from sweeps.engine.analysis.matrix import matrix as build
+from sweeps.engine.analysis.outcomes import Budgets, Outcomes
+from sweeps.engine.analysis.stats import exact_mcnemar, holm, summarise
+from sweeps.engine.documents.forms.written import FORMS, written
+from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, trial_folder, write_study
+from sweeps.engine.study.plan import new_study
 from sweeps.tga_components import SWEEP
 from zsr_core.codec import ConfigError
 

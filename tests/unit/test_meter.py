@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from zsr_core.cost import Part
-from zsr_core.meter import Meter, Standing
-from zsr_core.predict import Progress
+from zsr_core.evaluation.journal import Progress
+from zsr_core.evaluation.meter import Meter, Part, Standing
 
 PARTS = (
     Part(task="t", condition="none", eps=0.0, stage="", images=10, forwards=1, backwards=0),

@@ -14,9 +14,9 @@ from zsr_core.codec import ConfigError
 from zsr_core.methods import Agft, Arow, Caw, Fare, Laat, LpFt, Mart, PmgAft, Trades, Ucat
 from zsr_core.methods.laat import expanded
 from zsr_core.methods.lp_ft import linear_probe
+from zsr_core.methods.views import Views
+from zsr_core.model.tower import Features
 from zsr_core.text import TextBank
-from zsr_core.tower import Features
-from zsr_core.views import Views
 
 SCALE = 2.0
 # cosines with the texts are the embeddings themselves, which have norm 1 or, where raw length matters, norm 5

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from zsr_core.codec import ConfigError
 from zsr_core.methods import FtAdv, FtClean, TeCoA, TgaZsr
+from zsr_core.methods.views import Views
+from zsr_core.model.tower import Features
 from zsr_core.text import TextBank
-from zsr_core.tower import Features
-from zsr_core.views import Views
 
 
 def _views(embedding: Tensor, unit: Tensor, labels: list[int], scale: float) -> Views:

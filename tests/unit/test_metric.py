@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.metric import (
+from sweeps.engine.analysis.score_query import (
     Difference,
     Metric,
     check_score,
@@ -18,8 +18,8 @@ from sweeps.engine.metric import (
     score_unit,
     score_value,
 )
-from sweeps.engine.select import scores
-from sweeps.engine.study import Study, read_results
+from sweeps.engine.analysis.scores import scores
+from sweeps.engine.study.folder import Study, read_results
 from zsr_core.codec import ConfigError
 
 MakeStudy = Callable[..., Study]

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from zsr_core.attacks import AnyAttack, Fab, Noise, Pgd, Square, Target, Transfer
 from zsr_core.codec import ConfigError
-from zsr_core.predict import predict
+from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.victim import Victim
 from zsr_core.rng import generator
 from zsr_core.threat import ThreatModel
-from zsr_core.victim import Victim
 
 Norm = Literal["linf", "l2"]
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])

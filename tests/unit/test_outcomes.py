@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeps.engine.outcomes import Outcomes, difference, read_outcomes, read_seeds, score_interval
-from sweeps.engine.select import scores
-from sweeps.engine.study import Study, read_results, trial_folder
+from sweeps.engine.analysis.outcomes import Outcomes, difference, read_outcomes, read_seeds, score_interval
+from sweeps.engine.analysis.scores import scores
+from sweeps.engine.study.folder import Study, read_results, trial_folder
 
 MakeStudy = Callable[..., Study]
 

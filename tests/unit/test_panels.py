@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.answer import chosen
-from sweeps.engine.metric import parse_score
-from sweeps.engine.panels import Source, panels, resolve_axis, varied_axes
-from sweeps.engine.select import scores
-from sweeps.engine.study import Study, read_results
+from sweeps.engine.analysis.choice import chosen
+from sweeps.engine.analysis.panels import Source, panels, resolve_axis, varied_axes
+from sweeps.engine.analysis.score_query import parse_score
+from sweeps.engine.analysis.scores import scores
+from sweeps.engine.study.folder import Study, read_results
 from zsr_core.codec import ConfigError
 
 MakeStudy = Callable[..., Study]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from zsr_core.attacks import Pgd, Scored
 from zsr_core.codec import ConfigError
+from zsr_core.model.tower import Tally
 from zsr_core.rng import generator
 from zsr_core.threat import ThreatModel
-from zsr_core.tower import Tally
 
 THREAT = ThreatModel(eps=8 / 255)
 

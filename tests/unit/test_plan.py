@@ -13,12 +13,12 @@ import pytest
 from search_spaces import Axis
 from search_spaces.tga_zsr import PARTS, WEIGHTS
 from sweeps.engine import Sweep
-from sweeps.engine.plan import (
-    axis_levels,
+from sweeps.engine.analysis.scores import score_cell
+from sweeps.engine.study.folder import PlannedTrial, Study
+from sweeps.engine.study.plan import (
     closing,
     continued,
     is_report,
-    listing,
     missing,
     new_study,
     points,
@@ -28,13 +28,14 @@ from sweeps.engine.plan import (
     to_come,
     with_closing,
 )
-from sweeps.engine.select import score_cell
-from sweeps.engine.study import PlannedTrial, Study
+from sweeps.engine.study.sweep import axis_levels
+from sweeps.engine.study.workload import listing
 from zsr_core.codec import ConfigError
-from zsr_core.cost import duration
+from zsr_core.duration import duration
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Choice, Int, Real, Variant, leave_one_out
-from zsr_core.trial import TrialConfig, TrialResult
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
 
 BASE = TrialConfig(method=TgaZsr())
 ALPHA = Real(low=0.01, high=1.0, log=True)

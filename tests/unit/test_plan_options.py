@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from sweeps.engine import Sweep, launch
-from sweeps.engine.local import check_gpus
-from sweeps.engine.options import command_again, default_results, processes_of, read_options
+from sweeps.engine.running.here import check_gpus
+from sweeps.engine.running.jobs import processes_of
+from sweeps.engine.running.options import command_again, default_results, read_options
 from zsr_core.codec import ConfigError
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Real, Variant
-from zsr_core.trial import TrialConfig
+from zsr_core.trial.config import TrialConfig
 
 BASE = TrialConfig(method=TgaZsr())
 SWEEP = Sweep(

@@ -9,10 +9,26 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sweeps.engine import cli
-from sweeps.engine.curves import Curve
-from sweeps.engine.draw_lines import NAMED, first_named
-from sweeps.engine.draw_surface import (
+from sweeps.engine.analysis.curves import Curve
+from sweeps.engine.analysis.interpolation import CLIFF, cliffs
+from sweeps.engine.analysis.panels import Panel
+from sweeps.engine.analysis.scores import CellScore, score_cell
+from sweeps.engine.analysis.surface import Surface, surface
+from sweeps.engine.commands import cli
+from sweeps.engine.figures.kinds import KINDS, Request, draw, plot_study, ranking
+from sweeps.engine.figures.lines import NAMED, first_named
+from sweeps.engine.figures.style import (
+    LEAST_RANGE,
+    MAP,
+    SIGNED,
+    colour_range,
+    legend_columns,
+    limits,
+    short_names,
+    text_colour,
+    ticks,
+)
+from sweeps.engine.figures.surfaces import (
     How,
     View,
     beside,
@@ -24,24 +40,8 @@ from sweeps.engine.draw_surface import (
     views,
     x_ticks,
 )
-from sweeps.engine.draw_tradeoff import frame, pair, tradeoff_figure
-from sweeps.engine.field import CLIFF, cliffs
-from sweeps.engine.panels import Panel
-from sweeps.engine.plot import KINDS, Request, draw, plot_study, ranking
-from sweeps.engine.select import CellScore, score_cell
-from sweeps.engine.study import PlannedTrial, Study, write_study
-from sweeps.engine.style import (
-    LEAST_RANGE,
-    MAP,
-    SIGNED,
-    colour_range,
-    legend_columns,
-    limits,
-    short_names,
-    text_colour,
-    ticks,
-)
-from sweeps.engine.surface import Surface, surface
+from sweeps.engine.figures.tradeoff import frame, pair, tradeoff_figure
+from sweeps.engine.study.folder import PlannedTrial, Study, write_study
 from zsr_core.codec import ConfigError
 from zsr_core.space import Real
 

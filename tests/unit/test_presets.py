@@ -8,8 +8,8 @@ from zsr_core.codec import ConfigError
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.tasks import SIXTEEN
 from zsr_core.methods import METHODS, Agft, Arow, CompTga, Fare, FtAdv, FtClean, PmgAft, TeCoA, TgaZsr, Trades, Ucat
-from zsr_core.presets import PRESETS, base, miniature, paper, shared, side_by_side
-from zsr_core.trial import check
+from zsr_core.trial.check import check
+from zsr_core.trial.presets import PRESETS, base, miniature, paper, shared, side_by_side
 
 
 def test_the_miniatures_recipe_can_start_anywhere_and_selects_on_the_selection_split() -> None:

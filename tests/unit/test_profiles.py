@@ -7,7 +7,7 @@ import pytest
 from zsr_core.attacks import Pgd
 from zsr_core.attacks.profiles import PROFILES, profile
 from zsr_core.codec import ConfigError, fingerprint, from_plain, to_plain
-from zsr_core.evaluate import EvalSuite
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.published.names import ATTACKS
 
 

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from sweeps.engine.progress import Drawn, Lines, Tally, counts, display, drawing, spoken
+from sweeps.engine.running.progress import Drawn, Lines, Tally, counts, display, drawing, spoken
 
 START = Tally(title="weights", planned=4, done=1, began=100.0)
 EPOCH = {"epoch": 1.0, "epochs": 2.0, "loss": 1.5, "done_share": 0.5}

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from sweeps.engine.cli import main
+from sweeps.engine.commands.cli import main
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, ImageSet, batches, check_data, class_lists, open_data
@@ -30,10 +30,11 @@ from zsr_core.data.check import archive_fault, check_sets
 from zsr_core.data.imagenet_names import SUBSETS, WNIDS
 from zsr_core.data.partition import stored_at
 from zsr_core.data.tasks import NAMES, TASKS, ZeroShotTask, task
-from zsr_core.evaluate import EvalSuite, evaluate
+from zsr_core.evaluation.suite import EvalSuite, evaluate
+from zsr_core.evaluation.victim import Victim
 from zsr_core.text import TextBank
-from zsr_core.trial import TrialConfig, skipped
-from zsr_core.victim import Victim
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.provenance import skipped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 

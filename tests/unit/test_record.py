@@ -20,20 +20,24 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from sweeps.engine import entries, record
-from sweeps.engine.plan import Sweep, new_study
-from sweeps.engine.record import Recorder, Spool, connect, found_artifacts, record_study
-from sweeps.engine.select import OBJECTIVES
-from sweeps.engine.study import PlannedTrial, Study, trial_folder, write_study
-from zsr_core import presets
+from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder, write_study
+from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.study.plan import new_study
+from sweeps.engine.study.sweep import Sweep
+from sweeps.engine.tracking import entries
+from sweeps.engine.tracking import recorder as record
+from sweeps.engine.tracking.recorder import Recorder, Spool, connect, found_artifacts, record_study
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.data import DataRef
-from zsr_core.evaluate import EvalSuite, Measurement
+from zsr_core.evaluation.measure import Measurement
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.methods import TeCoA, TgaZsr
 from zsr_core.space import Real
-from zsr_core.trial import TrialConfig, TrialResult
+from zsr_core.trial import presets
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
 
 # MLflow 3.17 uses what SQLAlchemy 2.1 has on its way out
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from sweeps.engine.tracking import check_tracking, resolve_tracking, sqlite_file
+from sweeps.engine.tracking.address import check_tracking, resolve_tracking, sqlite_file
 from zsr_core.codec import ConfigError
 
 VARIABLE = "MLFLOW_TRACKING_URI"

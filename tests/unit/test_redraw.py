@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sweeps.engine.outcomes import score_gaps
-from sweeps.engine.redraw import FEW, Counts, Kinds, drawn_counts, poisson_counts
-from sweeps.engine.stats import Array, mean_of, resample
+from sweeps.engine.analysis.bootstrap import FEW, Counts, Kinds, drawn_counts, poisson_counts
+from sweeps.engine.analysis.outcomes import score_gaps
+from sweeps.engine.analysis.stats import Array, mean_of, resample
 
 UNEVEN = np.array([900, 300, 120, 60, *([30] * 8), *([7] * 12), *([2] * 20), *([1] * 40)])  # 82 kinds
 ALIKE = np.full(40, 3)

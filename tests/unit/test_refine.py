@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.metric import OBJECTIVE_SCORES, Metric
-from sweeps.engine.refine import midpoint, proposal_lines, refine_study, refined, rounds
-from sweeps.engine.study import Study, read_results, write_study
+from sweeps.engine.analysis.cliffs import midpoint, refine_study, refined, rounds
+from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, Metric
+from sweeps.engine.study.folder import Study, read_results, write_study
+from sweeps.engine.wording.cliffs import proposal_lines
 from zsr_core.codec import ConfigError
 from zsr_core.space import Int, Real
 

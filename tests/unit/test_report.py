@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.blocks import Picture
-from sweeps.engine.cli import main
-from sweeps.engine.report import Report, gather
-from sweeps.engine.report_figures import drawn
-from sweeps.engine.report_page import page, summary
-from sweeps.engine.select import OBJECTIVES
-from sweeps.engine.stats import holm
-from sweeps.engine.study import PlannedTrial, Study, read_results, trial_folder, write_study
-from zsr_core.audit import Report as AuditReport
+from sweeps.engine.analysis.stats import holm
+from sweeps.engine.commands.cli import main
+from sweeps.engine.documents.html import Picture
+from sweeps.engine.documents.report.figures import drawn
+from sweeps.engine.documents.report.gather import gather
+from sweeps.engine.documents.report.model import Report
+from sweeps.engine.documents.report.page import page, summary
+from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder, write_study
+from sweeps.engine.study.objectives import OBJECTIVES
+from zsr_core.audit.report import Report as AuditReport
+from zsr_core.audit.verdict import Verdict
 from zsr_core.codec import ConfigError, to_plain
-from zsr_core.verdict import Verdict
 
 MakeStudy = Callable[..., Study]
 VOID = {"meta", "br", "img", "input", "hr", "link"}
@@ -233,7 +234,7 @@ def test_a_long_ranking_is_cut_and_says_by_how_much(
     tmp_path: Path, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_study(tmp_path, levels=LEVELS, report=False)
-    monkeypatch.setattr("sweeps.engine.report.LISTED", 1)
+    monkeypatch.setattr("sweeps.engine.documents.report.gather.LISTED", 1)
     report, found = read(tmp_path)
     (ranking,) = report.studies[0].tables
     assert [row[0] for row in ranking.rows] == ["0.1", "untouched"]
@@ -378,7 +379,7 @@ def test_a_caption_keeps_its_names(tmp_path: Path, make_study: MakeStudy) -> Non
 
 
 def test_figures_beyond_the_room_are_left_out_and_named(tmp_path: Path, make_study: MakeStudy) -> None:
-    from sweeps.engine.report_figures import drawn  # noqa: PLC0415 - brings matplotlib
+    from sweeps.engine.documents.report.figures import drawn  # noqa: PLC0415 - brings matplotlib
 
     make_study(tmp_path, levels=LEVELS)
     pictures, left_out = drawn(tmp_path, 200_000)

@@ -16,19 +16,20 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps.engine import Sweep
-from sweeps.engine.plan import new_study, suggestions
-from sweeps.engine.ray_space import distributions
-from sweeps.engine.searchers import SAMPLERS, Proposals, enqueue, sampler
-from sweeps.engine.select import AVERAGE, WORST
-from sweeps.engine.study import Study, read_study, trial_folder, write_study
-from sweeps.engine.warm_start import known_points
-from sweeps.engine.work import Job
+from sweeps.engine.running.jobs import Job
+from sweeps.engine.running.search import SAMPLERS, Proposals, enqueue, sampler
+from sweeps.engine.running.warm_start import known_points
+from sweeps.engine.study.folder import Study, read_study, trial_folder, write_study
+from sweeps.engine.study.objectives import AVERAGE, WORST
+from sweeps.engine.study.optuna_space import distributions
+from sweeps.engine.study.plan import new_study, suggestions
 from zsr_core.codec import ConfigError, to_plain
-from zsr_core.evaluate import Measurement
+from zsr_core.evaluation.measure import Measurement
 from zsr_core.files import write_text
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Choice, Domain, Int, Real
-from zsr_core.trial import TrialConfig, TrialResult
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
 
 BASE = TrialConfig(method=TgaZsr())
 SPACE: dict[str, Domain] = {

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine.select import AVERAGE, WORST, CellScore, best, headline, pareto, score_cell, score_eps, scores
-from sweeps.engine.study import Study, read_results
-from zsr_core import evaluate
+from sweeps.engine.analysis.scores import CellScore, best, headline, pareto, score_cell, scores
+from sweeps.engine.study.folder import Study, read_results
+from sweeps.engine.study.objectives import AVERAGE, WORST, score_eps
 from zsr_core.codec import ConfigError
-from zsr_core.evaluate import EvalSuite
+from zsr_core.evaluation import measure as evaluate
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.threat import ThreatModel
-from zsr_core.trial import TrialConfig
+from zsr_core.trial.config import TrialConfig
 
 
 def trial(seed: int, clean: float | None, robust: float | None = 1.0, status: str = "done") -> dict[str, Any]:

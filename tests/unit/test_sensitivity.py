@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from sweeps.engine.published_grid import OVERALL, published_grids
-from sweeps.engine.sensitivity import curvature, sensitivity, sensitivity_lines, sensitivity_note
-from sweeps.engine.surface import Surface, surface
+from sweeps.engine.analysis.published_grids import OVERALL, published_grids
+from sweeps.engine.analysis.sensitivity import curvature, sensitivity
+from sweeps.engine.analysis.surface import Surface, surface
+from sweeps.engine.wording.sensitivity import sensitivity_lines, sensitivity_note
 from zsr_core.codec import ConfigError
 from zsr_core.published.rows import Published, published_numbers
 from zsr_core.space import Real

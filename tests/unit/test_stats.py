@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.engine.stats import (
+from sweeps.engine.analysis.stats import (
     LEVEL,
     Array,
     Resampled,

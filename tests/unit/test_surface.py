@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine.surface import Point, Surface, edges, surface
+from sweeps.engine.analysis.surface import Point, Surface, edges, surface
 from zsr_core.codec import ConfigError
 from zsr_core.space import Real
 

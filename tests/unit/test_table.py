@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.select import CellScore
-from sweeps.engine.stats import Interval
-from sweeps.engine.study import PlannedTrial, Study, trial_folder
-from sweeps.engine.table import Gain, Row, axes_names, axes_of, in_order, table_rows, tied, write_table
-from sweeps.engine.typeset import markdown_table
+from sweeps.engine.analysis.ranking import Gain, Row, in_order, tied
+from sweeps.engine.analysis.scores import CellScore
+from sweeps.engine.analysis.stats import Interval
+from sweeps.engine.documents.forms.markdown import markdown_table
+from sweeps.engine.documents.table import axes_names, axes_of, table_rows, write_table
+from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
 
 MakeStudy = Callable[..., Study]
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from zsr_core import teacher_cache as module
 from zsr_core.methods import TgaZsr
-from zsr_core.teacher_cache import cache_key, teacher_cache
-from zsr_core.tower import ImageTower
+from zsr_core.model.tower import ImageTower
+from zsr_core.training import teacher_cache as module
+from zsr_core.training.teacher_cache import cache_key, teacher_cache
 
 
 def test_it_holds_what_a_live_teacher_says(tiny: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from zsr_core.codec import ConfigError
-from zsr_core.tower import ImageTower, Tally
+from zsr_core.model.tower import ImageTower, Tally
 
 CLOSE = {"rtol": 1e-4, "atol": 2e-6}
 KINDS = [("vit", False), ("vit", True), ("vit_layer_scale", False), ("resnet", False), ("average_pooled", False)]

@@ -12,22 +12,14 @@ from hypothesis import example as example_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.matrix import BOLD, Block, Cell, Column, Gap, Matrix, Row
-from sweeps.engine.typeset import (
-    FORMS,
-    TEX,
-    comma_separated,
-    html_fragment,
-    latex,
-    markdown,
-    markdown_table,
-    md,
-    star,
-    terminal,
-    tex,
-    value_text,
-    written,
-)
+from sweeps.engine.analysis.matrix import Block, Cell, Column, Gap, Matrix, Row
+from sweeps.engine.documents.forms.csv import comma_separated
+from sweeps.engine.documents.forms.html import html_fragment
+from sweeps.engine.documents.forms.latex import TEX, latex, tex
+from sweeps.engine.documents.forms.markdown import markdown, markdown_table, md
+from sweeps.engine.documents.forms.terminal import terminal
+from sweeps.engine.documents.forms.written import FORMS, written
+from sweeps.engine.wording.matrix import BOLD, star, value_text
 
 NASTY = '[50%] w/o <b>α_x</b> & $lr ~ {1e-3}^2 #1 | \\frac *a* "q"'
 GAP = Gap(value=-1.25, seeds=3, t_low=-4.0, t_high=1.5, low=-2.5, high=-0.1, test="bootstrap", p=0.01, p_holm=0.03)

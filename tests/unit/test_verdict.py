@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from zsr_core.audit.verdict import RULES, Verdict, worst
 from zsr_core.codec import ConfigError, from_plain, to_plain
-from zsr_core.verdict import RULES, Verdict, worst
 
 
 def _verdict(status: str) -> Verdict:

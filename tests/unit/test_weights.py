@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zsr_core.clip import ModelRef, check_model, check_tag, computes_quick_gelu, load_clip, weights_sha
 from zsr_core.codec import ConfigError
-from zsr_core.weights import fit, read_weights
+from zsr_core.model.load import ModelRef, check_model, check_tag, computes_quick_gelu, load_clip, weights_sha
+from zsr_core.model.weights import fit, read_weights
 
 State = dict[str, Tensor]
 GELU, QUICK = "small", "small-quickgelu"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Pgd
-from zsr_core.distributed import World
 from zsr_core.methods import FtAdv, Method, PmgAft, TgaZsr, Ucat
+from zsr_core.model.distributed import World
 from zsr_core.threat import ThreatModel
-from zsr_core.train import Optim, Recipe, fit
+from zsr_core.training.fit import Optim, Recipe, fit
 
 # By what could go wrong: tower, method, precision. Attention maps of student and teacher are equal before the first
 # step, where an l2 distance has a kink and round-off decides its direction: the cosine has none.

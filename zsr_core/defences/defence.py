@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from zsr_core.tower import ImageTower
+from zsr_core.model.tower import ImageTower
 
 # (images [B, 3, H, W], one generator per image) -> raw embeddings [B, D]
 Defended = Callable[[Tensor, Sequence[torch.Generator]], Tensor]

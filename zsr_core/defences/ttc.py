@@ -12,8 +12,8 @@ from torch import Tensor
 from zsr_core.attacks.pgd import ascend
 from zsr_core.codec import is_finite, require, unknown
 from zsr_core.defences.defence import Defended
+from zsr_core.model.tower import ImageTower
 from zsr_core.threat import ThreatModel, check_eps
-from zsr_core.tower import ImageTower
 
 
 @dataclass(frozen=True, kw_only=True)

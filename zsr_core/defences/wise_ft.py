@@ -10,7 +10,7 @@ import torch
 
 from zsr_core.codec import is_finite, require
 from zsr_core.defences.defence import Defended
-from zsr_core.tower import ImageTower
+from zsr_core.model.tower import ImageTower
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from zsr_core.methods.method import (
     class_cross_entropy,
     log_p,
 )
-from zsr_core.views import Views
+from zsr_core.methods.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)

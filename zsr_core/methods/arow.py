@@ -22,7 +22,7 @@ from zsr_core.methods.method import (
     of_label,
 )
 from zsr_core.methods.trades import divergence_from_clean
-from zsr_core.views import Views
+from zsr_core.methods.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zsr_core.codec import require
-from zsr_core.views import Encoded, Views
+from zsr_core.methods.views import Encoded, Views
 
 NormAxis = Literal["token", "channel"]
 MinMax = Literal["before", "after"]

@@ -21,7 +21,7 @@ from zsr_core.methods.method import (
     log_p,
     of_label,
 )
-from zsr_core.views import Encoded, Views
+from zsr_core.methods.views import Encoded, Views
 
 OPTIONS = {"kl_direction": ("adv_first", "clean_first"), "reg_norm": ("l2", "l2_squared")}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from zsr_core.codec import require
 from zsr_core.methods.attention import Distance, NormAxis, folded, folded_product, l2_norm, min_max, resize, text_map
 from zsr_core.methods.method import Defaults, Passes, Terms, check_options, check_weight, class_cross_entropy
-from zsr_core.views import Encoded, Views
+from zsr_core.methods.views import Encoded, Views
 
 NON_CLASS = "This is not a photo of a {}"
 OTHER = "This is the background of the image"  # the code's comment; the paper prints "of the photo"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zsr_core.methods.method import Defaults, Passes, Terms, logits
-from zsr_core.views import Encoded, Views
+from zsr_core.methods.views import Encoded, Views
 
 
 def batch_contrastive(encoded: Encoded, views: Views) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zsr_core.codec import require
 from zsr_core.methods.method import Defaults, Passes, Terms, check_options, check_weight
-from zsr_core.views import Encoded, Views
+from zsr_core.methods.views import Encoded, Views
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from zsr_core.methods.method import (
     check_weight,
     class_cross_entropy,
 )
+from zsr_core.methods.views import Views
 from zsr_core.text import TextBank
-from zsr_core.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)

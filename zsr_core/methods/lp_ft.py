@@ -11,8 +11,8 @@ from torch import Tensor
 
 from zsr_core.codec import require
 from zsr_core.methods.method import Defaults, Passes, Seen, Terms, check_options, check_scale, class_cross_entropy
+from zsr_core.methods.views import Views
 from zsr_core.text import TextBank
-from zsr_core.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zsr_core.methods.divergence import kl
 from zsr_core.methods.method import Defaults, Passes, Terms, check_weight, log_p, of_label
-from zsr_core.views import Views
+from zsr_core.methods.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)

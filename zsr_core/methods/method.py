@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zsr_core.codec import is_finite, require, unknown
+from zsr_core.methods.views import Encoded, Views
 from zsr_core.text import TextBank
-from zsr_core.views import Encoded, Views
 
 Terms = dict[str, Tensor]
 

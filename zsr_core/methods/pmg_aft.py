@@ -18,7 +18,7 @@ from zsr_core.methods.method import (
     class_cross_entropy,
     log_p,
 )
-from zsr_core.views import Views
+from zsr_core.methods.views import Views
 
 OPTIONS = {"kl_reduction": ("sum", "mean"), "kl_direction": ("target_first", "adv_first")}
 

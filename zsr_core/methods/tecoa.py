@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zsr_core.methods.method import Defaults, Passes, Terms, class_cross_entropy
-from zsr_core.views import Views
+from zsr_core.methods.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)

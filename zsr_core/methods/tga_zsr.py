@@ -10,7 +10,7 @@ from torch import Tensor
 from zsr_core.codec import require
 from zsr_core.methods.attention import Distance, MinMax, NormAxis, gradcam_map, map_distance, text_map
 from zsr_core.methods.method import Defaults, Passes, Terms, check_options, check_weight, class_cross_entropy
-from zsr_core.views import Encoded, Views
+from zsr_core.methods.views import Encoded, Views
 
 OPTIONS = {
     "attention": ("text", "visual", "visual_differentiable"),

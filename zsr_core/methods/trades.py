@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zsr_core.methods.divergence import kl
 from zsr_core.methods.method import Defaults, Passes, Terms, check_weight, class_cross_entropy, log_p
-from zsr_core.views import Views
+from zsr_core.methods.views import Views
 
 
 def divergence_from_clean(views: Views) -> Tensor:

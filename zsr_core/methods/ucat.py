@@ -28,7 +28,7 @@ from zsr_core.methods.method import (
     class_cross_entropy,
     of_label,
 )
-from zsr_core.views import Encoded, Views
+from zsr_core.methods.views import Encoded, Views
 
 OPTIONS = {
     "divergence": ("dirichlet", "categorical", "bhattacharyya", "log_l2"),

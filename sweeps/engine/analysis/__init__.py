@@ -1,0 +1,1 @@
+"""Pure functions of a study: scores, choice, differences, surfaces, sensitivity."""

@@ -1,0 +1,149 @@
+"""What to run next to a cliff: the points half-way between neighbours whose scores are too far apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweeps.engine.analysis.choice import chosen
+from sweeps.engine.analysis.interpolation import CLIFF, Cliff, cliffs
+from sweeps.engine.analysis.panels import Source, panels
+from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, Score, score_text
+from sweeps.engine.format import leaf
+from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study
+from sweeps.engine.study.plan import planned, suggested
+from zsr_core.codec import ConfigError, is_finite
+from zsr_core.space import Domain, Int, Variant, short
+from zsr_core.trial.result import TrialResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A configuration between two neighbours, and the cliff that it would resolve."""
+
+    overrides: Mapping[str, Any]
+    score: str
+    cliff: Cliff
+
+    @property
+    def label(self) -> str:
+        """How the plan calls it: as the cells of its grid."""
+        return " ".join(f"{leaf(path)}={short(value)}" for path, value in self.overrides.items())
+
+
+def midpoint(a: float, b: float, domain: Domain | None) -> float | int:
+    """Return the value half-way between two: by ratio on a log axis, whole on a whole-number axis, 4 digits else."""
+    between = math.sqrt(a * b) if getattr(domain, "log", False) else (a + b) / 2
+    if isinstance(domain, Int):
+        return round(between)
+    rounded = float(f"{between:.4g}")
+    return rounded if min(a, b) < rounded < max(a, b) else between
+
+
+def proposals(
+    study: Study, results: Mapping[str, TrialResult], x: str, y: str, wanted: Iterable[Score], threshold: float = CLIFF
+) -> list[Proposal]:
+    """Return one proposal per cliff of any ``wanted`` score over ``x`` and ``y``, the highest cliff first.
+
+    Weights beside the two stand where the chosen cell has them. A point that is planned already, or that a whole-number
+    axis has no room for, is not proposed; a point that two scores ask for is proposed once.
+
+    Raises:
+        ConfigError: for a search that moves other axes as well.
+    """
+    others = [path for path in study.space if path not in (x, y)]
+    if study.mode == "search" and others:
+        raise ConfigError(
+            f"refine: the search {study.study} moves {', '.join(others)} too; two of its points are no neighbours on "
+            f"{leaf(x)} and {leaf(y)} alone"
+        )
+    source = Source(study=study, results=results, through=chosen(study, results))
+    cells = [trial.overrides for trial in study.plan if trial.role == "cell"]
+    held = cells[0] if source.through is None else source.through.overrides
+    taken = {_place(t.overrides) for t in study.plan if t.role == "cell"}
+    found: list[Proposal] = []
+    for score in wanted:
+        (panel,) = panels([source], score, x, y)
+        for cliff in cliffs(panel.surface, threshold):
+            at = {
+                x: _between(cliff.a.x, cliff.b.x, study.space.get(x)),
+                y: _between(cliff.a.y, cliff.b.y, study.space.get(y)),
+            }
+            overrides = {path: at.get(path, value) for path, value in dict(held).items()}
+            if _place(overrides) not in taken:
+                found.append(Proposal(overrides=overrides, score=score_text(score), cliff=cliff))
+                taken.add(_place(overrides))
+    return sorted(found, key=lambda p: -p.cliff.height)
+
+
+def _between(a: float, b: float, domain: Domain | None) -> float | int:
+    if a == b:
+        return round(a) if isinstance(domain, Int) else a
+    return midpoint(a, b, domain)
+
+
+def _place(overrides: Mapping[str, Any]) -> str:
+    """Return what two equal configurations have in common, whether their numbers are written 3 or 3.0."""
+    plain = {p: float(v) if is_finite(v) else v for p, v in overrides.items()}
+    return repr(sorted(plain.items()))
+
+
+def refined(study: Study, found: Sequence[Proposal]) -> Study:
+    """Return the study with the proposals planned, under every seed of the study."""
+    for proposal in found:
+        trials: tuple[PlannedTrial, ...]
+        if study.mode == "search":
+            trials = suggested(study, proposal.overrides, study.seeds)
+        else:
+            variant = Variant(label=proposal.label, overrides=dict(proposal.overrides))
+            trials = tuple(planned(study.base, variant, seed) for seed in study.seeds)
+        study = replace(study, plan=(*study.plan, *trials))
+    return study
+
+
+def between(
+    study: Study, results: Mapping[str, TrialResult], wanted: Sequence[Score], threshold: float = CLIFF
+) -> list[Proposal]:
+    """Return what is proposed over all surfaces of the study, each point once, the highest cliff first."""
+    found: dict[str, Proposal] = {}
+    for x, y in study.surfaces:
+        for proposal in proposals(study, results, x, y, wanted, threshold):
+            found.setdefault(_place(proposal.overrides), proposal)
+    return sorted(found.values(), key=lambda p: -p.cliff.height)
+
+
+def rounds(
+    study: Study, results: Mapping[str, TrialResult], cells: Collection[str], count: int
+) -> tuple[Study, list[Proposal]]:
+    """Return the study grown by the first of ``count`` rounds that is not run yet, and all that was proposed so far.
+
+    The first round looks between the sweep's own ``cells``, each further one also between those and what the rounds
+    before it proposed. So a round is the same whatever a killed launch has left of it, and a study that is whole
+    stays as it is.
+    """
+    known, found = set(cells), list[Proposal]()
+    for _ in range(count):
+        among = replace(study, plan=tuple(t for t in study.plan if t.role != "cell" or t.cell in known))
+        new = between(among, results, OBJECTIVE_SCORES)
+        found += new
+        known |= {proposal.label for proposal in new}
+        planned_cells = {trial.cell for trial in study.plan}
+        study = refined(study, [proposal for proposal in new if proposal.label not in planned_cells])
+        if any(t.trial_id not in results for t in study.plan if t.role == "cell"):
+            break
+    return study, found
+
+
+def refine_study(folder: Path, wanted: Sequence[Score], threshold: float = CLIFF) -> tuple[Study, list[Proposal]]:
+    """Return the study in ``folder`` and what is proposed over all its surfaces, each point once.
+
+    Raises:
+        ConfigError: if the folder holds no study, or one without a surface.
+    """
+    study = read_study(folder)
+    if not study.surfaces:
+        raise ConfigError(f"refine: {study.study} has no surface: there are no neighbours to look between")
+    return study, between(study, read_results(folder, study), wanted, threshold)

@@ -1,0 +1,159 @@
+"""A score over two axes, split into panels by method, budget, set, seed or any other part of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweeps.engine.analysis.score_query import Difference, Score, check_score, over, score_label, score_rows, score_text
+from sweeps.engine.analysis.scores import CellScore
+from sweeps.engine.analysis.surface import Surface, surface
+from sweeps.engine.format import eps_text, leaf
+from sweeps.engine.study.folder import Study
+from sweeps.engine.study.objectives import AVERAGE, WORST
+from zsr_core.codec import ConfigError, did_you_mean, is_finite
+from zsr_core.space import short
+from zsr_core.trial.result import TrialResult
+
+CONDITIONS = ("eps", "dataset", "attack")  # facets that ask for other measurements of the same trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A study with its results, and the chosen cell, which slices of it go through."""
+
+    study: Study
+    results: Mapping[str, TrialResult]
+    through: CellScore | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One panel: what sets it apart from the others, and its surface."""
+
+    title: str
+    surface: Surface
+    chosen: tuple[float, float] | None = None  # where the study's chosen cell stands on the axes
+
+
+def resolve_axis(name: str, sources: Sequence[Source]) -> str:
+    """Return the dotted path that ``name`` stands for: itself, or the one axis that ends in it.
+
+    Raises:
+        ConfigError: if no field that varies is called so, or several are.
+    """
+    varied = varied_axes(sources)
+    found = [path for path in varied if name in (path, leaf(path))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(f"axis: {name!r} does not vary; there are: {', '.join(varied) or 'none'}"
+                          f"{did_you_mean(name, varied)}")  # fmt: skip
+    raise ConfigError(f"axis: {name!r} is one of {', '.join(found)}; give the whole path")
+
+
+def varied_axes(sources: Iterable[Source]) -> list[str]:
+    """Return the numeric fields that cells differ in: the spaces' axes first, then other overrides with two values."""
+    levels: dict[str, set[float]] = {}
+    for source in sources:
+        for path in source.study.space:
+            levels.setdefault(path, set())
+        for trial in source.study.plan:
+            if trial.role == "cell":
+                for path, value in trial.overrides.items():
+                    if is_finite(value):
+                        levels.setdefault(path, set()).add(float(value))
+    return [path for path, found in levels.items() if len(found) > 1]
+
+
+def panels(sources: Sequence[Source], score: Score, x: str, y: str, facet: str | None = None) -> list[Panel]:
+    """Return ``score`` over ``x`` and ``y``, a panel per value of ``facet``; without one, a panel per study.
+
+    ``facet`` is eps, dataset, attack, method, seed, study or a dotted path. Axes beside x, y and the facet are held
+    at each source's ``through`` in a matrix study; in a search they are whatever was proposed.
+
+    Raises:
+        ConfigError: if the facet has no values, or the score was not measured.
+    """
+    found: list[Panel] = []
+    for source in sources:
+        for named, part in _scores(source, score, facet):
+            check_score(part, source.results.values())
+            rows = _slice(source, score_rows(source.study, source.results, part), {x, y, facet})
+            for name, group in _groups(rows, facet).items():
+                title = named or name or source.study.study
+                made = _surface(source, group, x, y, part)
+                found.append(Panel(title=title, surface=made, chosen=point_of(source.through, x, y)))
+    if not found:
+        raise ConfigError(f"facet: {facet!r} has no value in {', '.join(s.study.study for s in sources)}")
+    many = len(sources) > 1 and facet in CONDITIONS
+    studies = [s.study.study for s in sources]
+    if many:
+        each = len(found) // len(sources)
+        found = [replace(p, title=f"{studies[i // each]}, {p.title}") for i, p in enumerate(found)]
+    return found
+
+
+def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | None:
+    """Return where a cell stands on two axes."""
+    return (cell.overrides[x], cell.overrides[y]) if cell and x in cell.overrides and y in cell.overrides else None
+
+
+def _scores(source: Source, score: Score, facet: str | None) -> list[tuple[str, Score]]:
+    rows = [m for result in source.results.values() for m in result.measurements]
+    if facet == "eps":
+        _check_depends(score, facet)
+        budgets = sorted({m.eps for m in rows if m.attack == WORST})
+        return [(eps_text(eps), over(score, eps=eps)) for eps in budgets]
+    if facet == "attack":
+        _check_depends(score, facet)
+        attacks = dict.fromkeys(m.attack for m in rows if m.attack not in ("none", WORST) and m.metric == _name(score))
+        return [(attack, over(score, attack=attack)) for attack in attacks]
+    if facet == "dataset":
+        tasks = dict.fromkeys(m.task for m in rows if m.task not in (AVERAGE, source.study.base.train_data.called))
+        return [(task, over(score, task=task)) for task in tasks]
+    return [("", score)]
+
+
+def _name(score: Score) -> str:
+    return score.first.name if isinstance(score, Difference) else score.name
+
+
+def _check_depends(score: Score, facet: str) -> None:
+    if score == over(score, eps=0.5):
+        raise ConfigError(f"facet: {score_label(score)} does not depend on {facet}; expected a score under attack")
+
+
+def _slice(source: Source, rows: list[dict[str, Any]], free: set[str | None]) -> list[dict[str, Any]]:
+    if source.study.mode != "matrix" or not rows:
+        return rows
+    through = rows[0]["overrides"] if source.through is None else source.through.overrides
+    held = {path: value for path, value in through.items() if path not in free}
+    return [row for row in rows if all(row["overrides"].get(path) == value for path, value in held.items())]
+
+
+def _groups(rows: Iterable[Mapping[str, Any]], facet: str | None) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if facet is None or facet in CONDITIONS:
+            name = ""
+        elif facet not in row:
+            known = (*CONDITIONS, "method", "study", *row)
+            raise ConfigError(f"facet: no trial has {facet!r}; expected {', '.join(CONDITIONS)}, method, study, seed "
+                              f"or a path such as method.alpha{did_you_mean(facet, known)}")  # fmt: skip
+        else:
+            own_name = facet in ("method", "study")
+            name = str(row[facet]) if own_name else f"{leaf(facet)} {short(row[facet])}"
+        groups.setdefault(name, []).append(row)
+    return groups
+
+
+def _surface(source: Source, rows: Iterable[Mapping[str, Any]], x: str, y: str, score: Score) -> Surface:
+    untouched = score_rows(source.study, source.results, score, "baseline")
+    known = [row[score_text(score)] for row in untouched if row["eval_suite.split"] != "report"]
+    values = [value for value in known if value is not None]
+    return surface(
+        rows, x, y, score_text(score), domains=source.study.space, published=source.study.published,
+        baseline=sum(values) / len(values) if values else None,
+    )  # fmt: skip

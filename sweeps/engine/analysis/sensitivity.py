@@ -1,0 +1,225 @@
+"""How much a score falls when a weight is a little off: numbers that go with a surface.
+
+All drops are relative to the best sampled score S*, in percent of it. Papers probe steps of different size (12.5 to
+20 % for one method, 10 % for another), so slopes are given per 10 % of relative step before methods are compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeps.engine.analysis.interpolation import (
+    CLIFF,
+    Interpolator,
+    coordinates,
+    in_hull,
+    interpolator,
+    measured,
+    to_axis,
+)
+from sweeps.engine.analysis.surface import Point, Surface
+from zsr_core.codec import ConfigError
+
+Array = NDArray[np.float64]
+NEAR = 0.2  # relative step that "S20" looks at on either side
+PLATEAU = 0.98  # of S*, above which a point belongs to the plateau
+PLATEAU_STEPS = 160  # points a side that the plateau's area is counted on
+MOSTLY = 0.5  # share of the area that may be unresolved before a share of it says nothing
+TERMS = 6  # of a quadratic in two variables
+HOW = Literal["measured", "interpolated", "unresolved"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slope:
+    """The drop at a step along one axis from the optimum, the other axis held."""
+
+    path: str
+    to: float  # the value stepped to
+    step: float  # relative, signed: +0.125 is 12.5 % up
+    drop: float  # percent of S*
+    how: HOW
+
+    @property
+    def per_10(self) -> float:
+        """The drop per 10 % of relative step, in percent of S*."""
+        return self.drop / abs(self.step) / 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """A quadratic fitted to all points on the drawn axes: the eigenvalues of its Hessian, steepest fall first."""
+
+    eigenvalues: tuple[float, float]  # points of score per unit of the axes squared; a unit is a decade on a log axis
+    directions: tuple[tuple[float, float], tuple[float, float]]  # unit vectors (x, y), one per eigenvalue
+    r2: float  # share of the variance that the quadratic explains
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """The numbers of one surface around its best sampled point."""
+
+    z: str
+    x: str
+    y: str
+    optimum: Point
+    s20_max: float | None  # the largest drop within 20 % of both weights, percent of S*; None where it is not known
+    s20_mean: float | None  # over the points within, the optimum left out
+    s20_n: int  # sampled points within, the optimum left out
+    s20_how: HOW
+    slopes: tuple[Slope, ...]
+    log_sensitivity: float | None  # percent of S* per e-fold: the largest among the nearest points
+    plateau: float  # share of the sampled area with S >= 0.98 S*
+    unresolved: float  # share of the sampled area where nothing is known: cliffs, failures
+    plateau_cells: int  # sampled points on the plateau
+    cells: int
+    curvature: Curvature | None  # None where the points do not determine a quadratic
+
+    def slope(self, path: str) -> Slope | None:
+        """Return the steepest of the slopes along one axis."""
+        return max((s for s in self.slopes if s.path == path), key=lambda s: s.per_10, default=None)
+
+
+def sensitivity(data: Surface, threshold: float = CLIFF, about: tuple[float, float] | None = None) -> Sensitivity:
+    """Return the numbers of ``data`` around its best sampled point, or around the sampled point ``about``.
+
+    A neighbourhood without sampled points is read from the linear interpolation, unless a cliff lies across it.
+
+    Raises:
+        ConfigError: if no point was measured, ``about`` was not sampled, or its score is not above 0.
+    """
+    best = data.optimum if about is None else data.at(*about)
+    if best is None or best.mean is None:
+        raise ConfigError(f"sensitivity: {data.z} has no measured point {'' if about is None else about}".rstrip())
+    if best.mean <= 0:
+        raise ConfigError(f"sensitivity: {data.z} is {best.mean:g} at its best; a relative drop needs a score above 0")
+    read = interpolator(data, threshold)
+    points = [p for p in measured(data) if p != best]
+    near = [p for p in points if _within(p.x, best.x) and _within(p.y, best.y)]
+    drops, how = [_drop(best, p.mean) for p in near], "measured"
+    if not drops:
+        drops, how = _box_drops(data, best, read)
+    slopes = [*_slopes(data, best, points, read, "x"), *_slopes(data, best, points, read, "y")]
+    plateau, unresolved = _plateau(data, best, read)
+    return Sensitivity(
+        z=data.z, x=data.x, y=data.y, optimum=best,
+        s20_max=max(drops, default=None), s20_mean=float(np.mean(drops)) if drops else None, s20_n=len(near),
+        s20_how=how if drops else "unresolved",  # type: ignore[arg-type]  # one of HOW
+        slopes=tuple(slopes), log_sensitivity=_log_sensitivity(best, near, slopes),
+        plateau=plateau, unresolved=unresolved,
+        plateau_cells=sum(_score(p) >= PLATEAU * best.mean for p in measured(data)), cells=len(measured(data)),
+        curvature=curvature(data),
+    )  # fmt: skip
+
+
+def _score(point: Point) -> float:
+    assert point.mean is not None
+    return point.mean
+
+
+def _drop(best: Point, score: float | None) -> float:
+    assert score is not None
+    return 100 * (_score(best) - score) / _score(best)
+
+
+def _within(value: float, centre: float) -> bool:
+    return abs(value - centre) <= NEAR * abs(centre) * (1 + 1e-9)
+
+
+def _box_drops(data: Surface, best: Point, read: Interpolator) -> tuple[list[float], str]:
+    """Return the drops at the box's corners and mid-sides as interpolated: a linear piece is extreme at its ends."""
+    steps = [(i * NEAR, j * NEAR) for j in (-1, 0, 1) for i in (-1, 0, 1) if i or j]
+    found = _read(data, read, [(best.x * (1 + a), best.y * (1 + b)) for a, b in steps])
+    inside = _inside(data, [(best.x * (1 + a), best.y * (1 + b)) for a, b in steps])
+    if np.isnan(found[inside]).any():
+        return [], "unresolved"
+    return [_drop(best, float(v)) for v in found[inside]], "interpolated"
+
+
+def _read(data: Surface, read: Interpolator, at: Sequence[tuple[float, float]]) -> Array:
+    return read(to_axis([x for x, _ in at], data.x_log), to_axis([y for _, y in at], data.y_log))
+
+
+def _inside(data: Surface, at: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    return in_hull(data, to_axis([x for x, _ in at], data.x_log), to_axis([y for _, y in at], data.y_log))
+
+
+def _slopes(
+    data: Surface, best: Point, points: Sequence[Point], read: Interpolator, axis: Literal["x", "y"]
+) -> list[Slope]:
+    """Return the steps to the nearest sampled points on either side, or 20 % either way where none was sampled."""
+    here, path = (best.x, data.x) if axis == "x" else (best.y, data.y)
+    if here == 0:
+        return []
+    line = [p for p in points if (p.y == best.y if axis == "x" else p.x == best.x)]
+    found = []
+    for side in (-1, 1):
+        on_side = [p for p in line if side * ((p.x if axis == "x" else p.y) - here) > 0]
+        nearest = min(on_side, key=lambda p: abs((p.x if axis == "x" else p.y) - here), default=None)
+        if nearest is not None:
+            to = nearest.x if axis == "x" else nearest.y
+            drop, how = _drop(best, nearest.mean), "measured"
+        else:
+            to = here * (1 + side * NEAR)
+            value = float(_read(data, read, [(to, best.y) if axis == "x" else (best.x, to)])[0])
+            if math.isnan(value):
+                continue
+            drop, how = _drop(best, value), "interpolated"
+        found.append(Slope(path=path, to=to, step=(to - here) / here, drop=drop, how=how))  # type: ignore[arg-type]
+    return found
+
+
+def _log_sensitivity(best: Point, near: Sequence[Point], slopes: Sequence[Slope]) -> float | None:
+    """Return the largest ((S* - S) / S*) / |d log (x, y)| among the nearest points, in percent per e-fold."""
+    if best.x <= 0 or best.y <= 0:
+        return None
+    rates = [s.drop / abs(math.log1p(s.step)) for s in slopes if s.step > -1]
+    rates += [
+        _drop(best, p.mean) / math.hypot(math.log(p.x / best.x), math.log(p.y / best.y))
+        for p in near
+        if p.x > 0 and p.y > 0
+    ]
+    return max(rates, default=None)
+
+
+def _plateau(data: Surface, best: Point, read: Interpolator) -> tuple[float, float]:
+    """Return (share of the hull's drawn area on the plateau, share of it that is not known)."""
+    x, y = coordinates(data, measured(data))
+    gx, gy = np.meshgrid(np.linspace(x.min(), x.max(), PLATEAU_STEPS), np.linspace(y.min(), y.max(), PLATEAU_STEPS))
+    inside = in_hull(data, gx, gy)
+    if not inside.any():
+        return 0.0, 1.0
+    value = read(gx, gy)[inside]
+    high = np.nan_to_num(value, nan=-math.inf) >= PLATEAU * _score(best)
+    return float(high.mean()), float(np.isnan(value).mean())
+
+
+def curvature(data: Surface) -> Curvature | None:
+    """Return the least-squares quadratic's Hessian on the drawn axes; None if the points leave it undetermined."""
+    points = measured(data)
+    x, y = coordinates(data, points)
+    z = np.array([p.mean for p in points], dtype=np.float64)
+    if len(z) <= TERMS:
+        return None
+    u, v = x - x.mean(), y - y.mean()
+    design = np.stack([np.ones_like(u), u, v, u * u / 2, u * v, v * v / 2], axis=1)  # [N, 6]
+    scale = np.abs(design).max(axis=0)
+    if not scale.all() or np.linalg.matrix_rank(design / scale, tol=1e-8) < TERMS:
+        return None
+    weights = np.linalg.lstsq(design / scale, z, rcond=None)[0] / scale
+    values, vectors = np.linalg.eigh([[weights[3], weights[4]], [weights[4], weights[5]]])
+    spread = float(np.sum((z - z.mean()) ** 2))
+    left = float(np.sum((z - design @ weights) ** 2))
+    signs = [1.0 if vectors[np.argmax(np.abs(vectors[:, k])), k] > 0 else -1.0 for k in (0, 1)]
+    first, second = (tuple(float(c) for c in signs[k] * vectors[:, k]) for k in (0, 1))
+    return Curvature(
+        eigenvalues=(float(values[0]), float(values[1])),
+        directions=((first[0], first[1]), (second[0], second[1])),
+        r2=1 - left / spread if spread else 1.0, n=len(z),
+    )  # fmt: skip

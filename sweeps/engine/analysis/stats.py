@@ -1,0 +1,253 @@
+"""How sure a number is: intervals over seeds and images, paired tests, and what choosing among many adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeps.engine.analysis.bootstrap import Kinds
+
+Array = NDArray[np.float64]
+LEVEL = 0.05  # below which an adjusted p is told from chance
+DRAWS = 10_000  # resamples behind a tested difference, at least
+SPLIT_SEEDS = 8  # up to which draws are told apart by the seeds they hold; there are 2^S - 1 such sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The mean of ``n`` values, their sample sd and the t-interval of the mean (None for one value)."""
+
+    mean: float
+    sd: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its bootstrap interval and standard error, and over how many seeds and images it was drawn."""
+
+    value: float
+    low: float
+    high: float
+    se: float
+    seeds: int
+    images: int
+
+
+def harmonic(a: Array, b: Array) -> Array:
+    """Return the harmonic mean of two scores, element by element; 0 where both are 0."""
+    total = np.asarray(a + b, dtype=np.float64)
+    return np.asarray(np.divide(2 * a * b, total, out=np.zeros_like(total), where=total > 0))
+
+
+def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
+    """Return mean, sample sd (n - 1) and t-interval of ``values``; one value has neither sd nor interval.
+
+    Raises:
+        ValueError: without values.
+    """
+    if not len(values):
+        raise ValueError("summarise: no values")
+    x = np.asarray(values, dtype=np.float64)  # [n]
+    mean, n = float(x.mean()), x.size
+    if n < 2:
+        return Summary(mean=mean, sd=None, n=n, low=None, high=None)
+    sd = float(x.std(ddof=1))
+    half = t_quantile(0.5 + confidence / 2, n - 1) * sd / math.sqrt(n)
+    return Summary(mean=mean, sd=sd, n=n, low=mean - half, high=mean + half)
+
+
+def paired_difference(
+    values: Mapping[int, float], reference: Mapping[int, float], confidence: float = 0.95
+) -> Summary | None:
+    """Return the summary of ``values - reference`` over the seeds both have; None if they share none."""
+    common = sorted(values.keys() & reference.keys())
+    return summarise([values[s] - reference[s] for s in common], confidence) if common else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resampled:
+    """M numbers of one task, or their means over tasks, and what R resamples make of them."""
+
+    value: Array  # [M]
+    drawn: Array  # [R, M]
+
+    def interval(self, confidence: float = 0.95) -> tuple[Array, Array]:
+        """Return the percentile interval's ends, [M] each."""
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(self.drawn, [tail, 1 - tail], axis=0)
+        return low, high
+
+    def p_values(self) -> Array:
+        """Return [M]: two-sided p of no difference, the percentile interval turned round.
+
+        p falls below 1 - confidence where the interval of that confidence stops holding 0, and never below 2 / (R + 1).
+        """
+        beyond = np.minimum((self.drawn <= 0).sum(axis=0), (self.drawn >= 0).sum(axis=0)) + 1
+        return np.asarray(np.minimum(1.0, 2 * beyond / (len(self.drawn) + 1)), dtype=np.float64)
+
+
+def mean_of(parts: Sequence[Resampled]) -> Resampled:
+    """Return the mean over tasks, each of the same weight, of resamples that share their seeds."""
+    return Resampled(
+        value=np.mean([part.value for part in parts], axis=0), drawn=np.mean([part.drawn for part in parts], axis=0)
+    )
+
+
+def resample(
+    tasks: Mapping[str, Array],
+    statistic: Callable[[Array], Array],
+    rng: np.random.Generator,
+    *,
+    draws: int = 2000,
+    fixed_seeds: bool = False,
+) -> dict[str, Resampled]:
+    """Return what ``draws`` hierarchical resamples make of each task: seeds first, then images within each task.
+
+    ``tasks``: K series of outcomes, 0 or 1, per task, [K, S, N] with N images of its own and the same S seeds, so that
+    a difference of series is paired. ``statistic`` maps the K means of one task and seed to M numbers, [..., K] ->
+    [..., M]. Each draw resamples the seeds once for all tasks, unless they are ``fixed_seeds``, and each task's images;
+    the tasks themselves are fixed. With one seed the draws hold the images' share alone.
+
+    Raises:
+        ValueError: if there is no task, a task without images, tasks differ in their seeds, or an outcome is neither.
+    """
+    if any(((series != 0) & (series != 1)).any() for series in tasks.values()):
+        raise ValueError("resample: an outcome is neither 0 nor 1")
+    seeds = {series.shape[1] for series in tasks.values()}
+    if len(seeds) != 1 or any(series.shape[2] == 0 for series in tasks.values()):
+        raise ValueError(f"resample: expected images and equal seeds, got seeds {sorted(seeds)}")
+    (n_seeds,) = seeds
+    seed_weights = np.full((draws, n_seeds), 1 / n_seeds)  # [R, S]
+    if not fixed_seeds:
+        seed_weights = rng.multinomial(n_seeds, seed_weights[0], size=draws) / n_seeds
+    supports = _by_support(seed_weights)
+    found = {}
+    for task, series in tasks.items():
+        value = statistic(series.mean(axis=2).T).mean(axis=0)  # [M]
+        kinds, drawn = Kinds.of(series), np.empty((draws, len(value)))
+        for rows, some in supports:
+            means = kinds.seen_by(some).resampled_means(rng, len(rows))  # [R', S', K]
+            drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
+        found[task] = Resampled(value=value, drawn=drawn)
+    return found
+
+
+def enough_draws(comparisons: int) -> int:
+    """Return how many resamples a family of comparisons takes for Holm to be able to hold on to the first of them.
+
+    The smallest p of R resamples is 2 / (R + 1): times the comparisons, it must lie below :data:`LEVEL`.
+    """
+    return max(DRAWS, 50 * comparisons)
+
+
+def hierarchical_bootstrap(
+    tasks: Mapping[str, Array],
+    statistic: Callable[[Array], Array],
+    rng: np.random.Generator,
+    *,
+    draws: int = 2000,
+    confidence: float = 0.95,
+) -> tuple[Interval, ...]:
+    """Return ``statistic`` averaged over seeds and tasks, with intervals by :func:`resample` (its arguments)."""
+    mean = mean_of(list(resample(tasks, statistic, rng, draws=draws).values()))
+    low, high = mean.interval(confidence)
+    n_seeds = next(iter(tasks.values())).shape[1]
+    images = sum(series.shape[2] for series in tasks.values())
+    return tuple(
+        Interval(value=float(v), low=float(lo), high=float(hi), se=float(se), seeds=n_seeds, images=images)
+        for v, lo, hi, se in zip(mean.value, low, high, mean.drawn.std(axis=0, ddof=1), strict=True)
+    )
+
+
+def _by_support(seed_weights: Array) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return (draws, seeds) for each set of seeds that some draws consist of: the other seeds' images do not matter."""
+    drawn = seed_weights > 0  # [R, S]
+    if drawn.shape[1] > SPLIT_SEEDS:
+        return [(np.arange(len(drawn)), np.arange(drawn.shape[1]))]
+    which = drawn @ (1 << np.arange(drawn.shape[1]))  # [R]
+    return [(rows, np.flatnonzero(drawn[rows[0]])) for rows in (np.flatnonzero(which == w) for w in np.unique(which))]
+
+
+def exact_mcnemar(net: Sequence[int] | NDArray[np.int64]) -> float:
+    """Return the exact two-sided p of McNemar's test on paired outcomes of the same images.
+
+    ``net`` [N]: for each image in how many seeds more the one is right than the other, -S .. S. Images are the units:
+    under the null each image's ``net`` is as likely to have the other sign, and p is the share of all sign patterns
+    whose sum lies as far from 0. With one seed that is the binomial test of the discordant counts.
+    """
+    net = np.asarray(net, dtype=np.int64)
+    sizes = np.abs(net)
+    ups = np.ones(1)  # probability that the images whose sign is up weigh 0, 1, 2 ... together
+    for size in range(1, int(sizes.max(initial=0)) + 1):
+        fair = _fair_binomial(int((sizes == size).sum()))
+        spaced = np.zeros(size * (len(fair) - 1) + 1)
+        spaced[::size] = fair
+        ups = np.convolve(ups, spaced)
+    sums = 2 * np.arange(len(ups)) - int(sizes.sum())
+    return min(1.0, float(ups[np.abs(sums) >= abs(int(net.sum()))].sum()))
+
+
+def _fair_binomial(n: int) -> Array:
+    """Return [n + 1]: the probability of k heads among n tosses of a fair coin."""
+    k = np.arange(1, n + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log((n - k + 1) / k))]) - n * math.log(2)
+    return np.asarray(np.exp(logs), dtype=np.float64)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values adjusted for being one family (Holm, 1979): reject where the adjusted one is below alpha."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, stepped)
+    return [float(value) for value in adjusted]
+
+
+def inflation(n: int, se: float) -> float:
+    """Return by how much the best of ``n`` equally good scores exceeds what all are worth, each with error ``se``.
+
+    The expected largest of n independent normal errors, ``se * Phi^-1((n - 0.375) / (n + 0.25))`` (Blom, 1958). Scores
+    taken on the same images share part of their errors, so it bounds theirs from above.
+
+    Raises:
+        ValueError: if there is nothing to choose from.
+    """
+    if n < 1:
+        raise ValueError(f"inflation: got n={n}, expected at least 1 score")
+    return se * NormalDist().inv_cdf((n - 0.375) / (n + 0.25))
+
+
+def t_quantile(p: float, dof: int) -> float:
+    """Return the ``p`` quantile of Student's t with ``dof`` degrees of freedom, by bisection."""
+    if not 0 < p < 1 or dof < 1:
+        raise ValueError(f"t_quantile: got p={p}, dof={dof}; expected 0 < p < 1 and dof >= 1")
+    if p < 0.5:
+        return -t_quantile(1 - p, dof)
+    low, high = 0.0, 2.0
+    while t_cdf(high, dof) < p:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_cdf(middle, dof) < p else (low, middle)
+    return (low + high) / 2
+
+
+def t_cdf(t: float, dof: int) -> float:
+    """Return P(T <= t) for whole ``dof``: the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    angle = math.atan2(t, math.sqrt(dof))
+    cos, total = math.cos(angle), 0.0
+    term = cos if dof % 2 else 1.0
+    for k in range(1 + dof % 2, dof, 2):
+        total += term
+        term *= cos * cos * k / (k + 1)
+    inside = 2 / math.pi * (angle + math.sin(angle) * total) if dof % 2 else math.sin(angle) * total
+    return 0.5 + inside / 2

@@ -1,0 +1,59 @@
+"""A matrix as comma-separated values: a line per number, with everything that is known of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from sweeps.engine.analysis.matrix import Cell, Column, Matrix, Row
+from sweeps.engine.wording.matrix import note_text
+
+# ---- CSV
+
+FIELDS: tuple[tuple[str, Callable[[Matrix, Row, Column, Cell], object]], ...] = (
+    ("study", lambda m, r, c, x: m.study),
+    ("split", lambda m, r, c, x: m.split),
+    ("configuration", lambda m, r, c, x: r.label),
+    ("baseline", lambda m, r, c, x: m.baseline),
+    ("metric", lambda m, r, c, x: c.metric),
+    ("eps", lambda m, r, c, x: 0.0 if c.metric == "clean" else c.eps),
+    ("over", lambda m, r, c, x: c.over),
+    ("sets", lambda m, r, c, x: " ".join(c.sets)),
+    ("value", lambda m, r, c, x: x.value),
+    ("seeds", lambda m, r, c, x: len(r.seeds)),
+    ("seeds_planned", lambda m, r, c, x: r.planned),
+    ("seed_sd", lambda m, r, c, x: x.sd),
+    ("seed_low", lambda m, r, c, x: x.t_low),
+    ("seed_high", lambda m, r, c, x: x.t_high),
+    ("image_low", lambda m, r, c, x: x.low),
+    ("image_high", lambda m, r, c, x: x.high),
+    ("gap", lambda m, r, c, x: x.gap and x.gap.value),
+    ("gap_seeds", lambda m, r, c, x: x.gap and x.gap.seeds),
+    ("gap_low", lambda m, r, c, x: x.gap and x.gap.low),
+    ("gap_high", lambda m, r, c, x: x.gap and x.gap.high),
+    ("gap_seed_low", lambda m, r, c, x: x.gap and x.gap.t_low),
+    ("gap_seed_high", lambda m, r, c, x: x.gap and x.gap.t_high),
+    ("better", lambda m, r, c, x: x.gap and x.gap.better),
+    ("worse", lambda m, r, c, x: x.gap and x.gap.worse),
+    ("test", lambda m, r, c, x: x.gap and x.gap.test),
+    ("p", lambda m, r, c, x: x.gap and x.gap.p),
+    ("p_holm", lambda m, r, c, x: x.gap and x.gap.p_holm),
+    ("best", lambda m, r, c, x: int(x.best)),
+    ("doubted", lambda m, r, c, x: int(x.doubted)),
+    ("audit_fails", lambda m, r, c, x: " ".join(r.fails)),
+    ("audit_warns", lambda m, r, c, x: " ".join(r.warns)),
+    ("notes", lambda m, r, c, x: note_text(r)),
+)
+
+
+def comma_separated(matrices: Sequence[Matrix]) -> str:
+    """Return one line per number, with everything that is known of it; numbers in full precision, empty for none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([name for name, _ in FIELDS])
+    for matrix in matrices:
+        for row in matrix.rows:
+            for column, cell in zip(matrix.columns, row.cells, strict=True):
+                writer.writerow([get(matrix, row, column, cell) for _, get in FIELDS])
+    return out.getvalue()

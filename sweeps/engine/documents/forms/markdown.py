@@ -1,0 +1,68 @@
+"""A matrix as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from sweeps.engine.analysis.matrix import Block, Cell, Matrix, Row
+from sweeps.engine.wording.matrix import (
+    DASH,
+    Described,
+    _closing,
+    _heading,
+    _short,
+    _split_text,
+    gap_text,
+    note_text,
+    p_text,
+    value_text,
+)
+
+# ---- Markdown
+
+
+def markdown(told: Described) -> str:
+    """Return the matrix as Markdown: a table per block, readable as plain text too."""
+    matrix = told.matrix
+    lines = [f"## {md(matrix.question)}", "", " ".join((_split_text(matrix), *told.setting)), ""]
+    for block in matrix.blocks:
+        lines += [*markdown_block(matrix, block), ""]
+    return "\n".join([*lines, *(f"- {md(line)}" for line in told.legend)]) + "\n"
+
+
+def markdown_block(matrix: Matrix, block: Block) -> list[str]:
+    """Return one block: its title, its table, and the family that p holds for."""
+    columns = [matrix.columns[j] for j in block.columns]
+    if block.kind == "mean":
+        head = ["configuration", *(f"{c.title}, %" for c in columns), *(f"Δ {c.title}" for c in columns), "notes"]
+    else:
+        head = ["configuration", *(md(c.over) for c in columns), "notes"]
+    rows = [[md(row.label), *_markdown_cells(row, block), md(note_text(row))] for row in matrix.rows]
+    tail = _closing(matrix, block)
+    return [f"### {md(_heading(block))}", "", *markdown_table(head, rows), *([""] if tail else []), *tail]
+
+
+def _markdown_cells(row: Row, block: Block) -> list[str]:
+    cells = [row.cells[j] for j in block.columns]
+    if block.kind == "sets":
+        return [_markdown_bold(md(_short(cell)), cell) for cell in cells]
+    gaps = [" ".join(filter(None, (gap_text(c.gap), p_text(c.gap.p_holm)))) if c.gap else DASH for c in cells]
+    return [*(_markdown_bold(value_text(cell), cell) for cell in cells), *gaps]
+
+
+def _markdown_bold(text: str, cell: Cell) -> str:
+    return f"**{text}**" if cell.best else text
+
+
+def md(text: str) -> str:
+    """Return ``text`` so that Markdown shows it as it is."""
+    return re.sub(r"([\\`*]|<(?=[A-Za-z/!?])|(?<=\])\(|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a Markdown table whose columns line up as plain text too."""
+    cells = [[text.replace("|", "\\|").replace("\n", " ") for text in row] for row in (head, *rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
+    lines = ["| " + " | ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]

@@ -1,0 +1,179 @@
+"""``published.md``: a study's numbers beside the published ones, to read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sweeps.engine.analysis.published_pairs import Measured, Pair, beside, measured_numbers
+from sweeps.engine.documents.forms.markdown import markdown_table
+from sweeps.engine.format import counted, eps_text, sentence
+from sweeps.engine.study.folder import Study, read_results, read_study
+from sweeps.engine.study.objectives import AVERAGE
+from sweeps.engine.wording.study import provenance_text
+from zsr_core.data.tasks import task
+from zsr_core.files import write_text
+from zsr_core.published import SOURCES, Published, published_numbers, same_eps
+from zsr_core.trial.result import TrialResult
+
+HEAD = ("method", "set", "attack", "eps", "published, %", "measured, %", "difference", "within", "printed in")
+SMALL = ("method", "clean, published", "clean, miniature", "robust, published", "robust, miniature", "printed in")
+NAMED = 12  # reasons that are listed at most
+
+
+def write_beside(folder: Path) -> Path:
+    """Write ``published.md`` from the trial folders, by rename, and return its path."""
+    study = read_study(folder)
+    return write_text(folder / "published.md", "\n".join(beside_lines(study, read_results(folder, study))) + "\n")
+
+
+def asked_rows(study: Study) -> tuple[Published, ...]:
+    """Return the numbers of the tables that the study reproduces, or all where it reproduces none."""
+    rows = published_numbers()
+    wanted = study.reproduces
+    return tuple(row for row in rows if row.table in wanted.get(row.source, ())) if wanted else rows
+
+
+def beside_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+    """Return the Markdown: the numbers of one kind side by side, and of all others why they are not."""
+    rows, measured = asked_rows(study), measured_numbers(study, results)
+    pairs = beside(measured, rows)
+    together = [pair for pair in pairs if pair.measured is not None]
+    lines = [
+        f"# Published and measured: {study.question}",
+        "",
+        sentence(provenance_text(study, results.values()).rstrip(".")),
+        "",
+    ]
+    small = miniature_rows(measured, rows)
+    if small:
+        lines += ["## The built-in miniature and the published means", "", *miniature_lines(measured, small), ""]
+    if together:
+        lines += ["## Of the same kind", "", *markdown_table(HEAD, [pair_row(pair) for pair in together]), ""]
+        lines += [*tally_lines(together), ""]
+    return [*lines, "## Not side by side", "", *reason_lines(pairs), "", *source_lines(rows)]
+
+
+def beside_tables(
+    study: Study, results: Mapping[str, TrialResult]
+) -> list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]]:
+    """Return (head, rows, words) of each table of published and measured numbers that there is: for a page to show."""
+    rows, measured = asked_rows(study), measured_numbers(study, results)
+    pairs = beside(measured, rows)
+    together = [pair for pair in pairs if pair.measured is not None]
+    found: list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]] = []
+    small = miniature_rows(measured, rows)
+    if small:
+        found.append((SMALL, small, miniature_lines(measured, small)[-1:]))
+    if together:
+        found.append((HEAD, [pair_row(pair) for pair in together], tally_lines(together)))
+    return found
+
+
+def pair_row(pair: Pair) -> tuple[str, ...]:
+    """Return one pair as text."""
+    row, m = pair.published, pair.measured
+    assert m is not None
+    assert pair.difference is not None
+    spread = "" if row.std is None else f" ± {row.std:.2f}"
+    interval = "" if m.low is None or m.high is None else f" [{m.low:.1f}, {m.high:.1f}]"
+    said = {True: "yes", False: "no", None: "–"}[pair.within]
+    eps = "–" if row.metric == "clean" else eps_text(m.eps)
+    where = row.dataset if row.task is None else row.task
+    notes = "".join(f"; {note}" for note in row.notes)
+    return (
+        m.method, where, "clean" if row.metric == "clean" else m.attack, eps, f"{row.value:.2f}{spread}",
+        f"{m.value:.2f}{interval}", f"{pair.difference:+.2f}", said, f"{row.place}{notes}",
+    )  # fmt: skip
+
+
+def tally_lines(together: Sequence[Pair]) -> list[str]:
+    """Return how many published numbers the measured intervals hold, and what those intervals are."""
+    known = [pair for pair in together if pair.within is not None]
+    inside = sum(pair.within is True for pair in known)
+    seeds = max(pair.measured.seeds for pair in together if pair.measured is not None)
+    over = "images" if seeds == 1 else f"images and {counted(seeds, 'seed')}"
+    ours = sorted({name for pair in together for name in pair.published.tasks if task(name).cut_by_us})
+    part = f"Of {', '.join(ours)}: published over all its images, measured on the 80 % that select nothing."
+    return [
+        f"{inside} of {counted(len(known), 'published number')} lie within the measured 95 % interval (over {over}). "
+        "Difference: measured minus published, in points. ±: as printed, over an unstated number of runs.",
+        *(["", part] if ours else []),
+    ]
+
+
+def reason_lines(pairs: Sequence[Pair]) -> list[str]:
+    """Return why the others are not side by side, each reason with how many numbers it keeps apart."""
+    apart = [pair for pair in pairs if pair.measured is None]
+    if not apart:
+        return ["Every published number of these methods has its measured one."]
+    counts = Counter((pair.published.source, "; ".join(pair.reasons)) for pair in apart)
+    rows = [(str(n), source, reason) for (source, reason), n in counts.most_common(NAMED)]
+    rest = len(counts) - len(rows)
+    more = ["", f"And {sum(counts.values()) - sum(n for _, n in counts.most_common(NAMED))} for {rest} more reasons."]
+    return [
+        f"{counted(len(apart), 'published number')} of these methods: what the nearest measured number differs in.",
+        "", *markdown_table(("numbers", "source", "differs in"), rows), *(more if rest else []),
+    ]  # fmt: skip
+
+
+def miniature_rows(measured: Sequence[Measured], rows: Sequence[Published]) -> list[tuple[str, ...]]:
+    """Return each measured method's published means and its means on the miniature; nothing for another model.
+
+    They are of different models, images and budgets: no difference is taken.
+    """
+    means = [m for m in measured if m.miniature and m.task == AVERAGE]
+    split = shown_split(means)
+    found: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, Measured]] = {}
+    for m in means:
+        at_home = m.metric == "clean" or m.train_eps is None or same_eps(m.eps, m.train_eps)
+        if m.split == split and at_home:
+            found.setdefault((m.method, tuple(m.fields.items())), {}).setdefault(m.metric, m)
+    lines: list[tuple[str, ...]] = []
+    for (method, _), own in found.items():
+        clean, robust = (headline_row(rows, method, metric) for metric in ("clean", "robust"))
+        places = [row.place for row in (clean, robust) if row is not None]
+        if places:
+            lines.append((method, _value(clean), _value(own.get("clean")), _value(robust), _value(own.get("robust")),
+                          "; ".join(dict.fromkeys(places))))  # fmt: skip
+    return lines
+
+
+def shown_split(measured: Iterable[Measured]) -> str:
+    """Return the reporting split if anything was measured on it, else the selection split."""
+    return "report" if any(m.split == "report" for m in measured) else "selection"
+
+
+def headline_row(rows: Sequence[Published], method: str, metric: str) -> Published | None:
+    """Return the first mean that a paper compares methods by, at the budget that the method was trained for."""
+    for row in rows:
+        main = (row.method, row.metric, row.setting, row.dataset) == (method, metric, "", SOURCES[row.source].mean)
+        budget = row.train_eps or SOURCES[row.source].train_eps
+        if main and (metric == "clean" or (len(row.eps) == 1 and same_eps(row.eps[0], budget))):
+            return row
+    return None
+
+
+def _value(found: Published | Measured | None) -> str:
+    return "–" if found is None else f"{found.value:.1f}"
+
+
+def miniature_lines(measured: Sequence[Measured], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the table of :func:`miniature_rows` with what must be said of it."""
+    m = next(m for m in measured if m.miniature and m.task == AVERAGE and m.metric == "robust")
+    words = (
+        f"The miniature: means over {counted(len(m.tasks), 'zero-shot set')} of its {shown_split(measured)} split, "
+        f"robust against {m.attack} at {eps_text(m.eps)}. The two columns are of different models, "
+        "images, attacks and budgets: compare the order of the methods in each, never a value with its neighbour."
+    )
+    return [*markdown_table(SMALL, rows), "", words]
+
+
+def source_lines(rows: Sequence[Published]) -> list[str]:
+    """Return where the numbers come from, and what each source's readers must know."""
+    keys = dict.fromkeys(row.source for row in rows)
+    return [
+        f"- {key}: {SOURCES[key].title}, {SOURCES[key].where}. {sentence(SOURCES[key].caveat.rstrip('.'))}"
+        for key in keys
+    ]

@@ -1,0 +1,256 @@
+"""What a report says beside the scores: what the audit found, what it cost, what made it, and what was not run."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from sweeps.engine.analysis.comparison import world
+from sweeps.engine.format import MINIATURE, counted, eps_text
+from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
+from sweeps.engine.study.plan import is_report, suggestions
+from zsr_core.attacks import Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Pgd, Square, Transfer
+from zsr_core.audit.report import Report as AuditReport
+from zsr_core.audit.report import read_report
+from zsr_core.audit.verdict import RULES, SEVERITY, VerdictStatus
+from zsr_core.codec import flatten
+from zsr_core.data.tasks import SIXTEEN
+from zsr_core.duration import duration
+from zsr_core.records import read_samples
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
+
+Facts = tuple[tuple[str, str], ...]  # what, and what it is
+NAMED = 20  # trials that a sentence names at most
+
+
+# ---- audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a rule says of a configuration: the gravest verdict of its seeds; figure and advice if they were kept."""
+
+    rule: str
+    status: VerdictStatus
+    figure: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """The findings on one row of the tables, rule by rule; none where no trial of it has been audited."""
+
+    label: str
+    trials: int
+    audited: int
+    depth: str  # how far the audits went, where that was kept
+    findings: tuple[Finding, ...]
+
+    def rules(self, status: VerdictStatus) -> tuple[str, ...]:
+        return tuple(found.rule for found in self.findings if found.status == status)
+
+    @property
+    def status(self) -> VerdictStatus:
+        """The gravest status; SKIP where nothing was tested."""
+        return max((found.status for found in self.findings), key=SEVERITY.index, default="SKIP")
+
+
+def audits(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> tuple[Audited, ...]:
+    """Return what the audit says of every row that has a finished trial, in plan order."""
+    rows: dict[tuple[str, str], list[PlannedTrial]] = {}
+    for trial in study.plan:
+        if trial.trial_id in results and results[trial.trial_id].status == "done":
+            rows.setdefault((trial.role, trial.cell), []).append(trial)
+    found = []
+    for (_, cell), trials in rows.items():
+        kept = [read_report(trial_folder(folder, t.trial_id)) for t in trials]
+        each = [_findings(report, results[t.trial_id]) for report, t in zip(kept, trials, strict=True)]
+        split = " (report)" if is_report(trials[0]) and not cell.endswith("(report)") else ""
+        findings = tuple(gravest(one for trial in each for one in trial))
+        found.append(
+            Audited(
+                label=f"{cell}{split}", trials=len(trials), audited=sum(map(bool, each)), depth=depth(kept),
+                findings=findings,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def gravest(findings: Iterable[Finding]) -> list[Finding]:
+    """Return one finding per rule, the gravest, in the rules' order."""
+    kept: dict[str, Finding] = {}
+    for found in findings:
+        before = kept.get(found.rule)
+        if before is None or SEVERITY.index(found.status) > SEVERITY.index(before.status):
+            kept[found.rule] = found
+    return [kept[rule] for rule in RULES if rule in kept]
+
+
+def _findings(kept: AuditReport | None, result: TrialResult) -> list[Finding]:
+    """Return a trial's verdicts: with their figures from the audit beside its result, else as the result keeps them."""
+    if kept is not None:
+        return [Finding(rule=v.rule, status=v.status, figure=v.figure, advice=v.advice) for v in kept.verdicts]
+    return [Finding(rule=rule, status=s) for rule, name in result.audit.items() for s in SEVERITY if s == name]
+
+
+def depth(kept: Iterable[AuditReport | None]) -> str:
+    """Return how far the audits went: tier, images and budget, each once."""
+    told = (f"{r.tier}, {counted(r.images, 'image')} at {eps_text(r.eps)}" for r in kept if r is not None)
+    return "; ".join(dict.fromkeys(told))
+
+
+# ---- cost
+
+
+def cost(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> Facts:
+    """Return what the study cost, added up over its finished trials; weights that trials share were trained once."""
+    done = [result for result in results.values() if result.status == "done"]
+    if not done:
+        return ()
+    total = [_seconds(result) for result in done]
+    facts = [
+        ("trials", f"{len(done)} of {counted(len(study.plan), 'trial')}; the median took {duration(median(total))}"),
+        ("wall time, added up", f"{duration(sum(total))}: {duration(_sum(done, 'seconds_train'))} of training, "
+                                f"{duration(_sum(done, 'seconds_eval'))} of evaluation"),
+        ("GPU", f"{_sum(done, 'gpu_seconds'):,.0f} GPU seconds" if _sum(done, "gpu_seconds") else "none used"),
+    ]  # fmt: skip
+    trained = list({result.config.training_id: result for result in done}.values())
+    forward, inputs, full = (_sum(trained, f"passes_{name}") for name in ("forward", "input_backward", "full_backward"))
+    if forward:
+        facts.append(
+            ("training", f"{forward:,.0f} forward, {inputs:,.0f} input-only and {full:,.0f} full backward passes of a "
+                         f"batch through the image encoder: {forward + inputs + 2 * full:,.0f} forwards' worth")
+        )  # fmt: skip
+    queries = sum(_queries(trial_folder(folder, result.trial_id)) for result in done)
+    if queries:
+        facts.append(("evaluation", f"{queries:,} images forwarded by attacks"))
+    peak = max(result.cost.get("peak_bytes", 0.0) for result in done)
+    return (*facts, ("memory of a trial, at most", f"{peak / 2**30:.1f} GiB")) if peak else tuple(facts)
+
+
+def _seconds(result: TrialResult) -> float:
+    parts = result.cost.get("seconds_train", 0.0) + result.cost.get("seconds_eval", 0.0)
+    return result.cost.get("seconds_total", parts)
+
+
+def _sum(results: Iterable[TrialResult], name: str) -> float:
+    return sum(result.cost.get(name, 0.0) for result in results)
+
+
+def _queries(folder: Path) -> int:
+    path = folder / "samples.parquet"
+    return sum(read_samples(path, ["queries"])["queries"].to_pylist()) if path.is_file() else 0
+
+
+def provenance(study: Study, results: Mapping[str, TrialResult], chosen: str | None) -> Facts:
+    """Return with what the numbers were made, and the weights behind the chosen configuration, seed by seed."""
+    times = sorted(r.provenance[name] for r in results.values() for name in ("started", "finished")
+                   if r.provenance.get(name))  # fmt: skip
+    weights = [
+        f"{results[t.trial_id].provenance['weights_sha']} (seed {t.seed})"
+        for t in study.plan
+        if t.role == "cell" and t.cell == chosen and results.get(t.trial_id) is not None
+        and results[t.trial_id].provenance.get("weights_sha")
+    ]  # fmt: skip
+    return (
+        ("study", f"{study.study}, preset {study.preset}, fingerprint {study.fingerprint}"),
+        ("planned", study.created),
+        *((("run", f"{times[0]} to {times[-1]}"),) if times else ()),
+        *world(results.values()).items(),
+        *(((f"weights of {chosen}", ", ".join(weights)),) if weights else ()),
+    )
+
+
+def again(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> tuple[str, ...]:
+    """Return the commands that repeat the study elsewhere, and that write the report anew."""
+    shas = Counter(r.provenance["git_sha"] for r in results.values() if r.provenance.get("git_sha"))
+    checkout = [f"git checkout {sha}" for sha, _ in shas.most_common(1)]
+    flags = ["--preset", study.preset, "--seeds", str(len(study.seeds))]
+    flags += ["--search", study.search, "--samples", str(len(suggestions(study)))] if study.search else []
+    flags += ["--objectives", ",".join(study.objectives)]
+    run = f"python {shlex.quote(f'sweeps/{study.name}.py')} {shlex.join(flags)} --results again"
+    return (*checkout, run, f"zsr report --study {shlex.quote(str(folder))}")
+
+
+def settings(study: Study) -> Facts:
+    """Return the base configuration, path by path; sets and attacks by their names."""
+    suite = study.base.eval_suite
+    named = {
+        "eval_suite.tasks": ", ".join(task.called for task in suite.tasks),
+        "eval_suite.attacks": ", ".join(attack.name for attack in suite.attacks),
+    }
+    return tuple((path, named.get(path, str(value))) for path, value in flatten(study.base).items())
+
+
+# ---- what was not run
+
+
+def not_run(study: Study, results: Mapping[str, TrialResult], audited: Sequence[Audited]) -> tuple[str, ...]:
+    """Return what is missing from the numbers: trials, the report split, attacks, sets, the audit; a sentence each."""
+    status = {t.trial_id: results[t.trial_id].status if t.trial_id in results else "missing" for t in study.plan}
+    failed = [t for t in study.plan if status[t.trial_id] == "failed"]
+    lines = [f"Failed: {t.label}: {results[t.trial_id].error}" for t in failed[:NAMED]]
+    lines += [f"{len(failed) - NAMED} further trials failed."] if len(failed) > NAMED else []
+    for kind, words in (("missing", "Not run"), ("pruned", "Stopped early")):
+        labels = [t.label for t in study.plan if status[t.trial_id] == kind]
+        lines += [f"{words}, {counted(len(labels), 'trial')}: {listed(labels)}."] if labels else []
+    if not any(is_report(t) and status[t.trial_id] == "done" for t in study.plan):
+        lines.append("The report split: no number here comes from images that played no part in choosing.")
+    configs = [r.config for r in results.values() if r.status == "done"] or [study.base]
+    return (*lines, *untried(configs), *absent_sets(study.base), *unaudited(audited))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names, or the first of many and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+# Each is what a defence that only confuses PGD fails under; the docstrings of the attacks have their papers.
+STRONGER: tuple[tuple[type[AnyAttack], str], ...] = (
+    (Apgd, "APGD"),
+    (AutoAttack, "AutoAttack"),
+    (Fab, "FAB"),
+    (Square, "Square, which needs no gradient"),
+    (Adaptive, "an attack on the defence's own terms"),
+    (Transfer, "examples found on another model"),
+)
+
+
+def untried(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
+    """Return which attacks were run, and which kinds were not."""
+    suites = [config.eval_suite for config in configs]
+    attacks = [attack for suite in suites for attack in suite.attacks]
+    ran = {type(part) for attack in attacks for part in (attack, *attack.stages(10))}
+    lacking = [words for kind, words in STRONGER if kind not in ran]
+    budgets = " and ".join(map(eps_text, sorted({eps for suite in suites for eps in suite.eps})))
+    alone = " PGD alone is no proof of robustness." if ran == {Pgd} else ""
+    names = " + ".join(dict.fromkeys(attack.name for attack in attacks))
+    return (
+        (f"Attacks: the evaluation ran {names} at {budgets}, and none of: {'; '.join(lacking)}.{alone}",)
+        if lacking
+        else ()
+    )
+
+
+def absent_sets(config: TrialConfig) -> tuple[str, ...]:
+    """Return which of the papers' sixteen sets were not evaluated."""
+    if config.model.name == MINIATURE:
+        return ("The public image sets: the miniature's own sets stand in for them.",)
+    here = {task.name or task.source for task in config.eval_suite.tasks if task.source != "miniature"}
+    absent = [row.title for row in SIXTEEN if row.name not in here]
+    return (f"Of the papers' {len(SIXTEEN)} sets: {', '.join(absent)}.",) if absent else ()
+
+
+def unaudited(audited: Sequence[Audited]) -> tuple[str, ...]:
+    """Return how many rows nobody has audited."""
+    never = [row.label for row in audited if not row.audited]
+    if not never:
+        return ()
+    which = "any configuration" if len(never) == len(audited) else listed(never)
+    return (f"The audit of {which}: whether these robustness numbers may be believed has not been tested.",)

@@ -1,0 +1,53 @@
+"""What a report holds, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.engine.analysis.comparison import Comparison
+from sweeps.engine.documents.html import Grid, Picture, Tile
+from sweeps.engine.documents.report.facts import Audited, Facts
+from sweeps.engine.wording.matrix import Described
+
+Draw = Callable[[Path, int], tuple[tuple[Picture, ...], tuple[str, ...]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The question's answer in a sentence, its numbers, and what a reader must know besides."""
+
+    sentence: str
+    tiles: tuple[Tile, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReport:
+    """What the page says of one study."""
+
+    name: str  # what the page calls it
+    question: str
+    scale: str  # the label of numbers that are the miniature's; empty for others
+    setting: tuple[str, ...]
+    answer: Answer
+    tables: tuple[Described | Grid, ...]
+    legend: tuple[str, ...]  # of the ranked table
+    papers: tuple[tuple[Grid, tuple[str, ...]], ...]  # published beside measured, and what must be said of it
+    pictures: tuple[Picture, ...]
+    undrawn: tuple[str, ...]
+    audits: tuple[Audited, ...]
+    cost: Facts
+    provenance: Facts
+    again: tuple[str, ...]
+    settings: Facts
+    not_run: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One page: a study or several, and how the first compares with each of the others."""
+
+    studies: tuple[StudyReport, ...]
+    comparisons: tuple[Comparison, ...] = ()

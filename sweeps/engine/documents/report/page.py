@@ -1,0 +1,238 @@
+"""A report as one HTML page. Nothing is computed here: the page says what was gathered."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from sweeps.engine.analysis.comparison import Change, Comparison, Delta, Matched, tested, unchanged
+from sweeps.engine.documents.forms.html import html_fragment
+from sweeps.engine.documents.html import (
+    Block,
+    Bullets,
+    Code,
+    Fold,
+    Fragment,
+    Grid,
+    Heading,
+    Links,
+    Paragraph,
+    Tiles,
+    document,
+    html_of,
+    whole_numbers,
+)
+from sweeps.engine.documents.report.facts import Audited, Facts
+from sweeps.engine.documents.report.model import Report, StudyReport
+from sweeps.engine.format import NAMES, counted, mean_text, sentence
+from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.wording.answer import choice, warnings
+from sweeps.engine.wording.matrix import Described, bracket, p_text
+from zsr_core.audit.verdict import RULES
+
+DASH = "–"
+
+
+def page(report: Report) -> str:
+    """Return the page: of several studies the comparisons first, then each study by itself."""
+    questions = list(dict.fromkeys(study.question for study in report.studies))
+    blocks: list[Block] = []
+    if len(report.studies) == 1:
+        blocks += study_blocks(report.studies[0], level=2)
+        return document(questions[0], blocks)
+    anchors = [f"study-{i}" for i in range(len(report.studies))]
+    names = [study.name for study in report.studies]
+    blocks.append(Links(targets=(("comparison", "Comparison"), *zip(anchors, names, strict=True))))
+    blocks += [Paragraph(text=text, kind="banner") for text in _scales(report.studies)]
+    for i, comparison in enumerate(report.comparisons):
+        title = f"{comparison.first} against {comparison.second}"  # letters: what they stand for is above
+        blocks.append(Heading(text=title, anchor="" if i else "comparison"))
+        blocks += comparison_blocks(comparison)
+    for anchor, study in zip(anchors, report.studies, strict=True):
+        blocks.append(Heading(text=study.name, anchor=anchor))
+        blocks += [Paragraph(text=study.question)] if len(questions) > 1 else []
+        blocks += study_blocks(study, level=3)
+    return document(" / ".join(questions), blocks)
+
+
+def _scales(studies: Sequence[StudyReport]) -> list[str]:
+    """Return the labels of numbers that are the miniature's, once where they hold for all."""
+    said = {study.scale for study in studies}
+    if len(said) == 1:
+        return [f"Everything here was {scale}." for scale in said if scale]
+    return [f"{study.name}: {study.scale}." for study in studies if study.scale]
+
+
+# ---- one study
+
+
+def study_blocks(study: StudyReport, level: int) -> list[Block]:
+    """Return the sections on one study, their headings at ``level``."""
+
+    def heading(text: str) -> Heading:
+        return Heading(text=text, level=level)
+
+    answer = study.answer
+    blocks: list[Block] = [Paragraph(text=answer.sentence, kind="lead")]
+    blocks += [Paragraph(text=f"{sentence(study.scale)} {SMALL}", kind="banner")] if study.scale else []
+    blocks += [Tiles(tiles=answer.tiles)] if answer.tiles else []
+    blocks += [Bullets(items=answer.notes)] if answer.notes else []
+    blocks += [Paragraph(text=" ".join(study.setting)), heading("Configurations")]
+    for table in study.tables:
+        blocks += [Paragraph(text="Selection split.", kind="soft")] if isinstance(table, Grid) else []
+        blocks += [table] if isinstance(table, Grid) else [_matrix(table)]
+        blocks += [Paragraph(text=line, kind="soft") for line in study.legend] if isinstance(table, Grid) else []
+    blocks += [heading("Beside the papers")] if study.papers else []
+    for grid, words in study.papers:
+        blocks += [grid, *(Paragraph(text=line, kind="soft") for line in words if line)]
+    blocks.append(heading("Figures"))
+    blocks += [_figures(study)] if study.pictures else [Paragraph(text="None could be drawn.")]
+    blocks += [heading("Audit"), *audit_blocks(study.audits), heading("Cost")]
+    blocks.append(_facts(study.cost) if study.cost else Paragraph(text="No trial has finished."))
+    blocks += [
+        heading("Provenance"),
+        _facts(study.provenance),
+        Paragraph(text="To repeat it:"),
+        Code(lines=study.again),
+    ]
+    settings = Grid(head=("setting", "value"), rows=study.settings)
+    blocks.append(
+        Fold(title=f"The configuration that all trials share, {len(study.settings)} settings", blocks=(settings,))
+    )
+    left_out = (*study.not_run, *study.undrawn)
+    blocks.append(heading("What was not run"))
+    return [*blocks, Bullets(items=left_out) if left_out else Paragraph(text="Nothing is missing.")]
+
+
+SMALL = "It stands in for real data so that everything can be tried anywhere: no number of it says how a method does."
+
+
+def _figures(study: StudyReport) -> Fragment:
+    return Fragment(html=f'<div class="figures">{"".join(html_of(picture) for picture in study.pictures)}</div>')
+
+
+def _matrix(found: Described) -> Fragment:
+    return Fragment(html=whole_numbers(html_fragment(found, style=False)))
+
+
+def _facts(facts: Facts) -> Fragment:
+    rows = "\n".join(f'<tr><th scope="row">{html.escape(a)}</th><td>{html.escape(b)}</td></tr>' for a, b in facts)
+    return Fragment(html=f'<table class="facts"><tbody>\n{rows}\n</tbody></table>')
+
+
+def audit_blocks(audits: Sequence[Audited]) -> list[Block]:
+    """Return which robustness numbers have been tested, how that went, and each rule's figure."""
+    tested = [audited for audited in audits if audited.audited]
+    if not tested:
+        return [Paragraph(text="None of these numbers has been audited: whether they may be believed is not known.")]
+    n = {status: sum(a.status == status for a in tested) for status in ("FAIL", "WARN", "PASS", "SKIP")}
+    counts = ", ".join(f"{number} {status}" for status, number in n.items() if number)
+    words = f"{len(tested)} of {counted(len(audits), 'configuration')} audited: {counts}."
+    rows = tuple(audit_row(audited) for audited in tested)
+    head = ("configuration", "verdict", "rules that fail", "rules that warn", "rules tested", "how far")
+    return [Paragraph(text=words), Grid(head=head, rows=rows), *(audit_fold(audited) for audited in tested)]
+
+
+def audit_row(audited: Audited) -> tuple[str, ...]:
+    """Return a configuration's verdict, the rules behind it, and how many were tested at all."""
+    asked = sum(found.status != "SKIP" for found in audited.findings)
+    part = "" if audited.audited == audited.trials else f", {audited.audited} of {audited.trials} seeds"
+    fails, warns = (", ".join(audited.rules(status)) or DASH for status in ("FAIL", "WARN"))
+    return audited.label, audited.status, fails, warns, f"{asked} of {len(RULES)}{part}", audited.depth or DASH
+
+
+def audit_fold(audited: Audited) -> Fold:
+    """Return each rule's verdict on a configuration: what it asks, the figure, and what to do."""
+    rows = tuple((f.rule, f.status, RULES[f.rule], f.figure or DASH, f.advice or DASH) for f in audited.findings)
+    head = ("rule", "verdict", "what it asks", "figure", "what to do")
+    return Fold(title=f"{audited.label}: {audited.status}", blocks=(Grid(head=head, rows=rows),))
+
+
+# ---- two studies
+
+
+def comparison_blocks(found: Comparison) -> list[Block]:
+    """Return how one study differs from another: row by row, and in what."""
+    blocks: list[Block] = [Paragraph(text=f"{choice(found)} {summary(found)}", kind="lead")]
+    doubts = warnings(*found.bases)
+    blocks += [Bullets(items=doubts)] if doubts else []
+    if found.rows:
+        blocks += [comparison_grid(found), Paragraph(text=key(found))]
+    alone = [
+        f"Only in {name}: {', '.join(labels)}."
+        for name, labels in ((found.first, found.only_first), (found.second, found.only_second))
+        if labels
+    ]
+    blocks += [Bullets(items=tuple(alone))] if alone else []
+    blocks += [Heading(text="What changed in the configuration", level=3), *_changes(found, found.changes)]
+    return [*blocks, Heading(text="What changed around it", level=3), *_changes(found, found.world)]
+
+
+def key(found: Comparison) -> str:
+    """Return what the differences are, and for which family of tests their p holds."""
+    n, rows = tested(found), counted(len(found.rows), "row")
+    corrected = (
+        f" p by that bootstrap, Holm-corrected over the {counted(n, 'comparison')} of this table ({rows}, each with "
+        "the scores that both have); * p < 0.05."
+    )
+    return (
+        "Δ: points by which the first lies above the second, with the 95 % interval of a bootstrap over seeds, then "
+        f"images, both paired.{corrected if n else ' Without records of images there is no test.'}"
+    )
+
+
+def summary(found: Comparison) -> str:
+    """Return in how many shared rows each score is higher or lower, as far as that holds after the correction."""
+    if not found.rows:
+        return "No configuration that both have has finished in both."
+    told = []
+    for name in OBJECTIVES:
+        deltas = [row.deltas[name] for row in found.rows if name in row.deltas]
+        above = sum(d.holds and d.value > 0 for d in deltas)
+        below = sum(d.holds and d.value < 0 for d in deltas)
+        parts = [f"{word} in {n}" for word, n in (("higher", above), ("lower", below)) if n]
+        told.append(f"{NAMES[name]} is {' and '.join(parts)}" if parts else f"{NAMES[name]} differs in none")
+    same = unchanged(found.rows)
+    alike = f" {same} {'is' if same == 1 else 'are'} the same image by image." if same else ""
+    rows, n = counted(len(found.rows), "shared row"), tested(found)
+    if not n:
+        return f"In {rows}, nothing could be tested: the records of images are gone, or no seed is shared."
+    return (
+        f"In {rows}, {found.first} set against {found.second}, after Holm's correction over "
+        f"{counted(n, 'comparison')}: {', '.join(told)}.{alike}"
+    )
+
+
+def comparison_grid(found: Comparison) -> Grid:
+    """Return the shared rows: both sides' scores, and the differences."""
+    first, second = found.first, found.second
+    head = ["configuration", "split"]
+    for name in OBJECTIVES:
+        head += [f"{name}, {first} | {second}", f"Δ {name}"]
+    return Grid(head=(*head, "paired on"), rows=tuple(_compared(row) for row in found.rows))
+
+
+def _compared(row: Matched) -> tuple[str, ...]:
+    cells = []
+    for name in OBJECTIVES:
+        sides = [mean_text(score.value(name), getattr(score, f"{name}_sd")) for score in (row.first, row.second)]
+        cells += [" | ".join(sides), delta_text(row.deltas.get(name), same=row.same)]
+    notes = "; ".join((row.basis, *row.notes))
+    return (row.label, "report" if row.report else "selection", *cells, notes)
+
+
+def delta_text(delta: Delta | None, *, same: bool) -> str:
+    """Return a difference with its interval and adjusted p."""
+    if delta is None:
+        return DASH
+    if same:
+        return "0, image by image"
+    p = f", {p_text(delta.p_holm)}" if delta.p_holm is not None else ""
+    return f"{delta.value:+.1f}{bracket(delta.low, delta.high, '+.1f')}{p}{' *' if delta.holds else ''}"
+
+
+def _changes(found: Comparison, changes: Sequence[Change]) -> list[Block]:
+    if not changes:
+        return [Paragraph(text="Nothing.")]
+    rows = tuple((change.path, change.first or DASH, change.second or DASH) for change in changes)
+    return [Grid(head=("setting", found.first, found.second), rows=rows)]

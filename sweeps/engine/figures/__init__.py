@@ -1,0 +1,1 @@
+"""Drawing: style, and one file per family of figures."""

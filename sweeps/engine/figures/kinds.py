@@ -1,0 +1,399 @@
+"""The figures of a study: which kinds there are, from the study's folder to files under ``figures/``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from sweeps.engine.analysis.choice import chosen, criterion
+from sweeps.engine.analysis.curves import columns, eps_curves, hypervolume_over_time, learning_curves, parallel, slices
+from sweeps.engine.analysis.interpolation import CLIFF
+from sweeps.engine.analysis.matrix import Matrix, matrix, read_records
+from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, varied_axes
+from sweeps.engine.analysis.published_grids import OVERALL, SHOWN, published_grids
+from sweeps.engine.analysis.score_query import Metric, Score, parse_score, score_label, score_text, score_unit
+from sweeps.engine.analysis.scores import CellScore, scores
+from sweeps.engine.analysis.sensitivity import sensitivity
+from sweeps.engine.figures.forest import forest_figure
+from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
+from sweeps.engine.figures.style import STYLE, save
+from sweeps.engine.figures.surfaces import TITLES, How, surfaces_figure, views
+from sweeps.engine.figures.tradeoff import pareto_figure, tradeoff_figure
+from sweeps.engine.format import NAMES, leaf, sentence
+from sweeps.engine.study.folder import SPLIT, Study, read_results, read_study
+from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.wording.forest import forest
+from sweeps.engine.wording.sensitivity import sensitivity_note
+from sweeps.engine.wording.study import scale_note, scoring_text, spread_text, training_text
+from zsr_core.codec import ConfigError, unknown
+from zsr_core.space import Domain
+from zsr_core.trial.result import TrialResult
+
+# columns of a training history that are no single term of the loss
+WHOLE = ("loss", "grad_norm", "clean_accuracy", "robust_accuracy")
+Keep = Callable[[Figure, str], object]  # (figure, its name)
+LEARNED = 8  # panels of training history at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be drawn; what is None is the study's own."""
+
+    kinds: tuple[str, ...] = ()  # none: what a launch draws, in a few seconds
+    x: str | None = None
+    y: str | None = None
+    z: str | None = None  # a score such as robust@2/255; by default the three objectives, or the harmonic mean
+    facet: str | None = None
+    beside: tuple[Path, ...] = ()  # further studies to draw in the same figure
+    cliff: float = CLIFF
+    baseline: str | None = None  # the row that a forest plot compares with; by default the design's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """The files made, and why a kind of ``all`` was left out."""
+
+    paths: tuple[Path, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A study as its figures see it, and what they are asked for."""
+
+    folder: Path
+    study: Study
+    results: Mapping[str, TrialResult]
+    cells: Sequence[CellScore]
+    winner: CellScore | None
+    request: Request
+    sources: tuple[Source, ...]
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    keep: Keep | None = None  # where figures go; by default to files under figures/
+
+    @property
+    def crowned(self) -> str:
+        return f"chosen: best {criterion(self.study)}"
+
+    @property
+    def setting(self) -> tuple[str, ...]:
+        """The lines on top of every figure: question, training, scoring, scale."""
+        words = (training_text(self.study), scoring_text(self.study, self.results.values()))
+        return (self.study.question, *words, sentence(scale_note(self.study)))
+
+    @property
+    def score(self) -> Score:
+        """The score of figures that show one: as asked, else what the study was judged by."""
+        single = self.study.objectives[0] if len(self.study.objectives) == 1 else "harmonic"
+        return parse_score(self.request.z) if self.request.z else Metric(name=single)
+
+    def save(self, figure: Figure, name: str) -> list[Path]:
+        stem = re.sub(r"[^\w.=-]+", "_", name).strip("_")
+        if self.keep is None:
+            return save(figure, self.folder / "figures" / stem)
+        self.keep(figure, stem)
+        return []
+
+
+def plot_study(folder: Path, request: Request | None = None) -> list[Path]:
+    """Draw what is asked for, by default what a launch draws, and return the files' paths."""
+    return list(draw(folder, request or Request()).paths)
+
+
+def draw(folder: Path, request: Request) -> Drawn:
+    """Draw the figures asked for under ``figures/`` as PNG, SVG and PDF.
+
+    Raises:
+        ConfigError: if the study has no finished trial, or a kind asked for by name cannot be drawn of it.
+    """
+    scene = _scene(folder, request)
+    every = request.kinds == ("all",)
+    for kind in request.kinds:
+        if kind not in (*KINDS, "all"):
+            raise unknown("--kind", kind, (*KINDS, "all"))
+    paths: list[Path] = []
+    left_out: list[str] = []
+    with matplotlib.rc_context(STYLE):
+        for kind in KINDS if every else request.kinds or usual(scene):
+            try:
+                paths += KINDS[kind].draw(scene)
+            except ConfigError as error:
+                if not every:
+                    raise
+                left_out.append(f"{kind}: {error}")
+    return Drawn(paths=tuple(paths), left_out=tuple(left_out))
+
+
+def draw_into(folder: Path, request: Request, keep: Keep) -> None:
+    """Draw the figures asked for and hand each to ``keep`` instead of writing it.
+
+    Raises:
+        ConfigError: if the study has no finished trial, or a kind cannot be drawn of it.
+    """
+    scene = replace(_scene(folder, request), keep=keep)
+    with matplotlib.rc_context(STYLE):
+        for kind in request.kinds or usual(scene):
+            KINDS[kind].draw(scene)
+
+
+def usual(scene: Scene) -> tuple[str, ...]:
+    """Return what is drawn unless kinds are named: the surfaces, where there are any, and the trade-off."""
+    surfaces = bool(scene.study.surfaces or scene.request.x or scene.request.y)
+    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust")
+
+
+def _scene(folder: Path, request: Request) -> Scene:
+    sources = [_source(each) for each in (folder, *request.beside)]
+    study, results = sources[0].study, sources[0].results
+    cells = scores(study, results)
+    if not any(row.n for row in cells):
+        raise ConfigError(f"plot: {folder} has no finished trial to draw")
+    domains = {path: domain for source in reversed(sources) for path, domain in source.study.space.items()}
+    return Scene(
+        folder=folder, study=study, results=results, cells=cells, winner=sources[0].through, request=request,
+        sources=tuple(sources), domains=domains,
+    )  # fmt: skip
+
+
+def _source(folder: Path) -> Source:
+    study = read_study(folder)
+    results = read_results(folder, study)
+    return Source(study=study, results=results, through=chosen(study, results))
+
+
+# Surfaces.
+
+
+def axes_pairs(scene: Scene) -> list[tuple[str, str]]:
+    """Return the pairs of axes to draw over: as asked, else the study's surfaces, else its first two axes.
+
+    Raises:
+        ConfigError: if an axis asked for does not vary, or fewer than two do.
+    """
+    asked = [resolve_axis(name, scene.sources) for name in (scene.request.x, scene.request.y) if name]
+    if len(asked) == 2:
+        return [(asked[0], asked[1])]
+    if not asked and scene.study.surfaces:
+        return list(scene.study.surfaces)
+    others = [path for path in varied_axes(scene.sources) if path not in asked]
+    pair = [*asked, *others] if scene.request.x else [*others[:1], *asked, *others[1:]]
+    if len(pair) < 2:
+        named = ", ".join(pair) or "no number"
+        raise ConfigError(f"plot: {scene.study.study} varies {named}; a surface needs two axes")
+    return [(pair[0], pair[1])]
+
+
+def _surfaces(how: How, name: str) -> Callable[[Scene], list[Path]]:
+    def made(scene: Scene) -> list[Path]:
+        return [path for x, y in axes_pairs(scene) for path in _surface(scene, how, name, x, y)]
+
+    return made
+
+
+def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
+    found, unit = surface_panels(scene, how, x, y)
+    notes = [spread_text(scene.results.values())] if how == "cells" else []
+    notes += _numbers(scene, found, how)
+    shown = views(found, how, shared=not three_scores(scene, how), unit=unit)
+    setting = (*scene.setting, *_common(scene, found))
+    figure = surfaces_figure(shown, scene.domains, scene.crowned, setting, " ".join(notes), scene.request.cliff)
+    z = f"_{score_text(scene.score)}" if scene.request.z else ""
+    facet = f"_by_{leaf(scene.request.facet)}" if scene.request.facet else ""
+    return scene.save(figure, f"{name}_{leaf(x)}_{leaf(y)}{z}{facet}")
+
+
+def surface_panels(scene: Scene, how: How, x: str, y: str) -> tuple[list[Panel], str]:
+    """Return the panels and their unit: the three objectives, or the score asked for, split by the facet."""
+    request = scene.request
+    if three_scores(scene, how):
+        found = [panels(scene.sources, Metric(name=name), x, y)[0] for name in OBJECTIVES]
+        return [replace(p, title=TITLES[p.surface.z]) for p in found], "%"
+    found = panels(scene.sources, scene.score, x, y, request.facet)
+    if len(found) == 1 and request.facet is None:
+        found = [replace(found[0], title=sentence(score_label(scene.score)).rstrip("."))]
+    return found, score_unit(scene.score)
+
+
+def _common(scene: Scene, found: Sequence[Panel]) -> list[str]:
+    """Return what the panels of a facet have in common, which their titles do not say."""
+    if len(found) < 2 or (len({panel.surface.z for panel in found}) == len(OBJECTIVES) and not scene.request.facet):
+        return []
+    split = f"by {scene.request.facet}" if scene.request.facet else "by study"
+    beside = [source.study.study for source in scene.sources[1:]]
+    more = f"; beside it {', '.join(beside)}" if beside else ""
+    return [f"{sentence(score_label(scene.score)).rstrip('.')} {split}, in one scale of colours{more}."]
+
+
+def three_scores(scene: Scene, how: How) -> bool:
+    """Return whether the three objectives are drawn, each in colours of its own; a Gaussian process shows one score."""
+    request = scene.request
+    return how != "gp" and request.z is None and request.facet is None and not request.beside
+
+
+def _numbers(scene: Scene, found: Sequence[Panel], how: How) -> list[str]:
+    """Return the sensitivity of what the panels show, where it is one score; of three, of the one chosen by."""
+    if how != "contour":
+        return []
+    wanted = found[0] if len(found) == 1 else next((p for p in found if p.surface.z == score_text(scene.score)), None)
+    if wanted is None or wanted.surface.optimum is None or (wanted.surface.optimum.mean or 0) <= 0:
+        return []
+    words = sensitivity_note(sensitivity(wanted.surface, scene.request.cliff))
+    return [f"{sentence(NAMES.get(wanted.surface.z, wanted.surface.z)).rstrip('.')}: {words}."]
+
+
+def _published(scene: Scene) -> list[Path]:
+    study, paths = scene.study, list[Path]()
+    for x, y in axes_pairs(scene):
+        for grid in published_grids(study.base.method.title, x, y, scene.domains, study.published):
+            found = [Panel(title=TITLES[name], surface=grid.surfaces[name]) for name in SHOWN]
+            setting = (f"{grid.method} as published", f"{grid.place}: {grid.conditions}", *map(sentence, grid.notes))
+            words = sensitivity_note(sensitivity(grid.surfaces[OVERALL], scene.request.cliff))
+            note = f"Harmonic mean: ours, of the two means. Mean of clean and robust: {words}."
+            figure = surfaces_figure(views(found, "cells", shared=False), scene.domains, "", setting, note)
+            paths += scene.save(figure, f"published_{leaf(x)}_{leaf(y)}_{grid.place.split()[-1]}")
+    if not paths:
+        raise ConfigError(f"published: no paper prints a grid of {study.base.method.title} over these axes")
+    return paths
+
+
+# The other kinds.
+
+
+def untouched_score(study: Study, results: Mapping[str, TrialResult]) -> CellScore | None:
+    """Return the untouched model's score on the split that the cells are scored on."""
+    found = scores(study, results, "baseline")
+    return next((score for score in found if score.overrides.get(SPLIT) != "report"), None)
+
+
+def _clean_vs_robust(scene: Scene) -> list[Path]:
+    untouched = untouched_score(scene.study, scene.results)
+    figure = tradeoff_figure(scene.cells, scene.winner, scene.crowned, untouched, scene.study.published, scene.setting,
+                             named=not scene.study.space)  # fmt: skip
+    return scene.save(figure, "clean_vs_robust")
+
+
+def _forest(scene: Scene) -> list[Path]:
+    request = scene.request
+    if request.facet not in (None, "dataset"):
+        raise ConfigError(f"forest: got --facet {request.facet!r}, expected dataset or none")
+    score = scene.score if request.z or request.facet else None  # by default all three
+    if score is not None and not (isinstance(score, Metric) and score == Metric(name=score.name, eps=score.eps)
+                                  and score.name in OBJECTIVES):  # fmt: skip
+        raise ConfigError(
+            f"forest: got --z {score_text(score)!r}, expected {', '.join(OBJECTIVES)}, or one at a budget"
+        )
+    records = read_records(scene.folder, scene.study, scene.results)
+    found = matrix(scene.study, scene.results, records, baseline=request.baseline, per_set=request.facet is not None,
+                   all_budgets=score is not None and score.eps is not None)  # fmt: skip
+    figure = forest_figure(forest(found, forest_columns(found, score, per_set=request.facet is not None)),
+                           (*scene.setting, *_shown(score, request.facet)))  # fmt: skip
+    facet = f"_by_{request.facet}" if request.facet else ""
+    return scene.save(figure, f"{_named(scene, 'forest')}{facet}")
+
+
+def _shown(score: Metric | None, facet: str | None) -> tuple[str, ...]:
+    return () if score is None else (sentence(f"{score_label(score)}{', set by set' if facet else ''}"),)
+
+
+def forest_columns(found: Matrix, score: Metric | None, *, per_set: bool) -> list[int]:
+    """Return the columns that a forest plot shows: of the first mean, or of single sets, those of the score asked for.
+
+    Raises:
+        ConfigError: if the score was not measured, or not at the budget asked for.
+    """
+    scope = "set" if per_set else found.columns[0].scope if found.columns else ""
+    columns = [
+        j
+        for j, column in enumerate(found.columns)
+        if column.scope == scope
+        and (score is None or column.metric == score.name)
+        and (score is None or score.eps is None or math.isclose(column.eps, score.eps, rel_tol=1e-6))
+    ]
+    if not columns:
+        asked = "any score" if score is None else repr(score_text(score))
+        raise ConfigError(f"forest: {found.study} has not measured {asked}")
+    return columns
+
+
+def _pareto(scene: Scene) -> list[Path]:
+    progress = hypervolume_over_time(scene.study, scene.results)
+    return scene.save(pareto_figure(progress, scene.cells, scene.winner, scene.crowned, scene.setting), "pareto")
+
+
+def _slices(scene: Scene) -> list[Path]:
+    found = slices(scene.study, scene.results, scene.score, scene.winner)
+    label, unit = score_label(scene.score), score_unit(scene.score)
+    return scene.save(slices_figure(found, label, unit, scene.crowned, scene.setting), _named(scene, "slices"))
+
+
+def _parallel(scene: Scene) -> list[Path]:
+    shown = [Metric(name=name) for name in ("clean", "robust")]
+    data = parallel(scene.study, scene.results, scene.score, shown)
+    label, unit = score_label(scene.score), score_unit(scene.score)
+    return scene.save(parallel_figure(data, label, unit, scene.setting), _named(scene, "parallel"))
+
+
+def _learning(scene: Scene) -> list[Path]:
+    known = columns(scene.study, scene.results)
+    if not known:
+        raise ConfigError(f"learning: no trial of {scene.study.study} has a training history")
+    shown = sorted(known, key=lambda name: name not in WHOLE)[:LEARNED]
+    curves = [
+        (name if name in WHOLE else f"loss term: {name}", learning_curves(scene.study, scene.results, name))
+        for name in shown
+    ]
+    if all(len(curve.x) < 2 for _, found in curves for curve in found):
+        raise ConfigError(f"learning: every trial of {scene.study.study} trained for one epoch; a curve needs two")
+    return scene.save(learning_figure(curves, ranking(scene.cells, scene.winner), scene.setting), "learning")
+
+
+def ranking(cells: Sequence[CellScore], winner: CellScore | None) -> list[str]:
+    """Return the measured cells' names, the chosen one first, then by falling harmonic mean."""
+    known = sorted((c for c in cells if c.harmonic is not None), key=lambda c: -(c.harmonic or 0.0))
+    return list(dict.fromkeys([*([winner.cell] if winner else []), *(c.cell for c in known)]))
+
+
+def _eps(scene: Scene) -> list[Path]:
+    best = scene.winner.cell if scene.winner else None
+    return scene.save(eps_figure(eps_curves(scene.study, scene.results), best, scene.setting), "eps")
+
+
+def _importance(scene: Scene) -> list[Path]:
+    from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
+
+    found = importances(scene.study, scene.results, scene.score)
+    return scene.save(importance_figure(found, score_label(scene.score), scene.setting), _named(scene, "importance"))
+
+
+def _named(scene: Scene, name: str) -> str:
+    return f"{name}_{score_text(scene.score)}" if scene.request.z else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of figure: what draws it, and what it shows."""
+
+    draw: Callable[[Scene], list[Path]]
+    words: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "heatmap": Kind(draw=_surfaces("cells", "surface"), words="scores over two axes, each cell as measured"),
+    "contour": Kind(draw=_surfaces("contour", "contour"), words="the same interpolated, open across unresolved cliffs"),
+    "gp": Kind(draw=_surfaces("gp", "gp"), words="a Gaussian process over two axes, its sd beside it"),
+    "published": Kind(draw=_published, words="the papers' own grids over the same axes, in the same style"),
+    "clean_vs_robust": Kind(draw=_clean_vs_robust, words="clean against robust accuracy, a point a configuration"),
+    "forest": Kind(draw=_forest, words="differences to the baseline row with their intervals and Holm's correction"),
+    "pareto": Kind(draw=_pareto, words="the front, and its hypervolume over the course of the study"),
+    "slices": Kind(draw=_slices, words="the score over each axis in turn"),
+    "parallel": Kind(draw=_parallel, words="every configuration as a line across axes and scores"),
+    "learning": Kind(draw=_learning, words="the training history over epochs"),
+    "eps": Kind(draw=_eps, words="robust accuracy over the attack's budget"),
+    "importance": Kind(draw=_importance, words="fANOVA and PED-ANOVA shares of each axis, from 30 configurations on"),
+}

@@ -1,0 +1,193 @@
+"""Clean against robust accuracy: a point a configuration, the Pareto front, and how its hypervolume grew."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sweeps.engine.analysis.curves import Progress
+from sweeps.engine.analysis.scores import CellScore, pareto
+from sweeps.engine.analysis.stats import harmonic
+from sweeps.engine.figures.style import ACCENT, COLUMN, FAINT, INK, LINES, MAP, MARKERS, headed, padded
+
+HALF, LONGEST = 26, 56  # characters of a name that fit half the legend, and all of it
+LANDMARKS = 6  # entries of the legend beside the configurations, at most
+NAMED = 18  # listed variants, up to which each point has its name beside the figure
+GREY = "#b5b5b5"
+
+
+def tradeoff_figure(
+    cells: Sequence[CellScore],
+    winner: CellScore | None,
+    crowned: str,
+    untouched: CellScore | None,
+    published: Mapping[str, float],
+    setting: Sequence[str],
+    *,
+    named: bool = False,
+) -> Figure:
+    """Return clean against robust accuracy with the Pareto front and curves of equal harmonic mean.
+
+    ``named`` tells the points apart by mark and name, as papers do with methods; else they look alike.
+    """
+    shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
+    named = named and len(shown) <= NAMED
+    across = 2 if not named or max((len(cell.cell) for cell in shown), default=0) <= HALF else 1
+    rows = (len(shown) + LANDMARKS) / across if named else 0
+    foot = 0.43 + 0.125 * math.ceil(rows) if named else 0.87
+    figure, top = headed(COLUMN, 2.55 + foot, setting)
+    height = figure.get_figheight()
+    axes = figure.add_axes((0.145, foot / height, 0.825, top - (0.14 + foot) / height))
+    box = frame(shown, untouched)
+    _draw_iso(axes, box)
+    if named:
+        _draw_named(axes, shown)
+    else:
+        _draw_points(axes, shown)
+    _draw_front(axes, pareto(cells), box)
+    _draw_winner(axes, winner, crowned, named)
+    _draw_landmarks(axes, shown, untouched, published, box)
+    axes.set_xlim(box[0], box[1])
+    axes.set_ylim(box[2], box[3])
+    axes.set_xlabel("clean accuracy, %", labelpad=2)
+    axes.set_ylabel("robust accuracy, %", labelpad=2)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncols=across, bbox_to_anchor=(0.5, (foot - 0.39) / height),
+                  handletextpad=0.4, columnspacing=1.0, borderaxespad=0, borderpad=0, labelspacing=0.3,
+                  fontsize=6.3)  # fmt: skip
+    return figure
+
+
+def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[float, float, float, float]:
+    """Return (left, right, bottom, top): the cells and their bars, and the untouched model if it is not far off."""
+    left, right = padded([v for cell in shown for v in _reach(cell.clean, cell.clean_sd)])
+    bottom, top = padded([v for cell in shown for v in _reach(cell.robust, cell.robust_sd)])
+    if untouched and untouched.clean is not None and untouched.robust is not None:
+        wide, tall = 0.8 * (right - left), 0.8 * (top - bottom)
+        near = left - wide < untouched.clean < right + wide and bottom - tall < untouched.robust < top + tall
+        if near:
+            left, right = padded([left, right, untouched.clean], margin=0.04)
+            bottom, top = padded([bottom, top, untouched.robust], margin=0.04)
+    return max(left, 0.0), min(right, 101.0), max(bottom, -0.5), min(top, 101.0)
+
+
+def _reach(mean: float | None, sd: float | None) -> tuple[float, ...]:
+    """Return both ends of a mean's bar, nothing without a mean."""
+    return () if mean is None else (mean - (sd or 0.0), mean + (sd or 0.0))
+
+
+def pair(cell: CellScore) -> tuple[float, float]:
+    """Return clean and robust accuracy, NaN where unknown."""
+    return (math.nan if cell.clean is None else cell.clean, math.nan if cell.robust is None else cell.robust)
+
+
+def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
+    left, right, bottom, top = box
+    clean, robust = np.meshgrid(np.linspace(max(left, 1e-3), right, 120), np.linspace(max(bottom, 1e-3), top, 120))
+    lines = axes.contour(clean, robust, harmonic(clean, robust), levels=6, colors=GREY, linewidths=0.6, zorder=0.5)
+    axes.clabel(lines, fmt="%g", fontsize=5.8, inline_spacing=2)
+    axes.plot([], [], color=GREY, lw=0.6, label="equal harmonic mean")
+
+
+def _bars(axes: Axes, shown: Sequence[CellScore]) -> None:
+    if any(cell.n > 1 for cell in shown):
+        x, y = np.array([pair(cell) for cell in shown], dtype=float).T
+        axes.errorbar(x, y, xerr=[cell.clean_sd or 0 for cell in shown], yerr=[cell.robust_sd or 0 for cell in shown],
+                      fmt="none", ecolor=FAINT, elinewidth=0.5, zorder=2, label="sd over seeds")  # fmt: skip
+
+
+def _draw_points(axes: Axes, shown: Sequence[CellScore]) -> None:
+    _bars(axes, shown)
+    x, y = np.array([pair(cell) for cell in shown], dtype=float).T
+    axes.scatter(x, y, s=13, color=MAP(0.3), edgecolors="white", linewidths=0.4, zorder=3, label="configuration")
+
+
+def _draw_named(axes: Axes, shown: Sequence[CellScore]) -> None:
+    _bars(axes, shown)
+    for i, cell in enumerate(shown):
+        mark = MARKERS[(i + i // len(LINES)) % len(MARKERS)]  # another one when colours come round again
+        axes.scatter(*pair(cell), s=24, marker=mark, color=LINES[i % len(LINES)], edgecolors="white", linewidths=0.4,
+                     zorder=3, label=textwrap.shorten(cell.cell, LONGEST, placeholder=" …"))  # fmt: skip
+
+
+def _draw_front(axes: Axes, front: Sequence[CellScore], box: tuple[float, float, float, float]) -> None:
+    if not front:
+        return
+    clean, robust = zip(*map(pair, front), strict=True)
+    # What the front dominates: level with its first cell to the left, below its last, and steps between.
+    axes.plot([box[0], *clean, clean[-1]], [robust[0], *robust, box[2]], color=MAP(0.3), lw=1.0, drawstyle="steps-pre",
+              zorder=2, label="Pareto front")  # fmt: skip
+
+
+def _draw_winner(axes: Axes, winner: CellScore | None, crowned: str, named: bool) -> None:
+    """Mark the chosen cell: by a star, or by a ring that leaves the mark of a named one to be seen."""
+    if winner is None:
+        return
+    if named:
+        axes.scatter(*pair(winner), s=95, facecolors="none", edgecolors=ACCENT, linewidths=1.3, zorder=6, label=crowned)
+    else:
+        axes.scatter(*pair(winner), s=85, marker="*", color=ACCENT, edgecolors="white", lw=0.5, zorder=6, label=crowned)
+
+
+def _draw_landmarks(
+    axes: Axes,
+    shown: Sequence[CellScore],
+    untouched: CellScore | None,
+    published: Mapping[str, float],
+    box: tuple[float, float, float, float],
+) -> None:
+    theirs = next((c for c in shown if published and all(c.overrides.get(k) == v for k, v in published.items())), None)
+    if theirs:
+        axes.scatter(*pair(theirs), s=48, marker="D", facecolors="none", edgecolors=INK, linewidths=1.0,
+                     zorder=5, label="published weights")  # fmt: skip
+    if untouched is None or untouched.clean is None or untouched.robust is None:
+        return
+    if box[0] <= untouched.clean <= box[1] and box[2] <= untouched.robust <= box[3]:
+        axes.scatter(untouched.clean, untouched.robust, s=30, marker="s", color="white", edgecolors=INK, linewidths=1.0,
+                     zorder=5, label="untouched model")  # fmt: skip
+    else:
+        words = f"untouched, beyond the axes: clean {untouched.clean:.1f} %, robust {untouched.robust:.1f} %"
+        axes.text(0.5, 1.02, words, transform=axes.transAxes, fontsize=6.3, color=FAINT, ha="center")
+
+
+def pareto_figure(
+    progress: Progress, cells: Sequence[CellScore], winner: CellScore | None, crowned: str, setting: Sequence[str]
+) -> Figure:
+    """Return the front above, and below it the share of the square that it dominates, after each cell."""
+    foot, gap = 0.78, 0.5
+    figure, top = headed(COLUMN, 3.75 + foot, setting)
+    height = figure.get_figheight()
+    lower = 1.1
+    above = figure.add_axes((0.145, (foot + lower + gap) / height, 0.825, top - (foot + lower + gap + 0.05) / height))
+    shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
+    box = frame(shown, None)
+    _draw_points(above, shown)
+    _draw_front(above, progress.front, box)
+    _draw_winner(above, winner, crowned, named=False)
+    above.set(xlim=box[:2], ylim=box[2:])
+    above.set_xlabel("clean accuracy, %", labelpad=2)
+    above.set_ylabel("robust accuracy, %", labelpad=2)
+    handles, labels = above.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncols=3, bbox_to_anchor=(0.5, (foot - 0.36) / height),
+                  handletextpad=0.3, columnspacing=0.8, borderaxespad=0, borderpad=0, fontsize=6.0)  # fmt: skip
+    below = figure.add_axes((0.145, foot / height, 0.825, lower / height))
+    steps = np.arange(1, len(progress.share) + 1)
+    below.plot(steps, progress.share, color=MAP(0.3), lw=1.1, drawstyle="steps-post")
+    below.scatter(steps, progress.share, s=6, color=MAP(0.3), zorder=3)
+    below.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    below.yaxis.set_major_locator(MaxNLocator(5))
+    below.set_xlabel("configurations finished", labelpad=2)
+    below.set_ylabel("hypervolume, %", labelpad=2)
+    low, high = min(progress.share), max(progress.share)
+    below.set_ylim(low - 0.12 * ((high - low) or 1), high + 0.12 * ((high - low) or 1))
+    words = (
+        f"Share of the 100 % × 100 % square that the front dominates;\nlast raised by configuration {progress.settled}."
+    )
+    figure.text(0.5, 0.07 / height, words, ha="center", fontsize=6.0, color=FAINT, linespacing=1.3)
+    return figure

@@ -1,0 +1,64 @@
+"""Numbers and names as text: budgets, axes, means, counts. No study in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from zsr_core.codec import ConfigError, is_finite
+
+MINIATURE = "miniature"
+NAMES = {"clean": "clean accuracy", "robust": "robust accuracy", "harmonic": "harmonic mean"}
+NBSP = "\u00a0"
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
+
+
+def eps_text(eps: float) -> str:
+    """Return a budget as the field writes it: ``1/255``, or the plain number where it is no multiple of it."""
+    levels = eps * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.4g}"
+
+
+def leaf(path: str) -> str:
+    """Return the last name of a dotted path."""
+    return path.rsplit(".", 1)[-1]
+
+
+def axis_label(path: str) -> str:
+    """Return how an axis is labelled: its symbol if it has one, and the path that a config knows it by."""
+    name = leaf(path)
+    return f"{SYMBOLS[name]}  ({path})" if name in SYMBOLS else path
+
+
+def counted(n: int, noun: str) -> str:
+    """Return ``1 seed``, ``3 seeds``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def mean_text(mean: float | None, sd: float | None, digits: int = 1) -> str:
+    """Return a score in percent with its spread over seeds, or a dash."""
+    if mean is None:
+        return "–"
+    return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+
+
+def sentence(words: str) -> str:
+    """Return ``words`` as a sentence, and nothing as nothing."""
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
+def published_text(published: Mapping[str, float]) -> str:
+    """Return the published optimum as ``alpha=0.08 beta=0.05``."""
+    return " ".join(f"{leaf(path)}={value:g}" for path, value in published.items())
+
+
+def parse_eps(text: str) -> float:
+    """Return a budget written as ``2/255`` or as a number in [0, 1]."""
+    top, _, bottom = text.partition("/")
+    try:
+        eps = float(top) / (float(bottom) if bottom else 1.0)
+    except (ValueError, ZeroDivisionError):
+        eps = math.nan
+    if not (is_finite(eps) and 0 <= eps <= 1):
+        raise ConfigError(f"eps: got {text!r}, expected a budget in [0, 1] such as 2/255")
+    return eps

@@ -1,0 +1,1 @@
+"""Running trials: options, jobs, Ray, search, progress."""

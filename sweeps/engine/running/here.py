@@ -1,0 +1,33 @@
+"""Trials in this process, one at a time: no Ray, and no second process unless a trial is to have several GPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sweeps.engine.running.jobs import Source, Watch, perform
+from zsr_core.codec import require
+
+
+def check_gpus(processes: int) -> None:
+    """Raise ``ConfigError`` unless this machine has a GPU for each of the processes of a trial."""
+    there = torch.cuda.device_count()
+    require(processes == 1 or processes <= there, "--gpus-per-trial", processes, f"at most the {there} GPUs there are")
+
+
+def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1) -> None:
+    """Run every job of ``source`` into ``folder``, telling ``watch``; ``processes`` share each trial.
+
+    One thread, as a trial has on Ray: sums are then taken in the same order, and the numbers are the same.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        while (job := source.next()) is not None:
+            watch.started(job)
+            perform(job.configs, folder, watch.progress, processes=processes)
+            watch.finished(job)
+            source.finished(job)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,172 @@
+"""What one launch is asked to do: the flags of every sweep script, read strictly, each error one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from sweeps.engine.study.sweep import Sweep, check_objectives
+from zsr_core.codec import ConfigError, is_finite, require, unknown
+
+SEARCHES = ("tpe", "gp", "nsga2", "random")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One launch's flags, each in range; what a sweep decides stays None unless a flag says otherwise."""
+
+    plan: bool
+    preset: str
+    search: str | None
+    samples: int
+    seeds: tuple[int, ...]
+    objectives: tuple[str, ...]
+    results: Path  # absolute
+    tracking: str | None
+    local: bool
+    limit: int | None
+    fresh: bool
+    gpus_per_trial: float | None
+    max_concurrent: int | None
+    warm_start: tuple[Path, ...] = ()  # folders of earlier studies
+    refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is a ``ConfigError`` instead of a usage text and an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
+    """Return the flags in ``argv`` (default: the command line) for ``sweep``.
+
+    Raises:
+        ConfigError: naming the flag, its value and what was expected.
+    """
+    parser = _parser(sweep)
+    given, extra = parser.parse_known_args(argv)
+    if extra:
+        flags = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
+        raise unknown("flag", extra[0].split("=")[0], flags)
+    if given.search is not None and given.search not in SEARCHES:
+        raise unknown("--search", given.search, SEARCHES)
+    if given.preset not in sweep.base:
+        raise unknown("--preset", given.preset, sweep.base)
+    _check_search(sweep, given.preset, given.search, given.samples)
+    require(not given.warm_start or bool(given.search), "--warm-start", given.warm_start, "--search with it")
+    require(given.refine is None or not given.search, "--refine", given.refine,
+            "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
+    require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
+    require(not (given.resume and given.fresh), "--fresh", True, "--resume or --fresh, not both")
+    return Options(
+        plan=given.plan,
+        preset=given.preset,
+        search=given.search,
+        samples=_count("--samples", given.samples) or sweep.samples,
+        seeds=_seeds(sweep, _count("--seeds", given.seeds)),
+        objectives=_objectives(sweep, given.objectives),
+        results=_results(given.results),
+        tracking=given.tracking,
+        local=given.local,
+        limit=_count("--limit", given.limit),
+        fresh=given.fresh,
+        gpus_per_trial=_share("--gpus-per-trial", given.gpus_per_trial),
+        max_concurrent=_count("--max-concurrent", given.max_concurrent),
+        refine=_count("--refine", given.refine) or 0,
+        warm_start=tuple(Path(text).expanduser().absolute() for text in given.warm_start),
+    )
+
+
+def _parser(sweep: Sweep) -> argparse.ArgumentParser:
+    parser = _Parser(description=sweep.question, allow_abbrev=False)
+    add = parser.add_argument
+    add("--plan", action="store_true", help="print the trials and what they will cost; start nothing")
+    add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
+    add("--samples", metavar="N", help=f"proposals of the search, earlier launches counted (default {sweep.samples})")
+    add("--objectives", metavar="A[,B]", help="scores to search for: clean, robust, harmonic (two make a Pareto front)")
+    add("--warm-start", nargs="+", default=[], metavar="DIR", help="studies of the same space whose scores are known")
+    add(
+        "--refine",
+        nargs="?",
+        const="1",
+        metavar="ROUNDS",
+        help="then also what lies half-way between neighbours more than 5 points apart, once or ROUNDS times over",
+    )
+    add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
+    add("--preset", default="miniature", metavar="NAME", help=f"scale: {' or '.join(sweep.base)}")
+    add("--results", metavar="DIR", help="where studies are kept (default ./results)")
+    add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
+    add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
+    add("--limit", metavar="N", help="start at most N trials now")
+    add("--resume", action="store_true", help="run only what is missing, which is what happens without --fresh")
+    add("--fresh", action="store_true", help="set an earlier study of this name aside and begin anew")
+    add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
+        "machine, such as 4, with a process each (default 1 where there are GPUs)")  # fmt: skip
+    add("--max-concurrent", metavar="N", help="run at most N trials at a time")
+    return parser
+
+
+def _check_search(sweep: Sweep, preset: str, search: str | None, samples: str | None) -> None:
+    if search is None:
+        require(samples is None or _count("--samples", samples) is None, "--samples", samples,
+                f"--search with it: the grid has {len(sweep.cells(preset))} cells")  # fmt: skip
+    else:
+        require(bool(sweep.axes), "--search", search, "a sweep with a space; this one lists its variants")
+
+
+def _count(flag: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    whole = text.isascii() and text.isdigit() and int(text) >= 1
+    require(whole, flag, text, "a whole number, at least 1")
+    return int(text)
+
+
+def _share(flag: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    sound = is_finite(value) and value >= 0 and (value <= 1 or value.is_integer())
+    require(sound, flag, text, "a share of one GPU in [0, 1], or a whole number of GPUs")
+    return value
+
+
+def _seeds(sweep: Sweep, count: int | None) -> tuple[int, ...]:
+    """Return the sweep's own seeds, or the first ``count`` of them, counted on where it has fewer."""
+    if count is None:
+        return sweep.seeds
+    more = (seed for seed in range(count + len(sweep.seeds)) if seed not in sweep.seeds)
+    return tuple([*sweep.seeds, *more][:count])
+
+
+def _objectives(sweep: Sweep, text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return sweep.objectives
+    names = tuple(name.strip() for name in text.split(","))
+    check_objectives(names)
+    return names
+
+
+def _results(text: str | None) -> Path:
+    require(text != "", "--results", text, "a folder")
+    return Path(text).expanduser().absolute() if text else default_results(os.environ, Path.cwd())
+
+
+def default_results(environ: Mapping[str, str], cwd: Path) -> Path:
+    """Return ``./results``, or ``~/zsr-results`` under a submitted job, whose working copy Ray deletes."""
+    in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in environ and "working_dir_files" in cwd.parts
+    return (Path(environ.get("HOME", str(cwd))) / "zsr-results") if in_job else cwd / "results"
+
+
+def command_again(script: str, argv: Sequence[str]) -> str:
+    """Return the command that goes on with a study: the one given, without --fresh, which would begin anew."""
+    return " ".join(["python", script, *(arg for arg in argv if arg != "--fresh")])

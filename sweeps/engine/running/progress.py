@@ -1,0 +1,158 @@
+"""How a sweep goes, as it goes: a live table on a terminal, one line per event elsewhere; both draw the same tally."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from zsr_core.duration import duration
+
+SHOWN = 8  # running trials that a table lists at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A trial under way: since when, the share that is done, and what it last said."""
+
+    label: str
+    since: float
+    share: float = 0.0
+    says: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Where a sweep stands: a value, replaced at every event."""
+
+    title: str
+    planned: int  # trials of the whole study, so far as they are known
+    done: int
+    began: float
+    ended_here: int = 0  # trials that this launch has brought to an end
+    failed: tuple[tuple[str, str], ...] = ()  # (label, reason)
+    running: Mapping[str, Running] = field(default_factory=dict)  # by trial id
+    best: str = ""
+
+    def started(self, trial_id: str, label: str, now: float) -> Tally:
+        return replace(self, running={**self.running, trial_id: Running(label=label, since=now)})
+
+    def said(self, trial_id: str, metrics: Mapping[str, float]) -> Tally:
+        """Return the tally after a running trial's report."""
+        share = min(max(metrics.get("done_share", 0.0), 0.0), 1.0)
+        now = replace(self.running[trial_id], share=share, says=spoken(metrics))
+        return replace(self, running={**self.running, trial_id: now})
+
+    def ended(self, trial_id: str, label: str, error: str | None, best: str) -> Tally:
+        """Return the tally after a trial's end; ``error`` is None if it is done."""
+        return replace(
+            self,
+            done=self.done + (error is None),
+            ended_here=self.ended_here + 1,
+            failed=self.failed if error is None else (*self.failed, (label, error)),
+            running={key: value for key, value in self.running.items() if key != trial_id},
+            best=best,
+        )
+
+    def eta(self, now: float) -> float | None:
+        """Return the seconds left at the pace so far, running trials' shares counted in; None without a pace."""
+        shares = sum(trial.share for trial in self.running.values())
+        work = self.ended_here + shares
+        left = self.planned - self.done - len(self.failed) - shares
+        return (now - self.began) / work * max(left, 0.0) if work >= 0.05 else None
+
+
+def spoken(metrics: Mapping[str, float]) -> str:
+    """Return a trial's report in a few words: ``epoch 2/3, loss 1.84`` or ``task 4/12``."""
+    if "task" in metrics:
+        return f"task {metrics['task']:.0f}/{metrics['tasks']:.0f}"
+    return f"epoch {metrics['epoch']:.0f}/{metrics['epochs']:.0f}, loss {metrics['loss']:.3f}"
+
+
+def counts(tally: Tally, now: float) -> str:
+    """Return the tally in one line: ``12/27 done, 2 running, 1 failed, about 3 min left``."""
+    parts = [f"{tally.done}/{tally.planned} done"]
+    if tally.running:
+        parts.append(f"{len(tally.running)} running")
+    if tally.failed:
+        parts.append(f"{len(tally.failed)} failed")
+    eta = tally.eta(now)
+    if eta is not None and tally.done + len(tally.failed) < tally.planned:
+        parts.append(f"about {duration(eta)} left")
+    return ", ".join(parts)
+
+
+class Display(Protocol):
+    """Where a tally is shown."""
+
+    def show(self, tally: Tally, event: str) -> None:
+        """Show the tally after ``event``, a line to read; an empty event is no news for a reader of lines."""
+        ...
+
+
+class Lines:
+    """One line per event, for logs."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def show(self, tally: Tally, event: str) -> None:
+        if event:
+            stamp = time.strftime("%H:%M:%S")
+            print(f"{stamp}  {event}  [{counts(tally, time.monotonic())}]", file=self._out, flush=True)
+
+
+class Screen:
+    """A table that is redrawn in place."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, tally: Tally, event: str) -> None:
+        self._live.update(Drawn(tally=tally))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A tally as rich draws it; the time is read at each drawing, so that clocks run between events."""
+
+    tally: Tally
+
+    def __rich__(self) -> Group:
+        return drawing(self.tally, time.monotonic())
+
+
+def drawing(tally: Tally, now: float) -> Group:
+    """Return the live table at time ``now``."""
+    bar = Table.grid()  # a bar by itself does not end its line
+    bar.add_row(ProgressBar(total=max(tally.planned, 1), completed=tally.done + len(tally.failed), width=40))
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for trial in list(tally.running.values())[:SHOWN]:
+        table.add_row(trial.label, f"{trial.share:>4.0%}", trial.says, duration(now - trial.since), style="cyan")
+    more = len(tally.running) - SHOWN
+    if more > 0:
+        table.add_row(f"and {more} more")
+    for label, reason in tally.failed[-3:]:
+        table.add_row(label, "failed", reason[:80], "", style="red")
+    head = Text(f"{tally.title}  {counts(tally, now)}", style="bold")
+    return Group(head, bar, table, *([Text(f"best so far: {tally.best}")] if tally.best else []))
+
+
+@contextmanager
+def display(out: TextIO | None = None) -> Iterator[Display]:
+    """Yield the display that suits ``out``: a live table on a terminal, lines elsewhere."""
+    stream = out or sys.stdout
+    if not stream.isatty():
+        yield Lines(stream)
+        return
+    with Live(console=Console(file=stream), refresh_per_second=2, redirect_stdout=False, redirect_stderr=False) as live:
+        yield Screen(live)

@@ -1,0 +1,246 @@
+"""Search mode: Optuna proposes, folders hold the truth, and a study taken up again repeats nothing.
+
+The journal beside the study is written by this process alone. It follows the study's folder: results that it does
+not know yet are told to it first, and a proposal that was cut off is run again with the values it had.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from sweeps.engine.analysis.scores import score_cell, trial_row
+from sweeps.engine.running.jobs import Job, job
+from sweeps.engine.running.warm_start import KnownPoint
+from sweeps.engine.study.folder import Study, read_results, trial_folder
+from sweeps.engine.study.optuna_space import distributions
+from sweeps.engine.study.plan import missing, suggested, suggestions, to_come
+from sweeps.engine.study.sweep import axis_levels
+from zsr_core.codec import require, unknown
+from zsr_core.rng import seed_for
+from zsr_core.trial.result import read_result
+
+CELL = "cell"  # the attribute of a proposal that says which cell of the plan it is
+ORIGIN = "warm_start"  # the attribute of a point of an earlier study: its folder and cell
+REPEATS = 20  # proposals in a row that are planned already, after which the next point not yet planned is taken
+
+SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=12),  # ours: studies have tens of trials
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+
+
+def sampler(name: str, seed: int) -> BaseSampler:
+    """Return the named sampler, seeded."""
+    if name not in SAMPLERS:
+        raise unknown("search", name, SAMPLERS)
+    return SAMPLERS[name](seed)
+
+
+class Proposals:
+    """The jobs of a search: what was cut off, then new proposals until the study has ``samples`` of them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        study: Study,
+        *,
+        samples: int,
+        seeds: Sequence[int],
+        publish: Callable[[Study], object],
+        limit: int | None = None,
+        known: Sequence[KnownPoint] = (),
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.study = study
+        self._folder, self._samples, self._seeds, self._publish = folder, samples, seeds, publish
+        self._space = distributions(study.space)
+        self._room = math.inf if limit is None else limit
+        self._partial = ""  # the cell that --limit cut
+        self._open: dict[str, list[int]] = {}  # cell -> numbers of the proposals that wait for its result
+        self._journal = _journal(folder / "optuna.journal", study)
+        self._adopt()
+        self._unfinished = self._cut_off()
+        if not self._journal.trials and study.published.keys() == study.space.keys():
+            enqueue(self._journal, study, study.published)
+        self._learn(known)
+
+    def next(self) -> Job | None:
+        """Return the next job; the last that ``limit`` leaves room for may lack seeds, which the next launch runs."""
+        if self._room < 1:
+            return None
+        found = self._unfinished.popleft() if self._unfinished else self._propose()
+        if found is None:
+            return None
+        if len(found.trials) > self._room:
+            self._partial = found.trials[0].cell
+            found = job(self.study, found.trials[: int(self._room)])
+        self._room -= len(found.trials)
+        return found
+
+    def finished(self, job: Job) -> None:
+        cell = job.trials[0].cell
+        if job.trials[0].role == "cell" and cell != self._partial:
+            self._tell(cell)
+
+    def _learn(self, known: Sequence[KnownPoint]) -> None:
+        """Tell the journal what earlier studies found, each point once. They are no trials of this study."""
+        told = {trial.user_attrs.get(ORIGIN) for trial in self._journal.get_trials(deepcopy=False)}
+        trials = [
+            create_trial(
+                values=list(point.values), params=dict(point.params), distributions=self._space,
+                user_attrs={ORIGIN: point.origin},
+            )
+            for point in known
+            if point.origin not in told
+        ]  # fmt: skip
+        self._journal.add_trials(trials)
+
+    def _propose(self) -> Job | None:
+        """Return the job of a proposal that is not planned yet, once it stands in the published plan."""
+        for attempt in itertools.count():
+            if not to_come(self.study, self._samples, len(self._seeds)):
+                return None
+            if attempt == REPEATS:
+                self._journal.enqueue_trial(self._unplanned())
+            trial = self._journal.ask(self._space)
+            trials = suggested(self.study, trial.params, self._seeds)
+            planned = {t.trial_id: t.cell for t in self.study.plan}
+            if trials[0].trial_id not in planned:
+                break
+            self._repeat(planned[trials[0].trial_id], trial.number)
+        trial.set_user_attr(CELL, trials[0].cell)
+        self._open[trials[0].cell] = [trial.number]
+        self._grow(replace(self.study, plan=(*self.study.plan, *trials)))
+        return job(self.study, trials)
+
+    def _unplanned(self) -> dict[str, Any]:
+        """Return the first point that no proposal has named, of a grid that is refined until it holds one."""
+        taken = [[known[path] for path in self.study.space] for known in suggestions(self.study).values()]
+        for n in itertools.count(5):
+            levels = [axis_levels(domain, n) for domain in self.study.space.values()]
+            for point in itertools.product(*levels):
+                if list(point) not in taken:
+                    return dict(zip(self.study.space, point, strict=True))
+        raise AssertionError("a space with room has a point left")
+
+    def _grow(self, study: Study) -> None:
+        self.study = study
+        self._publish(study)
+
+    def _repeat(self, cell: str, number: int) -> None:
+        """A finite space proposes the same cell again: it costs nothing and is told what the cell scored."""
+        waiting = cell in self._open
+        self._open.setdefault(cell, []).append(number)
+        if not waiting:
+            self._tell(cell)
+
+    def _tell(self, cell: str) -> None:
+        """Tell the journal what a cell scored: to the proposals that wait for it, else as a trial of its own."""
+        state, values = self._outcome(cell)
+        for number in self._open.get(cell, []):
+            self._journal.tell(number, values, state=state)
+        if cell not in self._open and cell not in self._complete() and state == TrialState.COMPLETE:
+            params, attrs = suggestions(self.study)[cell], {CELL: cell}
+            known = create_trial(state=state, values=values, params=params, distributions=self._space, user_attrs=attrs)
+            self._journal.add_trial(known)
+        self._open.pop(cell, None)
+
+    def _complete(self) -> set[str | None]:
+        told = self._journal.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return {trial.user_attrs.get(CELL) for trial in told}
+
+    def _outcome(self, cell: str) -> tuple[TrialState, list[float] | None]:
+        """Return what a cell's folders say: the means over its seeds, or that it failed or was stopped early."""
+        trials = [t for t in self.study.plan if t.cell == cell and t.role == "cell"]
+        rows = [trial_row(t, read_result(trial_folder(self._folder, t.trial_id))) for t in trials]
+        score = score_cell(cell, {}, rows)
+        values = [score.value(name) for name in self.study.objectives]
+        sound = [value for value in values if value is not None and math.isfinite(value)]
+        if score.failed:
+            return TrialState.FAIL, None
+        if score.missing:
+            return TrialState.PRUNED, None
+        return (TrialState.COMPLETE, sound) if len(sound) == len(values) else (TrialState.FAIL, None)
+
+    def _adopt(self) -> None:
+        """Bring the plan and the journal together: each may know of proposals that the other does not."""
+        for trial in self._journal.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._take_up(trial)
+        known = {t.user_attrs.get(CELL) for t in self._journal.get_trials(deepcopy=False)}
+        results = read_results(self._folder, self.study)
+        todo = {t.cell for t in missing(self.study.plan, results)}
+        for cell in suggestions(self.study):
+            if cell not in todo and (cell in self._open or cell not in known):
+                self._tell(cell)
+
+    def _take_up(self, trial: FrozenTrial) -> None:
+        """Wait again for a proposal whose launch was killed: planned if it had come that far, else planned now."""
+        if trial.params.keys() != self._space.keys():  # killed between asking and drawing: nothing to repeat
+            self._journal.tell(trial.number, state=TrialState.FAIL)
+            return
+        planned = {t.trial_id: t.cell for t in self.study.plan}
+        trials = suggested(self.study, trial.params, self._seeds)
+        cell = planned.get(trials[0].trial_id)
+        if cell is None:
+            cell = trials[0].cell
+            self._grow(replace(self.study, plan=(*self.study.plan, *trials)))
+        self._open.setdefault(cell, []).append(trial.number)
+
+    def _cut_off(self) -> deque[Job]:
+        """Return the planned trials without a result as jobs: the untouched model's, then the proposals', in order."""
+        todo = missing(self.study.plan, read_results(self._folder, self.study))
+        groups = itertools.groupby(todo, key=lambda t: (t.role, t.cell))
+        return deque(job(self.study, trials) for _, trials in groups)
+
+
+def enqueue(journal: optuna.Study, study: Study, point: Mapping[str, Any]) -> None:
+    """Propose ``point`` first.
+
+    Raises:
+        ConfigError: if it lies outside the space, where it would be run all the same.
+    """
+    for path, value in point.items():
+        if path not in study.space:
+            raise unknown("point", path, study.space)
+        require(study.space[path].contains(value), path, value, f"a value inside {study.space[path]}")
+    journal.enqueue_trial(dict(point))
+
+
+def _journal(path: Path, study: Study) -> optuna.Study:
+    """Return the study's journal, made whole: this process is its only writer, so what a killed one left is cleared."""
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    _drop_torn_line(path)
+    found = optuna.create_study(
+        study_name=study.study,
+        storage=JournalStorage(JournalFileBackend(str(path))),
+        directions=["maximize"] * len(study.objectives),
+        load_if_exists=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        found.set_metric_names(list(study.objectives))
+    offset = len(found.get_trials(deepcopy=False))  # else a sampler begun anew would draw the same points again
+    found.sampler = sampler(study.search or "", seed_for(study.base.seed, "search", offset) % 2**32)
+    return found
+
+
+def _drop_torn_line(path: Path) -> None:
+    if path.exists():
+        whole = path.read_bytes().rpartition(b"\n")
+        if whole[2]:
+            path.write_bytes(whole[0] + whole[1])

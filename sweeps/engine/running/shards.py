@@ -1,0 +1,114 @@
+"""One evaluation spread over many workers: each takes every K-th image, and the records are those of one process."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayTaskError
+
+from sweeps.engine.running.on_ray import Cluster, cluster
+from zsr_core.codec import ConfigError, from_plain, require, to_plain
+from zsr_core.duration import duration
+from zsr_core.evaluation.meter import Meter, Standing
+from zsr_core.evaluation.suite import merged
+from zsr_core.files import write_text
+from zsr_core.records import SampleRecord, from_table, to_table
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.cost import evaluation_parts
+from zsr_core.trial.run import Spread, evaluate_shard
+
+POLL_S = 5.0
+
+
+def spread_over(workers: int, gpus: float | None, say: Callable[[str], None], cache: Path | None = None) -> Spread:
+    """Return what evaluates a trial on ``workers`` Ray workers at a time, each with ``gpus`` (or one CPU).
+
+    A worker that dies is started again and finds its finished batches in the trial's folder, which all nodes share.
+
+    Raises:
+        ConfigError: for no worker at all, or more GPUs than there are.
+    """
+    require(workers >= 1, "--workers", workers, "at least 1")
+
+    def spread(config: TrialConfig, parts: Path) -> list[SampleRecord]:
+        with cluster(gpus, workers) as on:
+            return _run(config, parts, workers, on, say, cache)
+
+    return spread
+
+
+def _run(
+    config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Callable[[str], None], cache: Path | None
+) -> list[SampleRecord]:
+    threads = int(on.cpus_per_trial)
+    work = ray.remote(num_cpus=threads, num_gpus=on.gpus_per_trial, max_retries=3)(_shard)
+    stated = to_plain(config)
+    jobs = {
+        work.remote(stated, str(parts), k, workers, None if cache is None else str(cache), threads): k
+        for k in range(workers)
+    }
+    found: dict[int, list[SampleRecord]] = {}
+    waiting = list(jobs)
+    begun = time.monotonic()
+    while waiting:
+        done, waiting = ray.wait(waiting, timeout=POLL_S)
+        for job in done:
+            found[jobs[job]] = from_table(_answer(job))
+        say(f"{_standing(parts, workers, set(found))}, {duration(time.monotonic() - begun)} so far")
+    return merged([found[k] for k in range(workers)])
+
+
+def _standing(parts: Path, workers: int, done: Collection[int]) -> str:
+    """Return how far the shards are by what each last said of itself: the mean share, and the longest time left."""
+    shares, left = dict.fromkeys(done, 1.0), [0.0]
+    for k in set(range(workers)) - set(done):
+        try:
+            share, _, seconds = _file_of(parts, k, workers).read_text(encoding="utf-8").partition(" ")
+        except OSError:
+            continue  # it has not begun, or has nothing to say yet
+        shares[k] = float(share)
+        left.append(float(seconds or "inf"))
+    known = len(shares) == workers and math.isfinite(max(left))
+    said = f"{100 * sum(shares.values()) / workers:5.1f} %  {len(done)} of {workers} shards done"
+    return f"{said}, about {duration(max(left))} left" if known and len(done) < workers else said
+
+
+def _file_of(parts: Path, k: int, of: int) -> Path:
+    return parts / f"shard-{k}-of-{of}.txt"
+
+
+def _meter(config: TrialConfig, parts: Path, k: int, of: int) -> Meter:
+    """Return what writes down how far shard ``k`` is, where the process that waits for it looks."""
+    parts.mkdir(parents=True, exist_ok=True)
+
+    def write(at: Standing) -> None:
+        write_text(_file_of(parts, k, of), f"{at.share} {'' if at.left is None else at.left}")
+
+    own = [replace(part, images=len(range(k, part.images, of))) for part in evaluation_parts(config)]
+    return Meter(own, write, every=POLL_S)
+
+
+def _answer(job: Any) -> Any:
+    try:
+        return ray.get(job)
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, (ConfigError, ArithmeticError)):
+            raise cause from None
+        raise
+
+
+def _shard(config: dict[str, Any], parts: str, k: int, of: int, cache: str | None, threads: int) -> Any:
+    """Run in a worker: return the records of one shard as an Arrow table."""
+    torch.set_num_threads(threads)
+    where = None if cache is None else Path(cache)
+    trial = from_plain(TrialConfig, config)
+    tick = _meter(trial, Path(parts), k, of)
+    return to_table(evaluate_shard(trial, Path(parts), (k, of), cache=where, tick=tick))

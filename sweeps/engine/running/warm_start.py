@@ -1,0 +1,63 @@
+"""What earlier studies know of a space, told to a new search of it before its first proposal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.engine.analysis.scores import scores
+from sweeps.engine.study.folder import Study, read_results, read_study
+from zsr_core.codec import ConfigError, flatten
+
+FIELD = "--warm-start"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownPoint:
+    """A point of the space that an earlier study has scored: its mean over that study's seeds, by objective."""
+
+    params: Mapping[str, Any]
+    values: tuple[float, ...]
+    origin: str  # the study's folder and the cell in it
+
+
+def known_points(study: Study, folders: Sequence[Path]) -> list[KnownPoint]:
+    """Return the cells of earlier studies that lie on every axis of ``study`` and have every score, in plan order.
+
+    Failed cells, and cells that lack seeds, are left out. Model, method and training may differ, which is for the
+    user to judge; what a score means may not.
+
+    Raises:
+        ConfigError: naming the folder and what differs: the space, the objectives, or what is measured.
+    """
+    return [point for folder in folders for point in _points(study, folder)]
+
+
+def _points(study: Study, folder: Path) -> list[KnownPoint]:
+    earlier = read_study(folder)
+    _check_same(study, earlier, folder)
+    found = []
+    for row in scores(earlier, read_results(folder, earlier)):
+        values = [value for name in study.objectives if (value := row.value(name)) is not None]
+        whole = len(values) == len(study.objectives) and not (row.failed or row.missing)
+        if whole and row.overrides.keys() == study.space.keys() and all(map(math.isfinite, values)):
+            origin = f"{folder}: {row.cell}"
+            found.append(KnownPoint(params=row.overrides, values=tuple(values), origin=origin))
+    return found
+
+
+def _check_same(study: Study, earlier: Study, folder: Path) -> None:
+    suites = [flatten(each.base.eval_suite, "base.eval_suite.") for each in (earlier, study)]
+    sides: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = [
+        ("another space", flatten(dict(earlier.space), "space."), flatten(dict(study.space), "space.")),
+        ("other objectives", {"objectives": earlier.objectives}, {"objectives": study.objectives}),
+        ("another evaluation", suites[0], suites[1]),
+    ]
+    for what, there, here in sides:
+        paths = [path for path in {**there, **here} if there.get(path) != here.get(path)]
+        if paths:
+            listing = ", ".join(f"{path} is {there.get(path)!r} there, {here.get(path)!r} here" for path in paths[:3])
+            raise ConfigError(f"{FIELD}: {folder} holds a study of {what} ({listing})")

@@ -1,0 +1,181 @@
+"""The plan plane: a sweep expanded to trials; what is missing, what is re-scored, what it will cost. No Ray here."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedTrial, Study
+from sweeps.engine.study.sweep import Sweep
+from zsr_core import __version__
+from zsr_core.codec import ConfigError, fingerprint, flatten, unknown
+from zsr_core.space import Choice, Domain, Real, Variant, short
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
+
+
+def study_name(sweep: Sweep, preset: str, search: str | None) -> str:
+    """Return the study's name, which is its folder's: one per sweep, way of searching and preset."""
+    scale = "" if preset == "miniature" else f"-{preset}"
+    return sweep.name + (f"-{search}" if search else "") + scale
+
+
+def new_study(
+    sweep: Sweep, *, preset: str, search: str | None, seeds: tuple[int, ...], objectives: tuple[str, ...]
+) -> Study:
+    """Return the study that is asked for: the untouched model, then in matrix mode every cell, seed by seed."""
+    if preset not in sweep.base:
+        raise unknown("preset", preset, sweep.base)
+    base, space = sweep.base[preset], sweep.domains
+    cells = () if search else sweep.cells(preset)
+    plan = [planned(base, UNTOUCHED_ROW, seed, role="baseline") for seed in seeds]
+    plan += [planned(base, cell, seed) for seed in seeds for cell in cells]
+    plan += report_trials(base, cells, seeds) if sweep.reproduces else ()
+    check_distinct(plan)
+    return Study(
+        name=sweep.name, study=study_name(sweep, preset, search), question=sweep.question, preset=preset,
+        mode="search" if search else "matrix", search=search, space=space, objectives=objectives,
+        surfaces=sweep.surfaces, published=sweep.published, base=base, seeds=seeds, plan=tuple(plan),
+        fingerprint=fingerprint({"name": sweep.name, "preset": preset, "base": base, "space": space}),
+        created=datetime.now(UTC).isoformat(timespec="seconds"), zsr=__version__,
+        reproduces=sweep.reproduces,
+        baseline=next((cell.label for cell in cells if cell.reference), UNTOUCHED_ROW.label),
+    )  # fmt: skip
+
+
+UNTOUCHED_ROW = Variant(label=UNTOUCHED_LABEL, overrides=UNTOUCHED)
+
+
+def planned(base: TrialConfig, variant: Variant, seed: int, role: Any = "cell") -> PlannedTrial:
+    """Return one planned trial; a variant that the base cannot take is an error naming the path."""
+    config = base.with_({**variant.overrides, "seed": seed})
+    return PlannedTrial(
+        trial_id=config.trial_id,
+        label=f"{variant.label} seed={seed}",
+        cell=variant.label,
+        overrides=dict(variant.overrides),
+        seed=seed,
+        role=role,
+    )
+
+
+def check_distinct(plan: Iterable[PlannedTrial]) -> None:
+    """Raise ``ConfigError`` if two planned trials are the same configuration: it would run once and count twice."""
+    seen: dict[str, str] = {}
+    for trial in plan:
+        if trial.trial_id in seen:
+            raise ConfigError(f"variants: {seen[trial.trial_id]!r} and {trial.label!r} are the same configuration")
+        seen[trial.trial_id] = trial.label
+
+
+def continued(earlier: Study, asked: Study, results: Mapping[str, TrialResult], where: str) -> Study:
+    """Return the study in folder ``where`` with what is asked now added: what has a result stays, whatever is asked.
+
+    Raises:
+        ConfigError: if the folder holds another study, saying what differs.
+    """
+    if earlier.fingerprint != asked.fingerprint:
+        raise ConfigError(
+            f"results: {where} holds another study ({_difference(earlier, asked)}); "
+            "give another --results, or --fresh to set the old one aside"
+        )
+    if asked.mode == "search" and earlier.objectives != asked.objectives:
+        raise ConfigError(
+            f"objectives: {where} was searched for {', '.join(earlier.objectives)}, not {', '.join(asked.objectives)}; "
+            "give another --results, or --fresh to set the old study aside"
+        )
+    wanted = {trial.trial_id for trial in asked.plan}
+    kept = [t for t in earlier.plan if t.trial_id not in wanted and (t.trial_id in results or _suggestion(earlier, t))]
+    plan = (*asked.plan, *kept)
+    for cell in suggestions(replace(asked, plan=plan)):
+        plan = (*plan, *_missing_seeds(asked, plan, cell))
+    order = {"baseline": 0, "cell": 1, "final": 2}
+    plan = tuple(sorted(plan, key=lambda t: (is_report(t), order[t.role])))
+    seeds = tuple(dict.fromkeys((*asked.seeds, *earlier.seeds)))
+    return replace(asked, plan=plan, seeds=seeds, created=earlier.created, notes=earlier.notes)
+
+
+def _difference(earlier: Study, asked: Study) -> str:
+    if earlier.name != asked.name or earlier.preset != asked.preset:
+        return f"{earlier.name}, preset {earlier.preset}"
+    sides = [flatten({"base": study.base, "space": dict(study.space)}) for study in (earlier, asked)]
+    there, here = sides
+    paths = [path for path in {**there, **here} if there.get(path) != here.get(path)]
+    listing = ", ".join(f"{path} is {there.get(path)!r} there, {here.get(path)!r} here" for path in paths[:3])
+    return listing + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+
+
+def _suggestion(study: Study, trial: PlannedTrial) -> bool:
+    return study.mode == "search" and trial.role == "cell"
+
+
+def suggestions(study: Study) -> dict[str, dict[str, Any]]:
+    """Return what a search has proposed so far, in order: cell -> overrides; nothing in matrix mode."""
+    return {t.cell: dict(t.overrides) for t in study.plan if _suggestion(study, t)}
+
+
+def _missing_seeds(asked: Study, plan: Iterable[PlannedTrial], cell: str) -> list[PlannedTrial]:
+    of_cell = [t for t in plan if t.cell == cell and t.role == "cell"]
+    variant = Variant(label=cell, overrides=of_cell[0].overrides)
+    lacking = [seed for seed in asked.seeds if seed not in {t.seed for t in of_cell}]
+    return [planned(asked.base, variant, seed) for seed in lacking]
+
+
+def suggested(study: Study, overrides: Mapping[str, Any], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
+    """Return the trials of one more proposal, one per seed; its number keeps cells apart that round to one label."""
+    number = len(suggestions(study)) + 1
+    values = " ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in overrides.items())
+    variant = Variant(label=f"#{number:03d} {values}", overrides=dict(overrides))
+    return tuple(planned(study.base, variant, seed) for seed in seeds)
+
+
+def to_come(study: Study, samples: int, seeds: int) -> int:
+    """Return how many trials a search of ``samples`` proposals has yet to propose; a finite space bounds it."""
+    if study.mode != "search":
+        return 0
+    return max(min(samples, points(study.space)) - len(suggestions(study)), 0) * seeds
+
+
+def points(space: Mapping[str, Domain]) -> int:
+    """Return how many points a space has; a large number where an axis is real."""
+    sizes = [
+        len(domain.values) if isinstance(domain, Choice) else 1 + domain.high - domain.low
+        for domain in space.values()
+        if not isinstance(domain, Real)
+    ]
+    return math.prod(sizes) if len(sizes) == len(space) else sys.maxsize
+
+
+def is_report(trial: PlannedTrial) -> bool:
+    """Return whether the trial is scored on the reporting split: the end of a study, not part of its selection."""
+    return trial.overrides.get(SPLIT) == "report"
+
+
+def closing(study: Study, chosen: Variant, seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
+    """Return the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
+    return report_trials(study.base, (chosen,), seeds)
+
+
+def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
+    """Return the untouched model and the cells, scored on the reporting split."""
+    report = {SPLIT: "report"}
+    untouched = Variant(label=f"{UNTOUCHED_LABEL} (report)", overrides={**UNTOUCHED, **report})
+    finals = [Variant(label=cell.label, overrides={**cell.overrides, **report}) for cell in cells]
+    return (
+        *(planned(base, untouched, seed, role="baseline") for seed in seeds),
+        *(planned(base, final, seed, role="final") for seed in seeds for final in finals),
+    )
+
+
+def with_closing(study: Study, end: Sequence[PlannedTrial]) -> Study:
+    """Return the study ending in ``end`` alone: an earlier choice is no longer the answer."""
+    return replace(study, plan=(*(t for t in study.plan if not is_report(t)), *end))
+
+
+def missing(plan: Iterable[PlannedTrial], results: Mapping[str, TrialResult]) -> tuple[PlannedTrial, ...]:
+    """Return the trials that are not done: never run, cut off, failed or stopped early."""
+    return tuple(t for t in plan if t.trial_id not in results or results[t.trial_id].status != "done")

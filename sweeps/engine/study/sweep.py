@@ -1,0 +1,118 @@
+"""``Sweep``: a question, the space that it is asked of, and what every trial starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces import Axis
+from sweeps.engine.study.folder import SPLIT
+from sweeps.engine.study.objectives import OBJECTIVES
+from zsr_core.codec import require, unknown
+from zsr_core.published import published
+from zsr_core.space import Choice, Domain, Real, Variant, grid, short
+from zsr_core.trial.config import TrialConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A question, and what answers it: a grid over ``space``, or listed ``variants``, around each preset's base."""
+
+    name: str
+    question: str
+    base: Mapping[str, TrialConfig]  # preset -> what every trial starts from
+    space: tuple[Axis, ...] | Mapping[str, Domain] = ()
+    # Instead of the default grid; a mapping where presets ask for different ones.
+    variants: tuple[Variant, ...] | Mapping[str, tuple[Variant, ...]] = ()
+    levels: int = 5  # of the default grid, for axes that list none of their own
+    samples: int = 25  # of a search, unless --samples says otherwise
+    seeds: tuple[int, ...] = (0,)
+    objectives: tuple[str, ...] = ("clean", "robust")
+    surfaces: tuple[tuple[str, str], ...] = ()  # (x, y) paths to draw the scores over
+    # source -> its tables, as `zsr_core.published` calls them: the sweep runs their rows, so that each one is scored on
+    # the report split too, and the published numbers are printed beside the measured ones.
+    reproduces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        plain_name = self.name.replace("_", "").replace("-", "").isalnum()
+        require(plain_name, "name", self.name, "letters, digits, - and _: it names a folder")
+        require(bool(self.space or self.variants), "space", self.space, "at least one axis, or variants")
+        require(bool(self.base), "base", dict(self.base), "a configuration per preset")
+        require(self.levels >= 2, "levels", self.levels, "at least 2")
+        require(self.samples >= 1, "samples", self.samples, "at least 1")
+        check_seeds(self.seeds)
+        check_objectives(self.objectives)
+        for source, tables in self.reproduces.items():
+            for table in tables:
+                require(bool(published(source=source, table=table)), f"reproduces[{source!r}]", table, "a table of it")
+        for preset, config in self.base.items():
+            self._check_base(preset, config)
+        for x, y in self.surfaces:
+            require(x != y, "surfaces", (x, y), "two different axes")
+            for path in (x, y):
+                if self.domains and path not in self.domains:
+                    raise unknown("surfaces", path, self.domains)
+
+    def _check_base(self, preset: str, config: TrialConfig) -> None:
+        split = config.eval_suite.split
+        where = f"base[{preset!r}].{SPLIT}"
+        require(split == "selection", where, split, "'selection': nothing is selected on a test split")
+        for variant in (*self.corners(), *self.listed(preset)):
+            require(SPLIT not in variant.overrides, SPLIT, variant.label, "a sweep whose variants share the split")
+            config.with_(variant.overrides)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The space as rows."""
+        if isinstance(self.space, Mapping):
+            return tuple(Axis(path=path, domain=domain) for path, domain in self.space.items())
+        return self.space
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        return {axis.path: axis.domain for axis in self.axes}
+
+    @property
+    def published(self) -> dict[str, float]:
+        return {axis.path: axis.published for axis in self.axes if axis.published is not None}
+
+    def listed(self, preset: str) -> tuple[Variant, ...]:
+        """Return the variants that are listed for a preset."""
+        return self.variants.get(preset, ()) if isinstance(self.variants, Mapping) else self.variants
+
+    def cells(self, preset: str) -> tuple[Variant, ...]:
+        """Return what matrix mode runs: the listed variants, or the grid of ``levels`` per axis."""
+        axes = {a.path: a.levels or axis_levels(a.domain, self.levels) for a in self.axes}
+        return self.listed(preset) or grid(axes)
+
+    def corners(self) -> Iterable[Variant]:
+        """Return each axis at its ends, all else at the base: a configuration must be able to stand there."""
+        for path, domain in self.domains.items():
+            ends = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+            for value in ends:
+                yield Variant(label=f"{path}={short(value)}", overrides={path: value})
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ``ConfigError`` unless ``seeds`` are one or more different whole numbers."""
+    require(len(seeds) > 0 and len(set(seeds)) == len(seeds), "seeds", tuple(seeds), "at least one seed, none twice")
+
+
+def check_objectives(objectives: Sequence[str]) -> None:
+    """Raise ``ConfigError`` unless ``objectives`` are one or more different scores."""
+    for name in objectives:
+        if name not in OBJECTIVES:
+            raise unknown("objectives", name, OBJECTIVES)
+    distinct = len(set(objectives)) == len(objectives)
+    require(len(objectives) > 0 and distinct, "objectives", tuple(objectives), "at least one score, none twice")
+
+
+def axis_levels(domain: Domain, n: int) -> tuple[Any, ...]:
+    """Return at most ``n`` levels of an axis, both ends among them; a choice gives all its values."""
+    if isinstance(domain, Choice):
+        return domain.values
+    if isinstance(domain, Real):
+        return domain.levels(n)
+    at = Real(low=domain.low, high=domain.high, log=domain.log).levels(n)
+    return tuple(dict.fromkeys(round(value) for value in at))

@@ -1,0 +1,136 @@
+"""The differences of a matrix as a forest plot shows them: a line per configuration, a panel per score or set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeps.engine.analysis.matrix import Cell, Column, Gap, Matrix, Row
+from sweeps.engine.format import counted
+from sweeps.engine.wording.matrix import DAGGER, family_text, star
+from zsr_core.codec import ConfigError
+
+MOST = 40  # configurations in one figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One difference to the baseline in points, and its 95 % interval if there is one."""
+
+    value: float
+    low: float | None
+    high: float | None
+    holds: bool | None  # after Holm's correction; None where nothing was tested
+    doubted: bool  # the audit fails
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One configuration: a mark per panel, or why there is none."""
+
+    label: str
+    note: str  # which seeds it lacks; of a line without marks, why it has none
+    chosen: bool
+    marks: tuple[Mark | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forest:
+    """What is drawn: panels side by side over the same lines. Panels of one ``scale`` share their axis."""
+
+    baseline: str
+    panels: tuple[str, ...]
+    scales: tuple[str, ...]
+    lines: tuple[Line, ...]
+    words: tuple[str, ...]  # what the intervals and marks are, and what is left out
+
+
+def forest(found: Matrix, columns: Sequence[int], *, most: int = MOST) -> Forest:
+    """Return the differences in ``columns``, by the matrix's own order; of more than ``most`` lines the highest.
+
+    Raises:
+        ConfigError: if no row but the baseline is there.
+    """
+    rows = [row for row in found.rows if not row.baseline]
+    if not rows:
+        raise ConfigError(f"forest: {found.study} has no row but the baseline {found.baseline!r}")
+    shown = highest(rows, columns, most)
+    lines = tuple(line(row, columns, found.baseline) for row in shown)
+    left_out = (f"{len(rows) - len(shown)} of {counted(len(rows), 'configuration')} lower in rank are not shown.",)
+    return Forest(
+        baseline=found.baseline,
+        panels=tuple(title(found.columns[j]) for j in columns),
+        scales=tuple(found.columns[j].metric for j in columns),
+        lines=lines,
+        words=(*words(found, columns, lines), *(left_out if len(shown) < len(rows) else ())),
+    )
+
+
+def title(column: Column) -> str:
+    """Return a panel's title: the score, or the set."""
+    return column.over if column.scope == "set" else column.title
+
+
+def highest(rows: Sequence[Row], columns: Sequence[int], most: int) -> list[Row]:
+    """Return the ``most`` rows that score highest in the last column, in the matrix's order, the chosen among them."""
+
+    def rank(row: Row) -> tuple[bool, float]:
+        value = row.cells[columns[-1]].value
+        return row.chosen, float("-inf") if value is None else value
+
+    kept = {id(row) for row in sorted(rows, key=rank, reverse=True)[:most]}
+    return [row for row in rows if id(row) in kept]
+
+
+def line(row: Row, columns: Sequence[int], baseline: str) -> Line:
+    """Return one row's marks and what must be said beside them."""
+    marks = tuple(mark(row.cells[j]) for j in columns)
+    some = any(mark is not None for mark in marks)
+    return Line(label=row.label, note=note(row, baseline, some=some), chosen=row.chosen, marks=marks)
+
+
+def note(row: Row, baseline: str, *, some: bool) -> str:
+    """Return why a line has no mark, or which seeds its marks lack."""
+    missing = row.planned - len(row.seeds) - row.failed
+    if some:
+        lacks = [f"{n} {word}" for n, word in ((row.failed, "failed"), (missing, "not run")) if n]
+        return f"{' and '.join(lacks)} of {counted(row.planned, 'seed')}" if lacks else ""
+    if row.failed:
+        return f"failed: {row.reason}"
+    return f"no seed that {baseline} has finished too" if row.seeds else "not run"
+
+
+def mark(cell: Cell) -> Mark | None:
+    """Return a cell's difference; its interval is the bootstrap's, or without records the one over seeds."""
+    gap = cell.gap
+    if gap is None:
+        return None
+    low, high = ends(gap)
+    return Mark(
+        value=gap.value, low=low, high=high, holds=None if gap.p_holm is None else bool(star(gap)), doubted=cell.doubted
+    )
+
+
+def ends(gap: Gap) -> tuple[float | None, float | None]:
+    """Return the interval; none where all resamples agree: that is no certainty."""
+    low, high = (gap.t_low, gap.t_high) if gap.low is None else (gap.low, gap.high)
+    return (None, None) if low == high else (low, high)
+
+
+def words(found: Matrix, columns: Sequence[int], lines: Sequence[Line]) -> tuple[str, ...]:
+    """Return what a reader must know: over what was averaged, drawn and corrected, and which marks are in doubt."""
+    shown = [found.columns[j] for j in columns]
+    means = " and ".join(dict.fromkeys(column.over for column in shown if column.scope != "set"))
+    gaps = [gap for row in found.rows for j in columns if (gap := row.cells[j].gap) is not None]
+    resampled = any(gap.low is not None for gap in gaps)
+    seeds = "seeds, then images" if any(gap.seeds > 1 for gap in gaps) else "images"
+    kind = f" (bootstrap over {seeds})" if resampled else " (over seeds)"
+    what = f"{means}: points" if means else "Points"
+    corrected = family_text(found.rows, found.columns, dict.fromkeys(column.scope for column in shown))
+    marks = [mark for each in lines for mark in each.marks if mark is not None]
+    return (
+        f"{found.split.capitalize()} split. {what} above the row '{found.baseline}', 95 % intervals{kind}.",
+        *([f"{corrected}."] if corrected else []),
+        *(["Red: the chosen configuration."] if any(each.chosen for each in lines) else []),
+        *([f"{DAGGER} robustness unverified, the audit fails."] if any(mark.doubted for mark in marks) else []),
+    )

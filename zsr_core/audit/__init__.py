@@ -1,0 +1,1 @@
+"""May this robustness number be believed? Rules, probes, evidence."""

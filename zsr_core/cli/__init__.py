@@ -1,0 +1,1 @@
+"""``python -m zsr_core train | evaluate``."""

@@ -1,0 +1,53 @@
+"""Finished batches kept on disk, so that an evaluation that was stopped goes on from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zsr_core.records import SampleRecord, from_table, write_samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where an evaluation stands: so many of the images that this stage of this attack has to face are done."""
+
+    task: str
+    condition: str
+    eps: float
+    stage: str
+    done: int
+    of: int
+    recalled: bool  # read from the journal, not computed
+
+
+Tick = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """What a killed evaluation has finished, one small Parquet file per batch and stage, whole or absent.
+
+    Only a batch that took ``worth`` seconds or more is kept: cheaper ones are sooner computed than found on a disk
+    that many trials share.
+    """
+
+    folder: Path
+    worth: float = 1.0
+
+    def recall(self, key: str) -> list[SampleRecord] | None:
+        """Return the records kept under ``key``; None where there are none that can be read."""
+        path = self.folder / f"{key}.parquet"
+        try:
+            return from_table(pq.read_table(path)) if path.is_file() else None
+        except (OSError, pa.ArrowInvalid, KeyError):
+            return None  # a disk that lost the end of a file costs one batch
+
+    def keep(self, key: str, records: Sequence[SampleRecord]) -> None:
+        """Write the records of one batch, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_samples(self.folder / f"{key}.parquet", records)

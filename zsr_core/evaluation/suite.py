@@ -1,0 +1,116 @@
+"""A tuned model under attack: per-sample records first, and from them every number with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
+
+from zsr_core.attacks import AnyAttack, Pgd
+from zsr_core.codec import require
+from zsr_core.data import DataRef, ImageSet, Split, open_data
+from zsr_core.data.sets import SPLITS, taken
+from zsr_core.evaluation.journal import Journal, Tick
+from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.victim import Victim
+from zsr_core.records import SampleRecord
+from zsr_core.text import TextBank
+from zsr_core.threat import Norm, PixelSpace, ThreatModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSuite:
+    """What a trial is measured on: tasks x (clean + attacks x eps). ``eps`` in [0, 1] pixel units.
+
+    ``split`` is "selection" wherever trials are compared to choose one, "report" for the chosen.
+    ``n`` keeps so many images of each task, as ``DataRef.limit`` does. ``space`` says which tensor the budget lives on,
+    here and in every record: the model's input, or of sets with one native size those pixels, which the model then
+    resizes inside (bicubic, differentiable; fewer pixels make the attack weaker).
+    """
+
+    tasks: tuple[DataRef, ...] = (DataRef(),)
+    split: Split = "selection"
+    n: int | None = None
+    attacks: tuple[AnyAttack, ...] = (Pgd(steps=10, step_ratio=0.25),)
+    eps: tuple[float, ...] = (1 / 255,)
+    norm: Norm = "linf"
+    space: PixelSpace = "model_input"
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        require(len(self.tasks) > 0, "tasks", self.tasks, "at least one task")
+        require(
+            len({t.called for t in self.tasks}) == len(self.tasks),
+            "tasks",
+            [t.called for t in self.tasks],
+            "every task once",
+        )
+        require(self.split in SPLITS, "split", self.split, "'selection' or 'report'")
+        require(self.n is None or self.n >= 1, "n", self.n, "at least 1 image per task")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require(
+            len({a.name for a in self.attacks}) == len(self.attacks),
+            "attacks",
+            [a.name for a in self.attacks],
+            "attacks of different names",
+        )
+        require(len(set(self.eps)) == len(self.eps), "eps", self.eps, "every budget once")
+        require(self.space in ("model_input", "native"), "space", self.space, "'model_input' or 'native'")
+        sizeless = [task.called for task in self.tasks if task.native is None]
+        expected = f"'model_input': images of no one native size have {', '.join(sizeless[:3])}"
+        require(self.space == "model_input" or not sizeless, "space", self.space, expected)
+        for threat in self.threats():
+            require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
+
+    def threats(self) -> tuple[ThreatModel, ...]:
+        """Return one threat model per budget."""
+        return tuple(ThreatModel(norm=self.norm, eps=eps, space=self.space) for eps in self.eps)
+
+
+def evaluate(
+    victim: Victim,
+    suite: EvalSuite,
+    banks: Callable[[ImageSet], TextBank],
+    image_size: int,
+    *,
+    seed: int = 0,
+    trial_id: str = "",
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int, str], None] | None = None,
+    journal: Journal | None = None,
+    tick: Tick | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> list[SampleRecord]:
+    """Return the records of every task of the suite. ``progress`` gets (tasks done, tasks, name).
+
+    ``journal`` and ``tick`` are :func:`predict`'s: what is kept for a resume, and who hears of every batch. With
+    ``shard = (k, K)`` only images k, k + K, k + 2K, ... of each task; :func:`merged` puts the K parts together.
+    """
+    k, of = shard
+    records: list[SampleRecord] = []
+    for i, ref in enumerate(suite.tasks):
+        images = open_data(ref, suite.split, image_size, suite.n, space=suite.space)
+        if of > 1:
+            images = taken(images, range(k, len(images.labels), of))
+            if len(images.labels) == 0:  # a task of fewer images than there are shards
+                continue
+        records += predict(
+            victim, images, banks(images), suite.attacks, suite.threats(), seed=seed, trial_id=trial_id,
+            batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, tick=tick,
+        )  # fmt: skip
+        if progress is not None:
+            progress(i + 1, len(suite.tasks), images.name)
+    return records
+
+
+def merged(shards: Sequence[Sequence[SampleRecord]]) -> list[SampleRecord]:
+    """Return the records of K shards in the order of one process: images k, k + K, ... come from shard k."""
+    parts: dict[tuple[str, str, float], list[list[SampleRecord]]] = {}
+    for k, shard in enumerate(shards):
+        for record in shard:
+            lists = parts.setdefault((record.task, record.condition, record.eps), [[] for _ in shards])
+            lists[k].append(record)
+    rows = (row for lists in parts.values() for row in zip_longest(*lists))
+    return [record for row in rows for record in row if record is not None]

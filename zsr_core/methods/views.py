@@ -1,0 +1,163 @@
+"""What a loss may look at: student and teacher on clean and adversarial images, each encoded once, on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zsr_core.codec import ConfigError
+from zsr_core.model.tower import Features
+from zsr_core.text import TextBank
+
+
+def in_bf16(features: Callable[[Tensor], Features]) -> Callable[[Tensor], Features]:
+    """Return ``features`` with the tower alone in bf16: cosines, maps and losses made of what it returns stay fp32."""
+
+    def call(x: Tensor) -> Features:
+        def under(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            def wrapped(*args: Tensor) -> Tensor:
+                with torch.autocast(x.device.type, torch.bfloat16):
+                    return compute(*args)
+
+            return wrapped
+
+        def last_norm() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+            source, embed_from = seen.last_norm()
+            return source, under(embed_from)
+
+        with torch.autocast(x.device.type, torch.bfloat16):
+            seen = features(x)
+        return Features(embedding=seen.embedding, patches=under(seen.patches), last_norm=last_norm, grid=seen.grid)
+
+    return call
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """An image batch in the joint space, in fp32 whatever the tower computed in. A method applies its own scale."""
+
+    features: Features
+    text: TextBank
+
+    @cached_property
+    def embedding(self) -> Tensor:
+        """[B, D], raw."""
+        return self.features.embedding.float()
+
+    @cached_property
+    def unit(self) -> Tensor:
+        """[B, D], rows of norm 1."""
+        return F.normalize(self.embedding, dim=-1)
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """[B, C]: cosine of each image with each class text."""
+        return self.unit @ self.text.unit.T
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """[B, P, D]: patch tokens after the last layer norm and the visual projection, raw."""
+        return self.features.patches().float()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the patch grid."""
+        return self.features.grid
+
+
+def no_prompts(template: str) -> TextBank:
+    """Stand where no text tower is at hand."""
+    raise ConfigError(f"prompts: {template!r} was asked for where there is no text tower to encode it")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Views:
+    """All a method's loss and attack objective see of one batch. Nothing is encoded until it is asked for."""
+
+    labels: Tensor  # [B] int64
+    text: TextBank
+    scale: float  # exp(logit_scale) of the model
+    clean: Tensor  # [B, 3, H, W] in [0, 1]
+    adv: Tensor  # [B, 3, H, W] in [0, 1]
+    student: Callable[[Tensor], Features]
+    teacher: Callable[[Tensor], Features]
+    cached_teacher: Callable[[], Features] | None = None  # the teacher on these clean images, known before
+    cached_student: Callable[[], Features] | None = None  # the student on these clean images, known before
+    prompts: Callable[[str], TextBank] = no_prompts  # template -> the training classes in another wording
+
+    @cached_property
+    def student_clean(self) -> Encoded:
+        known = self.cached_student
+        return Encoded(features=self.student(self.clean) if known is None else known(), text=self.text)
+
+    @cached_property
+    def student_adv(self) -> Encoded:
+        return Encoded(features=self.student(self.adv), text=self.text)
+
+    @cached_property
+    def teacher_clean(self) -> Encoded:
+        """The frozen model on clean images: no gradient; from the cache where there is one."""
+        if self.cached_teacher is not None:
+            return Encoded(features=self.cached_teacher(), text=self.text)
+        return Encoded(features=held(self.teacher, self.clean), text=self.text)
+
+    @cached_property
+    def teacher_adv(self) -> Encoded:
+        """The frozen model on adversarial images: no gradient, but to images that ask for it, as an attack's do."""
+        if self.adv.requires_grad:
+            return Encoded(features=self.teacher(self.adv), text=self.text)
+        return Encoded(features=held(self.teacher, self.adv), text=self.text)
+
+    @cached_property
+    def own_text(self) -> Tensor:
+        """[B, D]: the unit text embedding of each image's true class."""
+        return self.text.unit[self.labels]
+
+    def facing(self, adv: Tensor, rows: Tensor) -> Views:
+        """Return the views of these ``rows`` [b] of the batch, with ``adv`` [b, 3, H, W] for adversarial images.
+
+        What the clean images look like to student and teacher is shared: an attack of many steps encodes them once.
+        """
+        return replace(
+            self, labels=self.labels[rows], clean=self.clean[rows], adv=adv,
+            cached_student=lambda: picked(self.student_clean.features, rows),
+            cached_teacher=lambda: picked(self.teacher_clean.features, rows),
+        )  # fmt: skip
+
+    def alone(self, row: int) -> Views:
+        """Return the views of one image of the batch: what a loss that reads the neighbours says without them.
+
+        All encodings are shared with the batch, inner layers are not among them.
+        """
+        one = slice(row, row + 1)
+        return replace(
+            self, labels=self.labels[one], clean=self.clean[one], adv=self.adv[one],
+            student=lambda _: picked(self.student_adv.features, one),
+            teacher=lambda _: picked(self.teacher_adv.features, one),
+            cached_student=lambda: picked(self.student_clean.features, one),
+            cached_teacher=lambda: picked(self.teacher_clean.features, one),
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def held(model: Callable[[Tensor], Features], x: Tensor) -> Features:
+    """Return what ``model`` sees in ``x``, without gradient, patch tokens that are made later too."""
+    seen = model(x)
+    return replace(seen, patches=torch.no_grad()(seen.patches))
+
+
+def picked(features: Features, rows: Tensor | slice) -> Features:
+    """Return the features of these ``rows`` of the batch; inner layers are not among them."""
+    return Features(
+        embedding=features.embedding[rows], patches=lambda: features.patches()[rows], last_norm=_no_layers,
+        grid=features.grid,
+    )  # fmt: skip
+
+
+def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    raise ConfigError("method.attack_objective: reads inner layers of clean images, which an attack does not keep")

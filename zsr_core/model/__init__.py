@@ -1,0 +1,1 @@
+"""The model: how it is loaded, its towers, its weights."""

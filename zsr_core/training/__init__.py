@@ -1,0 +1,1 @@
+"""Fine-tuning: the loop, its checkpoints, the frozen teacher's cached features."""

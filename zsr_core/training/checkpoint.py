@@ -1,0 +1,36 @@
+"""A training run's state between epochs, in plain tensors: what a killed run needs to end as if it had not been."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zsr_core.files import write_whole
+from zsr_core.model.tower import ImageTower, Tally
+
+
+def save_checkpoint(
+    path: Path, tower: ImageTower, optimiser: torch.optim.Optimizer, history: list[dict[str, float]]
+) -> None:
+    """Write weights, passes so far, optimiser state and history, whole or not at all. Random draws are keyed."""
+    state: dict[str, Any] = {
+        "tower": tower.state_dict(),
+        "tally": asdict(tower.tally),
+        "optimiser": optimiser.state_dict(),
+        "history": json.dumps(history),
+    }
+    write_whole(path, lambda part: torch.save(state, part))
+
+
+def load_checkpoint(path: Path, tower: ImageTower, optimiser: torch.optim.Optimizer) -> list[dict[str, float]]:
+    """Put the saved state into ``tower`` and ``optimiser`` and return the history so far."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    tower.load_state_dict(state["tower"])
+    tower.tally = Tally(**state["tally"])
+    optimiser.load_state_dict(state["optimiser"])
+    history: list[dict[str, float]] = json.loads(state["history"])
+    return history

@@ -1,0 +1,329 @@
+"""The training loop: one for all methods, whose names it does not know."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zsr_core.attacks import Pgd, Scored
+from zsr_core.codec import is_finite, require
+from zsr_core.data import ImageSet, batches
+from zsr_core.methods import Method
+from zsr_core.methods.views import Views, in_bf16, no_prompts
+from zsr_core.model.distributed import World
+from zsr_core.model.load import Clip, weights_sha
+from zsr_core.model.tower import ImageTower
+from zsr_core.rng import generator
+from zsr_core.text import TextBank, encode_prompt
+from zsr_core.threat import ThreatModel
+from zsr_core.training.checkpoint import load_checkpoint, save_checkpoint
+from zsr_core.training.teacher_cache import TeacherCache, teacher_cache
+
+Report = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """Optimiser and schedule, per step: linear warm-up, then cosine to zero (or constant).
+
+    The warm-up lasts ``warmup_steps``, or ``warmup_share`` of all steps where no number is given. ``weight_decay``
+    applies to matrices only. Defaults: TGA-ZSR's recipe (zhyblue424/TGA-ZSR, ``TGA-ZSR.py`` and ``main.sh``).
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 1e-4
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    warmup_steps: int | None = 1000
+    warmup_share: float = 0.1
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        require(self.name in ("sgd", "adamw"), "name", self.name, "'sgd' or 'adamw'")
+        require(self.schedule in ("cosine", "constant"), "schedule", self.schedule, "'cosine' or 'constant'")
+        require(is_finite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
+        require(is_finite(self.weight_decay) and self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers in [0, 1)")
+        require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")
+        require(0 <= self.warmup_share < 1, "warmup_share", self.warmup_share, "in [0, 1)")
+        require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Return the learning rate of ``step`` (0-based) of ``steps``."""
+        warm = self.warmup_steps if self.warmup_steps is not None else math.ceil(self.warmup_share * steps)
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+class NonFinite(ArithmeticError):
+    """A loss term became NaN or infinite: the message names the step and the term."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What ``fit`` needs to know beside the method: the part of a trial's config that shapes training."""
+
+    optim: Optim
+    threat: ThreatModel
+    attack: Pgd
+    epochs: int
+    batch_size: int
+    precision: Literal["fp32", "bf16"]
+    seed: int
+
+
+@dataclass(kw_only=True)
+class Fitted:
+    """A tuned tower with what training said on the way."""
+
+    tower: ImageTower
+    history: list[dict[str, float]] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+
+
+def epoch_order(n: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
+    """Return the row numbers of each step of an epoch; the last, short batch is kept (as the papers do)."""
+    order = torch.randperm(n, generator=generator(seed, "order", epoch))
+    return list(order.split(batch_size))
+
+
+@contextlib.contextmanager
+def frozen(tower: nn.Module) -> Iterator[None]:
+    """Within, no weight of ``tower`` takes a gradient: a backward through it costs half."""
+    weights = [p for p in tower.parameters() if p.requires_grad]
+    for p in weights:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in weights:
+            p.requires_grad_(True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """One training step as values: everything that stays the same between steps."""
+
+    method: Method
+    clip: Clip
+    text: TextBank
+    tower: ImageTower
+    recipe: Recipe
+    optimiser: torch.optim.Optimizer
+    cache: TeacherCache | None
+    total: int
+    prompts: Callable[[str], TextBank] = no_prompts
+
+    def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False) -> Views:
+        cache, student, teacher = self.cache, self.tower.features, self.clip.tower.features
+        return Views(
+            labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
+            student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
+            cached_teacher=None if cache is None else lambda: cache.features(rows, x.device),
+            prompts=self.prompts,
+        )  # fmt: skip
+
+    def attack(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> Tensor:
+        """Return x_adv [B, 3, H, W] of step number ``step``."""
+        return self.attack_from(self.views(x, x, y, rows), step)
+
+    def attack_from(self, before: Views, step: int) -> Tensor:
+        """Return x_adv: fp32, per-sample objective, gradient of the input only, then projected by us."""
+        x = before.clean
+
+        def objective(x_adv: Tensor, picked: Tensor) -> Scored:
+            return Scored(loss=self.method.attack_objective(before.facing(x_adv, picked)), fooled=None)
+
+        def draws(purpose: str, _: Tensor) -> torch.Generator:
+            return generator(self.recipe.seed, "train-attack", step, purpose, device=x.device)
+
+        with frozen(self.tower):
+            x_adv = self.recipe.attack.climb(objective, x, self.recipe.threat, draws)
+        return self.recipe.threat.project(x_adv, x)
+
+    def __call__(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> dict[str, float]:
+        """Take step number ``step`` (0-based) on images ``x`` [B, 3, H, W]; return the mean of each term, the
+        gradient's norm, and the accuracies of the batch as it was seen.
+
+        Raises:
+            NonFinite: naming step and term, before the weights are touched.
+        """
+        bf16 = self.recipe.precision == "bf16"
+        # What the attack sees of the clean images, the student in fp32; the teacher's part serves the loss too.
+        before = replace(self.views(x, x, y, rows, bf16=bf16), student=self.tower.features)
+        x_adv = self.attack_from(before, step) if _attacks(self.method) else x
+        views = self.views(x, x_adv, y, rows, bf16=bf16)
+        views = replace(views, cached_teacher=lambda: before.teacher_clean.features)
+        terms = self.method.loss(views)
+        means = {name: term.mean() for name, term in terms.items()}
+        loss = torch.stack(list(means.values())).sum()
+        known = {**means, "loss": loss, **accuracies(views)}
+        values = dict(zip(known, torch.stack(list(known.values())).tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NonFinite(f"step {step + 1} of {self.total}: loss term {name!r} is {value}")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        weights = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.tower.world.sum_gradients(weights)
+        norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+        values["grad_norm"] = float(norm)
+        if not math.isfinite(values["grad_norm"]):
+            raise NonFinite(f"step {step + 1} of {self.total}: the gradient's norm is {values['grad_norm']}")
+        if self.recipe.optim.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(weights, self.recipe.optim.clip_norm, norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.optim.lr_at(step, self.total)
+        self.optimiser.step()
+        return values
+
+
+@torch.no_grad()
+def accuracies(views: Views) -> dict[str, Tensor]:
+    """Return the student's accuracy on the batch in percent, clean and under the training attack.
+
+    Only of images that the loss has encoded: nothing is encoded for the sake of a curve.
+    """
+    seen = {"clean_accuracy": "student_clean", "robust_accuracy": "student_adv"}
+    encoded = {name: vars(views).get(view) for name, view in seen.items()}
+    return {
+        name: 100 * (images.cosines.argmax(dim=1) == views.labels).float().mean()
+        for name, images in encoded.items()
+        if images is not None
+    }
+
+
+def _attacks(method: Method) -> bool:
+    return bool(method.passes.student_adv or method.passes.teacher_adv)
+
+
+def build_optimiser(tower: nn.Module, optim: Optim) -> torch.optim.Optimizer:
+    """Return the optimiser over every weight of the image tower; decay is for matrices."""
+    weights = [p for p in tower.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in weights if p.dim() >= 2], "weight_decay": optim.weight_decay},
+        {"params": [p for p in weights if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if optim.name == "sgd":
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
+
+
+def make_step(
+    clip: Clip,
+    method: Method,
+    text: TextBank,
+    recipe: Recipe,
+    *,
+    total: int,
+    cache: TeacherCache | None = None,
+) -> Step:
+    """Return a step over a student copied from ``clip``. The teacher is ``clip`` itself and stays as it is."""
+    tower = copy.deepcopy(clip.tower)
+    for p in tower.parameters():
+        p.requires_grad_(p.is_floating_point())
+    return Step(
+        method=method, clip=clip, text=text, tower=tower, recipe=recipe,
+        optimiser=build_optimiser(tower, recipe.optim), cache=cache, total=total,
+        prompts=lru_cache(lambda template: encode_prompt(clip.encode_text, text.classes, template)),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def seen_by_teacher(
+    clip: Clip, images: ImageSet, cache: TeacherCache | None, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Return the frozen model's raw embeddings [N, D] of the training images, and their labels [N]."""
+    if cache is not None:
+        return torch.tensor(cache.embeddings, device=device), images.labels.to(device)
+    rows = torch.arange(len(images.labels)).split(256)
+    raw = torch.cat([clip.tower(x).float() for x, _, _ in batches(images, rows, device)])
+    return raw, images.labels.to(device)
+
+
+def whole_batches(
+    images: ImageSet, rows_of: Sequence[Tensor], device: torch.device | str, world: World
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield what ``batches`` yields. Over several processes, each reads its share of the images from the disk."""
+    if world.size == 1:
+        yield from batches(images, rows_of, device)
+        return
+    shares = [world.share(rows) for rows in rows_of]
+    for rows, (x, y, _) in zip(rows_of, batches(images, shares, device), strict=True):
+        yield world.gather(x, len(rows)), world.gather(y, len(rows)), rows
+
+
+def fit(
+    clip: Clip,
+    method: Method,
+    text: TextBank,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    cache_folder: Path | None = None,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    device: torch.device | str = "cpu",
+) -> Fitted:
+    """Return the tower tuned by ``method`` on ``images``, together with the other processes of ``clip.tower.world``.
+
+    Args:
+        cache_folder: where the teacher's features are kept; without it the teacher is run whenever a loss asks.
+        checkpoint: where the state is kept after each epoch; if the file is there, training goes on from it and ends
+            with the weights that an uninterrupted run gives.
+        report: called after each epoch with its history row.
+
+    Raises:
+        NonFinite: naming step and term.
+        ArithmeticError: if the processes end with different weights.
+    """
+    n, world = len(images.labels), clip.tower.world
+    per_epoch = math.ceil(n / recipe.batch_size)
+    cache = None
+    if cache_folder is not None and method.passes.teacher_clean and method.teacher_cacheable and recipe.epochs:
+        cache = teacher_cache(clip.tower, clip.teacher_key, images, cache_folder, device=device)
+    text = method.training_text(text, lambda: seen_by_teacher(clip, images, cache, device))
+    step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache)
+    step.tower.tally.reset()
+    history: list[dict[str, float]] = []
+    if checkpoint is not None and world.lead(checkpoint.is_file):
+        history = load_checkpoint(checkpoint, step.tower, step.optimiser)
+    for epoch in range(len(history), recipe.epochs):
+        started = time.perf_counter()
+        rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)
+        sums: dict[str, float] = {}
+        for i, (x, y, rows) in enumerate(whole_batches(images, rows_of, device, world)):
+            for name, value in step(x, y, rows, epoch * per_epoch + i).items():
+                sums[name] = sums.get(name, 0.0) + value * len(rows) / n
+        row: dict[str, Any] = {"epoch": epoch + 1, **sums, "seconds": time.perf_counter() - started}
+        history.append(row)
+        if checkpoint is not None and epoch + 1 < recipe.epochs and world.leads:
+            save_checkpoint(checkpoint, step.tower, step.optimiser, history)
+        if report is not None:
+            report(row)
+    if world.size > 1:
+        world.agree("the tuned weights", weights_sha(step.tower))
+    tally = step.tower.tally
+    cost = {
+        "passes_forward": float(tally.forward),
+        "passes_input_backward": float(tally.input_backward),
+        "passes_full_backward": float(tally.full_backward),
+    }
+    return Fitted(tower=step.tower.requires_grad_(False), history=history, cost=cost)

@@ -1,0 +1,130 @@
+"""The frozen teacher on clean training images: encoded once per (weights, data, preprocessing), read by all trials."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zsr_core.codec import ConfigError, fingerprint
+from zsr_core.data import ImageSet, batches
+from zsr_core.files import write_text, write_whole
+from zsr_core.model.tower import Features, ImageTower
+
+# The caches of one study may fill this share of the free disk; beyond it the teacher is run in every step instead.
+DISK_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TeacherCache:
+    """Embeddings [N, D] and projected patch tokens [N, P, D] of a set, fp32, memory-mapped read-only."""
+
+    embeddings: np.ndarray
+    patches: np.ndarray | None  # None where the teacher has none
+    grid: tuple[int, int]
+
+    def features(self, rows: Tensor, device: torch.device | str) -> Features:
+        """Return the teacher's features of the images at ``rows``, as if it had just encoded them."""
+        index = rows.numpy()
+        return Features(
+            embedding=torch.from_numpy(self.embeddings[index]).to(device),
+            patches=cache(lambda: self._patches(index).to(device)),
+            last_norm=_no_layers,
+            grid=self.grid,
+        )
+
+    def _patches(self, index: np.ndarray) -> Tensor:
+        if self.patches is None:
+            raise ConfigError("model: the frozen teacher has no patch tokens in the joint space")
+        return torch.from_numpy(self.patches[index])
+
+
+def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    raise ValueError("the teacher cache holds embeddings and patch tokens, no inner layers")
+
+
+def cache_key(tower: ImageTower, weights_sha: str, images: ImageSet) -> str:
+    """Return the name of the cache: a hash of the teacher, as weights and as function, and of the pixels it saw.
+
+    The same weights are another teacher with another activation, number of heads or pixel statistics.
+    """
+    heads = [module.num_heads for module in tower.modules() if hasattr(module, "num_heads")]
+    pixels = [tower.mean.flatten().tolist(), tower.std.flatten().tolist(), tower.image_size]
+    return fingerprint([weights_sha, str(tower.visual), heads, pixels, images.key, "fp32"])
+
+
+def teacher_cache(
+    tower: ImageTower,
+    weights_sha: str,
+    images: ImageSet,
+    folder: Path,
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> TeacherCache | None:
+    """Return the cache below ``folder``, building it first if it is not there; None if the disk has no room for it.
+
+    Safe among processes: each file is written under a name of its own and renamed, ``meta.json`` last. Two that
+    build at once write the same bytes.
+    """
+    place, world = folder / cache_key(tower, weights_sha, images), tower.world
+    if not world.lead((place / "meta.json").is_file):
+        n = len(images.labels)
+        with torch.no_grad():
+            x, _, _ = next(batches(images, [torch.arange(min(1, n))], device))
+            sample = tower.features(x)
+            size = 4 * n * (sample.embedding.shape[1] + (sample.patches()[0].numel() if tower.has_patches else 0))
+        folder.mkdir(parents=True, exist_ok=True)
+        if world.lead(lambda: size > DISK_SHARE * shutil.disk_usage(folder).free):
+            return None
+        seen = _encoded(tower, images, batch_size, device)
+        if world.leads:
+            _write(seen, n, images.name, place)
+        for _ in seen:  # the others encode their share
+            pass
+        world.agree("the teacher's features", place.name)  # nobody reads before all is written
+    meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
+    return TeacherCache(
+        embeddings=np.load(place / "embeddings.npy", mmap_mode="r"),
+        patches=np.load(place / "patches.npy", mmap_mode="r") if tower.has_patches else None,
+        grid=(meta["grid"][0], meta["grid"][1]),
+    )
+
+
+Encoding = tuple[np.ndarray, Features, np.ndarray | None]  # rows, what the tower sees, patch tokens
+
+
+@torch.no_grad()
+def _encoded(tower: ImageTower, images: ImageSet, batch_size: int, device: torch.device | str) -> Iterator[Encoding]:
+    for x, _, rows in batches(images, torch.arange(len(images.labels)).split(batch_size), device):
+        seen = tower.features(x)
+        yield rows.numpy(), seen, seen.patches().float().cpu().numpy() if tower.has_patches else None
+
+
+def _write(encoded: Iterator[Encoding], n: int, name: str, place: Path) -> None:
+    rows, seen, tokens = next(encoded)
+    embeddings = np.empty((n, seen.embedding.shape[1]), dtype=np.float32)
+    embeddings[rows] = seen.embedding.float().cpu().numpy()
+    grid = seen.grid
+
+    def write_patches(part: Path, first: np.ndarray) -> None:
+        patches = np.lib.format.open_memmap(part, "w+", np.float32, (n, *first.shape[1:]))
+        patches[rows] = first
+        for more, seen, tokens in encoded:
+            embeddings[more] = seen.embedding.float().cpu().numpy()
+            patches[more] = tokens
+        patches.flush()
+
+    if tokens is not None:
+        write_whole(place / "patches.npy", lambda part: write_patches(part, tokens))
+    for more, seen, _ in encoded:
+        embeddings[more] = seen.embedding.float().cpu().numpy()
+    write_whole(place / "embeddings.npy", lambda path: np.save(path, embeddings))
+    write_text(place / "meta.json", json.dumps({"grid": list(grid), "images": n, "set": name}))

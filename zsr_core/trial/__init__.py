@@ -1,0 +1,1 @@
+"""One trial: its configuration, its result, and how it is run."""

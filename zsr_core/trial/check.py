@@ -1,0 +1,46 @@
+"""Whether a trial can start here: model, weights, data, what the method reads."""
+
+from __future__ import annotations
+
+import open_clip
+import torch
+
+from zsr_core.codec import ConfigError
+from zsr_core.data import check_data
+from zsr_core.methods import AnyMethod
+from zsr_core.methods.views import Views
+from zsr_core.model.load import ModelRef, check_model, image_size_of, tower_shapes
+from zsr_core.text import TextBank
+from zsr_core.trial.config import TrialConfig
+
+
+def check(config: TrialConfig) -> None:
+    """Raise ``ConfigError`` if the trial cannot start here: model, weights file, training data, tasks. Cheap."""
+    check_model(config.model)
+    size = image_size_of(config.model)
+    if config.epochs:
+        check_data(config.train_data, "train", "config.train_data", size)
+        check_reads(config.method, config.model)
+    suite = config.eval_suite
+    for i, task in enumerate(suite.tasks):
+        check_data(task, suite.split, f"config.eval_suite.tasks[{i}]", size, space=suite.space)
+
+
+def check_reads(method: AnyMethod, model: ModelRef) -> None:
+    """Raise ``ConfigError`` if the method reads what the image tower has not: it is tried on made-up features."""
+    tower = tower_shapes(model)
+    if tower.layout in ("vit", "resnet"):  # these have everything
+        return
+    dim, classes = int(open_clip.get_model_config(model.name)["embed_dim"]), ("a", "b", "c")
+    unit = torch.nn.functional.normalize(torch.randn(3, dim, generator=torch.Generator().manual_seed(0)), dim=-1)
+    bank = TextBank(unit=unit, classes=classes, templates=("{}",))
+    pixels = torch.zeros(2, 3, 1, 1)
+    views = Views(
+        labels=torch.tensor([0, 2]), text=bank, scale=100.0, clean=pixels, adv=pixels, prompts=lambda _: bank,
+        student=lambda x: tower.made_up(len(x), dim), teacher=lambda x: tower.made_up(len(x), dim),
+    )  # fmt: skip
+    try:
+        method.loss(views)
+        method.attack_objective(views)
+    except ConfigError as error:
+        raise ConfigError(f"config.method: {method.title} cannot tune {model.name!r}: {error}") from None

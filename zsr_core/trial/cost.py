@@ -1,0 +1,118 @@
+"""What a trial will cost, in passes of the image encoder and in seconds, counted before anything starts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from zsr_core.codec import require
+from zsr_core.data import set_size
+from zsr_core.evaluation.meter import Part
+from zsr_core.model.load import image_size_of, shapes_model
+from zsr_core.trial.config import TrialConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a trial will cost, counted before it starts. Attack costs are for images that never fall: an upper bound."""
+
+    images: int  # training images a epoch
+    steps: int
+    passes_forward: float  # encoder passes over one image
+    passes_input_backward: float
+    passes_full_backward: float
+    gflop_per_forward: float  # of one image
+    seconds: float  # on this machine, at its measured fp32 matmul rate
+    absent: tuple[str, ...] = ()  # sets that are not here and were counted by their published size
+
+    @property
+    def forwards(self) -> float:
+        """All passes in units of one forward: an input-only backward costs 1, a full one 2."""
+        return self.passes_forward + self.passes_input_backward + 2 * self.passes_full_backward
+
+    def seconds_at(self, gflops: float) -> float:
+        """Return the trial's seconds on a machine of so many fp32 GFLOP/s, of which it reaches :data:`EFFICIENCY`."""
+        return self.forwards * self.gflop_per_forward / (gflops * EFFICIENCY)
+
+
+def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
+    """Return what the evaluation will do, in its order. Opens the data to count images; those that fall cost less.
+
+    A public set that is not here is counted by its published size.
+    """
+    parts: list[Part] = []
+    size = image_size_of(config.model)
+    for task in config.eval_suite.tasks:
+        found = set_size(task, config.eval_suite.split, size, config.eval_suite.n)
+        n, classes = found.images, found.classes
+        require(classes >= 2, f"task {task.called!r}", classes, "at least two classes: with one, every answer is right")
+        blank = Part(
+            task=task.called, condition="none", eps=0.0, stage="", images=n, forwards=1, backwards=0,
+            published=found.published,
+        )  # fmt: skip
+        parts.append(blank)
+        for eps in config.eval_suite.eps:
+            for attack in config.eval_suite.attacks:
+                for stage in attack.stages(classes):
+                    forwards, backwards = stage.cost(classes)
+                    parts.append(
+                        replace(
+                            blank, condition=attack.name, eps=eps, stage=stage.name, forwards=forwards + 1,
+                            backwards=backwards,
+                        )
+                    )  # fmt: skip
+    return tuple(parts)
+
+
+def estimate(config: TrialConfig) -> Estimate:
+    """Return the trial's cost. Opens the data to count images; builds the model without weights; starts nothing.
+
+    A public set that is not here is counted by its published size, and named in ``absent``.
+    """
+    model = shapes_model(config.model.name)
+    size = image_size_of(config.model)
+    trained = set_size(config.train_data, "train", size) if config.epochs else None
+    n = trained.images if trained is not None else 0
+    absent = [config.train_data.called] if trained is not None and trained.published else []
+    forwards, input_backwards = config.train_attack.cost()
+    reads = config.method.passes
+    attacked = int(bool(reads.student_adv or reads.teacher_adv))
+    student = reads.student_clean + reads.student_adv
+    seen = float(n * config.epochs)
+    frozen = (n if config.method.teacher_cacheable else seen) * reads.teacher_clean if config.epochs else 0
+    fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
+    back_in, back_full = seen * attacked * input_backwards, seen * student
+    for part in evaluation_parts(config):
+        absent += [part.task] if part.published else []
+        fwd += part.images * part.forwards
+        back_in += part.images * part.backwards
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.visual(torch.empty(1, 3, size, size, device="meta"))
+    gflop = counter.get_total_flops() / 1e9
+    found = Estimate(
+        images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
+        passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
+        absent=tuple(dict.fromkeys(absent)),
+    )  # fmt: skip
+    return replace(found, seconds=found.seconds_at(_machine_gflops()))
+
+
+# Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.
+EFFICIENCY = 0.35
+
+
+@lru_cache(maxsize=1)
+def _machine_gflops(seconds: float = 0.2) -> float:
+    """fp32 matmul rate of one CPU thread's share, or of the GPU where there is one, in GFLOP/s."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a = torch.randn(1024, 768, device=device)
+    b = torch.randn(768, 768, device=device)
+    done, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        (a @ b).sum().item()
+        done += 1
+    return done * 2 * 1024 * 768 * 768 / (time.perf_counter() - begun) / 1e9

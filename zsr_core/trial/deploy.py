@@ -1,0 +1,118 @@
+"""A tuned model as it is used: its weights, its defence, its class texts."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from zsr_core.codec import fingerprint, to_plain
+from zsr_core.data import ImageSet, open_data
+from zsr_core.evaluation.regulariser import regulariser
+from zsr_core.evaluation.victim import Victim
+from zsr_core.files import write_text, write_whole
+from zsr_core.model.load import Clip, ModelRef, computes_quick_gelu, load_clip, weights_sha
+from zsr_core.model.tower import ImageTower
+from zsr_core.text import TextBank, encode_classes
+from zsr_core.training.fit import Report, fit
+from zsr_core.trial.config import TrialConfig, recipe_of
+
+
+def restored(
+    config: TrialConfig, cache: Path, device: torch.device
+) -> tuple[Victim, Callable[[ImageSet], TextBank], int]:
+    """Return a trial's classifier from the weights kept in ``cache``, its texts per image set, and its image size.
+
+    Weights that are not there any more are trained anew.
+    """
+    clip = untouched_clip(config.model, str(device))
+    tower, _, _ = tuned_tower(config, clip, None, cache, device)
+
+    def bank(images: ImageSet) -> TextBank:
+        return evaluation_bank(config, clip, images, str(device))
+
+    return deployed(config, clip, tower), bank, clip.tower.image_size
+
+
+def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
+    """Return the classifier as it is used: the tuned tower behind its defence, at its method's scale."""
+    own = config.method.evaluation_scale if config.epochs else None
+    scale = clip.scale if own is None else own
+    tower = tuned if config.defence is None else config.defence.tower(tuned, clip.tower)
+    source = _untouched(config, clip)
+    defended = None if config.defence is None else config.defence.defended(tower, clip.tower)
+    added = regulariser(config.method, clip, tower) if config.epochs else None
+    return Victim(
+        embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower), defended=defended,
+        attack_samples=0 if config.defence is None else config.defence.attack_samples, regulariser=added,
+        others={"untouched": Victim(embed=source.tower, scale=source.scale, bias=source.bias, sha=source.sha)},
+        facts=fingerprint([to_plain(config.defence), to_plain(config.method) if added else None]),
+    )  # fmt: skip
+
+
+def _untouched(config: TrialConfig, clip: Clip) -> Clip:
+    """Return the model before it was tuned: of weights that others tuned, the CLIP whose texts go with them."""
+    ref = config.model
+    if config.epochs or ref.pretrained is None or ref.text_from is None:
+        return clip
+    return load_clip(replace(ref, pretrained=ref.text_from, text_from=None), next(clip.tower.parameters()).device)
+
+
+def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: str) -> TextBank:
+    """Return the class texts of a task as the tuned model is used with them; untouched, as they are."""
+    own = class_bank(config.model, device, images.classes, images.templates)
+    if config.epochs == 0:
+        return own
+
+    def train() -> TextBank:
+        source = open_data(config.train_data, "train", clip.tower.image_size)
+        return class_bank(config.model, device, source.classes, source.templates)
+
+    return config.method.evaluation_text(own, train)
+
+
+def tuned_tower(
+    config: TrialConfig, clip: Clip, report: Report | None, cache: Path | None, device: torch.device
+) -> tuple[ImageTower, list[dict[str, float]], dict[str, float]]:
+    """Return the tuned tower: from the shared cache if these very weights were trained before, else by training."""
+    if config.epochs == 0:
+        return clip.tower, [], {}
+    images = open_data(config.train_data, "train", clip.tower.image_size)
+    # A config names files by path; what is in them decides whether earlier weights are these weights.
+    start = fingerprint([clip.sha, images.key], 6)
+    kept = None if cache is None else cache / "weights" / f"{config.training_id}-{start}.safetensors"
+    if kept is not None and clip.tower.world.lead(kept.is_file):
+        tower = copy.deepcopy(clip.tower)
+        tower.visual.load_state_dict(load_file(kept, device=str(device)))
+        facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
+        return tower, facts["history"], facts["cost"]
+    text = class_bank(config.model, str(device), images.classes, images.templates)
+    fitted = fit(
+        clip, config.method, text, images, recipe_of(config), report=report, device=device,
+        cache_folder=None if cache is None else cache / "teacher",
+        checkpoint=None if kept is None else kept.with_suffix(".checkpoint"),
+    )  # fmt: skip
+    if kept is not None and clip.tower.world.leads:
+        write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
+        state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
+        facts = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
+        write_whole(kept, lambda part: save_file(state, part, metadata=facts))
+        kept.with_suffix(".checkpoint").unlink(missing_ok=True)
+    return fitted.tower, fitted.history, fitted.cost
+
+
+@lru_cache(maxsize=2)
+def untouched_clip(ref: ModelRef, device: str) -> Clip:
+    """The untouched model; kept between the trials of a worker, who copy its tower and never change it."""
+    return load_clip(ref, device)
+
+
+@lru_cache(maxsize=256)
+def class_bank(ref: ModelRef, device: str, classes: tuple[str, ...], templates: tuple[str, ...]) -> TextBank:
+    return encode_classes(untouched_clip(ref, device).encode_text, classes, templates)

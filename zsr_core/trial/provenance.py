@@ -1,0 +1,66 @@
+"""What made a result: versions, commit, machine, skipped images."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import open_clip
+import torch
+
+import zsr_core
+from zsr_core.data import open_data
+from zsr_core.trial.config import TrialConfig
+
+
+def skipped(config: TrialConfig, size: int) -> dict[str, str]:
+    """Return ``{"skipped_<split>_<set>": "2: a.jpg, b.jpg"}`` for sets that leave out what cannot be decoded."""
+    suite = config.eval_suite
+    sets = [open_data(task, suite.split, size, suite.n, space=suite.space) for task in suite.tasks if task.skips]
+    if config.epochs and config.train_data.skips:
+        sets.append(open_data(config.train_data, "train", size))
+    return {f"skipped_{s.split}_{s.name}": f"{len(s.skipped)}: {', '.join(s.skipped)}" for s in sets if s.skipped}
+
+
+def _peak_bytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+@lru_cache(maxsize=1)
+def git_state() -> tuple[str, str]:
+    """Return (commit, "true" | "false" for uncommitted changes); empty where there is no checkout.
+
+    The environment's ZSR_GIT_SHA and ZSR_GIT_DIRTY come first: packages sent to a cluster leave ``.git`` behind.
+    """
+    if "ZSR_GIT_SHA" in os.environ:
+        return os.environ["ZSR_GIT_SHA"], os.environ.get("ZSR_GIT_DIRTY", "")
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False, timeout=20)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        sha = git("rev-parse", "HEAD")
+        return sha, str(bool(git("status", "--porcelain"))).lower() if sha else ""
+    except (OSError, subprocess.TimeoutExpired):
+        return "", ""
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Return what made a result: versions, commit, machine."""
+    sha, dirty = git_state()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else (platform.processor() or platform.machine())
+    return {
+        "zsr": zsr_core.__version__, "torch": torch.__version__, "open_clip": open_clip.__version__,
+        "python": platform.python_version(), "git_sha": sha, "git_dirty": dirty, "device": f"{device.type}: {name}",
+        "host": platform.node(), "threads": str(torch.get_num_threads()),
+    }  # fmt: skip

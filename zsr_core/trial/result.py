@@ -1,0 +1,45 @@
+"""``TrialResult``: what a trial leaves behind, and its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from zsr_core.codec import read_json, to_plain
+from zsr_core.evaluation.measure import Measurement
+from zsr_core.files import write_text
+from zsr_core.trial.config import SCHEMA, TrialConfig
+
+Status = Literal["done", "failed", "pruned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What a trial leaves behind. ``status`` "failed" carries its reason in ``error``; nothing is dropped."""
+
+    trial_id: str
+    config: TrialConfig
+    status: Status
+    measurements: tuple[Measurement, ...] = ()
+    history: tuple[dict[str, float], ...] = ()  # a row per epoch: epoch, loss, terms, accuracies, grad_norm, seconds
+    cost: dict[str, float] = field(default_factory=dict)  # seconds, encoder passes, peak bytes
+    provenance: dict[str, str] = field(default_factory=dict)  # versions, git sha, device, weights hashes
+    audit: dict[str, str] = field(default_factory=dict)  # rule -> verdict
+    error: str = ""
+    schema: int = SCHEMA
+
+
+def read_result(folder: Path) -> TrialResult | None:
+    """Return the result in a trial's folder, or None if there is none.
+
+    Raises:
+        ConfigError: naming the file, if it is there and cannot be read.
+    """
+    return read_json(TrialResult, folder / "result.json", "result")
+
+
+def write_result(folder: Path, result: TrialResult) -> Path:
+    """Write ``result.json``, whole or not at all."""
+    return write_text(folder / "result.json", json.dumps(to_plain(result), indent=1) + "\n")
