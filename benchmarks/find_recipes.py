@@ -1,6 +1,6 @@
 """Which learning rate and weights suit each method on the miniature, every method given the same budget?
 
-Prints the table ``MINIATURE`` of ``zsr_core/presets.py``. Every method gets the same number of trials, each the same
+Prints the table ``MINIATURE`` of ``zsr_core/trial/presets.py``. Every method gets the same number of trials, each the same
 training images, epochs and evaluation: the shared recipe first, then points of its learning rate and at most two of its
 weights, spread evenly over their ranges. Methods are brought to one robustness: chosen is the point of most clean
 accuracy among those of at least ``--robust`` percent, over the zero-shot sets, on the selection renders, seed 0; where

@@ -17,12 +17,15 @@ from zsr_core.codec import ConfigError, from_plain
 from zsr_core.data import DataRef
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import FtClean, TeCoA, TgaZsr
+from zsr_core.model.load import weights_sha
 from zsr_core.records import read_samples
 from zsr_core.training.fit import Optim
+from zsr_core.trial import deploy
 from zsr_core.trial import run as module
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.cost import estimate
+from zsr_core.trial.deploy import untouched_clip
 from zsr_core.trial.result import read_result
 from zsr_core.trial.run import run_trial
 
@@ -41,14 +44,14 @@ SMALL = TrialConfig(
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The training steps taken, as they are."""
     taken: list[int] = []
-    real = module.fit
+    real = deploy.fit
 
     def counted(*args: Any, **named: Any) -> Any:
         fitted = real(*args, **named)
         taken.append(int(fitted.cost["passes_full_backward"]))
         return fitted
 
-    monkeypatch.setattr(module, "fit", counted)
+    monkeypatch.setattr(deploy, "fit", counted)
     return taken
 
 
@@ -123,7 +126,7 @@ def test_a_failed_trial_is_run_again_when_it_is_asked_for_again(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "fit", no_memory)
+        patched.setattr(deploy, "fit", no_memory)
         failed = run_trial(SMALL, tmp_path, device="cpu")
     assert (failed.status, failed.error) == ("failed", "RuntimeError: out of memory")
     assert run_trial(SMALL, tmp_path, device="cpu").status == "done"
@@ -227,10 +230,10 @@ def test_a_result_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_no_image_and_no_weight_of_the_teacher_is_touched(tmp_path: Path) -> None:
-    before = module._clip(SMALL.model, "cpu").sha
+    before = untouched_clip(SMALL.model, "cpu").sha
     run_trial(SMALL, tmp_path, device="cpu")
-    clip = module._clip(SMALL.model, "cpu")
-    assert module.weights_sha(clip.tower) == before == clip.sha
+    clip = untouched_clip(SMALL.model, "cpu")
+    assert weights_sha(clip.tower) == before == clip.sha
 
 
 @pytest.mark.parametrize(

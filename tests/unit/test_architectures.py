@@ -182,7 +182,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Gets every open_clip model that is loaded, text tower and all."""
     models: list[Any] = []
     build = zsr_core.model.load._build
-    monkeypatch.setattr(zsr_core.clip, "_build", lambda ref: models.append(build(ref)) or models[-1])
+    monkeypatch.setattr(zsr_core.model.load, "_build", lambda ref: models.append(build(ref)) or models[-1])
     return models
 
 

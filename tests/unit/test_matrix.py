@@ -16,6 +16,7 @@ from sweeps.engine.analysis.stats import exact_mcnemar, holm, summarise
 from sweeps.engine.documents.forms.written import FORMS, written
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, trial_folder, write_study
 from sweeps.engine.study.plan import new_study
+from sweeps.engine.wording.matrix import family_text, legend_of, read_described
 from sweeps.tga_components import SWEEP
 from zsr_core.codec import ConfigError
 
@@ -177,8 +178,13 @@ def test_holm_corrects_each_scope_as_a_family_of_its_own(tmp_path: Path, ablatio
         ]
         assert len(gaps) == size
         assert [g.p_holm for g in gaps] == pytest.approx(holm([g.p or 0.0 for g in gaps]))
-    assert found.blocks[0].family == "Holm-corrected over the 12 comparisons on the zero-shot mean"
-    assert "the 48 comparisons on single sets (each a family of its own)" in found.blocks[-1].family
+    assert (
+        family_text(found.rows, found.columns, found.blocks[0].scopes)
+        == "Holm-corrected over the 12 comparisons on the zero-shot mean"
+    )
+    assert "the 48 comparisons on single sets (each a family of its own)" in family_text(
+        found.rows, found.columns, found.blocks[-1].scopes
+    )
 
 
 def test_a_p_that_is_not_there_leaves_the_family(tmp_path: Path, ablation: Callable[..., Study]) -> None:
@@ -191,8 +197,11 @@ def test_a_p_that_is_not_there_leaves_the_family(tmp_path: Path, ablation: Calla
     assert (lost.test, lost.p, lost.p_holm, lost.low) == ("", None, None, None)
     assert lost.t_low is not None
     assert lost.t_low < lost.value
-    assert found.blocks[0].family == "Holm-corrected over the 9 comparisons on the zero-shot mean"
-    assert any("Where records are gone" in line for line in found.legend)
+    assert (
+        family_text(found.rows, found.columns, found.blocks[0].scopes)
+        == "Holm-corrected over the 9 comparisons on the zero-shot mean"
+    )
+    assert any("Where records are gone" in line for line in legend_of(found))
     assert with_holm(found.rows, found.columns) == list(found.rows)
 
 
@@ -221,8 +230,8 @@ def test_without_a_baseline_there_are_no_differences_and_it_is_said(
     ablation(fails=lambda trial: trial.cell == BASELINE and trial.role == "cell")
     found = read(tmp_path)
     assert all(own.gap is None for row in found.rows for own in row.cells)
-    assert f"The baseline row '{BASELINE}' shares no finished seed" in found.legend[1]
-    assert found.blocks[0].family == ""
+    assert f"The baseline row '{BASELINE}' shares no finished seed" in legend_of(found)[1]
+    assert family_text(found.rows, found.columns, found.blocks[0].scopes) == ""
 
 
 def test_best_is_the_highest_tuned_number_that_the_audit_does_not_doubt(
@@ -242,7 +251,7 @@ def test_best_is_the_highest_tuned_number_that_the_audit_does_not_doubt(
     ]  # fmt: skip
     assert cell(found, BEST, "clean").best
     assert not cell(found, BEST, "robust").best
-    assert f"† robustness unverified, the audit fails ({BEST}: G19)." in found.legend
+    assert f"† robustness unverified, the audit fails ({BEST}: G19)." in legend_of(found)
 
 
 def test_another_baseline_may_be_asked_for_and_an_unknown_one_is_named(
@@ -260,11 +269,12 @@ def test_the_report_split_has_a_matrix_of_its_own_against_the_untouched_model(
 ) -> None:
     ablation()
     first, last = read_matrices(tmp_path, draws=500)
+    told = read_described(tmp_path)
     assert (first.split, last.split) == ("selection", "report")
     assert [row.label for row in last.rows] == ["untouched (report)", BEST]
     assert last.baseline == "untouched (report)"
     assert gap(last, BEST, "robust").value > 0
-    assert any(line.startswith("Winner's curse: of 4 equally good cells") for line in first.legend)
+    assert any(line.startswith("Winner's curse: of 4 equally good cells") for line in told[0].legend)
 
 
 def test_rows_of_different_budgets_are_compared_at_every_one(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -336,7 +346,7 @@ def test_a_sweep_of_parts_is_compared_with_the_row_without_any() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_that_all_failed_are_rows_in_every_form(tmp_path: Path, make_study: MakeStudy, form: str) -> None:
     make_study(tmp_path, levels=(0.1,), fails=lambda trial: True)
-    text = written(read_matrices(tmp_path), form)
+    text = written(read_described(tmp_path), form)
     for label in ("untouched", "alpha=0.1 beta=0.1"):
         assert label in text
     assert text.count("loss is NaN at step 12, term larm") >= 4  # two rows on either split

@@ -13,7 +13,6 @@ import pytest
 from search_spaces import Axis
 from search_spaces.tga_zsr import PARTS, WEIGHTS
 from sweeps.engine import Sweep
-from sweeps.engine.analysis.scores import score_cell
 from sweeps.engine.study.folder import PlannedTrial, Study
 from sweeps.engine.study.plan import (
     closing,
@@ -209,18 +208,18 @@ def test_samples_are_the_studys_total_and_a_finite_space_bounds_them() -> None:
 
 def test_a_study_ends_with_the_chosen_cell_and_the_untouched_model_on_the_reporting_split() -> None:
     found = study()
-    chosen = score_cell("alpha=0.1 beta=0.1", {"method.alpha": 0.1, "method.beta": 0.1}, [])
+    chosen = Variant(label="alpha=0.1 beta=0.1", overrides={"method.alpha": 0.1, "method.beta": 0.1})
     end = closing(found, chosen, (0, 1))
     assert [(t.role, t.seed) for t in end] == [("baseline", 0), ("baseline", 1), ("final", 0), ("final", 1)]
     assert all(is_report(t) and found.config(t).eval_suite.split == "report" for t in end)
-    cell = next(t for t in found.plan if t.cell == chosen.cell)
+    cell = next(t for t in found.plan if t.cell == chosen.label)
     assert found.config(end[2]).training_id == found.config(cell).training_id, "re-scoring must not train again"
 
 
 def test_a_later_choice_replaces_the_earlier_end() -> None:
     found = study()
-    first = closing(found, score_cell("a", {"method.alpha": 0.1}, []), (0,))
-    second = closing(found, score_cell("b", {"method.alpha": 1.0}, []), (0,))
+    first = closing(found, Variant(label="a", overrides={"method.alpha": 0.1}), (0,))
+    second = closing(found, Variant(label="b", overrides={"method.alpha": 1.0}), (0,))
     assert with_closing(with_closing(found, first), second).plan == (*found.plan, *second)
 
 

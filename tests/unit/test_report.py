@@ -20,6 +20,7 @@ from sweeps.engine.documents.report.model import Report
 from sweeps.engine.documents.report.page import page, summary
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.wording.answer import warnings
 from zsr_core.audit.report import Report as AuditReport
 from zsr_core.audit.verdict import Verdict
 from zsr_core.codec import ConfigError, to_plain
@@ -261,7 +262,7 @@ def test_the_same_study_elsewhere_is_the_same_image_by_image(tmp_path: Path, mak
     (comparison,) = report.comparisons
     assert [row.report for row in comparison.rows] == [True, True, *[False] * 5]
     assert all(row.same for row in comparison.rows)
-    assert (comparison.changes, comparison.world, comparison.warnings) == ((), (), ())
+    assert (comparison.changes, comparison.world, warnings(*comparison.bases)) == ((), (), ())
     assert comparison.choice == f"Both choose {BEST}."
     assert "7 are the same image by image" in found.words
     assert found.words.count("0, image by image") == 21
@@ -328,7 +329,7 @@ def test_what_changed_is_told_and_unlike_numbers_are_not_subtracted(tmp_path: Pa
     report, found = read(tmp_path / "a", tmp_path / "b")
     (comparison,) = report.comparisons
     assert {row.label: set(row.deltas) for row in comparison.rows} == {"untouched": {"clean"}, BEST: {"clean"}}
-    assert "The budgets differ." in comparison.warnings
+    assert "The budgets differ." in warnings(*comparison.bases)
     assert "eval_suite.eps" in [change.path for change in comparison.changes]
     assert "robust accuracy is not compared: the budgets are 1/255 and 2/255" in found.words
     assert "Only in A: alpha=0.1 beta=1, alpha=1 beta=0.1, alpha=1 beta=1, untouched (report split)" in found.words

@@ -19,7 +19,7 @@ from sweeps.engine.documents.forms.latex import TEX, latex, tex
 from sweeps.engine.documents.forms.markdown import markdown, markdown_table, md
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.forms.written import FORMS, written
-from sweeps.engine.wording.matrix import BOLD, star, value_text
+from sweeps.engine.wording.matrix import BOLD, Described, star, value_text
 
 NASTY = '[50%] w/o <b>α_x</b> & $lr ~ {1e-3}^2 #1 | \\frac *a* "q"'
 GAP = Gap(value=-1.25, seeds=3, t_low=-4.0, t_high=1.5, low=-2.5, high=-0.1, test="bootstrap", p=0.01, p_holm=0.03)
@@ -38,7 +38,7 @@ def row(label: str = "full", cells: tuple[Cell, ...] = (CELL, CELL, CELL), **cha
     return Row(**values)  # type: ignore[arg-type]
 
 
-def example(*more: Row, sets: tuple[str, ...] = ()) -> Matrix:
+def example(*more: Row, sets: tuple[str, ...] = ()) -> Described:
     columns = tuple(column(metric) for metric in ("clean", "robust", "harmonic"))
     columns += tuple(column("clean", over=name, scope="set") for name in sets)
     cells = (replace(CELL, best=True), replace(CELL, doubted=True), Cell())
@@ -48,12 +48,15 @@ def example(*more: Row, sets: tuple[str, ...] = ()) -> Matrix:
         row("w/o x", tuple(Cell() for _ in columns), seeds=(), failed=3, reason="loss is NaN & 100% lost_at {step}"),
         *more,
     )
-    blocks = [Block(title="2-set mean", columns=(0, 1, 2), kind="mean", family="Holm-corrected over 6")]
+    blocks = [Block(title="2-set mean", columns=(0, 1, 2), kind="mean", scopes=("zero-shot",))]
     if sets:
-        blocks += [Block(title="clean", columns=tuple(range(3, len(columns))), kind="sets", family="")]
-    return Matrix(
-        study="a_study", question="Does 5 % of α_x & β help?", setting=("Measured on the built-in miniature.",),
-        split="selection", baseline="base", columns=columns, rows=rows, blocks=tuple(blocks),
+        blocks += [Block(title="clean", columns=tuple(range(3, len(columns))), kind="sets", scopes=("set",))]
+    matrix = Matrix(
+        study="a_study", question="Does 5 % of α_x & β help?", split="selection", baseline="base", columns=columns,
+        rows=rows, blocks=tuple(blocks),
+    )  # fmt: skip
+    return Described(
+        matrix=matrix, setting=("Measured on the built-in miniature.",),
         legend=("* p < 0.05.", "† robustness unverified, the audit fails."),
     )  # fmt: skip
 
@@ -238,7 +241,7 @@ def test_bold_is_for_terminals_that_show_it_and_is_explained_there_alone() -> No
 
 
 def test_csv_has_every_number_in_full_and_nothing_for_none() -> None:
-    rows = list(csv.DictReader(io.StringIO(comma_separated([example()]))))
+    rows = list(csv.DictReader(io.StringIO(comma_separated([example().matrix]))))
     assert len(rows) == 9
     first = rows[0]
     assert first["configuration"] == NASTY

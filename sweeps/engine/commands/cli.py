@@ -9,14 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine.analysis.choice import selection
-from sweeps.engine.analysis.matrix import read_matrices
 from sweeps.engine.documents.forms.written import FORMS, written
 from sweeps.engine.documents.table import write_table
 from sweeps.engine.study.folder import read_results, read_study
 from sweeps.engine.study.objectives import OBJECTIVES
-from sweeps.engine.wording.answer import selection_text
-from sweeps.engine.wording.matrix import described
+from sweeps.engine.wording.matrix import read_described
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, require
 
@@ -43,20 +40,16 @@ def _table(folder: Path, options: argparse.Namespace) -> list[str]:
     if form is None:
         return [str(write_table(folder))]
 
-    matrices = read_matrices(
+    told = read_described(
         folder, baseline=options.baseline, metrics=options.metric, per_set=options.per_set, all_budgets=options.all_eps
     )
-    study = read_study(folder)
-    results = read_results(folder, study)
-    curse = selection(folder, study, results)
-    more = ((selection_text(curse),) if curse else (), ())
-    told = [described(study, results, found, *said) for found, said in zip(matrices, more, strict=False)]
     said = [written(told, form, color=sys.stdout.isatty()).rstrip("\n")]
     if not options.published:
         return said
     from sweeps.engine.documents.published import beside_lines  # noqa: PLC0415
 
-    return [*said, "", *beside_lines(study, results)]
+    study = read_study(folder)
+    return [*said, "", *beside_lines(study, read_results(folder, study))]
 
 
 def _table_flags(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeps.engine.analysis.scores import best, headline, scores
 from sweeps.engine.format import leaf
@@ -14,10 +15,12 @@ from sweeps.engine.running.progress import Display, Tally
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import OBJECTIVES
 from sweeps.engine.study.plan import is_report, missing, to_come, with_closing
-from sweeps.engine.tracking.recorder import Recorder
 from zsr_core.duration import duration
 from zsr_core.space import short
 from zsr_core.trial.result import TrialResult, read_result
+
+if TYPE_CHECKING:
+    from sweeps.engine.tracking.recorder import Recorder
 
 
 class Course:

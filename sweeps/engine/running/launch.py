@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -26,7 +26,6 @@ from sweeps.engine.format import MINIATURE
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.here import check_gpus, run_here
 from sweeps.engine.running.jobs import Listed, Source, job, processes_of
-from sweeps.engine.running.on_ray import Cluster
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.progress import display
 from sweeps.engine.running.warm_start import known_points
@@ -36,7 +35,6 @@ from sweeps.engine.study.plan import closing, continued, is_report, missing, new
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking
-from sweeps.engine.tracking.recorder import Recorder
 from sweeps.engine.wording.answer import answer, places, shortfall
 from sweeps.engine.wording.matrix import described
 from zsr_core.codec import ConfigError, canonical
@@ -45,6 +43,10 @@ from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.cost import Estimate, estimate
 from zsr_core.trial.result import TrialResult
+
+if TYPE_CHECKING:
+    from sweeps.engine.running.on_ray import Cluster
+    from sweeps.engine.tracking.recorder import Recorder
 
 # The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
 REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from sweeps.engine.analysis.matrix import Block, Cell, Column, Gap, Matrix, Row, Scope, family
+from sweeps.engine.analysis.choice import selection
+from sweeps.engine.analysis.matrix import Block, Cell, Column, Gap, Matrix, Row, Scope, family, read_matrices
 from sweeps.engine.analysis.stats import LEVEL
 from sweeps.engine.format import counted, sentence
-from sweeps.engine.study.folder import Study
-from sweeps.engine.study.objectives import WORST
+from sweeps.engine.study.folder import Study, read_results, read_study
+from sweeps.engine.study.objectives import OBJECTIVES, WORST, Objective
+from sweeps.engine.wording.answer import selection_text
 from sweeps.engine.wording.study import scale_note, training_text
 from zsr_core.trial.result import TrialResult
 
@@ -27,6 +30,28 @@ def described(study: Study, results: Mapping[str, TrialResult], found: Matrix, *
     """Return the matrix with its sentences; ``more`` are added to the legend."""
     done = [result for result in results.values() if result.status == "done"]
     return Described(matrix=found, setting=setting_of(study, done), legend=(*legend_of(found), *more))
+
+
+def read_described(
+    folder: Path,
+    *,
+    baseline: str | None = None,
+    metrics: Sequence[Objective] = OBJECTIVES,
+    per_set: bool = False,
+    all_budgets: bool = False,
+) -> tuple[Described, ...]:
+    """Return the matrices of :func:`read_matrices`, each with its sentences.
+
+    Raises:
+        ConfigError: if the folder holds no study, or for a baseline that is no row's label.
+    """
+    study = read_study(folder)
+    results = read_results(folder, study)
+    matrices = read_matrices(folder, baseline=baseline, metrics=metrics, per_set=per_set, all_budgets=all_budgets)
+    curse = selection(folder, study, results)
+    first, *rest = matrices
+    more = (selection_text(curse),) if curse else ()
+    return described(study, results, first, *more), *(described(study, results, each) for each in rest)
 
 
 BOLD = "Bold: the highest of a column among tuned rows with all seeds and an audit that holds."
