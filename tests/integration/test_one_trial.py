@@ -169,7 +169,7 @@ def test_a_trial_killed_between_training_and_evaluation_keeps_its_weights(
     assert read_result(tmp_path / "t") is None
     resumed = run_trial(SMALL, tmp_path / "t", cache=tmp_path / "cache", device="cpu")
     assert len(steps) == 1
-    whole = run_trial(SMALL, tmp_path / "whole", device="cpu")
+    whole = run_trial(SMALL, tmp_path / "whole", cache=tmp_path / "another", device="cpu")
     assert resumed.measurements == whole.measurements
     assert not list((tmp_path / "cache").rglob("*.checkpoint"))
 
@@ -187,7 +187,7 @@ def test_a_trial_killed_between_epochs_goes_on_where_it_stopped(tmp_path: Path) 
     seen: list[dict[str, float]] = []
     resumed = run_trial(SMALL, tmp_path / "t", cache=tmp_path / "cache", report=seen.append, device="cpu")
     assert [row["epoch"] for row in seen if "loss" in row] == [2]
-    whole = run_trial(SMALL, tmp_path / "whole", device="cpu")
+    whole = run_trial(SMALL, tmp_path / "whole", cache=tmp_path / "another", device="cpu")
     assert resumed.measurements == whole.measurements
     assert resumed.provenance["weights_sha"] == whole.provenance["weights_sha"]
 

@@ -71,6 +71,10 @@ def mark(folder: Path, trial: PlannedTrial, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def families(found: Matrix) -> list[str]:
+    return [family_text(found.rows, found.columns, block.scopes) for block in found.blocks]
+
+
 def test_rows_stand_in_the_designs_order_beside_its_reference_row(
     tmp_path: Path, ablation: Callable[..., Study]
 ) -> None:
@@ -179,7 +183,7 @@ def test_holm_corrects_each_scope_as_a_family_of_its_own(tmp_path: Path, ablatio
         assert len(gaps) == size
         assert [g.p_holm for g in gaps] == pytest.approx(holm([g.p or 0.0 for g in gaps]))
     assert (
-        family_text(found.rows, found.columns, found.blocks[0].scopes)
+        families(found)[0]
         == "Holm-corrected over the 12 comparisons on the zero-shot mean"
     )
     assert "the 48 comparisons on single sets (each a family of its own)" in family_text(
@@ -198,7 +202,7 @@ def test_a_p_that_is_not_there_leaves_the_family(tmp_path: Path, ablation: Calla
     assert lost.t_low is not None
     assert lost.t_low < lost.value
     assert (
-        family_text(found.rows, found.columns, found.blocks[0].scopes)
+        families(found)[0]
         == "Holm-corrected over the 9 comparisons on the zero-shot mean"
     )
     assert any("Where records are gone" in line for line in legend_of(found))
@@ -231,7 +235,7 @@ def test_without_a_baseline_there_are_no_differences_and_it_is_said(
     found = read(tmp_path)
     assert all(own.gap is None for row in found.rows for own in row.cells)
     assert f"The baseline row '{BASELINE}' shares no finished seed" in legend_of(found)[1]
-    assert family_text(found.rows, found.columns, found.blocks[0].scopes) == ""
+    assert families(found)[0] == ""
 
 
 def test_best_is_the_highest_tuned_number_that_the_audit_does_not_doubt(

@@ -20,7 +20,7 @@ from sweeps.engine.documents.report.model import Report
 from sweeps.engine.documents.report.page import page, summary
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import OBJECTIVES
-from sweeps.engine.wording.answer import warnings
+from sweeps.engine.wording.answer import choice, warnings
 from zsr_core.audit.report import Report as AuditReport
 from zsr_core.audit.verdict import Verdict
 from zsr_core.codec import ConfigError, to_plain
@@ -263,7 +263,7 @@ def test_the_same_study_elsewhere_is_the_same_image_by_image(tmp_path: Path, mak
     assert [row.report for row in comparison.rows] == [True, True, *[False] * 5]
     assert all(row.same for row in comparison.rows)
     assert (comparison.changes, comparison.world, warnings(*comparison.bases)) == ((), (), ())
-    assert comparison.choice == f"Both choose {BEST}."
+    assert choice(comparison) == f"Both choose {BEST}."
     assert "7 are the same image by image" in found.words
     assert found.words.count("0, image by image") == 21
 

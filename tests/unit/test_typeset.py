@@ -311,6 +311,7 @@ def test_one_seed_shows_the_interval_over_images_and_no_records_none() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_holds_both_splits(form: str) -> None:
     first = example()
-    text = written([first, replace(first, split="report", question="And on the report split?")], form)
+    second = replace(first.matrix, split="report", question="And on the report split?")
+    text = written([first, replace(first, matrix=second)], form)
     assert text.count("w/o x") >= 2
     assert text.count("<style>") == (form == "html")
