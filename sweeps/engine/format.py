@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from zsr_core.codec import ConfigError, is_finite
 
 MINIATURE = "miniature"
-NAMES = {"clean": "clean accuracy", "robust": "robust accuracy", "harmonic": "harmonic mean"}
 NBSP = "\u00a0"
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
 

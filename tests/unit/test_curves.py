@@ -19,7 +19,7 @@ from sweeps.engine.analysis.curves import (
     parallel,
     slices,
 )
-from sweeps.engine.analysis.score_query import Metric, parse_score
+from sweeps.engine.analysis.score_query import Reading, parse_score
 from sweeps.engine.analysis.scores import best, scores
 from sweeps.engine.figures.kinds import Request, draw
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder
@@ -149,13 +149,13 @@ def test_a_slice_has_every_cell_and_the_line_through_the_chosen_one(tmp_path: Pa
     study = make_study(tmp_path, fails=lambda t: t.cell == "alpha=1 beta=1", report=False)
     results = read_results(tmp_path, study)
     cells = scores(study, results)
-    alpha, _beta = slices(study, results, Metric(name="robust"), best(cells, "robust"))
+    alpha, _beta = slices(study, results, Reading(name="robust"), best(cells, "robust"))
     assert (alpha.path, alpha.log, alpha.published) == ("method.alpha", True, 0.08)
     assert len(alpha.points) == 8
     at_best = [(c.overrides["method.alpha"], c.robust) for c in cells if c.overrides["method.beta"] == 0.1]
     assert list(alpha.line) == at_best
     assert alpha.chosen == (0.1, best(cells, "robust").robust)  # type: ignore[union-attr]
-    unchosen, _ = slices(study, results, Metric(name="robust"), None)
+    unchosen, _ = slices(study, results, Reading(name="robust"), None)
     assert (unchosen.line, unchosen.chosen) == ((), None)
 
 
@@ -178,7 +178,7 @@ def test_methods_on_a_parallel_axis_are_called_by_their_type(tmp_path: Path, mak
     results = read_results(tmp_path, study)
     kinds = {"alpha=0.1 beta=0.1": "TgaZsr", "alpha=1 beta=1": "TeCoA"}
     plan = tuple(replace(t, overrides={"method": {"type": kinds[t.cell]}}) for t in study.plan if t.cell in kinds)
-    data = parallel(replace(study, plan=plan), results, Metric(name="clean"), [])
+    data = parallel(replace(study, plan=plan), results, Reading(name="clean"), [])
     assert {name for _, name in data.axes[0].ticks} == {"TgaZsr", "TeCoA"}
 
 
@@ -186,6 +186,6 @@ def test_a_study_without_an_axis_has_neither_slices_nor_parallel_lines(tmp_path:
     study = make_study(tmp_path, levels=(0.1,), report=False)
     results = read_results(tmp_path, study)
     with pytest.raises(ConfigError, match="no numeric axis of weights varies"):
-        slices(study, results, Metric(name="clean"), None)
+        slices(study, results, Reading(name="clean"), None)
     with pytest.raises(ConfigError, match="no axis of weights varies"):
-        parallel(study, results, Metric(name="clean"), [])
+        parallel(study, results, Reading(name="clean"), [])

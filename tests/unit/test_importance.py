@@ -17,13 +17,13 @@ from sweeps.engine.analysis.importance import (
     importances,
     varied,
 )
-from sweeps.engine.analysis.score_query import Metric
+from sweeps.engine.analysis.score_query import Reading
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results
 from zsr_core.codec import ConfigError
 from zsr_core.space import Choice, Real
 
 MakeStudy = Callable[..., Study]
-HARMONIC = Metric(name="harmonic")
+HARMONIC = Reading(name="harmonic")
 
 
 def points(n: int) -> list[tuple[float, float]]:

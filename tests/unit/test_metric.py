@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sweeps.engine.analysis.score_query import (
-    Difference,
-    Metric,
+    Contrast,
+    Reading,
     check_score,
     over,
     parse_score,
@@ -28,15 +28,15 @@ MakeStudy = Callable[..., Study]
 @pytest.mark.parametrize(
     ("text", "score", "label"),
     [
-        ("clean", Metric(name="clean"), "clean accuracy"),
-        ("robust@2/255", Metric(name="robust", eps=2 / 255), "robust accuracy at 2/255"),
-        ("robust.pgd10@2/255:dishes", Metric(name="robust", attack="pgd10", eps=2 / 255, task="dishes"),
+        ("clean", Reading(name="clean"), "clean accuracy"),
+        ("robust@2/255", Reading(name="robust", eps=2 / 255), "robust accuracy at 2/255"),
+        ("robust.pgd10@2/255:dishes", Reading(name="robust", attack="pgd10", eps=2 / 255, task="dishes"),
          "robust accuracy under pgd10 at 2/255 on dishes"),
-        ("clean - robust", Difference(first=Metric(name="clean"), second=Metric(name="robust")),
+        ("clean - robust", Contrast(first=Reading(name="clean"), second=Reading(name="robust")),
          "clean accuracy − robust accuracy"),
     ],
 )  # fmt: skip
-def test_a_score_is_read_from_its_text_and_written_as_it(text: str, score: Metric | Difference, label: str) -> None:
+def test_a_score_is_read_from_its_text_and_written_as_it(text: str, score: Reading | Contrast, label: str) -> None:
     assert parse_score(text) == score
     assert score_text(score) == text
     assert score_label(score) == label

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from sweeps.engine.analysis.cliffs import midpoint, refine_study, refined, rounds
-from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, Metric
+from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, Reading
 from sweeps.engine.study.folder import Study, read_results, write_study
 from sweeps.engine.wording.cliffs import proposal_lines
 from zsr_core.codec import ConfigError
 from zsr_core.space import Int, Real
 
 MakeStudy = Callable[..., Study]
-ROBUST = [Metric(name="robust")]
+ROBUST = [Reading(name="robust")]
 LOG = Real(low=0.003, high=0.3, log=True)
 
 

@@ -20,7 +20,7 @@ from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.search import SAMPLERS, Proposals, enqueue, sampler
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import Study, read_study, trial_folder, write_study
-from sweeps.engine.study.objectives import AVERAGE, WORST
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, WORST
 from sweeps.engine.study.optuna_space import distributions
 from sweeps.engine.study.plan import new_study, suggestions
 from zsr_core.codec import ConfigError, to_plain
@@ -70,7 +70,7 @@ def finish(folder: Path, job: Job, *, status: Any = "done", scale: float = 1.0) 
             Measurement(
                 trial_id=trial.trial_id,
                 weights_sha="w",
-                task=AVERAGE,
+                task=ZERO_SHOT_MEAN,
                 split="selection",
                 attack="none" if name == "clean" else WORST,
                 eps=0.0 if name == "clean" else 1 / 255,

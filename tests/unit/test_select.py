@@ -8,7 +8,8 @@ import pytest
 
 from sweeps.engine.analysis.scores import CellScore, best, headline, pareto, score_cell, scores
 from sweeps.engine.study.folder import Study, read_results
-from sweeps.engine.study.objectives import AVERAGE, WORST, score_eps
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, WORST
+from sweeps.engine.study.objectives import score_eps
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation import measure as evaluate
 from zsr_core.evaluation.suite import EvalSuite
@@ -73,7 +74,7 @@ def test_robustness_is_read_at_the_suites_first_budget_whatever_was_trained_agai
 
 
 def test_names_of_measurements_are_the_cores() -> None:
-    assert (AVERAGE, WORST) == (evaluate.ZERO_SHOT_MEAN, evaluate.WORST)
+    assert (ZERO_SHOT_MEAN, WORST) == (evaluate.ZERO_SHOT_MEAN, evaluate.WORST)
 
 
 def test_scores_are_the_zero_shot_means_of_the_trials(tmp_path: Path, make_study: Callable[..., Study]) -> None:
@@ -83,7 +84,7 @@ def test_scores_are_the_zero_shot_means_of_the_trials(tmp_path: Path, make_study
     assert [row.cell for row in found[:2]] == ["alpha=0.01 beta=0.01", "alpha=0.01 beta=0.1"]
     assert len(found) == 9
     trials = [t for t in study.plan if t.cell == found[0].cell and t.role == "cell"]
-    by_hand = [m for t in trials for m in results[t.trial_id].measurements if (m.task, m.metric) == (AVERAGE, "clean")]
+    by_hand = [m for t in trials for m in results[t.trial_id].measurements if (m.task, m.metric) == (ZERO_SHOT_MEAN, "clean")]
     assert found[0].clean == pytest.approx(sum(m.value for m in by_hand) / 2)
     assert scores(study, results, "baseline")[0].cell == "untouched"
     chosen = best(found)
@@ -95,7 +96,7 @@ def test_a_headline_has_the_three_averages(tmp_path: Path, make_study: Callable[
     study = make_study(tmp_path, levels=(0.1,), report=False)
     found = headline(next(iter(read_results(tmp_path, study).values())))
     assert {name: (m.task, m.attack, m.metric) for name, m in found.items()} == {
-        "clean": (AVERAGE, "none", "clean"),
-        "robust": (AVERAGE, WORST, "robust"),
-        "harmonic": (AVERAGE, WORST, "harmonic"),
+        "clean": (ZERO_SHOT_MEAN, "none", "clean"),
+        "robust": (ZERO_SHOT_MEAN, WORST, "robust"),
+        "harmonic": (ZERO_SHOT_MEAN, WORST, "harmonic"),
     }

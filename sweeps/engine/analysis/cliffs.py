@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.interpolation import CLIFF, Cliff, cliffs
 from sweeps.engine.analysis.panels import Source, panels
-from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, Score, score_text
+from sweeps.engine.analysis.score_query import Query, score_text, shown_readings
 from sweeps.engine.format import leaf
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.plan import planned, suggested
 from zsr_core.codec import ConfigError, is_finite
 from zsr_core.space import Domain, Int, Variant, short
-from zsr_core.trial.result import TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +41,7 @@ def midpoint(a: float, b: float, domain: Domain | None) -> float | int:
     return rounded if min(a, b) < rounded < max(a, b) else between
 
 
-def proposals(
-    study: Study, results: Mapping[str, TrialResult], x: str, y: str, wanted: Iterable[Score], threshold: float = CLIFF
-) -> list[Proposal]:
+def proposals(folder: StudyFolder, x: str, y: str, wanted: Iterable[Query], threshold: float = CLIFF) -> list[Proposal]:
     """Return one proposal per cliff of any ``wanted`` score over ``x`` and ``y``, the highest cliff first.
 
     Weights beside the two stand where the chosen cell has them. A point that is planned already, or that a whole-number
@@ -54,23 +50,23 @@ def proposals(
     Raises:
         ConfigError: for a search that moves other axes as well.
     """
-    others = [path for path in study.space if path not in (x, y)]
-    if study.mode == "search" and others:
+    others = [path for path in folder.study.space if path not in (x, y)]
+    if folder.study.mode == "search" and others:
         raise ConfigError(
-            f"refine: the search {study.study} moves {', '.join(others)} too; two of its points are no neighbours on "
-            f"{leaf(x)} and {leaf(y)} alone"
+            f"refine: the search {folder.study.study} moves {', '.join(others)} too; two of its points are no "
+            f"neighbours on {leaf(x)} and {leaf(y)} alone"
         )
-    source = Source(study=study, results=results, through=chosen(study, results))
-    cells = [trial.overrides for trial in study.plan if trial.role == "cell"]
+    source = Source(folder=folder, through=chosen(folder))
+    cells = [trial.overrides for trial in folder.study.plan if trial.role == "cell"]
     held = cells[0] if source.through is None else source.through.overrides
-    taken = {_place(t.overrides) for t in study.plan if t.role == "cell"}
+    taken = {_place(t.overrides) for t in folder.study.plan if t.role == "cell"}
     found: list[Proposal] = []
     for score in wanted:
         (panel,) = panels([source], score, x, y)
         for cliff in cliffs(panel.surface, threshold):
             at = {
-                x: _between(cliff.a.x, cliff.b.x, study.space.get(x)),
-                y: _between(cliff.a.y, cliff.b.y, study.space.get(y)),
+                x: _between(cliff.a.x, cliff.b.x, folder.study.space.get(x)),
+                y: _between(cliff.a.y, cliff.b.y, folder.study.space.get(y)),
             }
             overrides = {path: at.get(path, value) for path, value in dict(held).items()}
             if _place(overrides) not in taken:
@@ -104,46 +100,44 @@ def refined(study: Study, found: Sequence[Proposal]) -> Study:
     return study
 
 
-def between(
-    study: Study, results: Mapping[str, TrialResult], wanted: Sequence[Score], threshold: float = CLIFF
-) -> list[Proposal]:
+def between(folder: StudyFolder, wanted: Sequence[Query], threshold: float = CLIFF) -> list[Proposal]:
     """Return what is proposed over all surfaces of the study, each point once, the highest cliff first."""
     found: dict[str, Proposal] = {}
-    for x, y in study.surfaces:
-        for proposal in proposals(study, results, x, y, wanted, threshold):
+    for x, y in folder.study.surfaces:
+        for proposal in proposals(folder, x, y, wanted, threshold):
             found.setdefault(_place(proposal.overrides), proposal)
     return sorted(found.values(), key=lambda p: -p.cliff.height)
 
 
-def rounds(
-    study: Study, results: Mapping[str, TrialResult], cells: Collection[str], count: int
-) -> tuple[Study, list[Proposal]]:
+def rounds(folder: StudyFolder, cells: Collection[str], count: int) -> tuple[Study, list[Proposal]]:
     """Return the study grown by the first of ``count`` rounds that is not run yet, and all that was proposed so far.
 
     The first round looks between the sweep's own ``cells``, each further one also between those and what the rounds
     before it proposed. So a round is the same whatever a killed launch has left of it, and a study that is whole
     stays as it is.
     """
-    known, found = set(cells), list[Proposal]()
+    known, proposed = set(cells), list[Proposal]()
+    study = folder.study
     for _ in range(count):
         among = replace(study, plan=tuple(t for t in study.plan if t.role != "cell" or t.cell in known))
-        new = between(among, results, OBJECTIVE_SCORES)
-        found += new
+        new = between(
+            StudyFolder(path=folder.path, study=among, results=folder.results), shown_readings(study.objectives)
+        )
+        proposed += new
         known |= {proposal.label for proposal in new}
         planned_cells = {trial.cell for trial in study.plan}
         study = refined(study, [proposal for proposal in new if proposal.label not in planned_cells])
-        if any(t.trial_id not in results for t in study.plan if t.role == "cell"):
+        if any(t.trial_id not in folder.results for t in study.plan if t.role == "cell"):
             break
-    return study, found
+    return study, proposed
 
 
-def refine_study(folder: Path, wanted: Sequence[Score], threshold: float = CLIFF) -> tuple[Study, list[Proposal]]:
-    """Return the study in ``folder`` and what is proposed over all its surfaces, each point once.
+def refine_study(folder: StudyFolder, wanted: Sequence[Query], threshold: float = CLIFF) -> list[Proposal]:
+    """Return what is proposed over all surfaces of the study, each point once.
 
     Raises:
-        ConfigError: if the folder holds no study, or one without a surface.
+        ConfigError: if the study has no surface.
     """
-    study = read_study(folder)
-    if not study.surfaces:
-        raise ConfigError(f"refine: {study.study} has no surface: there are no neighbours to look between")
-    return study, between(study, read_results(folder, study), wanted, threshold)
+    if not folder.study.surfaces:
+        raise ConfigError(f"refine: {folder.study.study} has no surface: there are no neighbours to look between")
+    return between(folder, wanted, threshold)

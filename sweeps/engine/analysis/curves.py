@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.engine.analysis.score_query import Score, check_score, score_rows, score_text
-from sweeps.engine.analysis.scores import CellScore, pareto, scores
+from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_text
+from sweeps.engine.analysis.scores import CellScore, known, pareto, scores
 from sweeps.engine.analysis.stats import summarise
-from sweeps.engine.study.folder import Study
-from sweeps.engine.study.objectives import AVERAGE, WORST
+from sweeps.engine.study.folder import Role, StudyFolder
+from sweeps.engine.study.objectives import CLEAN, ROBUST
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import Domain, Real, transform
 from zsr_core.trial.result import TrialResult
 
@@ -45,16 +46,17 @@ class EpsCurve:
     auc: float  # percent: the area under the curve over its largest budget
 
 
-def columns(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+def columns(folder: StudyFolder) -> list[str]:
     """Return what the finished trials tell of each epoch, in the order they tell it."""
     found: dict[str, None] = {}
-    for trial in study.plan:
-        for row in results[trial.trial_id].history if trial.trial_id in results else ():
+    for trial in folder.study.plan:
+        result = folder.result(trial)
+        for row in result.history if result is not None else ():
             found.update(dict.fromkeys(name for name in row if name not in BOOKKEEPING))
     return list(found)
 
 
-def learning_curves(study: Study, results: Mapping[str, TrialResult], column: str) -> list[Curve]:
+def learning_curves(folder: StudyFolder, column: str) -> list[Curve]:
     """Return ``column`` of the training history over epochs, a curve per cell, averaged over its seeds.
 
     An epoch that not all seeds of a cell reached is left out.
@@ -62,12 +64,12 @@ def learning_curves(study: Study, results: Mapping[str, TrialResult], column: st
     Raises:
         ConfigError: if no finished trial has the column.
     """
-    known = columns(study, results)
+    known = columns(folder)
     if column not in known:
         raise ConfigError(f"learning: {column!r} is in no trial's history; there are: {', '.join(known) or 'none'}"
                           f"{did_you_mean(column, known)}")  # fmt: skip
     curves = []
-    for cell, trials in _done(study, results).items():
+    for cell, trials in _done(folder).items():
         series = [
             {row["epoch"]: row[column] for row in result.history if column in row and "epoch" in row}
             for result in trials
@@ -78,13 +80,10 @@ def learning_curves(study: Study, results: Mapping[str, TrialResult], column: st
     return curves
 
 
-def _done(study: Study, results: Mapping[str, TrialResult], role: str = "cell") -> dict[str, list[TrialResult]]:
-    cells: dict[str, list[TrialResult]] = {}
-    for trial in study.plan:
-        result = results.get(trial.trial_id)
-        if trial.role == role and result is not None and result.status == "done":
-            cells.setdefault(trial.cell, []).append(result)
-    return cells
+def _done(folder: StudyFolder, role: Role = "cell") -> dict[str, list[TrialResult]]:
+    """Return the finished trials of each row of the selection split."""
+    rows = {row.cell: list(folder.done(row.trials).values()) for row in folder.study.rows(role=role, split="selection")}
+    return {cell: results for cell, results in rows.items() if results}
 
 
 def _curve(label: str, x: Sequence[float], series: Sequence[Sequence[float]], role: str = "cell") -> Curve:
@@ -96,7 +95,7 @@ def _curve(label: str, x: Sequence[float], series: Sequence[Sequence[float]], ro
     )  # fmt: skip
 
 
-def eps_curves(study: Study, results: Mapping[str, TrialResult], task: str = AVERAGE) -> list[EpsCurve]:
+def eps_curves(folder: StudyFolder, task: str = ZERO_SHOT_MEAN) -> list[EpsCurve]:
     """Return robust accuracy per image over all attacks, over the budgets measured, a curve per cell.
 
     Budgets that not every seed of a cell has are left out; the untouched model comes first. The area is
@@ -105,9 +104,8 @@ def eps_curves(study: Study, results: Mapping[str, TrialResult], task: str = AVE
     Raises:
         ConfigError: if no finished trial was attacked under two budgets.
     """
-    untouched = {c: t for c, t in _done(study, results, "baseline").items() if t[0].config.eval_suite.split != "report"}
     found = []
-    for role, cells in (("baseline", untouched), ("cell", _done(study, results))):
+    for role, cells in (("baseline", _done(folder, "baseline")), ("cell", _done(folder))):
         for cell, trials in cells.items():
             series = [accuracy_by_eps(result, task) for result in trials]
             shared = sorted(set.intersection(*(set(s) for s in series)))
@@ -115,11 +113,13 @@ def eps_curves(study: Study, results: Mapping[str, TrialResult], task: str = AVE
                 curve = _curve(cell, shared, [[s[eps] for eps in shared] for s in series], role)
                 found.append(EpsCurve(curve=curve, auc=auc_eps(curve.x, curve.mean)))
     if not any(c.curve.role == "cell" for c in found):
-        raise ConfigError(f"eps: no trial of {study.study} was attacked under two budgets; nothing to draw a curve of")
+        raise ConfigError(
+            f"eps: no trial of {folder.study.study} was attacked under two budgets; nothing to draw a curve of"
+        )
     return found
 
 
-def accuracy_by_eps(result: TrialResult, task: str = AVERAGE) -> dict[float, float]:
+def accuracy_by_eps(result: TrialResult, task: str = ZERO_SHOT_MEAN) -> dict[float, float]:
     """Return {eps: accuracy in percent}: clean at 0, worst per image over the attacks at each budget."""
     rows = [m for m in result.measurements if m.task == task]
     clean = [(0.0, m.value) for m in rows if m.metric == "clean" and m.attack == "none"]
@@ -165,7 +165,7 @@ class Progress:
         return 1 + next((i for i, s in enumerate(self.share) if s == self.share[-1]), 0)
 
 
-def hypervolume_over_time(study: Study, results: Mapping[str, TrialResult]) -> Progress:
+def hypervolume_over_time(folder: StudyFolder) -> Progress:
     """Return how the clean-robust front grew, by the time each cell's last seed finished; plan order where unknown.
 
     Cells with a failed seed are left out, as they are of every choice.
@@ -174,15 +174,14 @@ def hypervolume_over_time(study: Study, results: Mapping[str, TrialResult]) -> P
         ConfigError: if no cell has both scores.
     """
     ended: dict[str, str] = {}
-    for trial in study.plan:
-        if trial.role == "cell" and trial.trial_id in results:
-            stamp = results[trial.trial_id].provenance.get("finished", "")
-            ended[trial.cell] = max(ended.get(trial.cell, ""), stamp)
-    cells = [c for c in scores(study, results) if c.clean is not None and c.robust is not None and not c.failed]
+    for row in folder.study.rows(role="cell"):
+        stamps = [r.provenance.get("finished", "") for trial in row.trials if (r := folder.result(trial)) is not None]
+        ended[row.cell] = max(stamps, default="")
+    cells = [c for c in scores(folder) if None not in (c.value(CLEAN.name), c.value(ROBUST.name)) and not c.failed]
     if not cells:
-        raise ConfigError(f"pareto: no cell of {study.study} has both a clean and a robust score")
+        raise ConfigError(f"pareto: no cell of {folder.study.study} has both a clean and a robust score")
     cells.sort(key=lambda c: ended.get(c.cell, ""))  # stable: equal stamps stay in plan order
-    pairs = [(c.clean or 0.0, c.robust or 0.0) for c in cells]
+    pairs = [(known(c.value(CLEAN.name)), known(c.value(ROBUST.name))) for c in cells]
     share = tuple(hypervolume(pairs[: i + 1]) / 100 for i in range(len(pairs)))
     return Progress(cells=tuple(c.cell for c in cells), share=share, front=tuple(pareto(cells)))
 
@@ -202,21 +201,21 @@ class Slice:
     published: float | None
 
 
-def slices(study: Study, results: Mapping[str, TrialResult], score: Score, chosen: CellScore | None) -> list[Slice]:
+def slices(folder: StudyFolder, score: Query, chosen: CellScore | None) -> list[Slice]:
     """Return a slice per numeric axis that varies.
 
     Raises:
         ConfigError: if the score was not measured, or no numeric axis varies.
     """
-    check_score(score, results.values())
-    cells = _cell_means(study, results, score)
+    check_score(score, folder)
+    cells = _cell_means(folder, score)
     paths = dict.fromkeys(path for overrides, _ in cells for path, v in overrides.items() if is_finite(v))
     found = []
     for path in paths:
         here = [(o, value) for o, value in cells if is_finite(o.get(path))]
         if len({o[path] for o, _ in here}) < 2:
             continue
-        log = bool(getattr(study.space.get(path), "log", False))
+        log = bool(getattr(folder.study.space.get(path), "log", False))
         shown = [(o, v) for o, v in here if not (log and o[path] <= 0)]
         rest = None if chosen is None else _elsewhere(chosen.overrides, path)
         line = [(float(o[path]), v) for o, v in shown if _elsewhere(o, path) == rest]
@@ -225,11 +224,11 @@ def slices(study: Study, results: Mapping[str, TrialResult], score: Score, chose
             Slice(
                 path=path, log=log, points=tuple((float(o[path]), v) for o, v in shown),
                 line=tuple(sorted(line)) if len(line) > 1 else (), chosen=at[0] if at else None,
-                published=study.published.get(path),
+                published=folder.study.published.get(path),
             )
         )  # fmt: skip
     if not found:
-        raise ConfigError(f"slices: no numeric axis of {study.study} varies")
+        raise ConfigError(f"slices: no numeric axis of {folder.study.study} varies")
     return found
 
 
@@ -237,10 +236,10 @@ def _elsewhere(overrides: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if key != path}
 
 
-def _cell_means(study: Study, results: Mapping[str, TrialResult], score: Score) -> list[tuple[dict[str, Any], float]]:
+def _cell_means(folder: StudyFolder, score: Query) -> list[tuple[dict[str, Any], float]]:
     """Return (overrides, mean over the seeds that finished) of each cell with the score."""
     name, cells = score_text(score), dict[str, list[dict[str, Any]]]()
-    for row in score_rows(study, results, score):
+    for row in score_rows(folder, score):
         if row[name] is not None:
             cells.setdefault(row["cell"], []).append(row)
     return [(dict(rows[0]["overrides"]), summarise([r[name] for r in rows]).mean) for rows in cells.values()]
@@ -263,22 +262,22 @@ class Parallel:
     colours: tuple[float, ...]  # [N], the score
 
 
-def parallel(study: Study, results: Mapping[str, TrialResult], by: Score, shown: Sequence[Score]) -> Parallel:
+def parallel(folder: StudyFolder, by: Query, shown: Sequence[Query]) -> Parallel:
     """Return the study's weights, then the scores ``shown``, as parallel axes; lines are coloured ``by`` a score.
 
     Raises:
         ConfigError: if nothing was measured, or no axis varies.
     """
     for score in (by, *shown):
-        check_score(score, results.values())
-    tables = [{_key(o): v for o, v in _cell_means(study, results, score)} for score in (by, *shown)]
-    cells = [o for o, _ in _cell_means(study, results, by) if all(_key(o) in table for table in tables)]
+        check_score(score, folder)
+    tables = [{_key(o): v for o, v in _cell_means(folder, score)} for score in (by, *shown)]
+    cells = [o for o, _ in _cell_means(folder, by) if all(_key(o) in table for table in tables)]
     cells.sort(key=lambda o: tables[0][_key(o)])
     paths = [p for p in dict.fromkeys(p for o in cells for p in o) if all(p in o for o in cells)]
     paths = [p for p in paths if len({repr(o[p]) for o in cells}) > 1]
     if not paths:
-        raise ConfigError(f"parallel: no axis of {study.study} varies")
-    scaled = [_scaled(path, [o[path] for o in cells], study.space.get(path)) for path in paths]
+        raise ConfigError(f"parallel: no axis of {folder.study.study} varies")
+    scaled = [_scaled(path, [o[path] for o in cells], folder.study.space.get(path)) for path in paths]
     scaled += [
         _scaled(score_text(score), [table[_key(o)] for o in cells], None)
         for score, table in zip(shown, tables[1:], strict=True)

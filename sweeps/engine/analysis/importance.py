@@ -19,12 +19,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
-from sweeps.engine.analysis.score_query import Score, check_score, score_rows, score_text
-from sweeps.engine.study.folder import Study
+from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_text
+from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.optuna_space import distributions
 from zsr_core.codec import ConfigError, is_finite
 from zsr_core.space import Choice, Domain, Real, transform
-from zsr_core.trial.result import TrialResult
 
 LEAST = 30  # completed configurations, below which an importance is a guess
 DRAWS = 60  # bootstrap resamples of the configurations
@@ -74,22 +73,22 @@ class Importances:
         return text
 
 
-def importances(
-    study: Study, results: Mapping[str, TrialResult], score: Score, *, draws: int = DRAWS, seed: int = 0
-) -> Importances:
+def importances(folder: StudyFolder, score: Query, *, draws: int = DRAWS, seed: int = 0) -> Importances:
     """Return how much each axis of the study matters for ``score``; a configuration's seeds are averaged first.
 
     Raises:
         ConfigError: below :data:`LEAST` completed configurations, or if fewer than two axes vary.
     """
-    check_score(score, results.values())
-    points, values = configurations(study, results, score)
-    domains = varied(study, points)
+    check_score(score, folder)
+    points, values = configurations(folder, score)
+    domains = varied(folder.study, points)
     if len(domains) < 2:
-        raise ConfigError(f"importance: {study.study} varies {len(domains)} axes, expected at least 2 to compare")
+        raise ConfigError(
+            f"importance: {folder.study.study} varies {len(domains)} axes, expected at least 2 to compare"
+        )
     if len(values) < LEAST:
         raise ConfigError(
-            f"importance: {study.study} has {len(values)} completed configurations, expected at least {LEAST}"
+            f"importance: {folder.study.study} has {len(values)} completed configurations, expected at least {LEAST}"
         )
     quantile = WIDE if len(values) < MANY else NARROW
     evaluators: tuple[tuple[str, Callable[[], BaseImportanceEvaluator]], ...] = (
@@ -99,18 +98,17 @@ def importances(
     trials = as_trials(points, values, domains)
     rows = [row for name, make in evaluators for row in _with_intervals(name, make, trials, list(domains), draws, seed)]
     order = {row.path: -row.share for row in rows if row.evaluator == "fANOVA"}
+    search = folder.study.search
     return Importances(
         score=score_text(score), rows=tuple(sorted(rows, key=lambda r: (r.evaluator, order[r.path]))),
-        n=len(values), draws=draws, quantile=quantile, adaptive=study.search if study.search in ADAPTIVE else None,
+        n=len(values), draws=draws, quantile=quantile, adaptive=search if search in ADAPTIVE else None,
     )  # fmt: skip
 
 
-def configurations(
-    study: Study, results: Mapping[str, TrialResult], score: Score
-) -> tuple[list[dict[str, Any]], list[float]]:
+def configurations(folder: StudyFolder, score: Query) -> tuple[list[dict[str, Any]], list[float]]:
     """Return each cell whose seeds all finished: its overrides, and the score averaged over its seeds."""
     cells: dict[str, list[dict[str, Any]]] = {}
-    for row in score_rows(study, results, score):
+    for row in score_rows(folder, score):
         cells.setdefault(row["cell"], []).append(row)
     name = score_text(score)
     whole = [rows for rows in cells.values() if all(row[name] is not None for row in rows)]

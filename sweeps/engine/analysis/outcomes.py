@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -11,16 +11,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.stats import Array, Interval, harmonic, hierarchical_bootstrap
-from sweeps.engine.study.folder import PlannedTrial, trial_folder
-from sweeps.engine.study.objectives import score_eps
+from sweeps.engine.study.folder import PlannedRow, StudyFolder
+from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST
 from zsr_core.records import read_samples
 from zsr_core.trial.result import TrialResult
 
 COLUMNS = ("task", "sample_id", "condition", "eps", "correct")
+# The scores that clean and robust outcomes of images decide, in the order of :func:`score_means`.
+BY_OUTCOMES = (CLEAN, ROBUST, HARMONIC)
 Names = NDArray[np.str_]
 Codes = NDArray[np.int64]
-Scores = tuple[Interval, Interval, Interval]  # clean, robust, harmonic; in percent
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,17 +35,18 @@ class Outcomes:
 
 
 Budgets = Mapping[float, Mapping[str, Outcomes]]  # eps -> task -> outcomes
+Arm = Mapping[int, Budgets]  # one row's records: seed -> eps -> task -> outcomes
+Seeds = Mapping[int, Mapping[str, Outcomes]]  # the same at one budget: seed -> task -> outcomes
 
 
-def read_outcomes(folder: Path, result: TrialResult) -> dict[str, Outcomes]:
-    """Return the zero-shot tasks' outcomes at the budget that scores are read at; empty without records of attacks."""
-    every = read_budgets(folder, result).get(score_eps(result.config), {})
-    return {task: found for task, found in every.items() if task != result.config.train_data.called}
-
-
-def read_budgets(folder: Path, result: TrialResult) -> dict[float, dict[str, Outcomes]]:
+def trial_outcomes(folder: StudyFolder, trial_id: str) -> Budgets:
     """Return every task's outcomes, the training set's too, at every budget; empty without records of attacks."""
-    path = trial_folder(folder, result.trial_id) / "samples.parquet"
+    path = folder.trial_path(trial_id) / "samples.parquet"
+    return folder.once(("outcomes", trial_id), lambda: read_outcomes(path))
+
+
+def read_outcomes(path: Path) -> dict[float, dict[str, Outcomes]]:
+    """Return the outcomes in one ``samples.parquet``: eps -> task -> outcomes; empty without the file or attacks."""
     if not path.is_file():
         return {}
     table = read_samples(path, COLUMNS)
@@ -61,7 +64,7 @@ def read_budgets(folder: Path, result: TrialResult) -> dict[float, dict[str, Out
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[Codes, Names]:
-    """Return a text column as numbers, in the order of the texts that they stand for: there are few of those."""
+    """Return a text column as numbers, in the order of the texts that they stand for, because those are few."""
     coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     array = coded.combine_chunks()
     names = np.asarray(array.dictionary.to_pylist(), dtype=str)
@@ -79,45 +82,62 @@ def _outcomes(samples: Names, sample: Codes, attacked: NDArray[np.bool_], correc
     return Outcomes(ids=samples[ids], clean=clean, robust=robust)
 
 
-def read_seeds(
-    folder: Path, trials: Iterable[PlannedTrial], results: Mapping[str, TrialResult]
-) -> dict[int, dict[str, Outcomes]]:
-    """Return the outcomes of the finished ones among a cell's trials: seed -> task -> outcomes."""
-    finished = [(t.seed, results[t.trial_id]) for t in trials if t.trial_id in results]
-    found = {seed: read_outcomes(folder, result) for seed, result in finished if result.status == "done"}
-    return {seed: outcomes for seed, outcomes in found.items() if outcomes}
+def row_outcomes(folder: StudyFolder, row: PlannedRow) -> Arm:
+    """Return the outcomes of a row's finished trials that have records."""
+    read = {seed: trial_outcomes(folder, result.trial_id) for seed, result in folder.by_seed(row.trials).items()}
+    return {seed: budgets for seed, budgets in read.items() if budgets}
 
 
-def score_interval(trials: Mapping[int, Mapping[str, Outcomes]]) -> Scores | None:
-    """Return clean, robust and harmonic with their intervals over seeds and images; None without outcomes."""
-    return _bootstrap([trials], sorted(trials), score_means) if trials else None
+def zero_shot(arm: Arm, results: Mapping[int, TrialResult], eps: float) -> Seeds:
+    """Return an arm's zero-shot tasks at one budget; ``results`` say, by seed, which task was trained on."""
+    return {
+        seed: {task: outcomes for task, outcomes in budgets[eps].items() if task != trained_on(results[seed])}
+        for seed, budgets in arm.items()
+        if eps in budgets
+    }
 
 
-def difference(
-    trials: Mapping[int, Mapping[str, Outcomes]], reference: Mapping[int, Mapping[str, Outcomes]]
-) -> Scores | None:
-    """Return how much clean, robust and harmonic exceed the reference's, paired by seed and image; None if unpaired."""
-    seeds = sorted(trials.keys() & reference.keys())
-    if not seeds:
-        return None
-    return _bootstrap([trials, reference], seeds, score_gaps)
+def trained_on(result: TrialResult) -> str:
+    """Return the name of the set that a trial was fine-tuned on."""
+    return result.config.train_data.called
 
 
-def _bootstrap(
-    arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int], statistic: Callable[[Array], Array]
-) -> Scores:
-    # The generator starts anew for every comparison: a table made again has the same numbers.
-    first, second, third = hierarchical_bootstrap(paired(arms, seeds), statistic, np.random.default_rng(0))
-    return first, second, third
+def row_interval(folder: StudyFolder, score: CellScore) -> dict[str, Interval]:
+    """Return a row's scores with their intervals over seeds and images, by name; empty without records."""
+    row = planned_row(folder, score)
+
+    def made() -> dict[str, Interval]:
+        own = zero_shot(row_outcomes(folder, row), folder.by_seed(row.trials), folder.study.score_eps)
+        return score_interval(own)
+
+    return folder.once(("interval", row.role, row.split, row.cell), made)
 
 
-def paired(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int]) -> dict[str, Array]:
+def planned_row(folder: StudyFolder, score: CellScore) -> PlannedRow:
+    """Return the planned row that a score is of."""
+    rows = folder.study.rows(role=score.role, split=score.split)
+    return next(row for row in rows if row.cell == score.cell)
+
+
+def score_interval(trials: Seeds) -> dict[str, Interval]:
+    """Return the scores that outcomes decide, with their intervals over seeds and images; empty without outcomes."""
+    series = paired([trials], sorted(trials)) if trials else {}
+    return _bootstrap(series, score_means) if series else {}
+
+
+def _bootstrap(series: Mapping[str, Array], statistic: Callable[[Array], Array]) -> dict[str, Interval]:
+    # The generator starts anew for every row, so that a table made again has the same numbers.
+    intervals = hierarchical_bootstrap(series, statistic, np.random.default_rng(0))
+    return {score.name: interval for score, interval in zip(BY_OUTCOMES, intervals, strict=True)}
+
+
+def paired(arms: Sequence[Seeds], seeds: Sequence[int]) -> dict[str, Array]:
     """Return, for each task that all have, [2 arms, S, N]: clean and robust outcomes of each arm, image by image."""
     every = [arm[seed] for arm in arms for seed in seeds]
     return {task: _series(arms, seeds, task) for task in every[0] if all(task in outcomes for outcomes in every)}
 
 
-def _series(arms: Sequence[Mapping[int, Mapping[str, Outcomes]]], seeds: Sequence[int], task: str) -> Array:
+def _series(arms: Sequence[Seeds], seeds: Sequence[int], task: str) -> Array:
     """Return [2 arms, S, N] on the images that all have."""
     ids = reduce(_shared, [arm[seed][task].ids for arm in arms for seed in seeds])
     rows = []

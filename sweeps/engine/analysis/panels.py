@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeps.engine.analysis.score_query import Difference, Score, check_score, over, score_label, score_rows, score_text
+from sweeps.engine.analysis.score_query import Contrast, Query, check_score, over, score_label, score_rows, score_text
 from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.format import eps_text, leaf
-from sweeps.engine.study.folder import Study
-from sweeps.engine.study.objectives import AVERAGE, WORST
+from sweeps.engine.study.folder import Study, StudyFolder
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import short
-from zsr_core.trial.result import TrialResult
 
 CONDITIONS = ("eps", "dataset", "attack")  # facets that ask for other measurements of the same trials
 
@@ -23,9 +22,13 @@ CONDITIONS = ("eps", "dataset", "attack")  # facets that ask for other measureme
 class Source:
     """A study with its results, and the chosen cell, which slices of it go through."""
 
-    study: Study
-    results: Mapping[str, TrialResult]
+    folder: StudyFolder
     through: CellScore | None = None
+
+    @property
+    def study(self) -> Study:
+        """The plan of the study."""
+        return self.folder.study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ def varied_axes(sources: Iterable[Source]) -> list[str]:
     return [path for path, found in levels.items() if len(found) > 1]
 
 
-def panels(sources: Sequence[Source], score: Score, x: str, y: str, facet: str | None = None) -> list[Panel]:
+def panels(sources: Sequence[Source], score: Query, x: str, y: str, facet: str | None = None) -> list[Panel]:
     """Return ``score`` over ``x`` and ``y``, a panel per value of ``facet``; without one, a panel per study.
 
     ``facet`` is eps, dataset, attack, method, seed, study or a dotted path. Axes beside x, y and the facet are held
@@ -79,8 +82,8 @@ def panels(sources: Sequence[Source], score: Score, x: str, y: str, facet: str |
     found: list[Panel] = []
     for source in sources:
         for named, part in _scores(source, score, facet):
-            check_score(part, source.results.values())
-            rows = _slice(source, score_rows(source.study, source.results, part), {x, y, facet})
+            check_score(part, source.folder)
+            rows = _slice(source, score_rows(source.folder, part), {x, y, facet})
             for name, group in _groups(rows, facet).items():
                 title = named or name or source.study.study
                 made = _surface(source, group, x, y, part)
@@ -100,8 +103,8 @@ def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | No
     return (cell.overrides[x], cell.overrides[y]) if cell and x in cell.overrides and y in cell.overrides else None
 
 
-def _scores(source: Source, score: Score, facet: str | None) -> list[tuple[str, Score]]:
-    rows = [m for result in source.results.values() for m in result.measurements]
+def _scores(source: Source, score: Query, facet: str | None) -> list[tuple[str, Query]]:
+    rows = [m for result in source.folder.results.values() for m in result.measurements]
     if facet == "eps":
         _check_depends(score, facet)
         budgets = sorted({m.eps for m in rows if m.attack == WORST})
@@ -111,16 +114,18 @@ def _scores(source: Source, score: Score, facet: str | None) -> list[tuple[str, 
         attacks = dict.fromkeys(m.attack for m in rows if m.attack not in ("none", WORST) and m.metric == _name(score))
         return [(attack, over(score, attack=attack)) for attack in attacks]
     if facet == "dataset":
-        tasks = dict.fromkeys(m.task for m in rows if m.task not in (AVERAGE, source.study.base.train_data.called))
+        tasks = dict.fromkeys(
+            m.task for m in rows if m.task not in (ZERO_SHOT_MEAN, source.study.base.train_data.called)
+        )
         return [(task, over(score, task=task)) for task in tasks]
     return [("", score)]
 
 
-def _name(score: Score) -> str:
-    return score.first.name if isinstance(score, Difference) else score.name
+def _name(score: Query) -> str:
+    return score.first.name if isinstance(score, Contrast) else score.name
 
 
-def _check_depends(score: Score, facet: str) -> None:
+def _check_depends(score: Query, facet: str) -> None:
     if score == over(score, eps=0.5):
         raise ConfigError(f"facet: {score_label(score)} does not depend on {facet}; expected a score under attack")
 
@@ -149,9 +154,9 @@ def _groups(rows: Iterable[Mapping[str, Any]], facet: str | None) -> dict[str, l
     return groups
 
 
-def _surface(source: Source, rows: Iterable[Mapping[str, Any]], x: str, y: str, score: Score) -> Surface:
-    untouched = score_rows(source.study, source.results, score, "baseline")
-    known = [row[score_text(score)] for row in untouched if row["eval_suite.split"] != "report"]
+def _surface(source: Source, rows: Iterable[Mapping[str, Any]], x: str, y: str, score: Query) -> Surface:
+    untouched = score_rows(source.folder, score, "baseline", "selection")
+    known = [row[score_text(score)] for row in untouched]
     values = [value for value in known if value is not None]
     return surface(
         rows, x, y, score_text(score), domains=source.study.space, published=source.study.published,

@@ -9,11 +9,10 @@ from statistics import fmean
 
 from sweeps.engine.analysis.stats import summarise
 from sweeps.engine.format import MINIATURE, eps_text
-from sweeps.engine.study.folder import Study
-from sweeps.engine.study.objectives import AVERAGE, WORST
+from sweeps.engine.study.folder import StudyFolder
 from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import PROFILES
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.published import OUR_MODELS, UNTOUCHED, Published, same_eps
 from zsr_core.threat import Norm, PixelSpace
 from zsr_core.trial.config import TrialConfig
@@ -33,7 +32,7 @@ class Measured:
     miniature: bool
     trained_on: str | None  # None for the model as it came
     train_eps: float | None  # in [0, 1] pixel units
-    task: str  # a set, or AVERAGE
+    task: str  # a set, or ZERO_SHOT_MEAN
     tasks: tuple[str, ...]  # the sets it is over
     prompts: str  # names and templates of the classes; several where a mean's sets differ
     split: str
@@ -78,7 +77,7 @@ def beside(measured: Sequence[Measured], published: Iterable[Published]) -> tupl
     very sets that it is over, which are added here where all of them are printed.
     """
     rows = [row for row in published if row.metric in METRICS and row.method in {m.method for m in measured}]
-    averages = {m.tasks for m in measured if m.task == AVERAGE}
+    averages = {m.tasks for m in measured if m.task == ZERO_SHOT_MEAN}
     rows += [mean for tasks in sorted(averages) for mean in over_sets(rows, tasks)]
     return tuple(pair for row in rows for pair in _pairs(row, measured))
 
@@ -108,7 +107,7 @@ def differences(row: Published, m: Measured) -> tuple[str, ...]:
     elif m.train_eps is not None and row.train_eps is not None and not same_eps(m.train_eps, row.train_eps):
         found.append(f"trained at {eps_text(m.train_eps)}, published at {eps_text(row.train_eps)}")
     found += _other_fields(row.fields, m)
-    if set(m.tasks) != set(row.tasks) or (m.task == AVERAGE) == (row.task is not None):
+    if set(m.tasks) != set(row.tasks) or (m.task == ZERO_SHOT_MEAN) == (row.task is not None):
         found.append("its set was not measured" if row.task is not None else "the measured means are over other sets")
     if m.prompts != row.prompts:
         found.append(f"prompts: {m.prompts}, published {row.prompts}")
@@ -177,14 +176,10 @@ def over_sets(rows: Iterable[Published], tasks: Sequence[str]) -> list[Published
     ]
 
 
-def measured_numbers(study: Study, results: Mapping[str, TrialResult]) -> tuple[Measured, ...]:
+def measured_numbers(folder: StudyFolder) -> tuple[Measured, ...]:
     """Return the clean and robust accuracies of a study, a number per cell over its finished seeds."""
-    cells: dict[tuple[str, str], list[TrialResult]] = {}
-    for trial in study.plan:
-        result = results.get(trial.trial_id)
-        if result is not None and result.status == "done":
-            cells.setdefault((trial.role, trial.cell), []).append(result)
-    return tuple(number for found in cells.values() for number in cell_numbers(found))
+    rows = [list(folder.done(row.trials).values()) for row in folder.study.rows()]
+    return tuple(number for results in rows if results for number in cell_numbers(results))
 
 
 def cell_numbers(results: Sequence[TrialResult]) -> tuple[Measured, ...]:
@@ -200,7 +195,7 @@ def cell_numbers(results: Sequence[TrialResult]) -> tuple[Measured, ...]:
 def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
     m, suite = seeds[0], config.eval_suite
     zero_shot = tuple(t.called for t in suite.tasks if t.called != config.train_data.called)
-    tasks = zero_shot if m.task == AVERAGE else (m.task,)
+    tasks = zero_shot if m.task == ZERO_SHOT_MEAN else (m.task,)
     attacks = {attack.name: profile_of(attack) for attack in suite.attacks}
     parts = [part for part in (config.method if config.epochs else None, config.defence) if part is not None]
     low, high = interval(seeds)

@@ -1,123 +1,88 @@
-"""The cells in order, each with its interval and its difference to the untouched model."""
+"""The cells in order, each beside the untouched model, and the rivals that the chosen one cannot be told from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.outcomes import Outcomes, Scores, difference, read_seeds, score_interval
-from sweeps.engine.analysis.scores import CellScore, scores, trial_row
-from sweeps.engine.analysis.stats import paired_difference
-from sweeps.engine.study.folder import SPLIT, PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import OBJECTIVES
-from zsr_core.trial.result import TrialResult
+from sweeps.engine.analysis.difference import Column, Difference, RowTrials, differences
+from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, Row, matrix
+from sweeps.engine.analysis.outcomes import planned_row
+from sweeps.engine.analysis.scores import CellScore, scores, sense, untouched_score
+from sweeps.engine.analysis.stats import DRAWS
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.objectives import CLEAN, Score, deciding_score
+from zsr_core.data import Split
 
 LISTED = 200  # configurations that the table lists at most; the Parquet file holds all
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gain:
-    """A difference in points, with its 95 % interval where there is one."""
+class Ranking:
+    """Rows of one split by falling deciding score, each beside the untouched model."""
 
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line: a cell's score, how sure it is, its gain on the untouched model, and whether it is chosen."""
-
-    score: CellScore
-    interval: Scores | None = None
-    gain: tuple[Gain, ...] | None = None
-    chosen: bool = False
-    tied: bool = False  # its harmonic mean cannot be told from the chosen cell's
+    columns: tuple[Column, ...]  # of the zero-shot mean
+    rows: tuple[Row, ...]  # the untouched model's is the last
+    left_out: int  # configurations that are not listed
+    # How far the chosen row lies above each rival that it cannot be told from in the deciding score, by label.
+    rivals: Mapping[str, Difference] = field(default_factory=dict)
 
 
-def ranked(
-    folder: Path, study: Study, results: Mapping[str, TrialResult], most: int = LISTED
-) -> tuple[list[Row], list[Row]]:
-    """Return the ``most`` best cells by falling harmonic mean, then the untouched model's rows.
+def ranked(folder: StudyFolder, split: Split = "selection", most: int = LISTED) -> Ranking:
+    """Return the ``most`` best configurations of one split and the untouched model.
 
-    The chosen one is among them, whatever it was chosen by; those that cannot be told from it are marked.
+    The chosen configuration is among them, whatever it was chosen by.
     """
-    winner = chosen(study, results)
-    untouched = [s for s in scores(study, results, "baseline") if not _is_report(s)]
-    reference = _seeds(folder, study, results, "baseline", untouched)
-    base_rows = _rows(study, results, "baseline", untouched)
-    best_seeds = _seeds(folder, study, results, "cell", [winner] if winner else [])
-    listed = in_order(scores(study, results))[:most]
-    rows = []
-    for score in [*listed, *([winner] if winner and winner not in listed else [])]:
-        own = read_seeds(folder, _trials(study, "cell", score), results)
-        is_chosen = winner is not None and score.cell == winner.cell
-        rows.append(
-            Row(
-                score=score,
-                interval=score_interval(own),
-                gain=gain(own, reference) or seed_gain(_rows(study, results, "cell", [score]), base_rows),
-                chosen=is_chosen,
-                tied=not is_chosen and tied(own, best_seeds),
-            )
-        )
-    return rows, [Row(score=score, interval=score_interval(reference)) for score in untouched]
-
-
-Seeds = Mapping[int, Mapping[str, Outcomes]]  # a cell's finished trials: seed -> task -> outcomes
-
-
-def gain(own: Seeds, reference: Seeds) -> tuple[Gain, ...] | None:
-    """Return clean, robust and harmonic above the reference, paired by seed and image; None without records."""
-    found = difference(own, reference)
-    return tuple(Gain(value=one.value, low=one.low, high=one.high) for one in found) if found else None
-
-
-def seed_gain(own: Iterable[Mapping[str, Any]], reference: Iterable[Mapping[str, Any]]) -> tuple[Gain, ...] | None:
-    """Return the same from the trials' scores alone, paired by seed: what is left where the records are gone."""
-    sides = [[row for row in rows if row["harmonic"] is not None] for rows in (own, reference)]
-    gains = []
-    for name in OBJECTIVES:
-        values, base = ({row["seed"]: row[name] for row in rows} for rows in sides)
-        found = paired_difference(values, base)
-        gains += [Gain(value=found.mean, low=found.low, high=found.high)] if found else []
-    return tuple(gains) or None
-
-
-def tied(own: Seeds, best_seeds: Seeds) -> bool:
-    """Return whether the paired interval of the two harmonic means' difference holds 0."""
-    found = difference(own, best_seeds)
-    return found is not None and found[2].low <= 0 <= found[2].high
-
-
-def in_order(cells: Iterable[CellScore]) -> list[CellScore]:
-    """Return the cells by falling harmonic mean; those without one follow, by clean accuracy, then as planned."""
-    worst = float("-inf")
-    return sorted(
-        cells,
-        key=lambda c: (worst if c.harmonic is None else c.harmonic, worst if c.clean is None else c.clean),
-        reverse=True,
+    decides = deciding_score(folder.study.objectives)
+    cells = [*scores(folder, "cell", split), *scores(folder, "final", split)]
+    winner = chosen(folder) if split == "selection" else None
+    listed = in_order(cells, decides)[:most]
+    listed += [winner] if winner is not None and winner.cell not in {cell.cell for cell in listed} else []
+    untouched = untouched_score(folder, split)
+    baseline = None if untouched is None else untouched.cell
+    whole = matrix(folder, MatrixRequest(split=split, baseline=baseline, only={cell.cell for cell in listed}))
+    order = {cell.cell: i for i, cell in enumerate(listed)}
+    rows = sorted(whole.rows, key=lambda row: order.get(row.label, len(order)))
+    zero_shot = _mean_columns(whole)
+    return Ranking(
+        columns=tuple(whole.columns[j] for j in zero_shot),
+        rows=tuple(replace(row, cells=tuple(row.cells[j] for j in zero_shot)) for row in rows),
+        left_out=len(cells) - len([cell for cell in listed if cell in cells]),
+        rivals={} if winner is None else rivals_of(folder, winner, whole, [cell for cell in listed if cell != winner]),
     )
 
 
-def _is_report(score: CellScore) -> bool:
-    return score.overrides.get(SPLIT) == "report"
+def _mean_columns(whole: Matrix) -> tuple[int, ...]:
+    return whole.blocks[0].columns if whole.blocks else ()
 
 
-def _trials(study: Study, role: Role, score: CellScore) -> list[PlannedTrial]:
-    return [t for t in study.plan if t.role == role and t.cell == score.cell]
+def rivals_of(
+    folder: StudyFolder, winner: CellScore, whole: Matrix, others: Sequence[CellScore]
+) -> dict[str, Difference]:
+    """Return how far the chosen row lies above each of ``others`` whose interval of the difference holds 0.
+
+    The interval is of the deciding score over the zero-shot sets, paired by seed and image.
+    """
+    decides = deciding_score(folder.study.objectives).name
+    column = next((whole.columns[j] for j in _mean_columns(whole) if whole.columns[j].metric == decides), None)
+    if column is None:
+        return {}
+    first = RowTrials.of(folder, planned_row(folder, winner))
+    found = {}
+    for cell in others:
+        (gap,) = differences(first, RowTrials.of(folder, planned_row(folder, cell)), (column,), DRAWS)
+        if gap is not None and gap.low is not None and gap.is_open:
+            found[cell.cell] = gap
+    return found
 
 
-def _rows(
-    study: Study, results: Mapping[str, TrialResult], role: Role, cells: Sequence[CellScore]
-) -> list[dict[str, Any]]:
-    return [trial_row(t, results.get(t.trial_id)) for score in cells for t in _trials(study, role, score)]
+def in_order(cells: Iterable[CellScore], score: Score) -> list[CellScore]:
+    """Return the cells from the best at ``score`` down, then those without it by clean accuracy, then as planned."""
 
+    def key(cell: CellScore) -> tuple[float, float]:
+        value, clean = cell.value(score.name), cell.value(CLEAN.name)
+        worst = float("-inf")
+        return worst if value is None else sense(score) * value, worst if clean is None else clean
 
-def _seeds(
-    folder: Path, study: Study, results: Mapping[str, TrialResult], role: Role, cells: Sequence[CellScore]
-) -> dict[int, dict[str, Outcomes]]:
-    return read_seeds(folder, _trials(study, role, cells[0]), results) if cells else {}
+    return sorted(cells, key=key, reverse=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeps.engine.format import NAMES, eps_text, parse_eps
-from sweeps.engine.study.folder import PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import AVERAGE, OBJECTIVES, WORST, score_eps
+from sweeps.engine.format import eps_text, parse_eps
+from sweeps.engine.study.folder import PlannedTrial, Role, StudyFolder
+from sweeps.engine.study.objectives import CLEAN, TITLES, shown_scores
 from zsr_core.codec import ConfigError, did_you_mean, flatten
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.data import Split
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.trial.result import TrialResult
 
 GRAMMAR = re.compile(r"(?P<name>\w+)(?:\.(?P<attack>[^@:\s]+))?(?:@(?P<eps>[^:\s]+))?(?::(?P<task>\S+))?")
@@ -20,7 +21,7 @@ EXPECTED = "a score such as robust, robust@2/255, robust.pgd10@2/255:animals, or
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
+class Reading:
     """One measurement: its metric, on one task or averaged; what is None is decided by the trial.
 
     Without an attack and a budget it is the clean number where there is one, else the number per image over all
@@ -30,21 +31,21 @@ class Metric:
     name: str
     attack: str | None = None
     eps: float | None = None  # in [0, 1] pixel units
-    task: str = AVERAGE
+    task: str = ZERO_SHOT_MEAN
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class Contrast:
     """``first`` minus ``second``, in points."""
 
-    first: Metric
-    second: Metric
+    first: Reading
+    second: Reading
 
 
-Score = Metric | Difference
+Query = Reading | Contrast
 
 
-def parse_score(text: str) -> Score:
+def parse_score(text: str) -> Query:
     """Return the score that ``text`` names: ``name[.attack][@eps][:task]``, or two of them with `` - `` between.
 
     Raises:
@@ -53,53 +54,53 @@ def parse_score(text: str) -> Score:
     parts = [_metric(part, text) for part in text.split(" - ")]
     if len(parts) > 2:
         raise ConfigError(f"score: got {text!r}, expected {EXPECTED}")
-    return parts[0] if len(parts) == 1 else Difference(first=parts[0], second=parts[1])
+    return parts[0] if len(parts) == 1 else Contrast(first=parts[0], second=parts[1])
 
 
-def _metric(part: str, text: str) -> Metric:
+def _metric(part: str, text: str) -> Reading:
     found = GRAMMAR.fullmatch(part.strip())
     if found is None:
         raise ConfigError(f"score: got {text!r}, expected {EXPECTED}")
     eps = None if found["eps"] is None else parse_eps(found["eps"])
-    return Metric(name=found["name"], attack=found["attack"], eps=eps, task=found["task"] or AVERAGE)
+    return Reading(name=found["name"], attack=found["attack"], eps=eps, task=found["task"] or ZERO_SHOT_MEAN)
 
 
-def score_text(score: Score) -> str:
+def score_text(score: Query) -> str:
     """Return the text that :func:`parse_score` reads as ``score``; it names files and columns."""
-    if isinstance(score, Difference):
+    if isinstance(score, Contrast):
         return f"{score_text(score.first)} - {score_text(score.second)}"
     attack = f".{score.attack}" if score.attack else ""
     eps = "" if score.eps is None else f"@{eps_text(score.eps)}"
-    return f"{score.name}{attack}{eps}" + ("" if score.task == AVERAGE else f":{score.task}")
+    return f"{score.name}{attack}{eps}" + ("" if score.task == ZERO_SHOT_MEAN else f":{score.task}")
 
 
-def score_label(score: Score) -> str:
+def score_label(score: Query) -> str:
     """Return how a figure calls ``score``: ``robust accuracy at 2/255 on animals``."""
-    if isinstance(score, Difference):
+    if isinstance(score, Contrast):
         return f"{score_label(score.first)} − {score_label(score.second)}"
-    words = [NAMES.get(score.name, score.name)]
+    words = [TITLES.get(score.name, score.name)]
     words += [f"under {score.attack}"] if score.attack else []
     words += [f"at {eps_text(score.eps)}"] if score.eps is not None else []
-    words += [f"on {score.task}"] if score.task != AVERAGE else []
+    words += [f"on {score.task}"] if score.task != ZERO_SHOT_MEAN else []
     return " ".join(words)
 
 
-def score_unit(score: Score) -> str:
+def score_unit(score: Query) -> str:
     """Return the unit of a score: percent, or points for a difference of two percentages."""
-    return "points" if isinstance(score, Difference) else "%"
+    return "points" if isinstance(score, Contrast) else "%"
 
 
-def score_value(result: TrialResult, score: Score) -> float | None:
-    """Return the score of one trial; None where its suite did not measure it."""
-    if isinstance(score, Difference):
-        first, second = score_value(result, score.first), score_value(result, score.second)
+def score_value(result: TrialResult, score: Query, usual: float) -> float | None:
+    """Return the score of one trial; None where its suite did not measure it. ``usual``: the study's budget."""
+    if isinstance(score, Contrast):
+        first, second = (score_value(result, part, usual) for part in (score.first, score.second))
         return None if first is None or second is None else first - second
     found = [m for m in result.measurements if m.metric == score.name and m.task == score.task]
-    chosen = _condition(found, score, score_eps(result.config))
+    chosen = _condition(found, score, usual)
     return None if chosen is None else chosen.value
 
 
-def _condition(found: Sequence[Measurement], score: Metric, usual: float) -> Measurement | None:
+def _condition(found: Sequence[Measurement], score: Reading, usual: float) -> Measurement | None:
     """Return the one that was measured under the score's attack and budget."""
     free = score.attack is None and score.eps is None
     eps = usual if score.eps is None else score.eps
@@ -112,12 +113,12 @@ def _condition(found: Sequence[Measurement], score: Metric, usual: float) -> Mea
     return None
 
 
-def check_score(score: Score, results: Iterable[TrialResult]) -> None:
+def check_score(score: Query, folder: StudyFolder) -> None:
     """Raise ``ConfigError``, saying what there is, unless one finished trial has the score."""
-    done = [result for result in results if result.status == "done"]
-    if any(score_value(result, score) is not None for result in done):
+    done, usual = list(folder.done().values()), folder.study.score_eps
+    if any(score_value(result, score, usual) is not None for result in done):
         return
-    for part in (score.first, score.second) if isinstance(score, Difference) else (score,):
+    for part in (score.first, score.second) if isinstance(score, Contrast) else (score,):
         rows = [m for result in done for m in result.measurements]
         known = list(dict.fromkeys(m.metric for m in rows))
         if part.name not in known:
@@ -128,28 +129,28 @@ def check_score(score: Score, results: Iterable[TrialResult]) -> None:
             raise ConfigError(f"score: nothing was measured on {part.task!r}; there are: {', '.join(tasks)}"
                               f"{did_you_mean(part.task, tasks)}")  # fmt: skip
         conditions = dict.fromkeys(f"{m.attack} at {eps_text(m.eps)}" for m in rows if m.metric == part.name)
-        if all(score_value(result, part) is None for result in done):
+        if all(score_value(result, part, usual) is None for result in done):
             raise ConfigError(f"score: {score_text(part)!r} was not measured; {part.name} was under "
                               f"{', '.join(conditions)}")  # fmt: skip
 
 
 def score_rows(
-    study: Study, results: Mapping[str, TrialResult], score: Score, role: Role = "cell"
+    folder: StudyFolder, score: Query, role: Role = "cell", split: Split | None = None
 ) -> list[dict[str, Any]]:
     """Return one flat row per planned trial of ``role``: its configuration by dotted path and the score by its text.
 
     ``method`` is the method's title; ``status`` is "missing" without a result.
     """
-    name, base = score_text(score), flatten(study.base)
-    return [_row(study, t, results.get(t.trial_id), score, name, base) for t in study.plan if t.role == role]
+    name, base = score_text(score), flatten(folder.study.base)
+    rows = folder.study.rows(role=role, split=split)
+    return [_row(folder, trial, score, name, base) for row in rows for trial in row.trials]
 
 
-def _row(
-    study: Study, trial: PlannedTrial, result: TrialResult | None, score: Score, name: str, base: Mapping[str, Any]
-) -> dict[str, Any]:
-    done = result is not None and result.status == "done"
+def _row(folder: StudyFolder, trial: PlannedTrial, score: Query, name: str, base: Mapping[str, Any]) -> dict[str, Any]:
+    study, result = folder.study, folder.result(trial)
     plain = all(v is None or isinstance(v, (bool, int, float, str)) for v in trial.overrides.values())
     config = study.base if plain else study.config(trial)  # to build each of thousands takes seconds
+    done = result is not None and folder.is_done(trial)
     return {
         **(base if plain else flatten(config)),
         **trial.overrides,
@@ -159,20 +160,22 @@ def _row(
         "trial_id": trial.trial_id,
         "cell": trial.cell,
         "seed": trial.seed,
-        "status": "missing" if result is None else result.status,
-        name: score_value(result, score) if result is not None and done else None,
+        "status": folder.status(trial),
+        name: score_value(result, score, study.score_eps) if result is not None and done else None,
     }
 
 
-def over(score: Score, **fields: Any) -> Score:
+def over(score: Query, **fields: Any) -> Query:
     """Return ``score`` with ``fields`` (eps, task, attack) set; clean accuracy has neither a budget nor an attack."""
-    if isinstance(score, Difference):
+    if isinstance(score, Contrast):
         first, second = over(score.first, **fields), over(score.second, **fields)
-        assert isinstance(first, Metric)
-        assert isinstance(second, Metric)
-        return Difference(first=first, second=second)
-    kept = {k: v for k, v in fields.items() if k == "task" or score.name != "clean"}
+        assert isinstance(first, Reading)
+        assert isinstance(second, Reading)
+        return Contrast(first=first, second=second)
+    kept = {k: v for k, v in fields.items() if k == "task" or score.name != CLEAN.name}
     return replace(score, **kept)
 
 
-OBJECTIVE_SCORES: tuple[Metric, ...] = tuple(Metric(name=name) for name in OBJECTIVES)
+def shown_readings(objectives: Sequence[str]) -> tuple[Reading, ...]:
+    """Return the scores that a study shows as readings."""
+    return tuple(Reading(name=score.name) for score in shown_scores(objectives))

@@ -3,153 +3,150 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.engine.analysis.stats import summarise
-from sweeps.engine.study.folder import PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import AVERAGE, OBJECTIVES, WORST, Objective, score_eps
+from sweeps.engine.analysis.stats import Summary, summarise
+from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Role, StudyFolder
+from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST, SCORES, Score, headline, score_named
 from zsr_core.audit.verdict import SEVERITY, VerdictStatus
-from zsr_core.codec import unknown
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.data import Split
 from zsr_core.trial.result import TrialResult
+
+EQUAL = 1e-9  # scores closer than this are ties: they differ by the order of a sum at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellScore:
-    """One cell of the plan: its zero-shot scores in percent, averaged over the seeds that finished."""
+    """One row of the plan with its zero-shot scores in percent, each over the seeds that finished."""
 
     cell: str
-    overrides: Mapping[str, Any]
-    n: int  # seeds that finished
-    clean: float | None  # None where nothing finished or nothing was measured
-    robust: float | None
-    harmonic: float | None
-    clean_sd: float | None  # sample standard deviation over seeds; None below two seeds
-    robust_sd: float | None
-    harmonic_sd: float | None
-    failed: int  # seeds that failed
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    role: Role = "cell"
+    split: Split = "selection"
+    proposal: int | None = None
+    n: int = 0  # seeds that finished
+    failed: int = 0  # seeds that failed
     missing: int = 0  # seeds without a result, or stopped early
     reason: str = ""  # the first failure's error
     audit_fails: tuple[str, ...] = ()  # audit rules that fail in any of the seeds
+    over_seeds: Mapping[str, Summary] = field(default_factory=dict)  # by score; absent where nothing was measured
 
-    def value(self, objective: str) -> float | None:
-        """Return the mean of one of :data:`OBJECTIVES`."""
-        if objective not in OBJECTIVES:
-            raise unknown("objective", objective, OBJECTIVES)
-        found: float | None = getattr(self, objective)
-        return found
+    def value(self, score: str) -> float | None:
+        """Return the mean over seeds; None where nothing was measured.
 
-    def doubts(self, objective: str) -> bool:
+        Raises:
+            ConfigError: for a name that is no score.
+        """
+        score_named(score)
+        summary = self.over_seeds.get(score)
+        return None if summary is None else summary.mean
+
+    def sd(self, score: str) -> float | None:
+        """Return the sample standard deviation over seeds; None below two seeds."""
+        summary = self.over_seeds.get(score)
+        return None if summary is None else summary.sd
+
+    def doubts(self, score: str) -> bool:
         """Return whether the audit doubts this score: it speaks of robustness, not of clean accuracy."""
-        return bool(self.audit_fails) and objective != "clean"
-
-
-def headline(result: TrialResult) -> dict[Objective, Measurement]:
-    """Return the zero-shot averages of one trial by objective; what its suite did not measure is absent."""
-    eps = score_eps(result.config)
-    wanted: dict[Objective, tuple[str, float]] = {
-        "clean": ("none", 0.0),
-        "robust": (WORST, eps),
-        "harmonic": (WORST, eps),
-    }
-    averages = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == AVERAGE}
-    found = {name: averages.get((name, *condition)) for name, condition in wanted.items()}
-    return {name: m for name, m in found.items() if m is not None}
+        return bool(self.audit_fails) and score_named(score).attacked
 
 
 def rules_that(status: VerdictStatus, results: Iterable[TrialResult]) -> tuple[str, ...]:
     """Return the audit rules that have ``status`` in any of the trials and nothing graver in another, in order."""
-    found: dict[str, set[str]] = {}
+    verdicts: dict[str, set[str]] = {}
     for result in results:
         for rule, verdict in result.audit.items():
-            found.setdefault(rule, set()).add(verdict)
+            verdicts.setdefault(rule, set()).add(verdict)
     graver = set(SEVERITY[SEVERITY.index(status) + 1 :])
-    return tuple(sorted(rule for rule, verdicts in found.items() if status in verdicts and not verdicts & graver))
+    return tuple(sorted(rule for rule, seen in verdicts.items() if status in seen and not seen & graver))
 
 
-def trial_row(trial: PlannedTrial, result: TrialResult | None) -> dict[str, Any]:
-    """Return one flat row: overrides by path, cell, seed, role, status, error, and the scores or None."""
-    done = result is not None and result.status == "done"
-    found = headline(result) if result is not None and done else {}
+def trial_row(folder: StudyFolder, trial: PlannedTrial) -> dict[str, Any]:
+    """Return one flat row: overrides by path, cell, seed, role, split, status, error, and the scores or None."""
+    result = folder.result(trial)
+    read = {} if result is None or not folder.is_done(trial) else headline(result, folder.study.score_eps)
     return {
         **trial.overrides,
         "trial_id": trial.trial_id,
         "cell": trial.cell,
         "seed": trial.seed,
         "role": trial.role,
-        "status": "missing" if result is None else result.status,
+        "split": trial.split,
+        "status": folder.status(trial),
         "error": "" if result is None else result.error,
-        **{name: found[name].value if name in found else None for name in OBJECTIVES},
+        **{score.name: read[score.name].value if score.name in read else None for score in SCORES},
     }
 
 
-def trial_rows(study: Study, results: Mapping[str, TrialResult], role: Role = "cell") -> list[dict[str, Any]]:
-    """Return :func:`trial_row` for every planned trial of ``role``, in plan order."""
-    return [trial_row(trial, results.get(trial.trial_id)) for trial in study.plan if trial.role == role]
+def scores(folder: StudyFolder, role: Role = "cell", split: Split | None = None) -> list[CellScore]:
+    """Return one score per row of ``role``, in plan order; with ``split`` only the rows of that split."""
+    rows = folder.study.rows(role=role, split=split)
+    return list(folder.once(("scores", role, split), lambda: [row_score(folder, row) for row in rows]))
 
 
-def scores(study: Study, results: Mapping[str, TrialResult], role: Role = "cell") -> list[CellScore]:
-    """Return one score per cell of ``role``, in plan order."""
-    cells: dict[str, list[PlannedTrial]] = {}
-    for trial in study.plan:
-        if trial.role == role:
-            cells.setdefault(trial.cell, []).append(trial)
-    found = []
-    for cell, trials in cells.items():
-        rows = [trial_row(trial, results.get(trial.trial_id)) for trial in trials]
-        fails = rules_that("FAIL", [results[t.trial_id] for t in trials if t.trial_id in results])
-        found.append(score_cell(cell, trials[0].overrides, rows, audit_fails=fails))
-    return found
-
-
-def score_cell(
-    cell: str, overrides: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, audit_fails: tuple[str, ...] = ()
-) -> CellScore:
-    """Return the score of the trials in ``rows``, which differ by seed alone."""
-    failed = [row for row in rows if row["status"] == "failed"]
-    done = [row for row in rows if row["status"] == "done"]
-    over_seeds = {}
-    for name in OBJECTIVES:
-        values = [row[name] for row in done if row[name] is not None]
-        over_seeds[name] = summarise(values) if values else None
+def row_score(folder: StudyFolder, row: PlannedRow) -> CellScore:
+    """Return the score of one row: its trials differ by seed alone."""
+    rows = [trial_row(folder, trial) for trial in row.trials]
+    failed = [each for each in rows if each["status"] == "failed"]
+    done = [each for each in rows if each["status"] == "done"]
+    values = {score.name: [each[score.name] for each in done if each[score.name] is not None] for score in SCORES}
+    results = [result for trial in row.trials if (result := folder.result(trial)) is not None]
     return CellScore(
-        cell=cell,
-        overrides=dict(overrides),
-        n=len(done),
-        **{name: found.mean if found else None for name, found in over_seeds.items()},
-        **{f"{name}_sd": found.sd if found else None for name, found in over_seeds.items()},
-        failed=len(failed),
-        missing=len(rows) - len(done) - len(failed),
-        reason=failed[0]["error"] if failed else "",
-        audit_fails=audit_fails,
-    )
+        cell=row.cell, overrides=dict(row.overrides), role=row.role, split=row.split, proposal=row.proposal,
+        n=len(done), failed=len(failed), missing=len(rows) - len(done) - len(failed),
+        reason=failed[0]["error"] if failed else "", audit_fails=rules_that("FAIL", results),
+        over_seeds={name: summarise(known) for name, known in values.items() if known},
+    )  # fmt: skip
 
 
-def eligible(rows: Iterable[CellScore], objective: str) -> list[CellScore]:
+def untouched_score(folder: StudyFolder, split: Split = "selection") -> CellScore | None:
+    """Return the untouched model's score on ``split``; None where the plan has none."""
+    return next(iter(scores(folder, "baseline", split)), None)
+
+
+def eligible(cells: Iterable[CellScore], score: str) -> list[CellScore]:
     """Return the cells that may be chosen: measured, and with no seed that failed."""
-    return [row for row in rows if row.value(objective) is not None and not row.failed]
+    return [cell for cell in cells if cell.value(score) is not None and not cell.failed]
 
 
-def best(rows: Iterable[CellScore], objective: str = "harmonic") -> CellScore | None:
-    """Return the cell that scores highest, the first of equals; None if no cell is eligible."""
-    found = eligible(rows, objective)
-    return max(found, key=lambda row: _known(row.value(objective)), default=None)
+def best(cells: Iterable[CellScore], score: str = HARMONIC.name) -> CellScore | None:
+    """Return the cell that is best at ``score``; None if no cell is eligible.
+
+    Of equals it is the first that no other equal beats in both clean and robust accuracy.
+    """
+    among = eligible(cells, score)
+    if not among:
+        return None
+    sign = sense(score_named(score))
+    top = max(sign * known(cell.value(score)) for cell in among)
+    equals = [cell for cell in among if sign * known(cell.value(score)) >= top - EQUAL]
+    front = {id(cell) for cell in pareto(equals)}
+    return next((cell for cell in equals if id(cell) in front), equals[0])
 
 
-def pareto(rows: Iterable[CellScore]) -> list[CellScore]:
-    """Return the cells that no other beats in both clean and robust accuracy, by rising clean accuracy."""
-    found = [row for row in eligible(rows, "clean") if row.robust is not None]
-    points = [(_known(row.clean), _known(row.robust)) for row in found]
-    front = [row for row, point in zip(found, points, strict=True) if not any(_beats(q, point) for q in points)]
-    return sorted(front, key=lambda row: (_known(row.clean), -_known(row.robust)))
+def sense(score: Score) -> float:
+    """Return 1 for a score that should be high, -1 for one that should be low."""
+    return 1.0 if score.higher_is_better else -1.0
 
 
-def _beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    return a[0] >= b[0] and a[1] >= b[1] and a != b
+def pareto(cells: Iterable[CellScore], objectives: Sequence[str] = (CLEAN.name, ROBUST.name)) -> list[CellScore]:
+    """Return the cells that no other beats in all ``objectives``, by rising first objective."""
+    among = [cell for cell in cells if all(cell.value(name) is not None for name in objectives) and not cell.failed]
+    signs = [sense(score_named(name)) for name in objectives]
+    points = [
+        tuple(sign * known(cell.value(name)) for sign, name in zip(signs, objectives, strict=True)) for cell in among
+    ]
+    front = [(point, i) for i, point in enumerate(points) if not any(_beats(other, point) for other in points)]
+    return [among[i] for point, i in sorted(front, key=lambda each: (each[0][0], tuple(-v for v in each[0][1:])))]
 
 
-def _known(value: float | None) -> float:
+def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+
+
+def known(value: float | None) -> float:
+    """Return a score that is known to be there."""
     if value is None:
         raise ValueError("a cell without a score was compared")
     return value

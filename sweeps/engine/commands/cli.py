@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine.documents.forms.written import FORMS, written
+from sweeps.engine.analysis.matrix import MatrixRequest
+from sweeps.engine.documents.forms.written import FORMS, matrix_text
 from sweeps.engine.documents.table import write_table
-from sweeps.engine.study.folder import read_results, read_study
-from sweeps.engine.study.objectives import OBJECTIVES
-from sweeps.engine.wording.matrix import read_described
+from sweeps.engine.study.folder import open_study
+from sweeps.engine.study.objectives import TITLES
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, require
 
@@ -22,9 +22,10 @@ DESCRIPTION = "Read studies again from their trial folders alone, attack any mod
 # Each command brings its own heavy library (pyarrow, matplotlib, mlflow): none is imported for another's sake.
 
 
-def _export(folder: Path, options: argparse.Namespace) -> list[str]:
+def _export(path: Path, options: argparse.Namespace) -> list[str]:
     from sweeps.engine.documents.parquet import export_study  # noqa: PLC0415
 
+    folder = open_study(path)
     made = [export_study(folder)]
     if options.samples:
         from sweeps.engine.documents.samples import export_samples  # noqa: PLC0415
@@ -33,23 +34,23 @@ def _export(folder: Path, options: argparse.Namespace) -> list[str]:
     return [str(path) for path in made]
 
 
-def _table(folder: Path, options: argparse.Namespace) -> list[str]:
+def _table(path: Path, options: argparse.Namespace) -> list[str]:
     form = options.format or ("terminal" if options.published else None)
     readable = form in ("terminal", "md")
     require(readable or not options.published, "--published", form, "--format terminal or md with it")
+    folder = open_study(path)
     if form is None:
         return [str(write_table(folder))]
 
-    told = read_described(
-        folder, baseline=options.baseline, metrics=options.metric, per_set=options.per_set, all_budgets=options.all_eps
+    asked = MatrixRequest(
+        baseline=options.baseline, metrics=options.metric, per_set=options.per_set, all_budgets=options.all_eps
     )
-    said = [written(told, form, color=sys.stdout.isatty()).rstrip("\n")]
+    said = [matrix_text(folder, form, asked, color=sys.stdout.isatty()).rstrip("\n")]
     if not options.published:
         return said
     from sweeps.engine.documents.published import beside_lines  # noqa: PLC0415
 
-    study = read_study(folder)
-    return [*said, "", *beside_lines(study, read_results(folder, study))]
+    return [*said, "", *beside_lines(folder)]
 
 
 def _table_flags(command: argparse.ArgumentParser) -> None:
@@ -57,7 +58,7 @@ def _table_flags(command: argparse.ArgumentParser) -> None:
         "--format", choices=FORMS, help="print the matrix with its tests in this form instead of writing table.md"
     )
     command.add_argument("--baseline", metavar="LABEL", help="the row to compare with; by default the design's own")
-    command.add_argument("--metric", nargs="+", choices=OBJECTIVES, default=OBJECTIVES, help="which scores")
+    command.add_argument("--metric", nargs="+", choices=tuple(TITLES), help="which scores")
     command.add_argument("--published", action="store_true", help="below it the papers' numbers beside the study's")
     command.add_argument("--per-set", action="store_true", help="each set by itself too, with McNemar's exact test")
     command.add_argument("--all-eps", action="store_true", help="robust accuracy at every budget of the suite")
@@ -68,7 +69,7 @@ def _plot(folder: Path, options: argparse.Namespace) -> list[str]:
 
     asked = {"kinds": tuple(options.kind)} if options.kind else {}
     drawn = draw(
-        folder,
+        open_study(folder),
         Request(x=options.x, y=options.y, z=options.z, facet=options.facet, beside=tuple(options.beside),
                 cliff=options.cliff, baseline=options.baseline, **asked),
     )  # fmt: skip
@@ -79,25 +80,26 @@ def _sensitivity(folder: Path, options: argparse.Namespace) -> list[str]:
     from sweeps.engine.analysis.score_query import parse_score  # noqa: PLC0415
     from sweeps.engine.documents.sensitivity import write_sensitivity  # noqa: PLC0415
 
-    path = write_sensitivity(folder, [parse_score(text) for text in options.z], options.cliff)
+    path = write_sensitivity(open_study(folder), [parse_score(text) for text in options.z], options.cliff)
     return [path.read_text(encoding="utf-8"), str(path)]
 
 
 def _refine(folder: Path, options: argparse.Namespace) -> list[str]:
     from sweeps.engine.analysis.cliffs import refine_study, refined  # noqa: PLC0415
-    from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, parse_score  # noqa: PLC0415
+    from sweeps.engine.analysis.score_query import parse_score, shown_readings  # noqa: PLC0415
     from sweeps.engine.wording.cliffs import proposal_lines  # noqa: PLC0415
 
-    wanted = [parse_score(text) for text in options.z] or list(OBJECTIVE_SCORES)
-    study, found = refine_study(folder, wanted, options.cliff)
-    lines = proposal_lines(study, found, wanted, options.cliff)
+    read = open_study(folder)
+    wanted = [parse_score(text) for text in options.z] or list(shown_readings(read.study.objectives))
+    found = refine_study(read, wanted, options.cliff)
+    lines = proposal_lines(read.study, found, wanted, options.cliff)
     if not (options.go and found):
         return [*lines, "To run them: the same command with --run."] if found else lines
     from sweeps.engine.running.launch import go_on  # noqa: PLC0415
 
     print("\n".join(lines), flush=True)
     code = go_on(
-        folder, lambda now: refined(now, refine_study(folder, wanted, options.cliff)[1]), local=options.local,
+        folder, lambda now: refined(now.study, refine_study(now, wanted, options.cliff)), local=options.local,
         tracking=options.tracking,
     )  # fmt: skip
     raise SystemExit(code)
@@ -117,14 +119,14 @@ def _record(folder: Path, options: argparse.Namespace) -> list[str]:
 def _published(folder: Path, options: argparse.Namespace) -> list[str]:
     from sweeps.engine.documents.published import write_beside  # noqa: PLC0415
 
-    path = write_beside(folder)
+    path = write_beside(open_study(folder))
     return [path.read_text(encoding="utf-8"), str(path)]
 
 
 def _report(options: argparse.Namespace) -> list[str]:
     from sweeps.engine.documents.report.gather import write_report  # noqa: PLC0415
 
-    return [str(write_report(options.folders, options.out))]
+    return [str(write_report([open_study(path) for path in options.folders], options.out))]
 
 
 def _add_report(commands: Any) -> None:
@@ -151,7 +153,7 @@ def _audit(folder: Path, options: argparse.Namespace) -> list[str]:
         trial=options.trial, tier=options.tier, images=options.images, autocast=options.autocast, plan=options.plan,
         **rules,
     )  # fmt: skip
-    return audit_study(folder, asked)
+    return audit_study(open_study(folder), asked)
 
 
 Command = Callable[[Path, argparse.Namespace], list[str]]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
-from sweeps.engine.study.folder import PlannedTrial, Study, read_study, trial_folder
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
 from zsr_core.codec import ConfigError, flatten_plain, to_plain
 from zsr_core.files import write_whole
 
@@ -64,15 +64,15 @@ class Exported:
     measurements: bytes  # a JSON list of objects, not read yet: there may be many
 
 
-def export_study(folder: Path) -> Path:
+def export_study(folder: StudyFolder) -> Path:
     """Write ``study.parquet`` from the trial folders and return its path; every planned trial has at least one row."""
-    study = read_study(folder)
+    study = folder.study
     facts = {"zsr.schema": str(SCHEMA_VERSION), "zsr.study": study.study, "zsr.question": study.question}
-    path = folder / "study.parquet"
-    return write_trials(path, lambda: (read_trial(folder, study, trial) for trial in study.plan), facts)
+    path = folder.path / "study.parquet"
+    return write_trials(path, lambda: (read_trial(folder.path, study, trial) for trial in study.plan), facts)
 
 
-def read_trial(folder: Path, study: Study, trial: PlannedTrial) -> Exported:
+def read_trial(path: Path, study: Study, trial: PlannedTrial) -> Exported:
     """Return one planned trial as its files have it; the text of its measurements is kept as it is.
 
     Raises:
@@ -82,7 +82,7 @@ def read_trial(folder: Path, study: Study, trial: PlannedTrial) -> Exported:
         "study": study.study, "trial_id": trial.trial_id, "label": trial.label, "cell": trial.cell,
         "role": trial.role, "seed": trial.seed,
     }  # fmt: skip
-    path = trial_folder(folder, trial.trial_id) / "result.json"
+    path = trial_folder(path, trial.trial_id) / "result.json"
     if not path.is_file():
         missing = {**identity, "status": "missing", "error": "no result"}
         return Exported(

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sweeps.engine.analysis.published_pairs import Measured, Pair, beside, measured_numbers
 from sweeps.engine.documents.forms.markdown import markdown_table
 from sweeps.engine.format import counted, eps_text, sentence
-from sweeps.engine.study.folder import Study, read_results, read_study
-from sweeps.engine.study.objectives import AVERAGE
+from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.wording.study import provenance_text
 from zsr_core.data.tasks import task
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 from zsr_core.files import write_text
 from zsr_core.published import SOURCES, Published, published_numbers, same_eps
-from zsr_core.trial.result import TrialResult
 
 HEAD = ("method", "set", "attack", "eps", "published, %", "measured, %", "difference", "within", "printed in")
 SMALL = ("method", "clean, published", "clean, miniature", "robust, published", "robust, miniature", "printed in")
 NAMED = 12  # reasons that are listed at most
 
 
-def write_beside(folder: Path) -> Path:
-    """Write ``published.md`` from the trial folders, by rename, and return its path."""
-    study = read_study(folder)
-    return write_text(folder / "published.md", "\n".join(beside_lines(study, read_results(folder, study))) + "\n")
+def write_beside(folder: StudyFolder) -> Path:
+    """Write ``published.md``, whole or not at all, and return its path."""
+    return write_text(folder.path / "published.md", "\n".join(beside_lines(folder)) + "\n")
 
 
 def asked_rows(study: Study) -> tuple[Published, ...]:
@@ -35,15 +33,15 @@ def asked_rows(study: Study) -> tuple[Published, ...]:
     return tuple(row for row in rows if row.table in wanted.get(row.source, ())) if wanted else rows
 
 
-def beside_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
+def beside_lines(folder: StudyFolder) -> list[str]:
     """Return the Markdown: the numbers of one kind side by side, and of all others why they are not."""
-    rows, measured = asked_rows(study), measured_numbers(study, results)
+    rows, measured = asked_rows(folder.study), measured_numbers(folder)
     pairs = beside(measured, rows)
     together = [pair for pair in pairs if pair.measured is not None]
     lines = [
-        f"# Published and measured: {study.question}",
+        f"# Published and measured: {folder.study.question}",
         "",
-        sentence(provenance_text(study, results.values()).rstrip(".")),
+        sentence(provenance_text(folder.study, folder.results.values()).rstrip(".")),
         "",
     ]
     small = miniature_rows(measured, rows)
@@ -55,11 +53,9 @@ def beside_lines(study: Study, results: Mapping[str, TrialResult]) -> list[str]:
     return [*lines, "## Not side by side", "", *reason_lines(pairs), "", *source_lines(rows)]
 
 
-def beside_tables(
-    study: Study, results: Mapping[str, TrialResult]
-) -> list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]]:
+def beside_tables(folder: StudyFolder) -> list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]]:
     """Return (head, rows, words) of each table of published and measured numbers that there is: for a page to show."""
-    rows, measured = asked_rows(study), measured_numbers(study, results)
+    rows, measured = asked_rows(folder.study), measured_numbers(folder)
     pairs = beside(measured, rows)
     together = [pair for pair in pairs if pair.measured is not None]
     found: list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]] = []
@@ -123,7 +119,7 @@ def miniature_rows(measured: Sequence[Measured], rows: Sequence[Published]) -> l
 
     They are of different models, images and budgets: no difference is taken.
     """
-    means = [m for m in measured if m.miniature and m.task == AVERAGE]
+    means = [m for m in measured if m.miniature and m.task == ZERO_SHOT_MEAN]
     split = shown_split(means)
     found: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, Measured]] = {}
     for m in means:
@@ -161,7 +157,7 @@ def _value(found: Published | Measured | None) -> str:
 
 def miniature_lines(measured: Sequence[Measured], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return the table of :func:`miniature_rows` with what must be said of it."""
-    m = next(m for m in measured if m.miniature and m.task == AVERAGE and m.metric == "robust")
+    m = next(m for m in measured if m.miniature and m.task == ZERO_SHOT_MEAN and m.metric == "robust")
     words = (
         f"The miniature: means over {counted(len(m.tasks), 'zero-shot set')} of its {shown_split(measured)} split, "
         f"robust against {m.attack} at {eps_text(m.eps)}. The two columns are of different models, "

@@ -9,10 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from sweeps.engine.study.folder import PlannedTrial, Study, read_study, trial_folder
+from sweeps.engine.study.folder import PlannedTrial, StudyFolder
 from zsr_core.codec import ConfigError
 from zsr_core.records import ARROW, read_samples
-from zsr_core.trial.result import read_result
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 PARTITIONS = ("task", "condition")
@@ -22,7 +21,7 @@ TRIAL_COLUMNS = pa.schema([("study", TEXT), ("cell", TEXT), ("role", TEXT), ("se
 SCHEMA = pa.schema([*TRIAL_COLUMNS, *ARROW], metadata=ARROW.metadata)
 
 
-def export_samples(folder: Path) -> Path:
+def export_samples(folder: StudyFolder) -> Path:
     """Write ``samples/task=.../condition=.../part-0.parquet`` from the trials that are done, and return ``samples``.
 
     What was there is replaced once the new folder is whole. Trials are read one after the other; the folders of
@@ -31,13 +30,13 @@ def export_samples(folder: Path) -> Path:
     Raises:
         ConfigError: if no trial has records, or naming the file that is not as records are now.
     """
-    study = read_study(folder)
-    done = [trial for trial in study.plan if _is_done(folder, trial)]
+    # A trial that was begun anew and failed may have the records of an earlier attempt, which are not its own.
+    done = [trial for trial in folder.study.plan if folder.is_done(trial)]
     if not done:
-        raise ConfigError(f"samples: no trial of {folder} is done; expected records to write")
-    with tempfile.TemporaryDirectory(prefix=".samples.", dir=folder) as part:
+        raise ConfigError(f"samples: no trial of {folder.path} is done; expected records to write")
+    with tempfile.TemporaryDirectory(prefix=".samples.", dir=folder.path) as part:
         ds.write_dataset(
-            _batches(folder, study, done),
+            _batches(folder, done),
             Path(part) / "samples",
             schema=SCHEMA,
             format="parquet",
@@ -48,27 +47,21 @@ def export_samples(folder: Path) -> Path:
             max_rows_per_group=GROUP_ROWS[1],
             use_threads=False,  # rows stay in the plan's order
         )
-        path = folder / "samples"
+        path = folder.path / "samples"
         if path.exists():
             path.rename(Path(part) / "before")
         (Path(part) / "samples").rename(path)
     return path
 
 
-def _is_done(folder: Path, trial: PlannedTrial) -> bool:
-    """A trial that was begun anew and failed may have the records of an earlier attempt: those are not its own."""
-    result = read_result(trial_folder(folder, trial.trial_id))
-    return result is not None and result.status == "done"
-
-
-def _batches(folder: Path, study: Study, trials: list[PlannedTrial]) -> Iterator[pa.RecordBatch]:
+def _batches(folder: StudyFolder, trials: list[PlannedTrial]) -> Iterator[pa.RecordBatch]:
     for trial in trials:
-        path = trial_folder(folder, trial.trial_id) / "samples.parquet"
+        path = folder.trial_path(trial.trial_id) / "samples.parquet"
         table = read_samples(path)
         try:
             records = table.select(ARROW.names).cast(ARROW)
         except (KeyError, ValueError) as error:
             raise ConfigError(f"samples: {path} has other columns than records have now ({error})") from None
-        facts = [getattr(trial, field.name) if field.name != "study" else study.study for field in TRIAL_COLUMNS]
+        facts = [getattr(trial, field.name) if field.name != "study" else folder.study.study for field in TRIAL_COLUMNS]
         whose = [pa.array([fact] * len(records), field.type) for fact, field in zip(facts, TRIAL_COLUMNS, strict=True)]
         yield from pa.Table.from_arrays([*whose, *records.columns], schema=SCHEMA).to_batches()

@@ -9,36 +9,35 @@ from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.interpolation import CLIFF
 from sweeps.engine.analysis.panels import Source, panels
 from sweeps.engine.analysis.published_grids import OVERALL, published_grids
-from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, Score
+from sweeps.engine.analysis.score_query import Query, shown_readings
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.format import leaf, sentence
-from sweeps.engine.study.folder import Study, read_results, read_study
+from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.wording.sensitivity import sensitivity_lines
 from sweeps.engine.wording.study import scale_note, scoring_text, training_text
 from zsr_core.codec import ConfigError
 from zsr_core.files import write_text
 
 
-def write_sensitivity(folder: Path, wanted: Sequence[Score] = (), threshold: float = CLIFF) -> Path:
+def write_sensitivity(folder: StudyFolder, wanted: Sequence[Query] = (), threshold: float = CLIFF) -> Path:
     """Write ``sensitivity.md`` over the study's surfaces and return its path.
 
     Raises:
         ConfigError: if the study has no surface, or none of the scores was measured.
     """
-    study = read_study(folder)
+    study = folder.study
     if not study.surfaces:
         raise ConfigError(f"sensitivity: {study.study} has no surface, expected one over two weights")
-    results = read_results(folder, study)
-    source = Source(study=study, results=results, through=chosen(study, results))
-    lines = [f"# {study.question}", "", training_text(study) + ".", scoring_text(study, results.values()) + "."]
+    source = Source(folder=folder, through=chosen(folder))
+    lines = [f"# {study.question}", "", f"{training_text(study)}.", f"{scoring_text(folder)}."]
     lines += [sentence(scale_note(study))] if scale_note(study) else []
     for x, y in study.surfaces:
         lines += ["", f"## {leaf(x)} and {leaf(y)}"]
-        for score in wanted or OBJECTIVE_SCORES:
+        for score in wanted or shown_readings(study.objectives):
             (panel,) = panels([source], score, x, y)
             lines += ["", *sensitivity_lines(sensitivity(panel.surface, threshold))]
         lines += _published_lines(study, x, y, threshold)
-    return write_text(folder / "sensitivity.md", "\n".join(lines) + "\n")
+    return write_text(folder.path / "sensitivity.md", "\n".join(lines) + "\n")
 
 
 def _published_lines(study: Study, x: str, y: str, threshold: float) -> list[str]:

@@ -11,29 +11,29 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from sweeps.engine.analysis.choice import chosen, criterion
+from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.curves import columns, eps_curves, hypervolume_over_time, learning_curves, parallel, slices
 from sweeps.engine.analysis.interpolation import CLIFF
-from sweeps.engine.analysis.matrix import Matrix, matrix, read_records
+from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrix
 from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, varied_axes
 from sweeps.engine.analysis.published_grids import OVERALL, SHOWN, published_grids
-from sweeps.engine.analysis.score_query import Metric, Score, parse_score, score_label, score_text, score_unit
-from sweeps.engine.analysis.scores import CellScore, scores
+from sweeps.engine.analysis.ranking import in_order
+from sweeps.engine.analysis.score_query import Query, Reading, parse_score, score_label, score_text, score_unit
+from sweeps.engine.analysis.scores import CellScore, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
 from sweeps.engine.figures.style import STYLE, save
-from sweeps.engine.figures.surfaces import TITLES, How, surfaces_figure, views
+from sweeps.engine.figures.surfaces import How, surfaces_figure, views
 from sweeps.engine.figures.tradeoff import pareto_figure, tradeoff_figure
-from sweeps.engine.format import NAMES, leaf, sentence
-from sweeps.engine.study.folder import SPLIT, Study, read_results, read_study
-from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.format import leaf, sentence
+from sweeps.engine.study.folder import Study, StudyFolder, open_study
+from sweeps.engine.study.objectives import HARMONIC, TITLES, deciding_score, shown_scores
 from sweeps.engine.wording.forest import forest
 from sweeps.engine.wording.sensitivity import sensitivity_note
 from sweeps.engine.wording.study import scale_note, scoring_text, spread_text, training_text
 from zsr_core.codec import ConfigError, unknown
 from zsr_core.space import Domain
-from zsr_core.trial.result import TrialResult
 
 # columns of a training history that are no single term of the loss
 WHOLE = ("loss", "grad_norm", "clean_accuracy", "robust_accuracy")
@@ -67,9 +67,7 @@ class Drawn:
 class Scene:
     """A study as its figures see it, and what they are asked for."""
 
-    folder: Path
-    study: Study
-    results: Mapping[str, TrialResult]
+    folder: StudyFolder
     cells: Sequence[CellScore]
     winner: CellScore | None
     request: Request
@@ -78,35 +76,41 @@ class Scene:
     keep: Keep | None = None  # where figures go; by default to files under figures/
 
     @property
+    def study(self) -> Study:
+        """The plan of the study."""
+        return self.folder.study
+
+    @property
     def crowned(self) -> str:
-        return f"chosen: best {criterion(self.study)}"
+        """How a legend calls the chosen cell."""
+        return f"chosen: best {deciding_score(self.study.objectives).title}"
 
     @property
     def setting(self) -> tuple[str, ...]:
         """The lines on top of every figure: question, training, scoring, scale."""
-        words = (training_text(self.study), scoring_text(self.study, self.results.values()))
+        words = (training_text(self.study), scoring_text(self.folder))
         return (self.study.question, *words, sentence(scale_note(self.study)))
 
     @property
-    def score(self) -> Score:
+    def score(self) -> Query:
         """The score of figures that show one: as asked, else what the study was judged by."""
-        single = self.study.objectives[0] if len(self.study.objectives) == 1 else "harmonic"
-        return parse_score(self.request.z) if self.request.z else Metric(name=single)
+        decides = Reading(name=deciding_score(self.study.objectives).name)
+        return parse_score(self.request.z) if self.request.z else decides
 
     def save(self, figure: Figure, name: str) -> list[Path]:
         stem = re.sub(r"[^\w.=-]+", "_", name).strip("_")
         if self.keep is None:
-            return save(figure, self.folder / "figures" / stem)
+            return save(figure, self.folder.path / "figures" / stem)
         self.keep(figure, stem)
         return []
 
 
-def plot_study(folder: Path, request: Request | None = None) -> list[Path]:
+def plot_study(folder: StudyFolder, request: Request | None = None) -> list[Path]:
     """Draw what is asked for, by default what a launch draws, and return the files' paths."""
     return list(draw(folder, request or Request()).paths)
 
 
-def draw(folder: Path, request: Request) -> Drawn:
+def draw(folder: StudyFolder, request: Request) -> Drawn:
     """Draw the figures asked for under ``figures/`` as PNG, SVG and PDF.
 
     Raises:
@@ -130,7 +134,7 @@ def draw(folder: Path, request: Request) -> Drawn:
     return Drawn(paths=tuple(paths), left_out=tuple(left_out))
 
 
-def draw_into(folder: Path, request: Request, keep: Keep) -> None:
+def draw_into(folder: StudyFolder, request: Request, keep: Keep) -> None:
     """Draw the figures asked for and hand each to ``keep`` instead of writing it.
 
     Raises:
@@ -148,23 +152,15 @@ def usual(scene: Scene) -> tuple[str, ...]:
     return (*(("heatmap",) if surfaces else ()), "clean_vs_robust")
 
 
-def _scene(folder: Path, request: Request) -> Scene:
-    sources = [_source(each) for each in (folder, *request.beside)]
-    study, results = sources[0].study, sources[0].results
-    cells = scores(study, results)
+def _scene(folder: StudyFolder, request: Request) -> Scene:
+    sources = tuple(Source(folder=each, through=chosen(each)) for each in (folder, *map(open_study, request.beside)))
+    cells = scores(folder)
     if not any(row.n for row in cells):
-        raise ConfigError(f"plot: {folder} has no finished trial to draw")
+        raise ConfigError(f"plot: {folder.path} has no finished trial to draw")
     domains = {path: domain for source in reversed(sources) for path, domain in source.study.space.items()}
     return Scene(
-        folder=folder, study=study, results=results, cells=cells, winner=sources[0].through, request=request,
-        sources=tuple(sources), domains=domains,
-    )  # fmt: skip
-
-
-def _source(folder: Path) -> Source:
-    study = read_study(folder)
-    results = read_results(folder, study)
-    return Source(study=study, results=results, through=chosen(study, results))
+        folder=folder, cells=cells, winner=sources[0].through, request=request, sources=sources, domains=domains
+    )
 
 
 # Surfaces.
@@ -198,7 +194,7 @@ def _surfaces(how: How, name: str) -> Callable[[Scene], list[Path]]:
 
 def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     found, unit = surface_panels(scene, how, x, y)
-    notes = [spread_text(scene.results.values())] if how == "cells" else []
+    notes = [spread_text(scene.folder)] if how == "cells" else []
     notes += _numbers(scene, found, how)
     shown = views(found, how, shared=not three_scores(scene, how), unit=unit)
     setting = (*scene.setting, *_common(scene, found))
@@ -212,8 +208,9 @@ def surface_panels(scene: Scene, how: How, x: str, y: str) -> tuple[list[Panel],
     """Return the panels and their unit: the three objectives, or the score asked for, split by the facet."""
     request = scene.request
     if three_scores(scene, how):
-        found = [panels(scene.sources, Metric(name=name), x, y)[0] for name in OBJECTIVES]
-        return [replace(p, title=TITLES[p.surface.z]) for p in found], "%"
+        shown = shown_scores(scene.study.objectives)
+        found = [panels(scene.sources, Reading(name=score.name), x, y)[0] for score in shown]
+        return [replace(p, title=TITLES[p.surface.z].capitalize()) for p in found], "%"
     found = panels(scene.sources, scene.score, x, y, request.facet)
     if len(found) == 1 and request.facet is None:
         found = [replace(found[0], title=sentence(score_label(scene.score)).rstrip("."))]
@@ -222,7 +219,7 @@ def surface_panels(scene: Scene, how: How, x: str, y: str) -> tuple[list[Panel],
 
 def _common(scene: Scene, found: Sequence[Panel]) -> list[str]:
     """Return what the panels of a facet have in common, which their titles do not say."""
-    if len(found) < 2 or (len({panel.surface.z for panel in found}) == len(OBJECTIVES) and not scene.request.facet):
+    if len(found) < 2 or (three_scores(scene, "cells") and not scene.request.facet):
         return []
     split = f"by {scene.request.facet}" if scene.request.facet else "by study"
     beside = [source.study.study for source in scene.sources[1:]]
@@ -244,14 +241,14 @@ def _numbers(scene: Scene, found: Sequence[Panel], how: How) -> list[str]:
     if wanted is None or wanted.surface.optimum is None or (wanted.surface.optimum.mean or 0) <= 0:
         return []
     words = sensitivity_note(sensitivity(wanted.surface, scene.request.cliff))
-    return [f"{sentence(NAMES.get(wanted.surface.z, wanted.surface.z)).rstrip('.')}: {words}."]
+    return [f"{sentence(TITLES.get(wanted.surface.z, wanted.surface.z)).rstrip('.')}: {words}."]
 
 
 def _published(scene: Scene) -> list[Path]:
     study, paths = scene.study, list[Path]()
     for x, y in axes_pairs(scene):
         for grid in published_grids(study.base.method.title, x, y, scene.domains, study.published):
-            found = [Panel(title=TITLES[name], surface=grid.surfaces[name]) for name in SHOWN]
+            found = [Panel(title=TITLES[name].capitalize(), surface=grid.surfaces[name]) for name in SHOWN]
             setting = (f"{grid.method} as published", f"{grid.place}: {grid.conditions}", *map(sentence, grid.notes))
             words = sensitivity_note(sensitivity(grid.surfaces[OVERALL], scene.request.cliff))
             note = f"Harmonic mean: ours, of the two means. Mean of clean and robust: {words}."
@@ -265,14 +262,8 @@ def _published(scene: Scene) -> list[Path]:
 # The other kinds.
 
 
-def untouched_score(study: Study, results: Mapping[str, TrialResult]) -> CellScore | None:
-    """Return the untouched model's score on the split that the cells are scored on."""
-    found = scores(study, results, "baseline")
-    return next((score for score in found if score.overrides.get(SPLIT) != "report"), None)
-
-
 def _clean_vs_robust(scene: Scene) -> list[Path]:
-    untouched = untouched_score(scene.study, scene.results)
+    untouched = untouched_score(scene.folder)
     figure = tradeoff_figure(scene.cells, scene.winner, scene.crowned, untouched, scene.study.published, scene.setting,
                              named=not scene.study.space)  # fmt: skip
     return scene.save(figure, "clean_vs_robust")
@@ -283,25 +274,23 @@ def _forest(scene: Scene) -> list[Path]:
     if request.facet not in (None, "dataset"):
         raise ConfigError(f"forest: got --facet {request.facet!r}, expected dataset or none")
     score = scene.score if request.z or request.facet else None  # by default all three
-    if score is not None and not (isinstance(score, Metric) and score == Metric(name=score.name, eps=score.eps)
-                                  and score.name in OBJECTIVES):  # fmt: skip
-        raise ConfigError(
-            f"forest: got --z {score_text(score)!r}, expected {', '.join(OBJECTIVES)}, or one at a budget"
-        )
-    records = read_records(scene.folder, scene.study, scene.results)
-    found = matrix(scene.study, scene.results, records, baseline=request.baseline, per_set=request.facet is not None,
-                   all_budgets=score is not None and score.eps is not None)  # fmt: skip
+    if score is not None and not (isinstance(score, Reading) and score == Reading(name=score.name, eps=score.eps)
+                                  and score.name in TITLES):  # fmt: skip
+        raise ConfigError(f"forest: got --z {score_text(score)!r}, expected {', '.join(TITLES)}, or one at a budget")
+    asked = MatrixRequest(baseline=request.baseline, per_set=request.facet is not None,
+                          all_budgets=score is not None and score.eps is not None)  # fmt: skip
+    found = matrix(scene.folder, asked)
     figure = forest_figure(forest(found, forest_columns(found, score, per_set=request.facet is not None)),
                            (*scene.setting, *_shown(score, request.facet)))  # fmt: skip
     facet = f"_by_{request.facet}" if request.facet else ""
     return scene.save(figure, f"{_named(scene, 'forest')}{facet}")
 
 
-def _shown(score: Metric | None, facet: str | None) -> tuple[str, ...]:
+def _shown(score: Reading | None, facet: str | None) -> tuple[str, ...]:
     return () if score is None else (sentence(f"{score_label(score)}{', set by set' if facet else ''}"),)
 
 
-def forest_columns(found: Matrix, score: Metric | None, *, per_set: bool) -> list[int]:
+def forest_columns(found: Matrix, score: Reading | None, *, per_set: bool) -> list[int]:
     """Return the columns that a forest plot shows: of the first mean, or of single sets, those of the score asked for.
 
     Raises:
@@ -322,32 +311,29 @@ def forest_columns(found: Matrix, score: Metric | None, *, per_set: bool) -> lis
 
 
 def _pareto(scene: Scene) -> list[Path]:
-    progress = hypervolume_over_time(scene.study, scene.results)
+    progress = hypervolume_over_time(scene.folder)
     return scene.save(pareto_figure(progress, scene.cells, scene.winner, scene.crowned, scene.setting), "pareto")
 
 
 def _slices(scene: Scene) -> list[Path]:
-    found = slices(scene.study, scene.results, scene.score, scene.winner)
+    found = slices(scene.folder, scene.score, scene.winner)
     label, unit = score_label(scene.score), score_unit(scene.score)
     return scene.save(slices_figure(found, label, unit, scene.crowned, scene.setting), _named(scene, "slices"))
 
 
 def _parallel(scene: Scene) -> list[Path]:
-    shown = [Metric(name=name) for name in ("clean", "robust")]
-    data = parallel(scene.study, scene.results, scene.score, shown)
+    shown = [Reading(name=name) for name in ("clean", "robust")]
+    data = parallel(scene.folder, scene.score, shown)
     label, unit = score_label(scene.score), score_unit(scene.score)
     return scene.save(parallel_figure(data, label, unit, scene.setting), _named(scene, "parallel"))
 
 
 def _learning(scene: Scene) -> list[Path]:
-    known = columns(scene.study, scene.results)
+    known = columns(scene.folder)
     if not known:
         raise ConfigError(f"learning: no trial of {scene.study.study} has a training history")
     shown = sorted(known, key=lambda name: name not in WHOLE)[:LEARNED]
-    curves = [
-        (name if name in WHOLE else f"loss term: {name}", learning_curves(scene.study, scene.results, name))
-        for name in shown
-    ]
+    curves = [(name if name in WHOLE else f"loss term: {name}", learning_curves(scene.folder, name)) for name in shown]
     if all(len(curve.x) < 2 for _, found in curves for curve in found):
         raise ConfigError(f"learning: every trial of {scene.study.study} trained for one epoch; a curve needs two")
     return scene.save(learning_figure(curves, ranking(scene.cells, scene.winner), scene.setting), "learning")
@@ -355,19 +341,19 @@ def _learning(scene: Scene) -> list[Path]:
 
 def ranking(cells: Sequence[CellScore], winner: CellScore | None) -> list[str]:
     """Return the measured cells' names, the chosen one first, then by falling harmonic mean."""
-    known = sorted((c for c in cells if c.harmonic is not None), key=lambda c: -(c.harmonic or 0.0))
-    return list(dict.fromkeys([*([winner.cell] if winner else []), *(c.cell for c in known)]))
+    measured = in_order([cell for cell in cells if cell.value(HARMONIC.name) is not None], HARMONIC)
+    return list(dict.fromkeys([*([winner.cell] if winner else []), *(cell.cell for cell in measured)]))
 
 
 def _eps(scene: Scene) -> list[Path]:
     best = scene.winner.cell if scene.winner else None
-    return scene.save(eps_figure(eps_curves(scene.study, scene.results), best, scene.setting), "eps")
+    return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting), "eps")
 
 
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
-    found = importances(scene.study, scene.results, scene.score)
+    found = importances(scene.folder, scene.score)
     return scene.save(importance_figure(found, score_label(scene.score), scene.setting), _named(scene, "importance"))
 
 

@@ -58,7 +58,6 @@ PRINTED = 7  # grids up to 7 x 7 print each cell's value
 MANY = 150  # scattered points, above which their marks shrink so that the surface is still seen
 OPEN = "#f4f4f4"  # where nothing is known
 DOTTED: dict[str, Any] = {"facecolor": "#ececec", "edgecolor": "#b0b0b0", "hatch": "......", "linewidth": 0.0}
-TITLES = {"clean": "Clean accuracy", "robust": "Robust accuracy", "harmonic": "Harmonic mean"}
 LEVELS = 13  # colours of a contour
 
 

@@ -15,6 +15,7 @@ from sweeps.engine.analysis.curves import Progress
 from sweeps.engine.analysis.scores import CellScore, pareto
 from sweeps.engine.analysis.stats import harmonic
 from sweeps.engine.figures.style import ACCENT, COLUMN, FAINT, INK, LINES, MAP, MARKERS, headed, padded
+from sweeps.engine.study.objectives import CLEAN, ROBUST
 
 HALF, LONGEST = 26, 56  # characters of a name that fit half the legend, and all of it
 LANDMARKS = 6  # entries of the legend beside the configurations, at most
@@ -36,7 +37,7 @@ def tradeoff_figure(
 
     ``named`` tells the points apart by mark and name, as papers do with methods; else they look alike.
     """
-    shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
+    shown = [cell for cell in cells if measured(cell)]
     named = named and len(shown) <= NAMED
     across = 2 if not named or max((len(cell.cell) for cell in shown), default=0) <= HALF else 1
     rows = (len(shown) + LANDMARKS) / across if named else 0
@@ -66,14 +67,15 @@ def tradeoff_figure(
 
 def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[float, float, float, float]:
     """Return (left, right, bottom, top): the cells and their bars, and the untouched model if it is not far off."""
-    left, right = padded([v for cell in shown for v in _reach(cell.clean, cell.clean_sd)])
-    bottom, top = padded([v for cell in shown for v in _reach(cell.robust, cell.robust_sd)])
-    if untouched and untouched.clean is not None and untouched.robust is not None:
+    left, right = padded([v for cell in shown for v in _reach(cell.value(CLEAN.name), cell.sd(CLEAN.name))])
+    bottom, top = padded([v for cell in shown for v in _reach(cell.value(ROBUST.name), cell.sd(ROBUST.name))])
+    if untouched and measured(untouched):
+        x, y = pair(untouched)
         wide, tall = 0.8 * (right - left), 0.8 * (top - bottom)
-        near = left - wide < untouched.clean < right + wide and bottom - tall < untouched.robust < top + tall
+        near = left - wide < x < right + wide and bottom - tall < y < top + tall
         if near:
-            left, right = padded([left, right, untouched.clean], margin=0.04)
-            bottom, top = padded([bottom, top, untouched.robust], margin=0.04)
+            left, right = padded([left, right, x], margin=0.04)
+            bottom, top = padded([bottom, top, y], margin=0.04)
     return max(left, 0.0), min(right, 101.0), max(bottom, -0.5), min(top, 101.0)
 
 
@@ -82,9 +84,15 @@ def _reach(mean: float | None, sd: float | None) -> tuple[float, ...]:
     return () if mean is None else (mean - (sd or 0.0), mean + (sd or 0.0))
 
 
+def measured(cell: CellScore) -> bool:
+    """Return whether the cell has both a clean and a robust score."""
+    return cell.value(CLEAN.name) is not None and cell.value(ROBUST.name) is not None
+
+
 def pair(cell: CellScore) -> tuple[float, float]:
     """Return clean and robust accuracy, NaN where unknown."""
-    return (math.nan if cell.clean is None else cell.clean, math.nan if cell.robust is None else cell.robust)
+    x, y = cell.value(CLEAN.name), cell.value(ROBUST.name)
+    return math.nan if x is None else x, math.nan if y is None else y
 
 
 def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
@@ -98,7 +106,8 @@ def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
 def _bars(axes: Axes, shown: Sequence[CellScore]) -> None:
     if any(cell.n > 1 for cell in shown):
         x, y = np.array([pair(cell) for cell in shown], dtype=float).T
-        axes.errorbar(x, y, xerr=[cell.clean_sd or 0 for cell in shown], yerr=[cell.robust_sd or 0 for cell in shown],
+        xerr, yerr = ([cell.sd(score.name) or 0 for cell in shown] for score in (CLEAN, ROBUST))
+        axes.errorbar(x, y, xerr=xerr, yerr=yerr,
                       fmt="none", ecolor=FAINT, elinewidth=0.5, zorder=2, label="sd over seeds")  # fmt: skip
 
 
@@ -146,13 +155,14 @@ def _draw_landmarks(
     if theirs:
         axes.scatter(*pair(theirs), s=48, marker="D", facecolors="none", edgecolors=INK, linewidths=1.0,
                      zorder=5, label="published weights")  # fmt: skip
-    if untouched is None or untouched.clean is None or untouched.robust is None:
+    if untouched is None or not measured(untouched):
         return
-    if box[0] <= untouched.clean <= box[1] and box[2] <= untouched.robust <= box[3]:
-        axes.scatter(untouched.clean, untouched.robust, s=30, marker="s", color="white", edgecolors=INK, linewidths=1.0,
+    x, y = pair(untouched)
+    if box[0] <= x <= box[1] and box[2] <= y <= box[3]:
+        axes.scatter(x, y, s=30, marker="s", color="white", edgecolors=INK, linewidths=1.0,
                      zorder=5, label="untouched model")  # fmt: skip
     else:
-        words = f"untouched, beyond the axes: clean {untouched.clean:.1f} %, robust {untouched.robust:.1f} %"
+        words = f"untouched, beyond the axes: clean {x:.1f} %, robust {y:.1f} %"
         axes.text(0.5, 1.02, words, transform=axes.transAxes, fontsize=6.3, color=FAINT, ha="center")
 
 
@@ -165,7 +175,7 @@ def pareto_figure(
     height = figure.get_figheight()
     lower = 1.1
     above = figure.add_axes((0.145, (foot + lower + gap) / height, 0.825, top - (foot + lower + gap + 0.05) / height))
-    shown = [cell for cell in cells if cell.clean is not None and cell.robust is not None]
+    shown = [cell for cell in cells if measured(cell)]
     box = frame(shown, None)
     _draw_points(above, shown)
     _draw_front(above, progress.front, box)

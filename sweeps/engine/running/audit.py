@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, trial_folder
+from sweeps.engine.study.folder import PlannedTrial, StudyFolder
 from zsr_core.attacks import Pgd
 from zsr_core.audit import report as core
 from zsr_core.audit.plan import Tier, plan_lines
@@ -46,27 +45,25 @@ class Request:
                 raise unknown("--rules", rule, RULES)
 
 
-def audit_study(folder: Path, request: Request) -> list[str]:
+def audit_study(folder: StudyFolder, request: Request) -> list[str]:
     """Audit the trials that are asked for, keep the verdicts beside their results, and return them as lines.
 
     Raises:
         ConfigError: where no such trial is done, or its weights are no longer those that its numbers were measured on.
     """
-    study = read_study(folder)
-    results = read_results(folder, study)
     lines: list[str] = []
-    for trial in wanted(study, results, request.trial):
+    for trial in wanted(folder, request.trial):
         lines += ["", f"{trial.trial_id}  {trial.label} ({trial.role})"]
-        lines += _audited(folder, study, results, trial, request)
+        lines += _audited(folder, trial, request)
     return lines[1:]
 
 
-def wanted(study: Study, results: Mapping[str, TrialResult], name: str) -> list[PlannedTrial]:
+def wanted(folder: StudyFolder, name: str) -> list[PlannedTrial]:
     """Return the finished trials called so: without a name, those on the report split, else every finished one."""
-    done = [t for t in study.plan if t.trial_id in results and results[t.trial_id].status == "done"]
-    require(bool(done), "study", study.study, "at least one finished trial")
+    done = [trial for trial in folder.study.plan if folder.is_done(trial)]
+    require(bool(done), "study", folder.study.study, "at least one finished trial")
     if not name:
-        end = [t for t in done if results[t.trial_id].config.eval_suite.split == "report"]
+        end = [trial for trial in done if trial.is_report]
         return end or done
     found = [t for t in done if t.trial_id.startswith(name) or name in (t.label, t.cell)]
     if not found:
@@ -75,20 +72,19 @@ def wanted(study: Study, results: Mapping[str, TrialResult], name: str) -> list[
     return found
 
 
-def _audited(
-    folder: Path, study: Study, results: Mapping[str, TrialResult], trial: PlannedTrial, request: Request
-) -> list[str]:
-    result, place = results[trial.trial_id], trial_folder(folder, trial.trial_id)
+def _audited(folder: StudyFolder, trial: PlannedTrial, request: Request) -> list[str]:
+    result, place = folder.results[trial.trial_id], folder.trial_path(trial.trial_id)
     if request.plan:
         scene, _ = trial_scene(
-            result, place, folder, tier=request.tier, images=request.images, autocast=request.autocast
+            result, place, folder.path, tier=request.tier, images=request.images, autocast=request.autocast
         )
         return plan_lines(scene, result.config.eval_suite.attacks, request.tier, request.rules)
-    near = siblings(study, results, trial) if request.tier == "full" else []
+    near = siblings(folder, trial) if request.tier == "full" else []
+    near_models = {f"sibling-{config.trial_id}": _as_source(config, folder.path) for config in near}
     report = audit_trial(
-        result, place, folder, tier=request.tier, only=request.rules, images=request.images, autocast=request.autocast,
-        others={f"sibling-{config.trial_id}": _as_source(config, folder) for config in near}, own=row_of(result),
-        baseline=baseline(study, results, trial), say=_say,
+        result, place, folder.path, tier=request.tier, only=request.rules, images=request.images,
+        autocast=request.autocast, others=near_models, own=row_of(result),
+        baseline=baseline(folder, trial), say=_say,
     )  # fmt: skip
     return core.report_lines(report)
 
@@ -103,27 +99,26 @@ def _say(name: str, number: int, of: int) -> None:
     print(f"  {number}/{of} {name}", file=sys.stderr, flush=True)
 
 
-def siblings(study: Study, results: Mapping[str, TrialResult], trial: PlannedTrial) -> list[TrialConfig]:
+def siblings(folder: StudyFolder, trial: PlannedTrial) -> list[TrialConfig]:
     """Return up to :data:`SIBLINGS` finished trials of this architecture trained otherwise, of the same seed first."""
-    mine = results[trial.trial_id].config
-    others = [t for t in study.plan if t.trial_id in results and results[t.trial_id].status == "done"]
-    configs = [results[t.trial_id].config for t in sorted(others, key=lambda t: t.seed != trial.seed)]
+    mine = folder.results[trial.trial_id].config
+    others = [other for other in folder.study.plan if folder.is_done(other)]
+    configs = [folder.results[t.trial_id].config for t in sorted(others, key=lambda t: t.seed != trial.seed)]
     alike = [c for c in configs if c.epochs and c.model.name == mine.model.name and c.training_id != mine.training_id]
     distinct = {c.training_id: c for c in reversed(alike)}
     return list(distinct.values())[-SIBLINGS:]
 
 
-def baseline(study: Study, results: Mapping[str, TrialResult], trial: PlannedTrial) -> Row | None:
+def baseline(folder: StudyFolder, trial: PlannedTrial) -> Row | None:
     """Return the numbers of a TeCoA trained at the same budget and measured alike, where the study holds one."""
-    mine = results[trial.trial_id].config
-    for planned in study.plan:
-        found = results.get(planned.trial_id)
-        if found is None or found.status != "done" or planned.trial_id == trial.trial_id:
+    mine = folder.results[trial.trial_id].config
+    for trial_id, result in folder.done().items():
+        if trial_id == trial.trial_id:
             continue
-        other = found.config
+        other = result.config
         alike = other.threat == mine.threat and other.eval_suite == mine.eval_suite and other.defence is None
         if alike and isinstance(other.method, TeCoA) and other.epochs:
-            return row_of(found)
+            return row_of(result)
     return None
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.engine.analysis.scores import best, headline, scores
+from sweeps.engine.analysis.scores import best, scores
 from sweeps.engine.format import leaf
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.progress import Display, Tally
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder, write_study
-from sweeps.engine.study.objectives import OBJECTIVES
-from sweeps.engine.study.plan import is_report, missing, to_come, with_closing
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, trial_folder, write_study
+from sweeps.engine.study.objectives import deciding_score, headline, shown_scores
+from sweeps.engine.study.plan import to_come, with_closing
 from zsr_core.duration import duration
 from zsr_core.space import short
 from zsr_core.trial.result import TrialResult, read_result
@@ -28,24 +27,28 @@ class Course:
 
     def __init__(
         self,
-        folder: Path,
-        study: Study,
-        results: Mapping[str, TrialResult],
+        folder: StudyFolder,
         *,
         samples: int,
         seeds: int,
         recorder: Recorder | None = None,
     ) -> None:
-        self.folder, self.study, self.results = folder, study, dict(results)
+        self.path, self.study, self.results = folder.path, folder.study, dict(folder.results)
         self._samples, self._seeds, self._recorder = samples, seeds, recorder
         self._display: Display | None = None
         self._jobs: dict[str, Job] = {}  # trial id -> the job under way that holds it
         self.begun = 0  # trials handed out by this launch
-        done = len(study.plan) - len(missing(study.plan, results))
-        self.tally = Tally(title=study.study, planned=self._planned(), done=done, began=time.monotonic())
+        self.tally = Tally(
+            title=self.study.study, planned=self._planned(), done=len(folder.done()), began=time.monotonic()
+        )
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The study as it stands now."""
+        return StudyFolder(path=self.path, study=self.study, results=dict(self.results))
 
     def _planned(self) -> int:
-        closing = 0 if any(is_report(trial) for trial in self.study.plan) else 2 * self._seeds
+        closing = 0 if self.study.rows(split="report") else 2 * self._seeds
         return len(self.study.plan) + closing + self.to_come()
 
     def to_come(self) -> int:
@@ -54,7 +57,7 @@ class Course:
 
     def cells_ended(self) -> bool:
         """Return whether every trial of the selection has had its turn, done or failed."""
-        here = all(trial.trial_id in self.results for trial in self.study.plan if not is_report(trial))
+        here = all(trial.trial_id in self.results for trial in self.study.plan if not trial.is_report)
         return here and not self.to_come()
 
     def show_on(self, display: Display) -> None:
@@ -64,7 +67,7 @@ class Course:
     def publish(self, study: Study) -> None:
         """Write a plan that has grown."""
         self.study = study
-        write_study(self.folder, study)
+        write_study(self.path, study)
 
     def grow(self, study: Study) -> None:
         """Plan further cells."""
@@ -74,9 +77,8 @@ class Course:
     def end_with(self, closing: Sequence[PlannedTrial]) -> None:
         """Plan the end of the study, in place of an earlier one."""
         self.publish(with_closing(self.study, closing))
-        self.results = read_results(self.folder, self.study)
-        done = len(self.study.plan) - len(missing(self.study.plan, self.results))
-        self.tally = replace(self.tally, planned=len(self.study.plan), done=done)
+        self.results = read_results(self.path, self.study)
+        self.tally = replace(self.tally, planned=len(self.study.plan), done=len(self.folder.done()))
 
     def started(self, job: Job) -> None:
         self.begun += len(job.trials)
@@ -105,7 +107,7 @@ class Course:
     def _collect(self, job: Job) -> None:
         """Take in the results of the job's trials that have newly ended."""
         for trial in job.trials:
-            result = read_result(trial_folder(self.folder, trial.trial_id))
+            result = read_result(trial_folder(self.path, trial.trial_id))
             known = self.results.get(trial.trial_id)
             if result is None or (known is not None and known.provenance == result.provenance != {}):
                 continue
@@ -114,24 +116,26 @@ class Course:
                 self._recorder.trial_finished(trial.trial_id)
             error = None if result.status == "done" else result.error or result.status
             self.tally = self.tally.ended(trial.trial_id, trial.label, error, self._best())
-            self._show(event(trial.label, result))
+            self._show(event(trial.label, result, self.study))
 
     def _best(self) -> str:
-        found = best(scores(self.study, self.results))
-        if found is None:
+        decides = deciding_score(self.study.objectives).name
+        top = best(scores(self.folder), decides)
+        if top is None:
             return ""
-        where = " ".join(f"{leaf(path)}={short(value)}" for path, value in found.overrides.items()) or found.cell
-        return f"{where}, harmonic {found.harmonic:.1f}"
+        at = " ".join(f"{leaf(path)}={short(value)}" for path, value in top.overrides.items()) or top.cell
+        return f"{at}, {decides} {top.value(decides):.1f}"
 
     def _show(self, event: str) -> None:
         if self._display is not None:
             self._display.show(self.tally, event)
 
 
-def event(label: str, result: TrialResult) -> str:
+def event(label: str, result: TrialResult, study: Study) -> str:
     """Return a trial's end as a line."""
     if result.status != "done":
         return f"{label}: {result.status}: {result.error}"
-    found = headline(result)
-    figures = ", ".join(f"{name} {found[name].value:.1f}" for name in OBJECTIVES if name in found)
+    read = headline(result, study.score_eps)
+    shown = [score.name for score in shown_scores(study.objectives) if score.name in read]
+    figures = ", ".join(f"{name} {read[name].value:.1f}" for name in shown)
     return f"{label}: {figures} ({duration(result.cost.get('seconds_total', 0.0))})"

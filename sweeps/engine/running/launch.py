@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from types import FrameType
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from sweeps.engine.analysis.choice import chosen, selection
-from sweeps.engine.analysis.matrix import Matrix, read_ablation
+from sweeps.engine.analysis.matrix import ablation
+from sweeps.engine.analysis.ranking import ranked
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.table import write_table
 from sweeps.engine.format import MINIATURE
@@ -29,9 +30,9 @@ from sweeps.engine.running.jobs import Listed, Source, job, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.progress import display
 from sweeps.engine.running.warm_start import known_points
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, write_study
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, open_study, read_results, write_study
 from sweeps.engine.study.lock import only_launch
-from sweeps.engine.study.plan import closing, continued, is_report, missing, new_study, suggestions, to_come
+from sweeps.engine.study.plan import closing, continued, new_study, suggestions, to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking
@@ -42,7 +43,6 @@ from zsr_core.space import Variant
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.cost import Estimate, estimate
-from zsr_core.trial.result import TrialResult
 
 if TYPE_CHECKING:
     from sweeps.engine.running.on_ray import Cluster
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 # The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
 REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
-Found = TypeVar("Found")
+T = TypeVar("T")
 DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -78,18 +78,21 @@ def _in_order(run: Callable[[], int], again: str) -> int:
         return INTERRUPTED
 
 
-def go_on(folder: Path, grown: Callable[[Study], Study], *, local: bool = False, tracking: str | None = None) -> int:
+def go_on(
+    folder: Path, grown: Callable[[StudyFolder], Study], *, local: bool = False, tracking: str | None = None
+) -> int:
     """Run a study on with the plan that ``grown`` gives it, choose and score anew, and return :func:`launch`'s code."""
     return _in_order(lambda: _go_on(folder.absolute(), grown, local, tracking), f"zsr refine --study {folder} --run")
 
 
-def _go_on(folder: Path, grown: Callable[[Study], Study], local: bool, tracking: str | None) -> int:
+def _go_on(folder: Path, grown: Callable[[StudyFolder], Study], local: bool, tracking: str | None) -> int:
     uri = resolve_tracking(tracking, folder.parent)
     if uri is not None:
         check_tracking(uri)
     _check_writable(folder.parent)
     with only_launch(folder):
-        study = grown(read_study(folder))
+        read = open_study(folder)
+        study = grown(read)
         check_world(study)
         write_study(folder, study)
         options = Options(
@@ -97,7 +100,8 @@ def _go_on(folder: Path, grown: Callable[[Study], Study], local: bool, tracking:
             objectives=study.objectives, results=folder.parent, tracking=tracking, local=local, limit=None, fresh=False,
             gpus_per_trial=None, max_concurrent=None,
         )  # fmt: skip
-        return _conduct(folder, study, read_results(folder, study), options, uri)
+        grown_folder = StudyFolder(path=folder, study=study, results=read.results)
+        return _conduct(grown_folder, options, uri)
 
 
 @contextmanager
@@ -118,12 +122,13 @@ def stoppable() -> Iterator[None]:
 
 
 def _launch(sweep: Sweep, options: Options) -> int:
-    study, results = _open(sweep, options)
+    folder = _open(sweep, options)
+    study = folder.study
     known = known_points(study, options.warm_start)
     if options.warm_start:
         print(f"Earlier studies know {len(known)} points of this space.", flush=True)
     if options.plan:
-        print("\n".join([*_plan_lines(study, results, options), *_refine_lines(sweep, study, results, options)]))
+        print("\n".join([*_plan_lines(folder, options), *_refine_lines(sweep, folder, options)]))
         return DONE
     check_world(study)
     if options.local:
@@ -132,13 +137,12 @@ def _launch(sweep: Sweep, options: Options) -> int:
     if tracking is not None:
         check_tracking(tracking)
     _check_writable(options.results)
-    folder = options.results / study.study
-    with only_launch(folder):
+    with only_launch(folder.path):
         if options.fresh:
-            _set_aside(folder)
-        study, results = _open(sweep, options)  # again: another launch may have ended since
-        write_study(folder, study)
-        return _conduct(folder, study, results, options, tracking, _own_cells(sweep, options))
+            _set_aside(folder.path)
+        folder = _open(sweep, options)  # again, because another launch may have ended since
+        write_study(folder.path, folder.study)
+        return _conduct(folder, options, tracking, _own_cells(sweep, options))
 
 
 def _own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
@@ -146,21 +150,25 @@ def _own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
     return frozenset(cell.label for cell in sweep.cells(options.preset))
 
 
-def _open(sweep: Sweep, options: Options) -> tuple[Study, dict[str, TrialResult]]:
+def _open(sweep: Sweep, options: Options) -> StudyFolder:
     """Return the study that is asked for, joined with what its folder already holds, and the results there are."""
     asked = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
-    folder = options.results / asked.study
-    if options.fresh or not folder.exists():
-        return asked, {}
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "study.json").exists()):
-        raise ConfigError(f"--results: {folder} holds something else; expected a study, an empty folder or nothing")
-    if not (folder / "study.json").exists():
-        return asked, {}
-    earlier = read_study(folder)
-    study = continued(earlier, asked, read_results(folder, earlier), str(folder))
-    return study, read_results(folder, study)
+    path = options.results / asked.study
+    new = StudyFolder(path=path, study=asked, results={})
+    if options.fresh or not path.exists():
+        return new
+    if not path.is_dir() or (any(path.iterdir()) and not (path / "study.json").exists()):
+        raise ConfigError(f"--results: {path} holds something else; expected a study, an empty folder or nothing")
+    if not (path / "study.json").exists():
+        return new
+    earlier = open_study(path)
+    study = continued(earlier.study, asked, earlier.results, str(path))
+    known = {trial.trial_id for trial in earlier.study.plan}
+    more = read_results(path, replace(study, plan=tuple(t for t in study.plan if t.trial_id not in known)))
+    results = {t.trial_id: r for t in study.plan if (r := {**earlier.results, **more}.get(t.trial_id)) is not None}
+    return StudyFolder(path=path, study=study, results=results)
 
 
 def check_world(study: Study) -> None:
@@ -190,17 +198,17 @@ def _set_aside(folder: Path) -> None:
         folder.rename(folder.with_name(f"{folder.name}.old-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
-def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options) -> list[str]:
+def _plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     def shape(config: TrialConfig) -> str:
         """Trials that differ in weights and seed alone cost the same."""
         sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
         return f"{config.method.passes} {canonical(sizes)}"
 
     measured: dict[str, list[float]] = {}
-    for result in results.values():
-        if result.status == "done":
-            measured.setdefault(shape(result.config), []).append(result.cost["seconds_total"])
-    kept = {name: median(found) for name, found in measured.items()}
+    for result in folder.done().values():
+        measured.setdefault(shape(result.config), []).append(result.cost["seconds_total"])
+    kept = {name: median(seconds) for name, seconds in measured.items()}
+    study = folder.study
     counted: dict[str, Estimate] = {}
 
     def estimated(config: TrialConfig) -> Estimate:
@@ -217,62 +225,63 @@ def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options)
     coming = to_come(study, options.samples, len(options.seeds))
     elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
     gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
-    lines = listing(study, results, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
+    lines = listing(folder, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
     absent = sorted({name for found in counted.values() for name in found.absent})
     return [*lines, f"Not here, and counted by their published sizes: {', '.join(absent)}."] if absent else lines
 
 
-def _refine_lines(sweep: Sweep, study: Study, results: dict[str, TrialResult], options: Options) -> list[str]:
+def _refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[str]:
     """Return which trials --refine would add, or that it is too early to say."""
     if not options.refine:
         return []
     from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415
     from sweeps.engine.analysis.interpolation import CLIFF  # noqa: PLC0415 - brings SciPy
-    from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES  # noqa: PLC0415
+    from sweeps.engine.analysis.score_query import shown_readings  # noqa: PLC0415
     from sweeps.engine.wording.cliffs import proposal_lines  # noqa: PLC0415
 
-    if any(t.trial_id not in results for t in study.plan if t.role == "cell"):
+    study = folder.study
+    if any(t.trial_id not in folder.results for t in study.plan if t.role == "cell"):
         return ["--refine looks between these cells once all of them have a score."]
-    grown, found = rounds(study, results, _own_cells(sweep, options), options.refine)
+    grown, found = rounds(folder, _own_cells(sweep, options), options.refine)
     new = {trial.cell for trial in grown.plan} - {trial.cell for trial in study.plan}
     open_ones = [proposal for proposal in found if proposal.label in new]
-    return ["", *proposal_lines(study, open_ones, OBJECTIVE_SCORES, CLIFF)]
+    return ["", *proposal_lines(study, open_ones, shown_readings(study.objectives), CLIFF)]
 
 
-def _conduct(
-    folder: Path,
-    study: Study,
-    results: dict[str, TrialResult],
-    options: Options,
-    tracking: str | None,
-    own: frozenset[str] = frozenset(),
-) -> int:
-    """Run what is missing, make the tables and figures, say the answer, and return the exit code."""
+def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: frozenset[str] = frozenset()) -> int:
+    """Run what is missing, make the tables and figures, print the answer, and return the exit code."""
     troubles: list[str] = []
-    recorder = None if tracking is None else _started(folder, tracking, troubles)
-    course = Course(folder, study, results, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
+    recorder = None if tracking is None else _started(folder.path, tracking, troubles)
+    course = Course(folder, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
     made: list[Path] = []
-    with ExitStack() as running:  # what the trials run on is let go last: the answer does not wait for it
+    with ExitStack() as running:  # shuts Ray down after the answer is printed, because shutdown takes seconds
         try:
-            if not missing(study.plan, results) and course.cells_ended() and not options.refine:
-                print(f"All {len(study.plan)} trials of {study.study} are done: nothing to run.", flush=True)
+            if not folder.unfinished() and course.cells_ended() and not options.refine:
+                print(
+                    f"All {len(folder.study.plan)} trials of {folder.study.study} are done: nothing to run.", flush=True
+                )
             _run_missing(course, options, running, own)
-            ablation = cache(read_ablation)  # for the table and for the screen
-            made = _derive(folder, troubles, ablation, reproduces=bool(course.study.reproduces))
+            end = course.folder
+            made = _derive(end, troubles)
         finally:
             if recorder is not None:
                 recorder.close(made)
-        lacking = shortfall(course.study, course.results, course.to_come())
-        curse = _read("winner's curse", lambda: selection(folder, course.study, course.results), troubles)
-        told = [*answer(course.study, course.results, curse), ""]
-        found = _read("matrix", lambda: ablation(folder), troubles)
-        if found is not None:
-            text = terminal(described(course.study, course.results, found), color=sys.stdout.isatty())
-            told += [*text.splitlines(), ""]
-        print("\n".join(["", *told, *places(folder, made, tracking)]), flush=True)
+        lacking = shortfall(end, course.to_come())
+        print("\n".join(["", *_told(end, troubles), *places(folder.path, made, tracking)]), flush=True)
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE
+
+
+def _told(folder: StudyFolder, troubles: list[str]) -> list[str]:
+    """Return the answer and an ablation's matrix as lines; what cannot be read is added to ``troubles``."""
+    curse = _read("winner's curse", lambda: selection(folder), troubles)
+    ranking = _read("ranking", lambda: ranked(folder), troubles)
+    lines = [*answer(folder, curse, ranking.rivals if ranking else None), ""]
+    matrix = _read("matrix", lambda: ablation(folder), troubles)
+    if matrix is not None:
+        lines += [*terminal(described(folder, matrix), color=sys.stdout.isatty()).splitlines(), ""]
+    return lines
 
 
 def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | None:
@@ -288,9 +297,7 @@ def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | Non
     return recorder
 
 
-def _derive(
-    folder: Path, troubles: list[str], ablation: Callable[[Path], Matrix | None], *, reproduces: bool
-) -> list[Path]:
+def _derive(folder: StudyFolder, troubles: list[str]) -> list[Path]:
     """Make Parquet, table and figures; what cannot be made is said and can be made later, from the folders."""
 
     def export() -> list[Path]:
@@ -299,7 +306,7 @@ def _derive(
         return [export_study(folder)]
 
     def table() -> list[Path]:
-        return [write_table(folder, ablation)]
+        return [write_table(folder)]
 
     def plot() -> list[Path]:
         from sweeps.engine.figures.kinds import plot_study  # noqa: PLC0415 - brings matplotlib
@@ -313,7 +320,7 @@ def _derive(
 
     made: list[Path] = []
     makers = [("figures", plot), ("table", table), ("Parquet", export)]
-    makers += [("published numbers", published)] if reproduces else []
+    makers += [("published numbers", published)] if folder.study.reproduces else []
     for name, make in makers:
         try:
             made += make()
@@ -322,8 +329,8 @@ def _derive(
     return made
 
 
-def _read(name: str, read: Callable[[], Found], troubles: list[str]) -> Found | None:
-    """Return what is read from the trial folders to be said at the end; what cannot be read does not end the launch."""
+def _read(name: str, read: Callable[[], T], troubles: list[str]) -> T | None:
+    """Return what is read from the trial folders at the end; what cannot be read does not end the launch."""
     try:
         return read()
     except Exception as error:
@@ -342,8 +349,7 @@ def _run_missing(course: Course, options: Options, running: ExitStack, own: froz
 
     with ExitStack() as shown:
         engine = _Engine(course, options, running, shown)
-        cells = [trial for trial in course.study.plan if not is_report(trial)]
-        todo = missing(cells, course.results)
+        todo = course.folder.unfinished(trial for trial in course.study.plan if not trial.is_report)
         if course.study.search is None:
             engine.run_listed(todo[: room()])
         elif todo or course.to_come():
@@ -352,8 +358,8 @@ def _run_missing(course: Course, options: Options, running: ExitStack, own: froz
             _refine(course, options.refine, own, lambda trials: engine.run_listed(trials[: room()]))
         if course.cells_ended():
             _choose(course, options)
-            end = [trial for trial in course.study.plan if is_report(trial)]
-            engine.run_listed(missing(end, course.results)[: room()])
+            end = course.folder.unfinished(trial for trial in course.study.plan if trial.is_report)
+            engine.run_listed(end[: room()])
 
 
 def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
@@ -361,16 +367,16 @@ def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequ
     from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415 - brings SciPy
 
     while course.cells_ended():
-        grown, _ = rounds(course.study, course.results, own, count)
+        grown, _ = rounds(course.folder, own, count)
         if grown == course.study:
             return
         course.grow(grown)
-        run(missing([trial for trial in grown.plan if trial.role == "cell"], course.results))
+        run(course.folder.unfinished(trial for trial in grown.plan if trial.role == "cell"))
 
 
 def _choose(course: Course, options: Options) -> None:
     """Plan the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
-    winner = chosen(course.study, course.results)
+    winner = chosen(course.folder)
     if winner is not None and not course.study.reproduces:  # a reproduction has every row there, planned from the start
         course.end_with(closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), options.seeds))
 
@@ -391,7 +397,7 @@ class _Engine:
         from sweeps.engine.running.search import Proposals  # noqa: PLC0415 - brings Optuna
 
         proposals = Proposals(
-            self._course.folder, self._course.study, samples=self._options.samples, seeds=self._options.seeds,
+            self._course.path, self._course.study, samples=self._options.samples, seeds=self._options.seeds,
             publish=self._course.publish, limit=room,
             known=known_points(self._course.study, self._options.warm_start),
         )  # fmt: skip
@@ -400,12 +406,12 @@ class _Engine:
     def _run(self, source: Source, *, search: bool) -> None:
         self._start()
         if self._options.local:
-            run_here(source, self._course.folder, self._course, processes_of(self._options.gpus_per_trial))
+            run_here(source, self._course.path, self._course, processes_of(self._options.gpus_per_trial))
             return
         from sweeps.engine.running.on_ray import run_on_ray  # noqa: PLC0415 - brings Ray
 
         assert self._cluster is not None
-        run_on_ray(source, self._course.folder, self._course, self._cluster, search=search)
+        run_on_ray(source, self._course.path, self._course, self._cluster, search=search)
 
     def _start(self) -> None:
         if self._started:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from sweeps.engine.study.sweep import Sweep, check_objectives
+from sweeps.engine.study.objectives import check_objectives
+from sweeps.engine.study.sweep import Sweep
 from zsr_core.codec import ConfigError, is_finite, require, unknown
 
 SEARCHES = ("tpe", "gp", "nsga2", "random")

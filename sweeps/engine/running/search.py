@@ -21,12 +21,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.engine.analysis.scores import score_cell, trial_row
+from sweeps.engine.analysis.scores import row_score
 from sweeps.engine.running.jobs import Job, job
 from sweeps.engine.running.warm_start import KnownPoint
-from sweeps.engine.study.folder import Study, read_results, trial_folder
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
+from sweeps.engine.study.objectives import score_named
 from sweeps.engine.study.optuna_space import distributions
-from sweeps.engine.study.plan import missing, suggested, suggestions, to_come
+from sweeps.engine.study.plan import suggested, suggestions, to_come
 from sweeps.engine.study.sweep import axis_levels
 from zsr_core.codec import require, unknown
 from zsr_core.rng import seed_for
@@ -166,9 +167,8 @@ class Proposals:
 
     def _outcome(self, cell: str) -> tuple[TrialState, list[float] | None]:
         """Return what a cell's folders say: the means over its seeds, or that it failed or was stopped early."""
-        trials = [t for t in self.study.plan if t.cell == cell and t.role == "cell"]
-        rows = [trial_row(t, read_result(trial_folder(self._folder, t.trial_id))) for t in trials]
-        score = score_cell(cell, {}, rows)
+        row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
+        score = row_score(self._read(row.trials), row)
         values = [score.value(name) for name in self.study.objectives]
         sound = [value for value in values if value is not None and math.isfinite(value)]
         if score.failed:
@@ -177,13 +177,18 @@ class Proposals:
             return TrialState.PRUNED, None
         return (TrialState.COMPLETE, sound) if len(sound) == len(values) else (TrialState.FAIL, None)
 
+    def _read(self, trials: Sequence[PlannedTrial]) -> StudyFolder:
+        """Return the study with the results that ``trials`` have by now."""
+        read = {trial.trial_id: read_result(trial_folder(self._folder, trial.trial_id)) for trial in trials}
+        results = {trial_id: result for trial_id, result in read.items() if result is not None}
+        return StudyFolder(path=self._folder, study=self.study, results=results)
+
     def _adopt(self) -> None:
         """Bring the plan and the journal together: each may know of proposals that the other does not."""
         for trial in self._journal.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._take_up(trial)
         known = {t.user_attrs.get(CELL) for t in self._journal.get_trials(deepcopy=False)}
-        results = read_results(self._folder, self.study)
-        todo = {t.cell for t in missing(self.study.plan, results)}
+        todo = {trial.cell for trial in self._read(self.study.plan).unfinished()}
         for cell in suggestions(self.study):
             if cell not in todo and (cell in self._open or cell not in known):
                 self._tell(cell)
@@ -203,7 +208,7 @@ class Proposals:
 
     def _cut_off(self) -> deque[Job]:
         """Return the planned trials without a result as jobs: the untouched model's, then the proposals', in order."""
-        todo = missing(self.study.plan, read_results(self._folder, self.study))
+        todo = self._read(self.study.plan).unfinished()
         groups = itertools.groupby(todo, key=lambda t: (t.role, t.cell))
         return deque(job(self.study, trials) for _, trials in groups)
 
@@ -228,7 +233,7 @@ def _journal(path: Path, study: Study) -> optuna.Study:
     found = optuna.create_study(
         study_name=study.study,
         storage=JournalStorage(JournalFileBackend(str(path))),
-        directions=["maximize"] * len(study.objectives),
+        directions=["maximize" if score_named(name).higher_is_better else "minimize" for name in study.objectives],
         load_if_exists=True,
     )
     with warnings.catch_warnings():

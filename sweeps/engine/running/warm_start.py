@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.engine.analysis.scores import scores
-from sweeps.engine.study.folder import Study, read_results, read_study
+from sweeps.engine.study.folder import Study, open_study
 from zsr_core.codec import ConfigError, flatten
 
 FIELD = "--warm-start"
@@ -37,10 +37,10 @@ def known_points(study: Study, folders: Sequence[Path]) -> list[KnownPoint]:
 
 
 def _points(study: Study, folder: Path) -> list[KnownPoint]:
-    earlier = read_study(folder)
-    _check_same(study, earlier, folder)
+    earlier = open_study(folder)
+    _check_same(study, earlier.study, folder)
     found = []
-    for row in scores(earlier, read_results(folder, earlier)):
+    for row in scores(earlier):
         values = [value for name in study.objectives if (value := row.value(name)) is not None]
         whole = len(values) == len(study.objectives) and not (row.failed or row.missing)
         if whole and row.overrides.keys() == study.space.keys() and all(map(math.isfinite, values)):

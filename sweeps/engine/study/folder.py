@@ -1,4 +1,4 @@
-"""A study's folder: what was asked and planned (``study.json``), and the finished trials beside it.
+"""A study's folder, read once: what was asked and planned (``study.json``), the results, and the records on demand.
 
 The trial folders are the truth; every table, figure, Parquet file and tracked run derives from them.
 """
@@ -6,20 +6,26 @@ The trial folders are the truth; every table, figure, Parquet file and tracked r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
-from zsr_core.codec import ConfigError, read_json, to_plain
+from zsr_core.codec import ConfigError, from_plain, to_plain
+from zsr_core.data import Split
 from zsr_core.files import write_text
 from zsr_core.space import Domain
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.result import TrialResult, read_result
+from zsr_core.trial.result import Status, TrialResult, read_result
 
-SCHEMA = 1
+SCHEMA = 2
 Role = Literal["cell", "baseline", "final"]
 UNTOUCHED_LABEL = "untouched"  # the label of the model as it came
+UNTOUCHED = {"epochs": 0}  # the overrides of the model as it came
+SPLIT = "eval_suite.split"  # cells are scored on the selection split, the chosen one then on the report split
+NUMBERED = re.compile(r"#(\d+) ")  # how the label of a search's proposal begins
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +34,34 @@ class PlannedTrial:
 
     trial_id: str
     label: str
-    cell: str  # the label without the seed: trials of one cell differ by seed alone
+    cell: str  # the label without the seed: trials of one cell and split differ by seed alone
     overrides: Mapping[str, Any]
     seed: int
     role: Role = "cell"
+    split: Split = "selection"  # the images that score it
+    proposal: int | None = None  # which proposal of a search it runs, from 1; None in a listed plan
+
+    @property
+    def is_report(self) -> bool:
+        """Whether the trial is scored on the report split: the end of a study, not part of its selection."""
+        return self.split == "report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRow:
+    """The planned trials of one row of a table: they share everything but the seed."""
+
+    cell: str
+    role: Role
+    split: Split
+    proposal: int | None
+    overrides: Mapping[str, Any]
+    trials: tuple[PlannedTrial, ...]
+
+    @property
+    def is_report(self) -> bool:
+        """Whether the row is scored on the report split."""
+        return self.split == "report"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +84,7 @@ class Study:
     fingerprint: str
     created: str
     zsr: str
+    score_eps: float  # the budget that every row's robust scores are read at, in [0, 1] pixel units
     schema: int = SCHEMA
     notes: Mapping[str, str] = field(default_factory=dict)
     # source -> its tables: what the study reproduces, row by row; a study that asks a question of its own has none.
@@ -64,34 +95,134 @@ class Study:
         """Return the full configuration of a planned trial."""
         return self.base.with_({**trial.overrides, "seed": trial.seed})
 
+    def rows(self, *, role: Role | None = None, split: Split | None = None) -> tuple[PlannedRow, ...]:
+        """Return the plan row by row, in plan order: of one role, of one split, or all."""
+        groups: dict[tuple[Role, Split, str], list[PlannedTrial]] = {}
+        for trial in self.plan:
+            if role in (None, trial.role) and split in (None, trial.split):
+                groups.setdefault((trial.role, trial.split, trial.cell), []).append(trial)
+        return tuple(_row(trials) for trials in groups.values())
 
-def read_study(folder: Path) -> Study:
-    """Return the study in ``folder``.
+
+def _row(trials: list[PlannedTrial]) -> PlannedRow:
+    first = trials[0]
+    return PlannedRow(
+        cell=first.cell, role=first.role, split=first.split, proposal=first.proposal, overrides=first.overrides,
+        trials=tuple(trials),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudyFolder:
+    """A study as it is on disk: its plan and the results there are. A command reads it once and passes it on.
+
+    Records per image are read when they are asked for, and what is derived from them is kept for the command's length
+    (:meth:`once`), because several tables rest on the same images.
+    """
+
+    path: Path
+    study: Study
+    results: Mapping[str, TrialResult]  # by trial id; a planned trial without one is missing
+    _kept: dict[object, object] = field(default_factory=dict, init=False, repr=False)
+
+    def result(self, trial: PlannedTrial) -> TrialResult | None:
+        """Return the trial's result, done or not; None where there is none."""
+        return self.results.get(trial.trial_id)
+
+    def status(self, trial: PlannedTrial) -> Status | Literal["missing"]:
+        """Return how the trial ended, or that it has not."""
+        result = self.result(trial)
+        return "missing" if result is None else result.status
+
+    def is_done(self, trial: PlannedTrial) -> bool:
+        """Return whether the trial has its numbers."""
+        return self.status(trial) == "done"
+
+    def done(self, trials: Iterable[PlannedTrial] | None = None) -> dict[str, TrialResult]:
+        """Return the results that have numbers, by trial id: of ``trials``, by default of the whole plan."""
+        among = self.study.plan if trials is None else trials
+        return {trial.trial_id: self.results[trial.trial_id] for trial in among if self.is_done(trial)}
+
+    def by_seed(self, trials: Iterable[PlannedTrial]) -> dict[int, TrialResult]:
+        """Return the results that have numbers, by seed: of the trials of one row."""
+        return {trial.seed: self.results[trial.trial_id] for trial in trials if self.is_done(trial)}
+
+    def unfinished(self, trials: Iterable[PlannedTrial] | None = None) -> tuple[PlannedTrial, ...]:
+        """Return the trials without numbers: never run, cut off, failed or stopped early."""
+        return tuple(trial for trial in (self.study.plan if trials is None else trials) if not self.is_done(trial))
+
+    def trial_path(self, trial_id: str) -> Path:
+        """Return the folder of a trial."""
+        return trial_folder(self.path, trial_id)
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns, made once for ``key``."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(T, self._kept[key])
+
+
+def open_study(path: Path | str) -> StudyFolder:
+    """Return the study in the folder ``path`` with its results.
+
+    Raises:
+        ConfigError: naming the file, if the folder holds no study, or a study or result that cannot be read.
+    """
+    study = read_study(Path(path))
+    return StudyFolder(path=Path(path), study=study, results=read_results(Path(path), study))
+
+
+def read_study(path: Path) -> Study:
+    """Return the plan of the study in the folder ``path``; one that an earlier version wrote is brought up to date.
 
     Raises:
         ConfigError: naming the folder, if it holds no study or one that cannot be read.
     """
-    found = read_json(Study, folder / "study.json", "study")
-    if found is None:
-        raise ConfigError(f"study: {folder} holds no study.json; expected a folder that a sweep has written")
-    return found
+    file = path / "study.json"
+    if not file.is_file():
+        raise ConfigError(f"study: {path} holds no study.json; expected a folder that a sweep has written")
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"study: {file} is not JSON ({error})") from None
+    if isinstance(plain, dict) and plain.get("schema") == 1:
+        plain = _from_schema_1(plain)
+    return from_plain(Study, plain, str(file))
 
 
-def write_study(folder: Path, study: Study) -> Path:
+def _from_schema_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a study of schema 1 as one of schema 2.
+
+    There the split and the number of a proposal stood in labels, and scores were read at the suite's first budget.
+    """
+    try:
+        plan = [_trial_from_schema_1(trial) for trial in plain["plan"]]
+        budgets = [*plain["base"]["eval_suite"]["eps"], plain["base"]["threat"]["eps"]]
+    except (KeyError, TypeError, AttributeError):
+        return plain  # the strict reader names what is missing
+    return {**plain, "schema": SCHEMA, "plan": plan, "score_eps": budgets[0]}
+
+
+def _trial_from_schema_1(trial: dict[str, Any]) -> dict[str, Any]:
+    split = trial["overrides"].get(SPLIT, "selection")
+    numbered = NUMBERED.match(trial["cell"])
+    renamed = {"cell": trial["cell"], "label": trial["label"]}
+    if trial["role"] == "baseline" and split == "report":
+        renamed = {name: text.replace(" (report)", "", 1) for name, text in renamed.items()}
+    return {**trial, **renamed, "split": split, "proposal": int(numbered[1]) if numbered else None}
+
+
+def write_study(path: Path, study: Study) -> Path:
     """Write ``study.json``, whole or not at all."""
-    return write_text(folder / "study.json", json.dumps(to_plain(study), indent=1) + "\n")
+    return write_text(path / "study.json", json.dumps(to_plain(study), indent=1) + "\n")
 
 
-def trial_folder(folder: Path, trial_id: str) -> Path:
-    """Return where the trial's config, result and records are."""
-    return folder / "trials" / trial_id
+def trial_folder(path: Path, trial_id: str) -> Path:
+    """Return where a trial's config, result and records are."""
+    return path / "trials" / trial_id
 
 
-def read_results(folder: Path, study: Study) -> dict[str, TrialResult]:
+def read_results(path: Path, study: Study) -> dict[str, TrialResult]:
     """Return the results there are, by trial id, in plan order. A planned trial without one is missing."""
-    found = ((trial.trial_id, read_result(trial_folder(folder, trial.trial_id))) for trial in study.plan)
-    return {trial_id: result for trial_id, result in found if result is not None}
-
-
-SPLIT = "eval_suite.split"  # cells are scored on the selection split, the chosen one then on the reporting split
-UNTOUCHED = {"epochs": 0}  # the model as it came
+    read = ((trial.trial_id, read_result(trial_folder(path, trial.trial_id))) for trial in study.plan)
+    return {trial_id: result for trial_id, result in read if result is not None}

@@ -1,17 +1,107 @@
-"""What a sweep can select by, and the names of averages and worst cases."""
+"""The scores: named readings of a trial's measurements, which a sweep can select by and every table can show.
+
+Clean, robust and harmonic accuracy stand first. Every other metric of the core's table is a score too, under its own
+name, read on clean images where it is measured there and per image over all attacks otherwise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from zsr_core.codec import require, unknown
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.trial.config import TrialConfig
-
-Objective = Literal["clean", "robust", "harmonic"]
-OBJECTIVES: tuple[Objective, ...] = ("clean", "robust", "harmonic")
-AVERAGE = "zero_shot_mean"  # the mean over every evaluated set but the one trained on
-WORST = "worst"  # per image over all attacks of the suite
+from zsr_core.trial.result import TrialResult
 
 
-def score_eps(config: TrialConfig) -> float:
-    """Return the budget that robust scores are read at."""
-    return config.headline_eps
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One row of the table: which measurement a score reads, and how it is called."""
+
+    name: str
+    title: str  # "robust accuracy"
+    metric: str  # the measurement's metric
+    condition: Literal["none", "worst"]  # on clean images, or per image over all attacks of the suite
+    unit: str = "%"
+    higher_is_better: bool = True
+
+    @property
+    def attacked(self) -> bool:
+        """Whether the score speaks of attacked images, so that the audit may doubt it."""
+        return self.condition == WORST
+
+    def budget(self, eps: float) -> float:
+        """Return the budget that the score is read at, where attacked images are read at ``eps``."""
+        return eps if self.attacked else 0.0
+
+
+CLEAN = Score(name="clean", title="clean accuracy", metric="clean", condition="none")
+ROBUST = Score(name="robust", title="robust accuracy", metric="robust", condition="worst")
+HARMONIC = Score(name="harmonic", title="harmonic mean", metric="harmonic", condition="worst")
+SCORES: tuple[Score, ...] = (CLEAN, ROBUST, HARMONIC)
+TITLES = {score.name: score.title for score in SCORES}
+
+
+def score_named(name: str, field: str = "score") -> Score:
+    """Return the row of the table that is called so.
+
+    Raises:
+        ConfigError: naming ``field`` and the nearest name.
+    """
+    rows = {score.name: score for score in SCORES}
+    if name not in rows:
+        raise unknown(field, name, rows)
+    return rows[name]
+
+
+def check_objectives(names: Sequence[str]) -> None:
+    """Raise ``ConfigError`` unless ``names`` are one or more different scores."""
+    for name in names:
+        score_named(name, "objectives")
+    distinct = len(set(names)) == len(names)
+    require(len(names) > 0 and distinct, "objectives", tuple(names), "at least one score, none twice")
+
+
+def shown_scores(objectives: Sequence[str]) -> tuple[Score, ...]:
+    """Return the scores that tables and figures show: clean, robust, harmonic, then what else was selected by."""
+    first = (CLEAN, ROBUST, HARMONIC)
+    return (*first, *(score_named(name) for name in objectives if name not in {score.name for score in first}))
+
+
+def deciding_score(objectives: Sequence[str]) -> Score:
+    """Return the score that the chosen cell is best at.
+
+    Of clean and robust accuracy together it is their harmonic mean; of other objectives the first.
+    """
+    if {CLEAN.name, ROBUST.name} <= set(objectives):
+        return HARMONIC
+    return score_named(objectives[0])
+
+
+def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
+    """Return the budget that a study's robust scores are read at, in [0, 1] pixel units.
+
+    ``asked`` is what the sweep names; without it, the base's training radius, where the suite holds that.
+
+    Raises:
+        ConfigError: naming ``field``, if the suite does not hold the budget.
+    """
+    budgets = config.eval_suite.eps
+    wanted = config.threat.eps if asked is None else asked
+    if not budgets:  # a suite of clean accuracy alone
+        return wanted
+    held = [eps for eps in budgets if abs(eps - wanted) <= 1e-9]
+    expected = f"one of the suite's budgets ({', '.join(f'{255 * eps:g}/255' for eps in budgets)}), named by the sweep"
+    require(bool(held), field, f"{255 * wanted:g}/255", expected)
+    return held[0]
+
+
+def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
+    """Return a trial's zero-shot averages by score, attacked images at the budget ``eps``; others are absent."""
+    means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == ZERO_SHOT_MEAN}
+    read: Mapping[str, Measurement | None] = {
+        score.name: means.get((score.metric, score.condition, score.budget(eps))) for score in SCORES
+    }
+    return {name: m for name, m in read.items() if m is not None}

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedTrial, Study
+from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedTrial, Role, Study
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, unknown
 from zsr_core.space import Choice, Domain, Real, Variant, short
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.result import TrialResult
 
 
 def study_name(sweep: Sweep, preset: str, search: str | None) -> str:
@@ -42,7 +41,7 @@ def new_study(
         surfaces=sweep.surfaces, published=sweep.published, base=base, seeds=seeds, plan=tuple(plan),
         fingerprint=fingerprint({"name": sweep.name, "preset": preset, "base": base, "space": space}),
         created=datetime.now(UTC).isoformat(timespec="seconds"), zsr=__version__,
-        reproduces=sweep.reproduces,
+        reproduces=sweep.reproduces, score_eps=sweep.budget(preset),
         baseline=next((cell.label for cell in cells if cell.reference), UNTOUCHED_ROW.label),
     )  # fmt: skip
 
@@ -50,7 +49,9 @@ def new_study(
 UNTOUCHED_ROW = Variant(label=UNTOUCHED_LABEL, overrides=UNTOUCHED)
 
 
-def planned(base: TrialConfig, variant: Variant, seed: int, role: Any = "cell") -> PlannedTrial:
+def planned(
+    base: TrialConfig, variant: Variant, seed: int, role: Role = "cell", proposal: int | None = None
+) -> PlannedTrial:
     """Return one planned trial; a variant that the base cannot take is an error naming the path."""
     config = base.with_({**variant.overrides, "seed": seed})
     return PlannedTrial(
@@ -60,6 +61,8 @@ def planned(base: TrialConfig, variant: Variant, seed: int, role: Any = "cell") 
         overrides=dict(variant.overrides),
         seed=seed,
         role=role,
+        split=config.eval_suite.split,
+        proposal=proposal,
     )
 
 
@@ -72,7 +75,7 @@ def check_distinct(plan: Iterable[PlannedTrial]) -> None:
         seen[trial.trial_id] = trial.label
 
 
-def continued(earlier: Study, asked: Study, results: Mapping[str, TrialResult], where: str) -> Study:
+def continued(earlier: Study, asked: Study, results: Collection[str], where: str) -> Study:
     """Return the study in folder ``where`` with what is asked now added: what has a result stays, whatever is asked.
 
     Raises:
@@ -89,14 +92,16 @@ def continued(earlier: Study, asked: Study, results: Mapping[str, TrialResult], 
             "give another --results, or --fresh to set the old study aside"
         )
     wanted = {trial.trial_id for trial in asked.plan}
-    kept = [t for t in earlier.plan if t.trial_id not in wanted and (t.trial_id in results or _suggestion(earlier, t))]
+    kept = [t for t in earlier.plan if t.trial_id not in wanted and (t.trial_id in results or t.proposal is not None)]
     plan = (*asked.plan, *kept)
     for cell in suggestions(replace(asked, plan=plan)):
         plan = (*plan, *_missing_seeds(asked, plan, cell))
     order = {"baseline": 0, "cell": 1, "final": 2}
-    plan = tuple(sorted(plan, key=lambda t: (is_report(t), order[t.role])))
+    plan = tuple(sorted(plan, key=lambda t: (t.is_report, order[t.role])))
     seeds = tuple(dict.fromkeys((*asked.seeds, *earlier.seeds)))
-    return replace(asked, plan=plan, seeds=seeds, created=earlier.created, notes=earlier.notes)
+    # A search goes on with the budget that its journal knows scores of.
+    score_eps = earlier.score_eps if asked.mode == "search" else asked.score_eps
+    return replace(asked, plan=plan, seeds=seeds, created=earlier.created, notes=earlier.notes, score_eps=score_eps)
 
 
 def _difference(earlier: Study, asked: Study) -> str:
@@ -109,20 +114,16 @@ def _difference(earlier: Study, asked: Study) -> str:
     return listing + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
-def _suggestion(study: Study, trial: PlannedTrial) -> bool:
-    return study.mode == "search" and trial.role == "cell"
-
-
 def suggestions(study: Study) -> dict[str, dict[str, Any]]:
     """Return what a search has proposed so far, in order: cell -> overrides; nothing in matrix mode."""
-    return {t.cell: dict(t.overrides) for t in study.plan if _suggestion(study, t)}
+    return {t.cell: dict(t.overrides) for t in study.plan if t.proposal is not None and t.role == "cell"}
 
 
 def _missing_seeds(asked: Study, plan: Iterable[PlannedTrial], cell: str) -> list[PlannedTrial]:
     of_cell = [t for t in plan if t.cell == cell and t.role == "cell"]
     variant = Variant(label=cell, overrides=of_cell[0].overrides)
     lacking = [seed for seed in asked.seeds if seed not in {t.seed for t in of_cell}]
-    return [planned(asked.base, variant, seed) for seed in lacking]
+    return [planned(asked.base, variant, seed, proposal=of_cell[0].proposal) for seed in lacking]
 
 
 def suggested(study: Study, overrides: Mapping[str, Any], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
@@ -130,7 +131,7 @@ def suggested(study: Study, overrides: Mapping[str, Any], seeds: Sequence[int]) 
     number = len(suggestions(study)) + 1
     values = " ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in overrides.items())
     variant = Variant(label=f"#{number:03d} {values}", overrides=dict(overrides))
-    return tuple(planned(study.base, variant, seed) for seed in seeds)
+    return tuple(planned(study.base, variant, seed, proposal=number) for seed in seeds)
 
 
 def to_come(study: Study, samples: int, seeds: int) -> int:
@@ -150,20 +151,17 @@ def points(space: Mapping[str, Domain]) -> int:
     return math.prod(sizes) if len(sizes) == len(space) else sys.maxsize
 
 
-def is_report(trial: PlannedTrial) -> bool:
-    """Return whether the trial is scored on the reporting split: the end of a study, not part of its selection."""
-    return trial.overrides.get(SPLIT) == "report"
-
-
 def closing(study: Study, chosen: Variant, seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
     """Return the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
-    return report_trials(study.base, (chosen,), seeds)
+    proposal = next((t.proposal for t in study.plan if t.cell == chosen.label), None)
+    return tuple(replace(trial, proposal=proposal if trial.role == "final" else None)
+                 for trial in report_trials(study.base, (chosen,), seeds))  # fmt: skip
 
 
 def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
     """Return the untouched model and the cells, scored on the reporting split."""
     report = {SPLIT: "report"}
-    untouched = Variant(label=f"{UNTOUCHED_LABEL} (report)", overrides={**UNTOUCHED, **report})
+    untouched = Variant(label=UNTOUCHED_LABEL, overrides={**UNTOUCHED, **report})
     finals = [Variant(label=cell.label, overrides={**cell.overrides, **report}) for cell in cells]
     return (
         *(planned(base, untouched, seed, role="baseline") for seed in seeds),
@@ -173,9 +171,4 @@ def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[i
 
 def with_closing(study: Study, end: Sequence[PlannedTrial]) -> Study:
     """Return the study ending in ``end`` alone: an earlier choice is no longer the answer."""
-    return replace(study, plan=(*(t for t in study.plan if not is_report(t)), *end))
-
-
-def missing(plan: Iterable[PlannedTrial], results: Mapping[str, TrialResult]) -> tuple[PlannedTrial, ...]:
-    """Return the trials that are not done: never run, cut off, failed or stopped early."""
-    return tuple(t for t in plan if t.trial_id not in results or results[t.trial_id].status != "done")
+    return replace(study, plan=(*(t for t in study.plan if not t.is_report), *end))

@@ -8,7 +8,7 @@ from typing import Any
 
 from search_spaces import Axis
 from sweeps.engine.study.folder import SPLIT
-from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.study.objectives import check_objectives, score_budget
 from zsr_core.codec import require, unknown
 from zsr_core.published import published
 from zsr_core.space import Choice, Domain, Real, Variant, grid, short
@@ -29,6 +29,9 @@ class Sweep:
     samples: int = 25  # of a search, unless --samples says otherwise
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
+    # The budget that robust scores are read at, in [0, 1] pixel units, for all presets or by preset. None: the base's
+    # training radius, which the suite must then hold.
+    score_eps: float | Mapping[str, float] | None = None
     surfaces: tuple[tuple[str, str], ...] = ()  # (x, y) paths to draw the scores over
     # source -> its tables, as `zsr_core.published` calls them: the sweep runs their rows, so that each one is scored on
     # the report split too, and the published numbers are printed beside the measured ones.
@@ -61,6 +64,16 @@ class Sweep:
         for variant in (*self.corners(), *self.listed(preset)):
             require(SPLIT not in variant.overrides, SPLIT, variant.label, "a sweep whose variants share the split")
             config.with_(variant.overrides)
+        self.budget(preset)
+
+    def budget(self, preset: str) -> float:
+        """Return the budget that all rows' robust scores are read at, in [0, 1] pixel units.
+
+        Raises:
+            ConfigError: if the preset's suite does not hold it.
+        """
+        asked = self.score_eps.get(preset) if isinstance(self.score_eps, Mapping) else self.score_eps
+        return score_budget(self.base[preset], asked, f"score_eps of preset {preset!r}")
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -97,15 +110,6 @@ class Sweep:
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raise ``ConfigError`` unless ``seeds`` are one or more different whole numbers."""
     require(len(seeds) > 0 and len(set(seeds)) == len(seeds), "seeds", tuple(seeds), "at least one seed, none twice")
-
-
-def check_objectives(objectives: Sequence[str]) -> None:
-    """Raise ``ConfigError`` unless ``objectives`` are one or more different scores."""
-    for name in objectives:
-        if name not in OBJECTIVES:
-            raise unknown("objectives", name, OBJECTIVES)
-    distinct = len(set(objectives)) == len(objectives)
-    require(len(objectives) > 0 and distinct, "objectives", tuple(objectives), "at least one score, none twice")
 
 
 def axis_levels(domain: Domain, n: int) -> tuple[Any, ...]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeps.engine.study.folder import UNTOUCHED, Study
-from sweeps.engine.study.plan import is_report, missing
+from sweeps.engine.study.folder import UNTOUCHED, StudyFolder
 from zsr_core.duration import duration
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.result import TrialResult
 
 
 def listing(
-    study: Study,
-    results: Mapping[str, TrialResult],
+    folder: StudyFolder,
     seconds: Callable[[TrialConfig], float],
     *,
     slots: int,
@@ -26,21 +23,20 @@ def listing(
     ``to_come`` is the number of trials that a search has yet to propose, taken to cost what the base costs. ``gpu`` is
     another machine to say the cost on.
     """
+    study = folder.study
     lines = [f"{study.study}: {study.question}", ""]
-    for trial in study.plan:
-        state = results[trial.trial_id].status if trial.trial_id in results else "missing"
-        lines.append(f"  {trial.trial_id}  {state:<8} {trial.role:<9} {trial.label}")
-    left = work_left(study, results, seconds, to_come)
+    lines += [f"  {t.trial_id}  {folder.status(t):<8} {t.role:<9} {t.split:<9} {t.label}" for t in study.plan]
+    left = work_left(folder, seconds, to_come)
     if to_come:
         lines.append(f"  and {to_come} trials that {study.search} has yet to propose")
-    todo = len(missing(study.plan, results)) + to_come
+    todo = len(folder.unfinished()) + to_come
     then = "; then the best cell and the untouched model on the report split"
-    end = "" if any(is_report(t) for t in study.plan) else then
+    end = "" if study.rows(split="report") else then
     lines += ["", f"{todo} of {len(study.plan) + to_come} trials to run{end}."]
     if todo:
         lines.append(f"About {duration(left)} of work: {duration(left / slots)} with {slots} at a time.")
     if todo and gpu is not None:
-        hours = work_left(study, results, gpu.seconds, to_come) / 3600
+        hours = work_left(folder, gpu.seconds, to_come) / 3600
         lines.append(f"On {gpu.name}: about {hours:.3g} GPU hours.")
     return lines
 
@@ -53,15 +49,14 @@ class Gpu:
     seconds: Callable[[TrialConfig], float]
 
 
-def work_left(
-    study: Study, results: Mapping[str, TrialResult], cost: Callable[[TrialConfig], float], to_come: int = 0
-) -> float:
+def work_left(folder: StudyFolder, cost: Callable[[TrialConfig], float], to_come: int = 0) -> float:
     """Return the cost of what is left to run; weights that two trials share are trained once."""
+    study = folder.study
     left = to_come * cost(study.base)
     trained: set[str] = set()
-    for trial in sorted(study.plan, key=lambda t: t.trial_id not in results or results[t.trial_id].status != "done"):
+    for trial in sorted(study.plan, key=lambda t: not folder.is_done(t)):
         config = study.config(trial)
-        if trial.trial_id not in results or results[trial.trial_id].status != "done":
+        if not folder.is_done(trial):
             left += cost(config.with_(UNTOUCHED) if config.training_id in trained else config)
         trained.add(config.training_id)
     return left

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.scores import CellScore, headline, scores
+from sweeps.engine.analysis.scores import CellScore, scores
 from sweeps.engine.format import eps_text, leaf
-from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
-from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
+from sweeps.engine.study.objectives import TITLES, headline
 from sweeps.engine.wording.answer import answer
 from sweeps.engine.wording.study import scale_note
 from zsr_core.audit.verdict import gravest
@@ -151,10 +151,10 @@ def _budget(eps: float, norm: Norm) -> str:
     return f"eps{eps * 255:.4g}" if norm == "linf" else f"l2eps{eps:.4g}"
 
 
-def final_points(result: TrialResult, at: int) -> list[Point]:
-    """Return what a trial came to: every measurement, the zero-shot headline, and what it cost."""
+def final_points(result: TrialResult, at: int, eps: float) -> list[Point]:
+    """Return a trial's numbers: every measurement, the zero-shot scores read at ``eps``, and the cost."""
     norm = result.config.eval_suite.norm
-    values = {str(name): m.value for name, m in headline(result).items()}  # first: a comparison opens on the first
+    values = {str(name): m.value for name, m in headline(result, eps).items()}  # first: a comparison opens on the first
     values |= {metric_name(m, norm): m.value for m in result.measurements}
     values |= {f"cost_{name}": value for name, value in result.cost.items()}
     return [Point(name=name, value=float(value), step=0, at=at) for name, value in values.items()]
@@ -165,7 +165,7 @@ def awaited(at: int) -> list[Point]:
 
     Parallel coordinates open on the metric that a run had first, and the scores are the last to be known.
     """
-    return [Point(name=name, value=math.nan, step=BEFORE, at=at) for name in OBJECTIVES]
+    return [Point(name=name, value=math.nan, step=BEFORE, at=at) for name in TITLES]
 
 
 def curve_points(metrics: Mapping[str, float], step: int, at: int) -> list[Point]:
@@ -283,7 +283,7 @@ def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
     lines = [f"{trial.label} ({trial.role}) of study {study.study}.", "", *_scale_line(study)]
     if result.error:
         lines += [f"**{result.status}**: {result.error}", ""]
-    found = headline(result)
+    found = headline(result, study.score_eps)
     if found:
         lines += ["| zero-shot mean | % | 95 % interval |", "|---|---|---|"]
         lines += [f"| {name} | {m.value:.1f} | {_interval(m)} |" for name, m in found.items()]
@@ -307,7 +307,7 @@ def version_tags(study: Study, trial: PlannedTrial, result: TrialResult) -> dict
         "trained_on": config.train_data.called,
         "scale": _scale(study),
         "audit": gravest(result.audit.values()) if result.audit else "",
-        **{name: f"{m.value:.2f}" for name, m in headline(result).items()},
+        **{name: f"{m.value:.2f}" for name, m in headline(result, study.score_eps).items()},
     }
     return {name: text[:TAG_LIMIT] for name, text in tags.items() if text}
 
@@ -338,8 +338,9 @@ def study_params(study: Study) -> dict[str, str]:
     return params(study.base, moved, without={*moved, "seed"})
 
 
-def study_values(study: Study, results: Mapping[str, TrialResult]) -> dict[str, float]:
+def study_values(folder: StudyFolder) -> dict[str, float]:
     """Return a study's own metrics: how many trials ended how, and the scores of the rows that matter."""
+    study, results = folder.study, folder.results
     ended = Counter(result.status for result in results.values())
     values: dict[str, float] = {
         "trials_planned": len(study.plan),
@@ -347,39 +348,35 @@ def study_values(study: Study, results: Mapping[str, TrialResult]) -> dict[str, 
         "trials_failed": ended["failed"],
         "trials_missing": len(study.plan) - len(results),
     }
-    shown = {"best": chosen(study, results), **_rows(study, results)}
+    shown = {"best": chosen(folder), **_rows(folder)}
     for name, row in shown.items():
-        found = {objective: row.value(objective) for objective in OBJECTIVES} if row else {}
+        found = {objective: row.value(objective) for objective in TITLES} if row else {}
         values |= {f"{name}_{objective}": value for objective, value in found.items() if value is not None}
     return {name: float(value) for name, value in values.items()}
 
 
-def _rows(study: Study, results: Mapping[str, TrialResult]) -> dict[str, CellScore]:
+def _rows(folder: StudyFolder) -> dict[str, CellScore]:
     """Return the untouched model and the final choice, by the split that they were scored on."""
-    rows = {}
-    for trial in study.plan:
-        if trial.role != "cell":
-            split = study.config(trial).eval_suite.split
-            found = [row for row in scores(study, results, trial.role) if row.cell == trial.cell]
-            rows[f"{trial.role}_{split}"] = found[0]
-    return rows
+    rows = scores(folder, "baseline") + scores(folder, "final")
+    return {f"{row.role}_{row.split}": row for row in reversed(rows)}
 
 
-def study_tags(study: Study, results: Mapping[str, TrialResult], *, folder: Path, link: str) -> dict[str, str]:
+def study_tags(folder: StudyFolder, *, link: str) -> dict[str, str]:
     """Return the tags of a study's own run; its note opens the comparison of its cells, which is ``link``."""
-    done = next((r for r in results.values() if r.status == "done"), None)
+    study = folder.study
+    done = next(iter(folder.done().values()), None)
     provenance = done.provenance if done else {}
     return {
         "mlflow.source.type": "JOB",
         "mlflow.source.name": f"sweeps/{study.name}.py",
-        "mlflow.note.content": _study_note(study, results, folder, link),
+        "mlflow.note.content": _study_note(folder, link),
         "study": study.study,
         "preset": study.preset,
         "mode": study.search or study.mode,
         "objectives": ", ".join(study.objectives),
         "space": "; ".join(f"{path} {_range(domain)}" for path, domain in study.space.items())[:TAG_LIMIT] or "listed",
         "scale": _scale(study),
-        "folder": str(folder),
+        "folder": str(folder.path),
         **{f"version.{name}": text for name, text in versions(study, provenance).items()},
         **{name: provenance[name] for name in ("git_sha", "git_dirty", "device") if provenance.get(name)},
         **({"mlflow.source.git.commit": provenance["git_sha"]} if provenance.get("git_sha") else {}),
@@ -393,11 +390,12 @@ def _range(domain: Domain) -> str:
     return f"{plain['low']:g} to {plain['high']:g}{' (log)' if plain['log'] else ''}"
 
 
-def _study_note(study: Study, results: Mapping[str, TrialResult], folder: Path, link: str) -> str:
+def _study_note(folder: StudyFolder, link: str) -> str:
+    study = folder.study
     compare = f" [Compare the cells]({link})" if link else ""  # first, as the page folds a note after three lines
-    lines = [f"**{study.question}**{compare}", "", *_markdown(answer(study, results)), "", *_scale_line(study)]
+    lines = [f"**{study.question}**{compare}", "", *_markdown(answer(folder)), "", *_scale_line(study)]
     text = "\n".join(lines)
-    table = folder / "table.md"
+    table = folder.path / "table.md"
     rows = table.read_text(encoding="utf-8") if table.is_file() else ""
     room = NOTE_LIMIT - len(text)
     return text + (rows if len(rows) <= room else "The table is too long for here: see the artifact table.md.")

@@ -30,8 +30,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, trial_folder
-from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, read_study, trial_folder
+from sweeps.engine.study.objectives import TITLES
 from sweeps.engine.tracking import entries, registry
 from sweeps.engine.tracking.address import sqlite_file
 from zsr_core.codec import ConfigError
@@ -255,6 +255,9 @@ class Mirror:
         self.made.add(trial_id)
         return self.runs[trial_id]
 
+    def _read(self, results: Mapping[str, TrialResult]) -> StudyFolder:
+        return StudyFolder(path=self.folder, study=self.study, results=results)
+
     def own(self) -> Known:
         """Return the study's own run, made if it is not there."""
         if "" in self.runs:
@@ -285,7 +288,7 @@ class Mirror:
         own, results = self.own(), read_results(self.folder, self.study)
         self.trials(results)
         link = self._comparison(results)
-        self._log(own, tags=entries.study_tags(self.study, results, folder=self.folder, link=link))
+        self._log(own, tags=entries.study_tags(self._read(results), link=link))
         self._status(own, "RUNNING")
 
     def progress(self, trial_id: str, metrics: Mapping[str, float], step: int, at: int) -> None:
@@ -330,7 +333,7 @@ class Mirror:
         if known is not None and known.mirrored == digest and known.status == ENDED[result.status]:
             return False
         start, end = entries.span(result, fallback=file.stat().st_mtime)
-        points = entries.final_points(result, end) + entries.history_points(result, start)
+        points = entries.final_points(result, end, self.study.score_eps) + entries.history_points(result, start)
         tags = entries.result_tags(self.study, trial, result, self.folder)
         if known is not None and known.waiting and result.status != "done":
             # No score will come, and the contour plot leaves out a metric that any of its runs has as not a number.
@@ -341,8 +344,8 @@ class Mirror:
         else:
             points = self._without_drawn(known.run_id, points)
             if known.waiting:  # on their own and before all else, for the same databases
-                self._log(known, [point for point in points if point.name in OBJECTIVES])
-                points = [point for point in points if point.name not in OBJECTIVES]
+                self._log(known, [point for point in points if point.name in TITLES])
+                points = [point for point in points if point.name not in TITLES]
             tags = {**({"error": ""} if known.tags.get("error") else {}), **tags}  # of an earlier attempt
         params = entries.params(result.config, entries.swept(self.study))
         self.client.log_inputs(known.run_id, datasets=_inputs(entries.datasets(result.config)))
@@ -384,8 +387,8 @@ class Mirror:
     def _ended(self, artifacts: Sequence[Path], results: Mapping[str, TrialResult]) -> bool:
         """Bring up the study's own run: scores, note, files, and the status that its trials come to."""
         own = self.own()
-        tags = entries.study_tags(self.study, results, folder=self.folder, link=self._comparison(results))
-        values = entries.study_values(self.study, results)
+        tags = entries.study_tags(self._read(results), link=self._comparison(results))
+        values = entries.study_values(self._read(results))
         files = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in artifacts if path.is_file()}
         status = _study_status(self.study, results)
         shown = (SCHEMA, status, tags, values, {str(path): sha for path, sha in files.items()})
@@ -460,7 +463,7 @@ def _known(run: Run) -> Known:
         params=frozenset(run.data.params),
         tags=dict(run.data.tags),
         metrics=bool(run.data.metrics),
-        waiting=any(math.isnan(run.data.metrics.get(name, 0.0)) for name in OBJECTIVES),
+        waiting=any(math.isnan(run.data.metrics.get(name, 0.0)) for name in TITLES),
         mirrored=run.data.tags.get(SEAL, ""),
     )
 

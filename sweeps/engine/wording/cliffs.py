@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeps.engine.analysis.cliffs import Proposal
-from sweeps.engine.analysis.score_query import Score, score_label
+from sweeps.engine.analysis.score_query import Query, score_label
 from sweeps.engine.study.folder import Study
 from zsr_core.space import short
 
 
-def proposal_lines(study: Study, found: Sequence[Proposal], wanted: Sequence[Score], threshold: float) -> list[str]:
+def proposal_lines(study: Study, found: Sequence[Proposal], wanted: Sequence[Query], threshold: float) -> list[str]:
     """Return what is proposed and why, a line each."""
     names = ", ".join(score_label(score) for score in wanted)
     if not found:

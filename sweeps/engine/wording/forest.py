@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeps.engine.analysis.matrix import Cell, Column, Gap, Matrix, Row
+from sweeps.engine.analysis.difference import Cell, Column
+from sweeps.engine.analysis.matrix import Matrix, Row
 from sweeps.engine.format import counted
-from sweeps.engine.wording.matrix import DAGGER, family_text, star
+from sweeps.engine.wording.matrix import DAGGER, family_text
 from zsr_core.codec import ConfigError
 
 MOST = 40  # configurations in one figure
@@ -105,16 +106,10 @@ def mark(cell: Cell) -> Mark | None:
     gap = cell.gap
     if gap is None:
         return None
-    low, high = ends(gap)
+    low, high = gap.interval
     return Mark(
-        value=gap.value, low=low, high=high, holds=None if gap.p_holm is None else bool(star(gap)), doubted=cell.doubted
+        value=gap.value, low=low, high=high, holds=None if gap.p_holm is None else gap.holds, doubted=cell.doubted
     )
-
-
-def ends(gap: Gap) -> tuple[float | None, float | None]:
-    """Return the interval; none where all resamples agree: that is no certainty."""
-    low, high = (gap.t_low, gap.t_high) if gap.low is None else (gap.low, gap.high)
-    return (None, None) if low == high else (low, high)
 
 
 def words(found: Matrix, columns: Sequence[int], lines: Sequence[Line]) -> tuple[str, ...]:

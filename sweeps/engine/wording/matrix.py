@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from sweeps.engine.analysis.choice import selection
-from sweeps.engine.analysis.matrix import Block, Cell, Column, Gap, Matrix, Row, Scope, family, read_matrices
-from sweeps.engine.analysis.stats import LEVEL
+from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Cell, Column, Difference, Scope
+from sweeps.engine.analysis.matrix import Block, Matrix, Row, family
 from sweeps.engine.format import counted, sentence
-from sweeps.engine.study.folder import Study, read_results, read_study
-from sweeps.engine.study.objectives import OBJECTIVES, WORST, Objective
-from sweeps.engine.wording.answer import selection_text
-from sweeps.engine.wording.study import scale_note, training_text
-from zsr_core.trial.result import TrialResult
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.wording.study import attacks_of, scale_note, training_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,32 +21,9 @@ class Described:
     legend: tuple[str, ...]
 
 
-def described(study: Study, results: Mapping[str, TrialResult], found: Matrix, *more: str) -> Described:
+def described(folder: StudyFolder, matrix: Matrix, *more: str) -> Described:
     """Return the matrix with its sentences; ``more`` are added to the legend."""
-    done = [result for result in results.values() if result.status == "done"]
-    return Described(matrix=found, setting=setting_of(study, done), legend=(*legend_of(found), *more))
-
-
-def read_described(
-    folder: Path,
-    *,
-    baseline: str | None = None,
-    metrics: Sequence[Objective] = OBJECTIVES,
-    per_set: bool = False,
-    all_budgets: bool = False,
-) -> tuple[Described, ...]:
-    """Return the matrices of :func:`read_matrices`, each with its sentences.
-
-    Raises:
-        ConfigError: if the folder holds no study, or for a baseline that is no row's label.
-    """
-    study = read_study(folder)
-    results = read_results(folder, study)
-    matrices = read_matrices(folder, baseline=baseline, metrics=metrics, per_set=per_set, all_budgets=all_budgets)
-    curse = selection(folder, study, results)
-    first, *rest = matrices
-    more = (selection_text(curse),) if curse else ()
-    return described(study, results, first, *more), *(described(study, results, each) for each in rest)
+    return Described(matrix=matrix, setting=setting_of(folder), legend=(*legend_of(matrix), *more))
 
 
 BOLD = "Bold: the highest of a column among tuned rows with all seeds and an audit that holds."
@@ -66,53 +38,53 @@ def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable
     return f"Holm-corrected over the {' and the '.join(told)}{each}" if told else ""
 
 
-def setting_of(study: Study, results: Iterable[TrialResult]) -> tuple[str, ...]:
+def setting_of(folder: StudyFolder) -> tuple[str, ...]:
     """Return what was trained and attacked, a sentence each."""
-    attacks = sorted({m.attack for result in results for m in result.measurements} - {"none", WORST})
+    study = folder.study
+    attacks = attacks_of(folder.done().values())
     per_image = ", the worst per image" if len(attacks) > 1 else ""
     tested = f"Robust to {' + '.join(attacks) or 'no attack'}{per_image}; {counted(len(study.seeds), 'seed')}."
     note = sentence(scale_note(study))
     return (f"{training_text(study)}.", tested, *([note] if note else []))
 
 
-def legend_of(found: Matrix) -> tuple[str, ...]:
+def legend_of(matrix: Matrix) -> tuple[str, ...]:
     """Return what the numbers and marks mean, a sentence each: only of what there is."""
-    baseline, rows = found.baseline, found.rows
-    cells = [cell for row in rows for cell in row.cells]
+    cells = [cell for row in matrix.rows for cell in row.cells]
     gaps = [cell.gap for cell in cells if cell.gap is not None]
     many = any(cell.sd is not None for cell in cells)
-    lines = [
-        "Scores in percent: mean ± half the 95 % t-interval over seeds."
-        if many
-        else "Scores in percent, with the 95 % interval over images."
-    ]
-    if gaps:
-        drawn = any(gap.low is not None for gap in gaps)
-        of = "of a bootstrap over seeds, then images within each set (the sets are fixed)"
-        how = f", [95 % interval {of if many else 'of a bootstrap over images within each set'}]" if drawn else ""
-        lines.append(f"Δ: points above the row '{baseline}' on the same seeds{' and images' if drawn else ''}{how}.")
-    else:
-        lines.append(f"The baseline row '{baseline}' shares no finished seed with another: there are no differences.")
-    tests = {gap.test for gap in gaps} - {""}
-    if tests:
-        which = "p by that bootstrap"
-        if "McNemar" in tests:
-            which += "; of clean and robust accuracy on a single set by McNemar's exact test, images as units"
-        lines.append(f"* p < 0.05 after Holm's correction; {which}.")
-    drawn_from = {gap.seeds for gap in gaps if gap.low is not None}
-    if 1 in drawn_from:
-        lines.append("One seed: no interval holds what another training would change.")
-    elif drawn_from and min(drawn_from) < 5:
-        few = f"Of {min(drawn_from)} seeds a bootstrap shows less spread than there is"
-        lines.append(f"{few}: the CSV has the t-interval over seeds beside it.")
-    if any(gap.low is None and gap.t_low is not None for gap in gaps):
-        lines.append("Where records are gone, the interval of Δ is the t-interval over seeds, and there is no p.")
+    lines = ["Scores in percent: mean ± sample standard deviation over seeds." if many
+             else "Scores in percent, with the 95 % interval over images."]  # fmt: skip
+    lines += _gap_legend(matrix.baseline, gaps, many=many)
     if any(cell.best for cell in cells):
         lines.append(BOLD)
     if any(cell.doubted for cell in cells):
-        failing = "; ".join(f"{row.label}: {', '.join(row.fails)}" for row in rows if row.fails)
+        failing = "; ".join(f"{row.label}: {', '.join(row.fails)}" for row in matrix.rows if row.fails)
         lines.append(f"† robustness unverified, the audit fails ({failing}).")
     return tuple(lines)
+
+
+def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> list[str]:
+    """Return what the differences and their stars mean."""
+    if not gaps:
+        return [f"The baseline row '{baseline}' shares no finished seed with another: there are no differences."]
+    drawn = any(gap.low is not None for gap in gaps)
+    of = "of a bootstrap over seeds, then images within each set (the sets are fixed)"
+    how = f", [95 % interval {of if many else 'of a bootstrap over images within each set'}]" if drawn else ""
+    lines = [f"Δ: points above the row '{baseline}' on the same seeds{' and images' if drawn else ''}{how}."]
+    tests = {gap.test for gap in gaps} - {""}
+    fewest = min((gap.seeds for gap in gaps if gap.low is not None), default=0)
+    if tests and fewest == 1:
+        lines.append("One seed: nothing is starred, because no interval here holds what another training would change.")
+    elif tests:
+        which = "p by that bootstrap"
+        if "McNemar" in tests:
+            which += "; of clean and robust accuracy on a single set by McNemar's exact test, images as units"
+        seeds = ", and with fewer than 5 seeds the seeds' own t-interval leaves out 0" if fewest < ENOUGH_SEEDS else ""
+        lines.append(f"* p < 0.05 after Holm's correction{seeds}; {which}.")
+    if any(gap.low is None and gap.t_low is not None for gap in gaps):
+        lines.append("Where records are gone, the interval of Δ is the t-interval over seeds, and there is no p.")
+    return lines
 
 
 DASH = "–"
@@ -130,32 +102,31 @@ def value_text(cell: Cell) -> str:
 
 
 def spread_text(cell: Cell) -> str:
-    """Return half the t-interval over seeds, or with one seed the interval over images, or nothing."""
-    if cell.value is not None and cell.t_high is not None:
-        return f"± {cell.t_high - cell.value:.1f}"
+    """Return the sample standard deviation over seeds, or with one seed the interval over images, or nothing."""
+    if cell.value is not None and cell.sd is not None:
+        return f"± {cell.sd:.1f}"
     return bracket(cell.low, cell.high, ".1f").strip()
 
 
-def gap_text(gap: Gap) -> str:
-    """Return a difference in points with its interval, over seeds and images if there are records."""
-    ends = (gap.t_low, gap.t_high) if gap.low is None else (gap.low, gap.high)
-    return f"{gap.value:+.1f}{bracket(*ends, '+.1f')}"
+def gap_text(gap: Difference) -> str:
+    """Return a difference in points with its 95 % interval."""
+    return f"{gap.value:+.1f}{bracket(*gap.interval, '+.1f')}"
 
 
-def star(gap: Gap | None) -> str:
-    """Return a star if the difference holds after Holm's correction."""
-    return "*" if gap is not None and gap.p_holm is not None and gap.p_holm < LEVEL else ""
+def star(gap: Difference | None) -> str:
+    """Return a star if the difference is significant."""
+    return "*" if gap is not None and gap.holds else ""
 
 
-def p_text(p_holm: float | None) -> str:
-    """Return the adjusted p, or nothing where nothing was tested."""
-    if p_holm is None:
+def p_text(gap: Difference | None) -> str:
+    """Return the adjusted p; nothing where nothing was tested, or where the few seeds do not bear the sign out."""
+    if gap is None or gap.p_holm is None or not gap.agrees:
         return ""
-    return "p<0.001" if p_holm < 0.001 else f"p={p_holm:.3f}"
+    return "p<0.001" if gap.p_holm < 0.001 else f"p={gap.p_holm:.3f}"
 
 
 def bracket(low: float | None, high: float | None, form: str) -> str:
-    """Return an interval in brackets, or nothing where all resamples agree (no image stands): that is no certainty."""
+    """Return an interval in brackets; nothing for one without width, because it would suggest certainty."""
     return "" if low is None or high is None or low == high else f" [{low:{form}}, {high:{form}}]"
 
 
@@ -173,25 +144,25 @@ def note_text(row: Row, *, reason: bool = True) -> str:
     return "; ".join(notes)
 
 
-def _heading(block: Block) -> str:
+def heading(block: Block) -> str:
     return block.title if block.kind == "mean" else f"{block.title}, by set"
 
 
-def _head(block: Block, column: Column) -> str:
+def head_text(block: Block, column: Column) -> str:
     return column.title if block.kind == "mean" else column.over
 
 
-def _closing(found: Matrix, block: Block) -> list[str]:
+def closing_lines(found: Matrix, block: Block) -> list[str]:
     text = family_text(found.rows, found.columns, block.scopes)
     return [f"{text}."] if text else []
 
 
-def _split_text(matrix: Matrix) -> str:
+def split_text(matrix: Matrix) -> str:
     chosen = ": images that played no part in choosing" if matrix.split == "report" else ""
     return f"{matrix.split.capitalize()} split{chosen}."
 
 
-def _short(cell: Cell) -> str:
+def short_text(cell: Cell) -> str:
     if cell.value is None:
         return DASH
     return f"{cell.value:.1f}{DAGGER if cell.doubted else ''}{star(cell.gap)}"

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from statistics import median
 
-from sweeps.engine.analysis.scores import headline
 from sweeps.engine.format import MINIATURE, NBSP, counted, eps_text
-from sweeps.engine.study.folder import Study
-from sweeps.engine.study.objectives import AVERAGE, WORST, score_eps
+from sweeps.engine.study.folder import Study, StudyFolder
+from sweeps.engine.study.objectives import headline
 from zsr_core.attacks import Pgd
 from zsr_core.codec import to_plain
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.trial.result import TrialResult
 
 
@@ -30,34 +30,39 @@ def training_text(study: Study) -> str:
 
 
 def training_attack(attack: Pgd) -> str:
-    """Return the training attack in words; that it keeps its last iterate goes without saying, as in the papers."""
+    """Return the training attack in words. Its last iterate is what the papers keep, so the words leave that out."""
     named = replace(attack, keep="last", step_size=None, step_ratio=0.25).name.removesuffix("-last")
     step = f"{attack.step_ratio:.3g} eps" if attack.step_size is None else eps_text(attack.step_size)
     return f"{named}, step {step},"
 
 
-def scoring_text(study: Study, results: Iterable[TrialResult]) -> str:
+def attacks_of(results: Iterable[TrialResult]) -> list[str]:
+    """Return the names of the attacks that were run, in order."""
+    return sorted({m.attack for result in results for m in result.measurements} - {"none", WORST})
+
+
+def scoring_text(folder: StudyFolder) -> str:
     """Return how it was scored: sets, split, attacks, budget and seeds, as the finished trials have it."""
-    cells = {trial.trial_id for trial in study.plan if trial.role == "cell"}
-    rows = [m for result in results if result.trial_id in cells for m in result.measurements]
-    sets = {m.task for m in rows} - {AVERAGE, study.base.train_data.called}
-    attacks = sorted({m.attack for m in rows} - {"none", WORST})
+    study = folder.study
+    cells = folder.done(trial for trial in study.plan if trial.role == "cell").values()
+    sets = {m.task for result in cells for m in result.measurements} - {ZERO_SHOT_MEAN, study.base.train_data.called}
+    attacks = attacks_of(cells)
     per_image = " (worst per image)" if len(attacks) > 1 else ""
     return (
         f"Mean of {counted(len(sets), 'zero-shot set')}, {study.base.eval_suite.split} split; "
-        f"robust to {' + '.join(attacks) or 'no attack'}{per_image} at {eps_text(score_eps(study.base))}; "
+        f"robust to {' + '.join(attacks) or 'no attack'}{per_image} at {eps_text(study.score_eps)}; "
         f"{counted(len(study.seeds), 'seed')}"
     )
 
 
-def spread_text(results: Iterable[TrialResult]) -> str:
+def spread_text(folder: StudyFolder) -> str:
     """Return how far one trial's scores are uncertain from its finite number of images, as a sentence or nothing."""
     halves: dict[str, list[float]] = {}
-    for result in results:
-        for name, m in headline(result).items():
+    for result in folder.results.values():
+        for name, m in headline(result, folder.study.score_eps).items():
             if m.low is not None and m.high is not None and math.isfinite(m.high - m.low):
                 halves.setdefault(name, []).append((m.high - m.low) / 2)
-    parts = [f"{name}{NBSP}±{NBSP}{median(found):.1f}" for name, found in halves.items()]
+    parts = [f"{name}{NBSP}±{NBSP}{median(widths):.1f}" for name, widths in halves.items()]
     return f"95 % interval of one trial over its images: {', '.join(parts)} points." if parts else ""
 
 

@@ -6,7 +6,9 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
-from sweeps.engine.analysis.matrix import Cell, Column, Matrix, Row
+from sweeps.engine.analysis.difference import Cell, Column
+from sweeps.engine.analysis.matrix import Matrix, Row
+from sweeps.engine.study.objectives import score_named
 from sweeps.engine.wording.matrix import note_text
 
 # ---- CSV
@@ -17,7 +19,7 @@ FIELDS: tuple[tuple[str, Callable[[Matrix, Row, Column, Cell], object]], ...] = 
     ("configuration", lambda m, r, c, x: r.label),
     ("baseline", lambda m, r, c, x: m.baseline),
     ("metric", lambda m, r, c, x: c.metric),
-    ("eps", lambda m, r, c, x: 0.0 if c.metric == "clean" else c.eps),
+    ("eps", lambda m, r, c, x: score_named(c.metric).budget(c.eps)),
     ("over", lambda m, r, c, x: c.over),
     ("sets", lambda m, r, c, x: " ".join(c.sets)),
     ("value", lambda m, r, c, x: x.value),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import html
 
-from sweeps.engine.analysis.matrix import Block, Cell, Matrix
+from sweeps.engine.analysis.difference import Cell
+from sweeps.engine.analysis.matrix import Block, Matrix
 from sweeps.engine.wording.matrix import (
     Described,
-    _closing,
-    _head,
-    _heading,
-    _short,
-    _split_text,
+    closing_lines,
     gap_text,
+    head_text,
+    heading,
     note_text,
     p_text,
+    short_text,
+    split_text,
     star,
     value_text,
 )
@@ -43,19 +44,19 @@ def html_fragment(told: Described, *, style: bool = True) -> str:
     """Return a fragment to put into a page: a table per block and what it means. It loads nothing."""
     matrix = told.matrix
     lines = [*([STYLE] if style else []), '<section class="zsr-matrix">']
-    lines += [f"<p>{html.escape(text)}</p>" for text in (_split_text(matrix), *told.setting)]
+    lines += [f"<p>{html.escape(text)}</p>" for text in (split_text(matrix), *told.setting)]
     for block in matrix.blocks:
         lines += _html_block(matrix, block)
-        lines += [f"<p>{html.escape(line)}</p>" for line in _closing(matrix, block)]
+        lines += [f"<p>{html.escape(line)}</p>" for line in closing_lines(matrix, block)]
     lines += [f"<p>{html.escape(line)}</p>" for line in told.legend]
     return "\n".join([*lines, "</section>"]) + "\n"
 
 
 def _html_block(matrix: Matrix, block: Block) -> list[str]:
-    head = "".join(f'<th scope="col">{html.escape(_head(block, matrix.columns[j]))}</th>' for j in block.columns)
+    head = "".join(f'<th scope="col">{html.escape(head_text(block, matrix.columns[j]))}</th>' for j in block.columns)
     lines = [
         '<div class="wide"><table>',
-        f"<caption>{html.escape(_heading(block))}</caption>",
+        f"<caption>{html.escape(heading(block))}</caption>",
         f'<thead><tr><th scope="col">configuration</th>{head}</tr></thead>',
         "<tbody>",
     ]
@@ -70,12 +71,12 @@ def _html_block(matrix: Matrix, block: Block) -> list[str]:
 
 
 def _html_cell(cell: Cell, block: Block) -> str:
-    text = html.escape(value_text(cell) if block.kind == "mean" else _short(cell))
+    text = html.escape(value_text(cell) if block.kind == "mean" else short_text(cell))
     text = f"<b>{text}</b>" if cell.best else text
     gap = cell.gap
     if gap is None:
         return f"<td>{text}</td>"
-    told = html.escape(", ".join(filter(None, (gap_text(gap), p_text(gap.p_holm)))))
+    told = html.escape(", ".join(filter(None, (gap_text(gap), p_text(gap)))))
     if block.kind == "sets":
         return f'<td title="{told}">{text}</td>'
     return f"<td>{text}<small>{told}{' *' if star(gap) else ''}</small></td>"

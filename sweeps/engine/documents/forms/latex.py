@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from sweeps.engine.analysis.matrix import Block, Cell, Gap, Matrix
+from sweeps.engine.analysis.difference import Cell, Difference
+from sweeps.engine.analysis.matrix import Block, Matrix
 from sweeps.engine.wording.matrix import (
     DAGGER,
     Described,
-    _closing,
-    _head,
-    _heading,
-    _split_text,
+    closing_lines,
     gap_text,
+    head_text,
+    heading,
     note_text,
+    split_text,
     spread_text,
     star,
 )
@@ -54,8 +55,8 @@ def latex(told: Described) -> str:
     lines = ["% needs \\usepackage{booktabs}"]
     parts = [(block, columns) for block in matrix.blocks for columns in _side_by_side(matrix, block)]
     for i, (block, columns) in enumerate(parts):
-        words = (matrix.question, _split_text(matrix), *(told.setting if not i else (f"{_heading(block)}.",)))
-        notes = [tex(line) for line in (*(() if i else _latex_notes(told)), *_closing(matrix, block))]
+        words = (matrix.question, split_text(matrix), *(told.setting if not i else (f"{heading(block)}.",)))
+        notes = [tex(line) for line in (*(() if i else _latex_notes(told)), *closing_lines(matrix, block))]
         lines += [
             "\\begin{table}[t]",
             "\\centering\\small",
@@ -86,7 +87,7 @@ def _side_by_side(matrix: Matrix, block: Block) -> list[tuple[int, ...]]:
     parts: list[tuple[int, ...]] = []
     room = 0.0
     for j in block.columns:
-        width = max(6, len(_head(block, matrix.columns[j]))) * LETTER + BETWEEN
+        width = max(6, len(head_text(block, matrix.columns[j]))) * LETTER + BETWEEN
         if not parts or width > room:
             parts.append(())
             room = PAGE_WIDTH - first
@@ -96,9 +97,9 @@ def _side_by_side(matrix: Matrix, block: Block) -> list[tuple[int, ...]]:
 
 
 def _latex_block(matrix: Matrix, block: Block, columns: Sequence[int]) -> list[str]:
-    head = [tex(_head(block, matrix.columns[j])) for j in columns]
+    head = [tex(head_text(block, matrix.columns[j])) for j in columns]
     long = any(len(row.label) > LONG_LABEL for row in matrix.rows)
-    title = f"{_heading(block)}{'' if columns[:1] == block.columns[:1] else ' (continued)'}"
+    title = f"{heading(block)}{'' if columns[:1] == block.columns[:1] else ' (continued)'}"
     lines = [
         f"\\begin{{tabular}}{{{LABELS if long else 'l'}{'l' * len(head)}}}",
         "\\toprule",
@@ -126,5 +127,5 @@ def _latex_value(cell: Cell, block: Block) -> str:
     return f"{number} {{\\footnotesize {tex(spread)}}}" if spread else number
 
 
-def _latex_gap(gap: Gap | None) -> str:
+def _latex_gap(gap: Difference | None) -> str:
     return f"\\footnotesize ${gap_text(gap).replace(' ', BLANK, 1)}{'^{*}' if star(gap) else ''}$" if gap else ""

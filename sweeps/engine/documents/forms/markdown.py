@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from sweeps.engine.analysis.matrix import Block, Cell, Matrix, Row
+from sweeps.engine.analysis.difference import Cell
+from sweeps.engine.analysis.matrix import Block, Matrix, Row
 from sweeps.engine.wording.matrix import (
     DASH,
     Described,
-    _closing,
-    _heading,
-    _short,
-    _split_text,
+    closing_lines,
     gap_text,
+    heading,
     note_text,
     p_text,
+    short_text,
+    split_text,
     value_text,
 )
 
@@ -25,7 +26,7 @@ from sweeps.engine.wording.matrix import (
 def markdown(told: Described) -> str:
     """Return the matrix as Markdown: a table per block, readable as plain text too."""
     matrix = told.matrix
-    lines = [f"## {md(matrix.question)}", "", " ".join((_split_text(matrix), *told.setting)), ""]
+    lines = [f"## {md(matrix.question)}", "", " ".join((split_text(matrix), *told.setting)), ""]
     for block in matrix.blocks:
         lines += [*markdown_block(matrix, block), ""]
     return "\n".join([*lines, *(f"- {md(line)}" for line in told.legend)]) + "\n"
@@ -39,15 +40,15 @@ def markdown_block(matrix: Matrix, block: Block) -> list[str]:
     else:
         head = ["configuration", *(md(c.over) for c in columns), "notes"]
     rows = [[md(row.label), *_markdown_cells(row, block), md(note_text(row))] for row in matrix.rows]
-    tail = _closing(matrix, block)
-    return [f"### {md(_heading(block))}", "", *markdown_table(head, rows), *([""] if tail else []), *tail]
+    tail = closing_lines(matrix, block)
+    return [f"### {md(heading(block))}", "", *markdown_table(head, rows), *([""] if tail else []), *tail]
 
 
 def _markdown_cells(row: Row, block: Block) -> list[str]:
     cells = [row.cells[j] for j in block.columns]
     if block.kind == "sets":
-        return [_markdown_bold(md(_short(cell)), cell) for cell in cells]
-    gaps = [" ".join(filter(None, (gap_text(c.gap), p_text(c.gap.p_holm)))) if c.gap else DASH for c in cells]
+        return [_markdown_bold(md(short_text(cell)), cell) for cell in cells]
+    gaps = [" ".join(filter(None, (gap_text(c.gap), p_text(c.gap)))) if c.gap else DASH for c in cells]
     return [*(_markdown_bold(value_text(cell), cell) for cell in cells), *gaps]
 
 

@@ -5,26 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from sweeps.engine.analysis.choice import selection
+from sweeps.engine.analysis.matrix import MatrixRequest, matrices
 from sweeps.engine.documents.forms.csv import comma_separated
 from sweeps.engine.documents.forms.html import html_fragment
 from sweeps.engine.documents.forms.latex import latex
 from sweeps.engine.documents.forms.markdown import markdown
 from sweeps.engine.documents.forms.terminal import terminal
-from sweeps.engine.wording.matrix import Described
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.wording.answer import selection_text
+from sweeps.engine.wording.matrix import Described, described
 
 
-def written(matrices: Sequence[Described], form: str, *, color: bool = False) -> str:
+def written(each: Sequence[Described], form: str, *, color: bool = False) -> str:
     """Return the matrices in one of :data:`FORMS`."""
     if form == "csv":
-        return comma_separated([told.matrix for told in matrices])
+        return comma_separated([told.matrix for told in each])
     one: dict[str, Callable[[Described], str]] = {
         "terminal": partial(terminal, color=color),
         "md": markdown,
         "latex": latex,
     }
     if form in one:
-        return "\n".join(one[form](told) for told in matrices)
-    return "\n".join(html_fragment(told, style=i == 0) for i, told in enumerate(matrices))
+        return "\n".join(one[form](told) for told in each)
+    return "\n".join(html_fragment(told, style=i == 0) for i, told in enumerate(each))
+
+
+def matrix_text(folder: StudyFolder, form: str, asked: MatrixRequest | None = None, *, color: bool = False) -> str:
+    """Return the study's matrices, one per split, with their sentences, in one of :data:`FORMS`.
+
+    Raises:
+        ConfigError: for a baseline that is no row's label, or a score that is not in the table.
+    """
+    first, *rest = matrices(folder, asked)
+    curse = selection(folder)
+    told = [described(folder, first, *((selection_text(curse),) if curse else ()))]
+    return written([*told, *(described(folder, each) for each in rest)], form, color=color)
 
 
 FORMS = ("terminal", "md", "latex", "csv", "html")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from sweeps.engine.analysis.comparison import world
 from sweeps.engine.format import MINIATURE, counted, eps_text
-from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
-from sweeps.engine.study.plan import is_report, suggestions
+from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Study, StudyFolder
+from sweeps.engine.study.plan import suggestions
 from zsr_core.attacks import Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Pgd, Square, Transfer
 from zsr_core.audit.report import Report as AuditReport
 from zsr_core.audit.report import read_report
@@ -60,25 +60,19 @@ class Audited:
         return max((found.status for found in self.findings), key=SEVERITY.index, default="SKIP")
 
 
-def audits(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> tuple[Audited, ...]:
+def audits(folder: StudyFolder) -> tuple[Audited, ...]:
     """Return what the audit says of every row that has a finished trial, in plan order."""
-    rows: dict[tuple[str, str], list[PlannedTrial]] = {}
-    for trial in study.plan:
-        if trial.trial_id in results and results[trial.trial_id].status == "done":
-            rows.setdefault((trial.role, trial.cell), []).append(trial)
-    found = []
-    for (_, cell), trials in rows.items():
-        kept = [read_report(trial_folder(folder, t.trial_id)) for t in trials]
-        each = [_findings(report, results[t.trial_id]) for report, t in zip(kept, trials, strict=True)]
-        split = " (report)" if is_report(trials[0]) and not cell.endswith("(report)") else ""
-        findings = tuple(gravest(one for trial in each for one in trial))
-        found.append(
-            Audited(
-                label=f"{cell}{split}", trials=len(trials), audited=sum(map(bool, each)), depth=depth(kept),
-                findings=findings,
-            )
-        )  # fmt: skip
-    return tuple(found)
+    rows = [(row, [trial for trial in row.trials if folder.is_done(trial)]) for row in folder.study.rows()]
+    return tuple(_audited(folder, row, trials) for row, trials in rows if trials)
+
+
+def _audited(folder: StudyFolder, row: PlannedRow, trials: Sequence[PlannedTrial]) -> Audited:
+    kept = [read_report(folder.trial_path(trial.trial_id)) for trial in trials]
+    each = [_findings(report, folder.results[t.trial_id]) for report, t in zip(kept, trials, strict=True)]
+    return Audited(
+        label=f"{row.cell}{' (report)' if row.is_report else ''}", trials=len(trials), audited=sum(map(bool, each)),
+        depth=depth(kept), findings=tuple(gravest(one for trial in each for one in trial)),
+    )  # fmt: skip
 
 
 def gravest(findings: Iterable[Finding]) -> list[Finding]:
@@ -107,14 +101,15 @@ def depth(kept: Iterable[AuditReport | None]) -> str:
 # ---- cost
 
 
-def cost(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> Facts:
+def cost(folder: StudyFolder) -> Facts:
     """Return what the study cost, added up over its finished trials; weights that trials share were trained once."""
-    done = [result for result in results.values() if result.status == "done"]
+    done = list(folder.done().values())
     if not done:
         return ()
     total = [_seconds(result) for result in done]
     facts = [
-        ("trials", f"{len(done)} of {counted(len(study.plan), 'trial')}; the median took {duration(median(total))}"),
+        ("trials", f"{len(done)} of {counted(len(folder.study.plan), 'trial')}; the median took "
+                   f"{duration(median(total))}"),
         ("wall time, added up", f"{duration(sum(total))}: {duration(_sum(done, 'seconds_train'))} of training, "
                                 f"{duration(_sum(done, 'seconds_eval'))} of evaluation"),
         ("GPU", f"{_sum(done, 'gpu_seconds'):,.0f} GPU seconds" if _sum(done, "gpu_seconds") else "none used"),
@@ -126,7 +121,7 @@ def cost(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> Fact
             ("training", f"{forward:,.0f} forward, {inputs:,.0f} input-only and {full:,.0f} full backward passes of a "
                          f"batch through the image encoder: {forward + inputs + 2 * full:,.0f} forwards' worth")
         )  # fmt: skip
-    queries = sum(_queries(trial_folder(folder, result.trial_id)) for result in done)
+    queries = sum(_queries(folder.trial_path(result.trial_id)) for result in done)
     if queries:
         facts.append(("evaluation", f"{queries:,} images forwarded by attacks"))
     peak = max(result.cost.get("peak_bytes", 0.0) for result in done)
@@ -147,34 +142,35 @@ def _queries(folder: Path) -> int:
     return sum(read_samples(path, ["queries"])["queries"].to_pylist()) if path.is_file() else 0
 
 
-def provenance(study: Study, results: Mapping[str, TrialResult], chosen: str | None) -> Facts:
+def provenance(folder: StudyFolder, chosen: str | None) -> Facts:
     """Return with what the numbers were made, and the weights behind the chosen configuration, seed by seed."""
-    times = sorted(r.provenance[name] for r in results.values() for name in ("started", "finished")
+    times = sorted(r.provenance[name] for r in folder.results.values() for name in ("started", "finished")
                    if r.provenance.get(name))  # fmt: skip
     weights = [
-        f"{results[t.trial_id].provenance['weights_sha']} (seed {t.seed})"
-        for t in study.plan
-        if t.role == "cell" and t.cell == chosen and results.get(t.trial_id) is not None
-        and results[t.trial_id].provenance.get("weights_sha")
+        f"{folder.results[t.trial_id].provenance['weights_sha']} (seed {t.seed})"
+        for t in folder.study.plan
+        if t.role == "cell" and t.cell == chosen and folder.result(t) is not None
+        and folder.results[t.trial_id].provenance.get("weights_sha")
     ]  # fmt: skip
     return (
-        ("study", f"{study.study}, preset {study.preset}, fingerprint {study.fingerprint}"),
-        ("planned", study.created),
+        ("study", f"{folder.study.study}, preset {folder.study.preset}, fingerprint {folder.study.fingerprint}"),
+        ("planned", folder.study.created),
         *((("run", f"{times[0]} to {times[-1]}"),) if times else ()),
-        *world(results.values()).items(),
+        *world(folder.results.values()).items(),
         *(((f"weights of {chosen}", ", ".join(weights)),) if weights else ()),
     )
 
 
-def again(folder: Path, study: Study, results: Mapping[str, TrialResult]) -> tuple[str, ...]:
+def again(folder: StudyFolder) -> tuple[str, ...]:
     """Return the commands that repeat the study elsewhere, and that write the report anew."""
-    shas = Counter(r.provenance["git_sha"] for r in results.values() if r.provenance.get("git_sha"))
+    study = folder.study
+    shas = Counter(r.provenance["git_sha"] for r in folder.results.values() if r.provenance.get("git_sha"))
     checkout = [f"git checkout {sha}" for sha, _ in shas.most_common(1)]
     flags = ["--preset", study.preset, "--seeds", str(len(study.seeds))]
     flags += ["--search", study.search, "--samples", str(len(suggestions(study)))] if study.search else []
     flags += ["--objectives", ",".join(study.objectives)]
     run = f"python {shlex.quote(f'sweeps/{study.name}.py')} {shlex.join(flags)} --results again"
-    return (*checkout, run, f"zsr report --study {shlex.quote(str(folder))}")
+    return (*checkout, run, f"zsr report --study {shlex.quote(str(folder.path))}")
 
 
 def settings(study: Study) -> Facts:
@@ -190,19 +186,19 @@ def settings(study: Study) -> Facts:
 # ---- what was not run
 
 
-def not_run(study: Study, results: Mapping[str, TrialResult], audited: Sequence[Audited]) -> tuple[str, ...]:
+def not_run(folder: StudyFolder, audited: Sequence[Audited]) -> tuple[str, ...]:
     """Return what is missing from the numbers: trials, the report split, attacks, sets, the audit; a sentence each."""
-    status = {t.trial_id: results[t.trial_id].status if t.trial_id in results else "missing" for t in study.plan}
-    failed = [t for t in study.plan if status[t.trial_id] == "failed"]
-    lines = [f"Failed: {t.label}: {results[t.trial_id].error}" for t in failed[:NAMED]]
+    plan = folder.study.plan
+    failed = [trial for trial in plan if folder.status(trial) == "failed"]
+    lines = [f"Failed: {trial.label}: {folder.results[trial.trial_id].error}" for trial in failed[:NAMED]]
     lines += [f"{len(failed) - NAMED} further trials failed."] if len(failed) > NAMED else []
     for kind, words in (("missing", "Not run"), ("pruned", "Stopped early")):
-        labels = [t.label for t in study.plan if status[t.trial_id] == kind]
+        labels = [trial.label for trial in plan if folder.status(trial) == kind]
         lines += [f"{words}, {counted(len(labels), 'trial')}: {listed(labels)}."] if labels else []
-    if not any(is_report(t) and status[t.trial_id] == "done" for t in study.plan):
+    if not any(trial.is_report and folder.is_done(trial) for trial in plan):
         lines.append("The report split: no number here comes from images that played no part in choosing.")
-    configs = [r.config for r in results.values() if r.status == "done"] or [study.base]
-    return (*lines, *untried(configs), *absent_sets(study.base), *unaudited(audited))
+    configs = [result.config for result in folder.done().values()] or [folder.study.base]
+    return (*lines, *untried(configs), *absent_sets(folder.study.base), *unaudited(audited))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,10 +1,9 @@
-"""A study's figures for a page: drawn by :mod:`sweeps.engine.plot`, kept in memory, each as a data URI."""
+"""A study's figures for a page: drawn by :mod:`sweeps.engine.figures`, kept in memory, each as a data URI."""
 
 from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,22 +14,20 @@ from sweeps.engine.documents.html import Picture
 from sweeps.engine.figures.kinds import KINDS, Request, draw_into
 from sweeps.engine.figures.style import COLUMN, STYLE
 from sweeps.engine.format import sentence
-from sweeps.engine.study.folder import Study, read_results, read_study
+from sweeps.engine.study.folder import Study, StudyFolder
 from zsr_core.codec import ConfigError
 
 LARGEST = 260_000  # characters of an SVG, beyond which a picture of dots is the smaller and as sharp on paper
 DPI = 170
 
 
-def drawn(folder: Path, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
-    """Return the figures of the study in ``folder`` within ``room`` characters, and what was not drawn and why."""
-    study = read_study(folder)
-    results = read_results(folder, study)
-    if not any(cell.n for cell in scores(study, results)):
+def drawn(folder: StudyFolder, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
+    """Return the figures of a study within ``room`` characters, and what was not drawn and why."""
+    if not any(cell.n for cell in scores(folder)):
         return (), ("Figures: no trial has finished.",)
     pictures: list[Picture] = []
     left_out = []
-    for kind in wanted(study):
+    for kind in wanted(folder.study):
         figures: list[tuple[str, Figure]] = []
         try:
             draw_into(folder, Request(kinds=(kind,)), lambda figure, name, to=figures: to.append((name, figure)))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""``zsr report``: everything a page on one or several studies says, gathered from their folders into one value."""
+"""``zsr report``: everything a page on one or several studies says, gathered into one value."""
 
 from __future__ import annotations
 
@@ -7,36 +7,29 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sweeps.engine.analysis.choice import Selection, chosen, criterion, selection
+from sweeps.engine.analysis.choice import chosen, selection
 from sweeps.engine.analysis.comparison import Side, compare
-from sweeps.engine.analysis.matrix import Cell, Column, Matrix, matrix, read_records
-from sweeps.engine.analysis.outcomes import Budgets
-from sweeps.engine.analysis.ranking import Row, ranked
-from sweeps.engine.analysis.scores import CellScore, pareto, scores
+from sweeps.engine.analysis.difference import Cell, Column, Difference
+from sweeps.engine.analysis.factorial import factorial
+from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, Row, ablation, first_mean, matrix
+from sweeps.engine.analysis.ranking import Ranking, ranked
+from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores
 from sweeps.engine.documents.html import Grid, Picture, Tile
 from sweeps.engine.documents.published import beside_tables
 from sweeps.engine.documents.report.facts import again, audits, cost, listed, not_run, provenance, settings
+from sweeps.engine.documents.report.figures import drawn
 from sweeps.engine.documents.report.model import Answer, Draw, Report, StudyReport
-from sweeps.engine.documents.table import (
-    GAINS,
-    SCORES,
-    axes_names,
-    axes_of,
-    gain_text,
-    legend_lines,
-    row_cells,
-    score_text,
-)
-from sweeps.engine.format import NAMES, NBSP, counted, published_text, sentence
-from sweeps.engine.study.folder import Study, read_results, read_study
-from sweeps.engine.study.objectives import OBJECTIVES
-from sweeps.engine.study.plan import is_report
+from sweeps.engine.documents.report.page import page
+from sweeps.engine.documents.table import axes_names, axes_of, legend_lines, row_cells, score_heads
+from sweeps.engine.format import NBSP, counted, published_text, sentence
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.objectives import TITLES, deciding_score, score_named
 from sweeps.engine.wording.answer import selection_text, where
-from sweeps.engine.wording.matrix import DAGGER, described, gap_text, p_text, spread_text, value_text
+from sweeps.engine.wording.factorial import effect_cells, effects_text
+from sweeps.engine.wording.matrix import DAGGER, Described, described, gap_text, p_text, spread_text, value_text
 from sweeps.engine.wording.study import scale_note, scoring_text, training_text
 from zsr_core.codec import require
 from zsr_core.files import write_text
-from zsr_core.trial.result import TrialResult
 
 LISTED = 30  # configurations that a page shows of a grid or a search
 PERCENT = f"{NBSP}%"
@@ -44,43 +37,36 @@ INTERVAL = f"95{NBSP}% interval"
 ROOM = 1_600_000  # characters that the figures of a page may take
 
 
-def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
+def write_report(folders: Sequence[StudyFolder], out: Path | None = None) -> Path:
     """Write the page, by default ``report.html`` in the first study's folder, by rename, and return its path.
 
     Raises:
-        ConfigError: if a folder holds no study, or one that cannot be read, or is given twice.
+        ConfigError: if a study is given twice.
     """
-    from sweeps.engine.documents.report.figures import drawn  # noqa: PLC0415 - brings matplotlib
-    from sweeps.engine.documents.report.page import page  # noqa: PLC0415 - one with its neighbour
-
     text = page(gather(folders, drawn))
-    return write_text(out or folders[0] / "report.html", text)
+    return write_text(out or folders[0].path / "report.html", text)
 
 
-def gather(folders: Sequence[Path], draw: Draw) -> Report:
-    """Return what the page says. ``draw``: (study's folder, room in characters) -> figures, and what was not drawn.
+def gather(folders: Sequence[StudyFolder], draw: Draw) -> Report:
+    """Return what the page says. ``draw``: (study, room in characters) -> figures, and what was not drawn.
 
     Raises:
-        ConfigError: if a folder holds no study, or one that cannot be read, or is given twice.
+        ConfigError: if a study is given twice.
     """
-    real = [folder.resolve() for folder in folders]
-    require(len(set(real)) == len(real) > 0, "--study", [str(folder) for folder in folders], "each study once")
-    studies = [read_study(folder) for folder in folders]
-    results = [read_results(folder, study) for folder, study in zip(folders, studies, strict=True)]
-    names = names_of(studies)
-    told = tuple(
-        study_report(folder, study, found, name, partial(draw, folder, ROOM // len(folders)))
-        for folder, study, found, name in zip(folders, studies, results, names, strict=True)
+    real = [folder.path.resolve() for folder in folders]
+    require(len(set(real)) == len(real) > 0, "--study", [str(folder.path) for folder in folders], "each study once")
+    names = names_of(folders)
+    studies = tuple(
+        study_report(folder, name, partial(draw, folder, ROOM // len(folders)))
+        for folder, name in zip(folders, names, strict=True)
     )
-    sides = [
-        Side(name=name.partition(":")[0], folder=folder, study=study, results=found)
-        for folder, study, found, name in zip(folders, studies, results, names, strict=True)
-    ]
-    return Report(studies=told, comparisons=tuple(compare(sides[0], other) for other in sides[1:]))
+    sides = [Side(name=name.partition(":")[0], folder=folder) for folder, name in zip(folders, names, strict=True)]
+    return Report(studies=studies, comparisons=tuple(compare(sides[0], other) for other in sides[1:]))
 
 
-def names_of(studies: Sequence[Study]) -> list[str]:
+def names_of(folders: Sequence[StudyFolder]) -> list[str]:
     """Return what the page calls each study: by letter, name and date where there are several."""
+    studies = [folder.study for folder in folders]
     if len(studies) == 1:
         return [studies[0].study]
     return [f"{letter(i)}: {study.study}, {study.created[:16].replace('T', ' ')}" for i, study in enumerate(studies)]
@@ -92,130 +78,123 @@ def letter(i: int) -> str:
 
 
 def study_report(
-    folder: Path,
-    study: Study,
-    results: Mapping[str, TrialResult],
-    name: str,
-    draw: Callable[[], tuple[tuple[Picture, ...], tuple[str, ...]]],
+    folder: StudyFolder, name: str, draw: Callable[[], tuple[tuple[Picture, ...], tuple[str, ...]]]
 ) -> StudyReport:
     """Return what the page says of one study."""
-    records = read_records(folder, study, results)
-    rows, untouched = ranked(folder, study, results, LISTED)
-    selected, reported = matrices(study, results, records)
-    winner = chosen(study, results)
-    audited = audits(folder, study, results)
+    study = folder.study
+    ranking = ranked(folder, most=LISTED)
+    reported = first_mean(matrix(folder, MatrixRequest(split="report"))) if study.rows(split="report") else None
+    own_matrix = ablation(folder)
+    winner = chosen(folder)
+    audited = audits(folder)
     pictures, undrawn = draw()
-    found = answer_of(study, results, rows, reported, selection(folder, study, results))
-    ranking = ranked_grid(study, rows, untouched)
-    scale = tuple(filter(None, (sentence(scale_note(study)),)))  # the page says the rest above
-    told = [
-        None if each is None else replace(described(study, results, each), setting=scale)
-        for each in (selected, reported)
-    ]
     return StudyReport(
         name=name,
         question=study.question,
         scale=scale_note(study),
-        setting=(f"{training_text(study)}.", f"{scoring_text(study, results.values())}."),
-        answer=found,
-        tables=tuple(table for table in (told[0] or ranking, told[1]) if table is not None),
-        legend=() if selected else ranked_legend(study, results, rows),
+        setting=(f"{training_text(study)}.", f"{scoring_text(folder)}."),
+        answer=answer_of(folder, ranking, reported),
+        tables=tuple(
+            table
+            for table in (_described(folder, own_matrix) or ranked_grid(ranking), _described(folder, reported))
+            if table is not None
+        ),
+        legend=() if own_matrix else ranked_legend(folder, ranking),
+        effects=effects_grid(folder),
         papers=tuple(
-            (Grid(head=head, rows=tuple(numbers)), tuple(words))
-            for head, numbers, words in beside_tables(study, results)
+            (Grid(head=head, rows=tuple(numbers)), tuple(words)) for head, numbers, words in beside_tables(folder)
         ),
         pictures=pictures,
         undrawn=undrawn,
         audits=audited,
-        cost=cost(folder, study, results),
-        provenance=provenance(study, results, winner.cell if winner else None),
-        again=again(folder, study, results),
+        cost=cost(folder),
+        provenance=provenance(folder, winner.cell if winner else None),
+        again=again(folder),
         settings=settings(study),
-        not_run=not_run(study, results, audited),
+        not_run=not_run(folder, audited),
     )
 
 
-def matrices(
-    study: Study, results: Mapping[str, TrialResult], records: Mapping[str, Budgets]
-) -> tuple[Matrix | None, Matrix | None]:
-    """Return the matrix of an ablation's selection split, and that of the report split; each its first mean alone."""
-
-    def first_mean(found: Matrix) -> Matrix | None:
-        return replace(found, blocks=found.blocks[:1]) if found.blocks else None
-
-    listed_variants = study.mode == "matrix" and not study.space
-    selected = first_mean(matrix(study, results, records)) if listed_variants else None
-    ended = any(is_report(trial) for trial in study.plan)
-    return selected, first_mean(matrix(study, results, records, report=True)) if ended else None
+def _described(folder: StudyFolder, each: Matrix | None) -> Described | None:
+    """Return a matrix with its sentences, of which the page says the setting above it."""
+    scale = tuple(filter(None, (sentence(scale_note(folder.study)),)))
+    return None if each is None else replace(described(folder, each), setting=scale)
 
 
-def ranked_grid(study: Study, rows: Sequence[Row], untouched: Sequence[Row]) -> Grid:
-    """Return the configurations of a grid or a search by falling harmonic mean, the untouched model last."""
-    axes = axes_of([row.score for row in rows])
+def ranked_grid(ranking: Ranking) -> Grid:
+    """Return the configurations of a grid or a search in order, the untouched model last."""
+    axes = axes_of(ranking.rows)
     return Grid(
-        head=(*axes_names(axes), *SCORES, *GAINS, "notes"),
-        rows=tuple(row_cells(row, axes) for row in (*rows, *untouched)),
-        strong=tuple(i for i, row in enumerate(rows) if row.chosen),
+        head=(*axes_names(axes), *score_heads(ranking), "notes"),
+        rows=tuple(row_cells(row, axes, ranking) for row in ranking.rows),
+        strong=tuple(i for i, row in enumerate(ranking.rows) if row.chosen),
     )
 
 
-def ranked_legend(study: Study, results: Mapping[str, TrialResult], rows: Sequence[Row]) -> tuple[str, ...]:
+def ranked_legend(folder: StudyFolder, ranking: Ranking) -> tuple[str, ...]:
     """Return what the ranking's numbers mean, and how many configurations it leaves out."""
-    further = len(scores(study, results)) - len(rows)
-    left_out = (f"{counted(further, 'further configuration')}, lower in rank, not shown.",) if further else ()
-    return (*left_out, *filter(None, legend_lines(study, rows)))
+    n = ranking.left_out
+    left_out = (f"{counted(n, 'further configuration')}, lower in rank, not shown.",) if n else ()
+    return (*left_out, *filter(None, legend_lines(folder, ranking)))
+
+
+def effects_grid(folder: StudyFolder) -> tuple[Grid, str] | None:
+    """Return the main effects and interactions of a full factorial ablation, and what they mean; else None."""
+    effects = factorial(folder)
+    if effects is None:
+        return None
+    head = ("effect", *(f"Δ {column.title}" for column in effects.columns))
+    return Grid(head=head, rows=tuple(effect_cells(effect) for effect in effects.effects)), effects_text(effects)
 
 
 # ---- the answer
 
 
-def answer_of(
-    study: Study,
-    results: Mapping[str, TrialResult],
-    rows: Sequence[Row],
-    reported: Matrix | None,
-    curse: Selection | None,
-) -> Answer:
+def answer_of(folder: StudyFolder, ranking: Ranking, reported: Matrix | None) -> Answer:
     """Return the answer: the chosen configuration's scores where it played no part in being chosen, if they are there.
 
-    ``rows``: the best cells on the selection split; ``reported``: the matrix of the report split.
+    ``ranking``: of the selection split; ``reported``: the matrix of the report split.
     """
-    winner = chosen(study, results)
+    winner = chosen(folder)
     if winner is None:
         return Answer(sentence="No configuration has finished: there is no answer yet.")
-    again = report_tiles(reported, winner) if reported else ()
-    row = next(row for row in rows if row.chosen)
-    tiles = again or selection_tiles(row)
-    judged = study.objectives[0] if len(study.objectives) == 1 else "harmonic"
-    head = next((tile for tile in tiles if tile.title.startswith(NAMES[judged])), tiles[0])
-    n = sum(cell.value(judged) is not None for cell in scores(study, results))
-    split = "on the report split, whose images played no part in choosing it" if again else "on the selection split"
+    again_tiles = report_tiles(reported, winner) if reported else ()
+    tiles = again_tiles or selection_tiles(next(row for row in ranking.rows if row.chosen), ranking.columns)
+    decides = deciding_score(folder.study.objectives)
+    head = next((tile for tile in tiles if tile.title.startswith(decides.title)), tiles[0])
+    n = len(eligible(scores(folder), decides.name))
+    split = (
+        "on the report split, whose images played no part in choosing it" if again_tiles else "on the selection split"
+    )
     gained = f"; {head.gain}" if head.gain else ""
     doubted = " Its robustness is unverified: the audit fails." if any(tile.doubt for tile in tiles) else ""
-    like = sum(row.tied for row in rows)
+    like = len(ranking.rivals)
     ties = f", though {like} of the others cannot be told from it" if like else ""
     words = (
-        f"{where(winner)} is the best of {counted(n, 'configuration')} by {criterion(study)}{ties}: {head.value}"
+        f"{where(winner)} is the best of {counted(n, 'configuration')} by {decides.title}{ties}: {head.value}"
         f"{f' {head.spread}' if head.spread else ''} {split}{gained}.{doubted}"
     )
-    return Answer(sentence=words, tiles=tiles, notes=answer_notes(study, results, rows, curse))
+    return Answer(sentence=words, tiles=tiles, notes=answer_notes(folder, ranking.rivals))
 
 
-def answer_notes(
-    study: Study, results: Mapping[str, TrialResult], rows: Sequence[Row], curse: Selection | None
-) -> tuple[str, ...]:
-    """Return what keeps the answer from being the last word: ties, what choosing adds, other trade-offs, the papers."""
-    like = [where(row.score) for row in rows if row.tied]
+def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple[str, ...]:
+    """Return what keeps the answer from being the last word: rivals, what choosing adds, other trade-offs, papers."""
     notes = []
-    if like:
-        told = "configuration is" if len(like) == 1 else "configurations are"
-        notes.append(f"{len(like)} other {told} no worse as far as these images and seeds tell (the paired 95 % "
-                     f"interval of the difference holds 0): {listed(like)}.")  # fmt: skip
+    if rivals:
+        told = "configuration is" if len(rivals) == 1 else "configurations are"
+        each = [f"{label} ({gap_text(gap)})" for label, gap in rivals.items()]
+        notes.append(
+            f"{len(rivals)} other {told} no worse as far as these images and seeds tell, because the paired 95 % "
+            f"interval of the difference holds 0. Points of the chosen one above each: {listed(each)}."
+        )
+    curse = selection(folder)
     notes += [selection_text(curse)] if curse else []
-    front = [where(cell) for cell in pareto(scores(study, results))] if len(study.objectives) > 1 else []
+    objectives = folder.study.objectives
+    front = [where(cell) for cell in pareto(scores(folder), objectives)] if len(objectives) > 1 else []
     if len(front) > 1:
-        notes.append(f"No other configuration is better in both clean and robust accuracy: {listed(front)}.")
-    notes += [f"Published optimum: {published_text(study.published)}."] if study.published else []
+        together = " and ".join(score_named(name).title for name in objectives)
+        notes.append(f"No other configuration is better in {together} together: {listed(front)}.")
+    notes += [f"Published optimum: {published_text(folder.study.published)}."] if folder.study.published else []
     return tuple(notes)
 
 
@@ -225,49 +204,36 @@ def report_tiles(reported: Matrix, winner: CellScore) -> tuple[Tile, ...]:
     if row is None or not row.seeds:
         return ()
     columns = reported.blocks[0].columns
-    return tuple(_tile(reported.columns[j], row.cells[j], reported.baseline, len(row.seeds), row.fails)
+    return tuple(_tile(reported.columns[j], row.cells[j], reported.baseline, row.fails)
                  for j in columns if row.cells[j].value is not None)  # fmt: skip
 
 
-def _tile(column: Column, cell: Cell, baseline: str, seeds: int, fails: Sequence[str]) -> Tile:
-    over = f"over {counted(seeds, 'seed')}" if cell.t_high is not None else "over images"
+def selection_tiles(row: Row, columns: Sequence[Column]) -> tuple[Tile, ...]:
+    """Return the chosen configuration's scores on the split that it was chosen on."""
+    return tuple(
+        _tile(column, cell, "untouched", row.fails)
+        for column, cell in zip(columns, row.cells, strict=True)
+        if cell.value is not None
+    )
+
+
+def _tile(column: Column, cell: Cell, baseline: str, fails: Sequence[str]) -> Tile:
     spread = spread_text(cell)
+    kind = "sd over seeds" if cell.sd is not None else f"{INTERVAL} over images"
     gain = ""
     if cell.gap is not None:
-        told = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap.p_holm))))
-        gain = f"{told} against {baseline.removesuffix(' (report)')}"
+        told = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap))))
+        gain = f"{told} against {baseline}"
     return Tile(
-        title=_title(column.title), value=value_text(replace(cell, t_high=None, low=None)) + PERCENT,
-        spread=f"{spread} ({INTERVAL} {over})" if spread else "", gain=gain,
-        doubt=_doubt(fails) if cell.doubted else "",
+        title=_title(column.title), value=value_text(replace(cell, sd=None, low=None)) + PERCENT,
+        spread=f"{spread} ({kind})" if spread else "", gain=gain, doubt=_doubt(fails) if cell.doubted else "",
     )  # fmt: skip
 
 
 def _title(name: str) -> str:
     first, _, rest = name.partition(" ")
-    return f"{NAMES.get(first, first)} {rest}".strip()
+    return f"{TITLES.get(first, first)} {rest}".strip()
 
 
 def _doubt(fails: Sequence[str]) -> str:
     return f"{DAGGER} FAIL {', '.join(fails)}: robustness unverified"
-
-
-def selection_tiles(row: Row) -> tuple[Tile, ...]:
-    """Return the chosen configuration's scores on the split that it was chosen on."""
-    score = row.score
-    spread = (score.clean_sd, score.robust_sd, score.harmonic_sd)
-    tiles = []
-    for i, name in enumerate(OBJECTIVES):
-        if score.value(name) is None:
-            continue
-        doubted = score.doubts(name)
-        value = score_text(score.value(name), None, None, doubted=doubted)
-        whole = score_text(score.value(name), spread[i], row.interval[i] if row.interval else None, doubted=doubted)
-        kind = "sd over seeds" if spread[i] is not None else f"{INTERVAL} over images"
-        rest = whole.removeprefix(value).strip()
-        tiles.append(
-            Tile(title=NAMES[name], value=f"{value}{PERCENT}", spread=f"{rest} ({kind})" if rest else "",
-                 gain=f"{gain_text(row.gain[i])} points against untouched" if row.gain else "",
-                 doubt=_doubt(score.audit_fails) if doubted else "")
-        )  # fmt: skip
-    return tuple(tiles)

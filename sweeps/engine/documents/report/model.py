@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sweeps.engine.analysis.comparison import Comparison
 from sweeps.engine.documents.html import Grid, Picture, Tile
 from sweeps.engine.documents.report.facts import Audited, Facts
+from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.wording.matrix import Described
 
-Draw = Callable[[Path, int], tuple[tuple[Picture, ...], tuple[str, ...]]]
+Draw = Callable[[StudyFolder, int], tuple[tuple[Picture, ...], tuple[str, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class StudyReport:
     answer: Answer
     tables: tuple[Described | Grid, ...]
     legend: tuple[str, ...]  # of the ranked table
+    effects: tuple[Grid, str] | None  # of a full factorial ablation, and what they mean
     papers: tuple[tuple[Grid, tuple[str, ...]], ...]  # published beside measured, and what must be said of it
     pictures: tuple[Picture, ...]
     undrawn: tuple[str, ...]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from sweeps.engine.analysis.comparison import Change, Comparison, Delta, Matched, tested, unchanged
+from sweeps.engine.analysis.comparison import Change, Comparison, Matched
+from sweeps.engine.analysis.difference import Difference
 from sweeps.engine.documents.forms.html import html_fragment
 from sweeps.engine.documents.html import (
     Block,
@@ -24,13 +25,12 @@ from sweeps.engine.documents.html import (
 )
 from sweeps.engine.documents.report.facts import Audited, Facts
 from sweeps.engine.documents.report.model import Report, StudyReport
-from sweeps.engine.format import NAMES, counted, mean_text, sentence
-from sweeps.engine.study.objectives import OBJECTIVES
-from sweeps.engine.wording.answer import choice, warnings
-from sweeps.engine.wording.matrix import Described, bracket, p_text
+from sweeps.engine.format import counted, mean_text, sentence
+from sweeps.engine.study.objectives import Score
+from sweeps.engine.wording.answer import where
+from sweeps.engine.wording.comparison import basis_text, choice, key, row_name, summary, warnings
+from sweeps.engine.wording.matrix import DASH, Described, gap_text, p_text, star
 from zsr_core.audit.verdict import RULES
-
-DASH = "–"
 
 
 def page(report: Report) -> str:
@@ -82,9 +82,12 @@ def study_blocks(study: StudyReport, level: int) -> list[Block]:
         blocks += [Paragraph(text="Selection split.", kind="soft")] if isinstance(table, Grid) else []
         blocks += [table] if isinstance(table, Grid) else [_matrix(table)]
         blocks += [Paragraph(text=line, kind="soft") for line in study.legend] if isinstance(table, Grid) else []
+    if study.effects is not None:
+        grid, words = study.effects
+        blocks += [heading("Main effects and interactions"), grid, Paragraph(text=words, kind="soft")]
     blocks += [heading("Beside the papers")] if study.papers else []
-    for grid, words in study.papers:
-        blocks += [grid, *(Paragraph(text=line, kind="soft") for line in words if line)]
+    for grid, lines in study.papers:
+        blocks += [grid, *(Paragraph(text=line, kind="soft") for line in lines if line)]
     blocks.append(heading("Figures"))
     blocks += [_figures(study)] if study.pictures else [Paragraph(text="None could be drawn.")]
     blocks += [heading("Audit"), *audit_blocks(study.audits), heading("Cost")]
@@ -159,76 +162,42 @@ def comparison_blocks(found: Comparison) -> list[Block]:
     if found.rows:
         blocks += [comparison_grid(found), Paragraph(text=key(found))]
     alone = [
-        f"Only in {name}: {', '.join(labels)}."
-        for name, labels in ((found.first, found.only_first), (found.second, found.only_second))
-        if labels
+        f"Only in {name}: {', '.join(map(row_name, rows))}."
+        for name, rows in ((found.first, found.only_first), (found.second, found.only_second))
+        if rows
     ]
     blocks += [Bullets(items=tuple(alone))] if alone else []
     blocks += [Heading(text="What changed in the configuration", level=3), *_changes(found, found.changes)]
     return [*blocks, Heading(text="What changed around it", level=3), *_changes(found, found.world)]
 
 
-def key(found: Comparison) -> str:
-    """Return what the differences are, and for which family of tests their p holds."""
-    n, rows = tested(found), counted(len(found.rows), "row")
-    corrected = (
-        f" p by that bootstrap, Holm-corrected over the {counted(n, 'comparison')} of this table ({rows}, each with "
-        "the scores that both have); * p < 0.05."
-    )
-    return (
-        "Δ: points by which the first lies above the second, with the 95 % interval of a bootstrap over seeds, then "
-        f"images, both paired.{corrected if n else ' Without records of images there is no test.'}"
-    )
-
-
-def summary(found: Comparison) -> str:
-    """Return in how many shared rows each score is higher or lower, as far as that holds after the correction."""
-    if not found.rows:
-        return "No configuration that both have has finished in both."
-    told = []
-    for name in OBJECTIVES:
-        deltas = [row.deltas[name] for row in found.rows if name in row.deltas]
-        above = sum(d.holds and d.value > 0 for d in deltas)
-        below = sum(d.holds and d.value < 0 for d in deltas)
-        parts = [f"{word} in {n}" for word, n in (("higher", above), ("lower", below)) if n]
-        told.append(f"{NAMES[name]} is {' and '.join(parts)}" if parts else f"{NAMES[name]} differs in none")
-    same = unchanged(found.rows)
-    alike = f" {same} {'is' if same == 1 else 'are'} the same image by image." if same else ""
-    rows, n = counted(len(found.rows), "shared row"), tested(found)
-    if not n:
-        return f"In {rows}, nothing could be tested: the records of images are gone, or no seed is shared."
-    return (
-        f"In {rows}, {found.first} set against {found.second}, after Holm's correction over "
-        f"{counted(n, 'comparison')}: {', '.join(told)}.{alike}"
-    )
-
-
-def comparison_grid(found: Comparison) -> Grid:
+def comparison_grid(comparison: Comparison) -> Grid:
     """Return the shared rows: both sides' scores, and the differences."""
-    first, second = found.first, found.second
+    first, second = comparison.first, comparison.second
     head = ["configuration", "split"]
-    for name in OBJECTIVES:
-        head += [f"{name}, {first} | {second}", f"Δ {name}"]
-    return Grid(head=(*head, "paired on"), rows=tuple(_compared(row) for row in found.rows))
+    for score in comparison.scores:
+        head += [f"{score.name}, {first} | {second}", f"Δ {score.name}"]
+    rows = tuple(_compared(row, comparison.scores) for row in comparison.rows)
+    return Grid(head=(*head, "paired on"), rows=rows)
 
 
-def _compared(row: Matched) -> tuple[str, ...]:
+def _compared(row: Matched, scores: Sequence[Score]) -> tuple[str, ...]:
     cells = []
-    for name in OBJECTIVES:
-        sides = [mean_text(score.value(name), getattr(score, f"{name}_sd")) for score in (row.first, row.second)]
-        cells += [" | ".join(sides), delta_text(row.deltas.get(name), same=row.same)]
-    notes = "; ".join((row.basis, *row.notes))
-    return (row.label, "report" if row.report else "selection", *cells, notes)
+    for score in scores:
+        sides = [mean_text(side.value(score.name), side.sd(score.name)) for side in (row.first, row.second)]
+        cells += [" | ".join(sides), difference_text(row.differences.get(score.name), same=row.same)]
+    label = where(row.first)
+    return (label, "report" if row.report else "selection", *cells, basis_text(row))
 
 
-def delta_text(delta: Delta | None, *, same: bool) -> str:
+def difference_text(gap: Difference | None, *, same: bool) -> str:
     """Return a difference with its interval and adjusted p."""
-    if delta is None:
+    if gap is None:
         return DASH
     if same:
         return "0, image by image"
-    p = f", {p_text(delta.p_holm)}" if delta.p_holm is not None else ""
-    return f"{delta.value:+.1f}{bracket(delta.low, delta.high, '+.1f')}{p}{' *' if delta.holds else ''}"
+    p = p_text(gap)
+    return f"{gap_text(gap)}{f', {p}' if p else ''}{' *' if star(gap) else ''}"
 
 
 def _changes(found: Comparison, changes: Sequence[Change]) -> list[Block]:

@@ -1,0 +1,260 @@
+"""The one comparison: how far one row of trials lies above another, on the seeds and images that both have.
+
+Every table, page and figure that shows a difference takes it from here, so that one difference has one interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Literal
+
+import numpy as np
+
+from sweeps.engine.analysis.outcomes import (
+    BY_OUTCOMES,
+    Arm,
+    Seeds,
+    paired,
+    row_outcomes,
+    score_gaps,
+    score_means,
+    trained_on,
+)
+from sweeps.engine.analysis.stats import (
+    LEVEL,
+    Array,
+    Resampled,
+    exact_mcnemar,
+    holm,
+    mean_of,
+    paired_difference,
+    resample,
+    summarise,
+)
+from sweeps.engine.study.folder import PlannedRow, StudyFolder
+from sweeps.engine.study.objectives import HARMONIC, score_named
+from zsr_core.trial.result import TrialResult
+
+Scope = Literal["zero-shot", "all", "set"]
+Test = Literal["bootstrap", "McNemar", ""]
+Statistic = Callable[[Array], Array]
+ENOUGH_SEEDS = 5  # from which a bootstrap over seeds is believed by itself; ours: of fewer it shows too little spread
+AT = {score.name: i for i, score in enumerate(BY_OUTCOMES)}  # where a score stands in what the bootstrap returns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One score to compare: which, at which budget, and over which sets."""
+
+    metric: str  # a score of the table, by name
+    eps: float  # in [0, 1] pixel units; of clean accuracy, the budget beside which it was measured
+    title: str  # "robust", with the budget where there are several
+    sets: tuple[str, ...]
+    over: str  # "12-set mean (without source)", or the set's name
+    scope: Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How many points a row lies above the one it is compared with, over the seeds that both have."""
+
+    value: float
+    seeds: int
+    t_low: float | None = None  # 95 % t-interval over the seeds' own differences; None with one seed
+    t_high: float | None = None
+    low: float | None = None  # 95 % bootstrap over seeds, then images; None without records
+    high: float | None = None
+    better: int | None = None  # of one set: (seed, image) pairs that this row alone gets right, the other alone
+    worse: int | None = None
+    test: Test = ""  # which test p is of; none without records
+    p: float | None = None
+    p_holm: float | None = None  # adjusted within its family
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the seeds by themselves bear the sign out: there are five, or their own t-interval leaves out 0."""
+        if self.seeds >= ENOUGH_SEEDS:
+            return True
+        return self.t_low is not None and self.t_high is not None and not self.t_low <= 0 <= self.t_high
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is significant: after Holm's correction, and borne out by the seeds."""
+        return self.p_holm is not None and self.p_holm < LEVEL and self.agrees
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The 95 % interval to show: the bootstrap's, or without records the t-interval over seeds.
+
+        None where all resamples agree, because an interval without width would suggest certainty.
+        """
+        low, high = (self.t_low, self.t_high) if self.low is None else (self.low, self.high)
+        return (None, None) if low == high else (low, high)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the interval holds 0, or there is none: the two rows cannot be told apart."""
+        low, high = self.interval
+        return (low is None or high is None or low <= 0 <= high) if self.low != self.high else self.value == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One number in percent, the mean over the seeds that finished, and how sure it is."""
+
+    value: float | None = None
+    sd: float | None = None  # sample standard deviation over seeds
+    t_low: float | None = None  # 95 % t-interval over seeds; None with one seed
+    t_high: float | None = None
+    low: float | None = None  # 95 % bootstrap over images, seeds fixed; None without records
+    high: float | None = None
+    gap: Difference | None = None  # to the baseline row
+    best: bool = False  # highest of its column
+    doubted: bool = False  # a number of attacks, in a row whose audit fails
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTrials:
+    """The finished trials of one row, by seed: what they measured, and their records where those are there."""
+
+    results: Mapping[int, TrialResult]
+    records: Arm
+
+    @classmethod
+    def of(cls, folder: StudyFolder, row: PlannedRow) -> RowTrials:
+        """Return the finished trials of a planned row."""
+        return cls(results=folder.by_seed(row.trials), records=row_outcomes(folder, row))
+
+    def values(self, column: Column) -> dict[int, float]:
+        """Return each seed's number, in percent; a seed that did not measure all the column's sets has none."""
+        read = {seed: measured(result, column) for seed, result in self.results.items()}
+        return {seed: value for seed, value in read.items() if value is not None}
+
+    def sets(self) -> tuple[str, ...]:
+        """Return the zero-shot sets that all finished seeds have records of, at any budget."""
+        names = [
+            [task for task in outcomes if task != trained_on(self.results[seed])]
+            for seed, budgets in self.records.items()
+            for outcomes in budgets.values()
+        ]
+        return tuple(reduce(lambda a, b: [task for task in a if task in b], names)) if names else ()
+
+
+def measured(result: TrialResult, column: Column) -> float | None:
+    """Return one trial's number, in percent: the mean over the column's sets; None if it did not measure them all."""
+    score = score_named(column.metric)
+    wanted = (score.metric, score.condition, score.budget(column.eps))
+    read = {m.task: m.value for m in result.measurements if (m.metric, m.attack, m.eps) == wanted}
+    values = [read.get(name) for name in column.sets]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if values and len(known) == len(values) else None
+
+
+def row_cells(own: RowTrials, columns: Sequence[Column]) -> list[Cell]:
+    """Return a row's numbers with their intervals over seeds and over images."""
+    series = {eps: series_at([own.records], eps) for eps in _budgets(columns)}
+    drawn = {eps: _resampled(outcomes, score_means, fixed_seeds=True) for eps, outcomes in series.items()}
+    cells = []
+    for column in columns:
+        values = list(own.values(column).values())
+        if not values:
+            cells.append(Cell())
+            continue
+        over = summarise(values)
+        low, high = _interval(drawn[column.eps], column)
+        cells.append(Cell(value=over.mean, sd=over.sd, t_low=over.low, t_high=over.high, low=low, high=high))
+    return cells
+
+
+def differences(own: RowTrials, reference: RowTrials, columns: Sequence[Column], draws: int) -> list[Difference | None]:
+    """Return how far ``own`` lies above ``reference``, column by column, paired by seed and image.
+
+    None where the two share no seed. ``draws``: resamples of the bootstrap (:func:`stats.enough_draws`).
+    """
+    series = {eps: series_at([own.records, reference.records], eps) for eps in _budgets(columns)}
+    drawn = {eps: _resampled(outcomes, score_gaps, draws=draws) for eps, outcomes in series.items()}
+    return [_difference(own, reference, column, drawn[column.eps], series[column.eps]) for column in columns]
+
+
+def _difference(
+    own: RowTrials, reference: RowTrials, column: Column, drawn: Mapping[str, Resampled], series: Mapping[str, Array]
+) -> Difference | None:
+    over = paired_difference(own.values(column), reference.values(column))
+    if over is None:
+        return None
+    by_seeds = Difference(value=over.mean, seeds=over.n, t_low=over.low, t_high=over.high)
+    recorded = column.metric in AT and all(name in drawn for name in column.sets)
+    return _tested(by_seeds, column, drawn, series) if recorded else by_seeds
+
+
+def _tested(
+    by_seeds: Difference, column: Column, drawn: Mapping[str, Resampled], series: Mapping[str, Array]
+) -> Difference:
+    """Return the difference as the records have it, with its interval and p.
+
+    One set's accuracy is a share of images, so its p is of McNemar's exact test. A mean over sets and a harmonic mean
+    are no shares, so their p is the bootstrap's.
+    """
+    mean, at = _over(drawn, column)
+    low, high = mean.interval()
+    outcomes = series[column.sets[0]]  # [4, S, N]: clean and robust of this row, then of the other
+    paired_value = replace(
+        by_seeds, value=float(mean.value[at]), seeds=outcomes.shape[1], low=float(low[at]), high=float(high[at])
+    )
+    if column.scope != "set" or column.metric == HARMONIC.name:
+        return replace(paired_value, test="bootstrap", p=float(mean.p_values()[at]))
+    signs = (outcomes[at] - outcomes[2 + at]).astype(np.int64)  # [S, N], 1 where this row alone is right
+    return replace(
+        paired_value,
+        better=int((signs > 0).sum()),
+        worse=int((signs < 0).sum()),
+        test="McNemar",
+        p=exact_mcnemar(signs.sum(axis=0)),
+    )
+
+
+def adjusted(families: Iterable[Sequence[Difference | None]]) -> list[list[Difference | None]]:
+    """Return the differences with every p adjusted within its family; one without a p is in none."""
+    corrected = []
+    for family in families:
+        raw = [each.p for each in family if each is not None and each.p is not None]
+        left = iter(holm(raw))
+        corrected.append(
+            [each if each is None or each.p is None else replace(each, p_holm=next(left)) for each in family]
+        )
+    return corrected
+
+
+def _budgets(columns: Sequence[Column]) -> list[float]:
+    return sorted({column.eps for column in columns})
+
+
+def series_at(arms: Sequence[Arm], eps: float) -> dict[str, Array]:
+    """Return, per set, [2 arms, S, N]: outcomes on the seeds and images that all arms have; empty without records."""
+    there: list[Seeds] = [{seed: budgets[eps] for seed, budgets in arm.items() if eps in budgets} for arm in arms]
+    seeds = sorted(set.intersection(*(set(arm) for arm in there)))
+    return paired(there, seeds) if seeds else {}
+
+
+def _resampled(
+    series: Mapping[str, Array], statistic: Statistic, *, draws: int = 2000, fixed_seeds: bool = False
+) -> dict[str, Resampled]:
+    # The generator starts anew for every comparison, so that a table made again has the same numbers.
+    rng = np.random.default_rng(0)
+    whole = {name: outcomes for name, outcomes in series.items() if outcomes.shape[2]}
+    return resample(whole, statistic, rng, draws=draws, fixed_seeds=fixed_seeds) if whole else {}
+
+
+def _over(drawn: Mapping[str, Resampled], column: Column) -> tuple[Resampled, int]:
+    """Return the mean over the column's sets, and which of its numbers is the column's."""
+    return mean_of([drawn[name] for name in column.sets]), AT[column.metric]
+
+
+def _interval(drawn: Mapping[str, Resampled], column: Column) -> tuple[float | None, float | None]:
+    if column.metric not in AT or not all(name in drawn for name in column.sets):
+        return None, None
+    mean, at = _over(drawn, column)
+    low, high = mean.interval()
+    return float(low[at]), float(high[at])
