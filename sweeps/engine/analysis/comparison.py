@@ -258,7 +258,10 @@ def _n(n: int, noun: str) -> str:
 def _values(side: Side, group: Group) -> Values:
     """Return each objective's scores by seed."""
     done = {t.seed: headline(side.results[t.trial_id]) for t in group if _done(side, t)}
-    return {name: {seed: found[name].value for seed, found in done.items() if name in found} for name in OBJECTIVES}
+    return {
+        name: {s: m.value for s, found in done.items() if (m := found.get(name)) and m.value is not None}
+        for name in OBJECTIVES
+    }
 
 
 def _score(side: Side, group: Group) -> CellScore:

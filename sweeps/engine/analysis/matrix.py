@@ -349,10 +349,12 @@ class _Arm:
 
 
 def measured(result: TrialResult, column: Column) -> float | None:
-    """Return one trial's number, in percent: the mean over the column's sets; None if it did not measure them all."""
+    """Return one trial's number, in percent: the mean over the column's sets; None if one set has none."""
     attack, eps = ("none", 0.0) if column.metric == "clean" else (WORST, column.eps)
     found = {
-        m.task: m.value for m in result.measurements if (m.metric, m.attack, m.eps) == (column.metric, attack, eps)
+        m.task: m.value
+        for m in result.measurements
+        if (m.metric, m.attack, m.eps) == (column.metric, attack, eps) and m.value is not None
     }
     if not all(name in found for name in column.sets):
         return None

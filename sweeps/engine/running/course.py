@@ -133,5 +133,6 @@ def event(label: str, result: TrialResult) -> str:
     if result.status != "done":
         return f"{label}: {result.status}: {result.error}"
     found = headline(result)
-    figures = ", ".join(f"{name} {found[name].value:.1f}" for name in OBJECTIVES if name in found)
+    values = {name: m.value for name, m in found.items() if m.value is not None}
+    figures = ", ".join(f"{name} {values[name]:.1f}" for name in OBJECTIVES if name in values)
     return f"{label}: {figures} ({duration(result.cost.get('seconds_total', 0.0))})"
