@@ -1,4 +1,4 @@
-"""From records to numbers, by hand; and from a victim to records."""
+"""From a victim to records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef
 from zsr_core.evaluation.journal import Journal
-from zsr_core.evaluation.measure import harmonic, measure, wilson
+from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.evaluation.victim import Victim
@@ -23,104 +23,6 @@ from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
 
 EPS = 4 / 255
-
-
-def _record(task: str, sample: str, condition: str, correct: bool, **changes: Any) -> SampleRecord:
-    record = SampleRecord(
-        trial_id="t", weights_sha="w", task=task, split="report", sample_id=sample, condition=condition,
-        attack_id="", ran="",
-        stage="", norm="linf",
-        threat_space="model_input", eps=0.0 if condition == "none" else EPS, label=0, pred=0 if correct else 1,
-        correct=correct, p_max=0.9, entropy=0.1, margin=1.0, linf=0.0, l2=0.0, queries=1,
-    )  # fmt: skip
-    return dataclasses.replace(record, **changes)
-
-
-def _table(task: str, rows: dict[str, str]) -> list[SampleRecord]:
-    """One word per condition, one letter per image: "+" right, "-" wrong."""
-    return [
-        _record(task, f"{task}/{i}", condition, mark == "+")
-        for condition, marks in rows.items()
-        for i, mark in enumerate(marks)
-    ]
-
-
-RECORDS = [
-    *_table("source", {"none": "++++", "a": "++++", "b": "++++"}),
-    *_table("one", {"none": "+++-", "a": "++--", "b": "-++-"}),
-    *_table("two", {"none": "++", "a": "+-", "b": "+-"}),
-]
-
-
-def test_the_numbers_worked_by_hand() -> None:
-    """Task one: clean 3/4; a breaks image 2, b breaks image 0: 2/4 each; only image 1 stands against both: 1/4, which
-    is below both attacks' means. Harmonic 2 * .75 * .25 / 1 = .375. Task two: clean 1, a = b = worst = 1/2, so 2/3.
-    Zero-shot means leave the source out: clean .875, a .5, worst .375, harmonic (.375 + 2/3) / 2.
-    """
-    found = {(m.task, m.attack, m.metric): m for m in measure(RECORDS, ("one", "two"))}
-    values = {key: m.value for key, m in found.items()}
-    assert values == pytest.approx(
-        {
-            ("source", "none", "clean"): 100, ("source", "a", "robust"): 100, ("source", "b", "robust"): 100,
-            ("source", "worst", "robust"): 100, ("source", "worst", "harmonic"): 100,
-            ("one", "none", "clean"): 75, ("one", "a", "robust"): 50, ("one", "b", "robust"): 50,
-            ("one", "worst", "robust"): 25, ("one", "worst", "harmonic"): 37.5,
-            ("two", "none", "clean"): 100, ("two", "a", "robust"): 50, ("two", "b", "robust"): 50,
-            ("two", "worst", "robust"): 50, ("two", "worst", "harmonic"): 200 / 3,
-            ("zero_shot_mean", "none", "clean"): 87.5, ("zero_shot_mean", "a", "robust"): 50,
-            ("zero_shot_mean", "b", "robust"): 50, ("zero_shot_mean", "worst", "robust"): 37.5,
-            ("zero_shot_mean", "worst", "harmonic"): (37.5 + 200 / 3) / 2,
-        }
-    )  # fmt: skip
-    assert (found["one", "none", "clean"].n, found["zero_shot_mean", "a", "robust"].n) == (4, 6)
-    assert (found["one", "none", "clean"].eps, found["one", "worst", "robust"].eps) == (0.0, EPS)
-    assert all((m.trial_id, m.weights_sha, m.split) == ("t", "w", "report") for m in found.values())
-
-
-def test_a_zero_shot_mean_of_no_task_is_left_out() -> None:
-    assert "zero_shot_mean" not in {m.task for m in measure(RECORDS, ())}
-
-
-def test_the_interval_of_a_share_is_wilsons_and_of_a_mean_made_of_its_parts_own() -> None:
-    """Wilson at 3 of 4, z = 1.96: [30.06, 95.44] % (any statistics package). Of the shares 2/4 and 1/2 it reaches 35.00
-    and 40.55 points to either side, so their mean's sqrt(35.00^2 + 40.55^2) / 2 = 26.78. Where 4 of 4 and 2 of 2 are
-    right, it ends 48.99 and 65.76 points below: sqrt(48.99^2 + 65.76^2) / 2 = 41.00.
-    """
-    found = {(m.task, m.attack, m.metric): m for m in measure(RECORDS, ("one", "two"))}
-    clean = found["one", "none", "clean"]
-    assert (clean.low, clean.high) == pytest.approx((30.06, 95.44), abs=0.01)
-    mean = found["zero_shot_mean", "a", "robust"]
-    assert (mean.low, mean.high) == pytest.approx((50 - 26.78, 50 + 26.78), abs=0.01)
-    right = [*_table("one", {"none": "++++"}), *_table("two", {"none": "++"})]
-    whole = {(m.task, m.metric): m for m in measure(right, ("one", "two"))}["zero_shot_mean", "clean"]
-    assert (whole.low, whole.high) == pytest.approx((100 - 41.00, 100), abs=0.01)
-    assert found["one", "worst", "harmonic"].low is None
-
-
-def test_wilsons_interval_at_known_values() -> None:
-    """15 of 40 lies in [0.2422, 0.5297]; 0 of 10 in [0, z^2 / (n + z^2)] = [0, 0.2775]; all of 10 is its mirror."""
-    assert wilson(15 / 40, 40) == pytest.approx((0.2422, 0.5297), abs=1e-4)
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
-
-
-def test_the_harmonic_mean_of_two_zeros_is_zero() -> None:
-    assert harmonic(0.0, 0.0) == 0.0
-    assert harmonic(0.5, 0.0) == 0.0
-    assert harmonic(0.6, 0.3) == pytest.approx(0.4)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("weights_sha", "v"), ("trial_id", "u"), ("split", "selection"), ("threat_space", "native")],
-)
-def test_numbers_of_two_checkpoints_splits_or_pixel_spaces_never_mix(field: str, value: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{field}: got "):
-        measure([*RECORDS, _record("one", "one/9", "none", True, **{field: value})], ())
-
-
-def test_no_records_make_no_numbers() -> None:
-    assert measure([], ()) == []
 
 
 def _victim(tiny: Any, seed: int = 0) -> Victim:

@@ -20,11 +20,10 @@ from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.search import SAMPLERS, Proposals, enqueue, sampler
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import Study, read_study, trial_folder, write_study
-from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, WORST
 from sweeps.engine.study.optuna_space import distributions
 from sweeps.engine.study.plan import new_study, suggestions
 from zsr_core.codec import ConfigError, to_plain
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.files import write_text
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Choice, Domain, Int, Real

@@ -8,10 +8,10 @@ import pytest
 
 from sweeps.engine.analysis.scores import CellScore, best, headline, pareto, score_cell, scores
 from sweeps.engine.study.folder import Study, read_results
-from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, WORST
 from sweeps.engine.study.objectives import score_eps
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation import measure as evaluate
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.threat import ThreatModel
 from zsr_core.trial.config import TrialConfig

@@ -182,7 +182,7 @@ def _g20(e: Evidence) -> Verdict:
         m for m in e.measurements
         if m.task == ZERO_SHOT_MEAN and m.metric == "robust" and math.isclose(m.eps, e.threat.eps, rel_tol=1e-6)
     ]  # fmt: skip
-    attacks: dict[str, Share] = {m.attack: m.value for m in mean if m.attack != WORST}
+    attacks: dict[str, Share] = {m.attack: m.value for m in mean if m.attack != WORST and m.value is not None}
     whole = next((m.value for m in mean if m.attack == WORST), None)
     aa = e.runs.get("autoattack")
     return rules.g20_ensemble(attacks, worst=whole, pgd=own_pgd(e, aa.standing) if aa else None, aa=aa)

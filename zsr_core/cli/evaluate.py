@@ -292,7 +292,9 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     for task in tasks:
         cells = [found[task, metric, attack, eps] for metric, attack, eps in columns]
         said = [
-            f"{m.value:.1f}{mark if m.metric == 'robust' else ''}"
+            f"– ({m.reason})"
+            if m.value is None
+            else f"{m.value:.1f}{mark if m.metric == 'robust' else ''}"
             + ("" if m.low is None else f" [{m.low:.1f}, {m.high:.1f}]")
             for m in cells
         ]

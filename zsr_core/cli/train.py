@@ -12,6 +12,7 @@ import torch
 
 from zsr_core.cli.evaluate import DESCRIPTION, add_options, evaluate_model, parse_override, writable
 from zsr_core.codec import ConfigError, from_plain, require, unknown
+from zsr_core.evaluation.metrics import metric_named
 from zsr_core.methods import METHODS
 from zsr_core.threat import budget_text
 from zsr_core.trial.check import check
@@ -95,9 +96,8 @@ def summary(result: TrialResult) -> str:
     norm = result.config.eval_suite.norm
     for m in result.measurements:
         span = "" if m.low is None or m.high is None else f"  [{m.low:.1f}, {m.high:.1f}]"
-        lines.append(
-            f"{m.task:24} {m.metric:9} {m.attack:8} eps {budget_text(m.eps, norm)}  {m.value:6.2f} %{span}  n={m.n}"
-        )
+        number = f"– ({m.reason})" if m.value is None else f"{m.value:6.2f} {metric_named(m.metric).unit}{span}"
+        lines.append(f"{m.task:24} {m.metric:9} {m.attack:8} eps {budget_text(m.eps, norm)}  {number}  n={m.n}")
     return "\n".join(lines)
 
 

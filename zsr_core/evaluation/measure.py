@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from zsr_core.codec import require
+import numpy as np
+import numpy.typing as npt
+
+from zsr_core.codec import is_finite, require
+from zsr_core.evaluation.metrics import METRICS, Condition, Ends, Images, Metric, interval_of, mean_interval
 from zsr_core.records import SampleRecord
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
 WORST = "worst"  # an image is robust if no attack breaks it
 
+Place = tuple[str, str, float]  # task, attack, eps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One number. ``value``, ``low`` and ``high`` (95 % interval over images) are in percent; ``n`` counts images."""
+    """One number in the unit of its metric, with its 95 % interval ``low`` to ``high`` over images."""
 
     trial_id: str
     weights_sha: str
@@ -24,100 +31,176 @@ class Measurement:
     attack: str
     eps: float
     metric: str
-    value: float
-    n: int
+    value: float | None  # None: the metric is undefined for these images
+    n: int  # images
     low: float | None
     high: float | None
+    reason: str = ""  # why ``value`` is None
 
 
-def wilson(share: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a proportion of ``n`` draws, both in [0, 1]."""
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+@dataclass(frozen=True, kw_only=True)
+class _Estimate:
+    """What a metric came to for one task, or for the mean of several; in the scale of ``Metric.value``."""
+
+    n: int
+    value: float | None = None
+    ends: Ends | None = None
+    reason: str = ""
 
 
-def harmonic(clean: float, robust: float) -> float:
-    """Return ``2 C R / (C + R)``, 0 where both are 0."""
-    return 2 * clean * robust / (clean + robust) if clean + robust > 0 else 0.0
-
-
-def measure(records: Sequence[SampleRecord], zero_shot: Sequence[str]) -> list[Measurement]:
+def measure(
+    records: Sequence[SampleRecord], zero_shot: Sequence[str], metrics: Sequence[Metric] = METRICS
+) -> list[Measurement]:
     """Return every number of one trial: per task, then the mean over the tasks named in ``zero_shot``.
 
-    Metrics: "clean"; "robust" per attack and eps, and for attack "worst" (per image, over all attacks);
-    "harmonic" of clean and worst. The mean of harmonics is over tasks (not the harmonic of means).
+    Each metric that reads records is measured under its own conditions: without attack, under each attack and budget,
+    and under attack "worst", which is per image the worst of all attacks. A mean is over the tasks' numbers, so that
+    the mean of harmonics is not the harmonic of means. It is undefined if one task's number is.
 
     Raises:
-        ConfigError: if the records mix weights, splits or pixel spaces: such numbers never share a row.
+        ConfigError: if the records mix weights, splits or pixel spaces, because such numbers never share a row; or if
+            an attack left out some of a task's images.
     """
     if not records:
         return []
+    _check(records)
     first = records[0]
+    table = [metric for metric in metrics if metric.reads == "records"]
+    numbers: dict[tuple[str, float, str], dict[str, _Estimate]] = {}  # (attack, eps, metric) -> by task
+    rows = []
+
+    def add(place: Place, metric: Metric, found: _Estimate) -> None:
+        task, attack, eps = place
+        value = None if found.value is None else metric.factor * found.value
+        low, high = (None, None) if found.ends is None else (metric.factor * end for end in found.ends)
+        rows.append(Measurement(
+            trial_id=first.trial_id, weights_sha=first.weights_sha, task=task, split=first.split, attack=attack,
+            eps=eps, metric=metric.name, value=value, n=found.n, low=low, high=high, reason=found.reason,
+        ))  # fmt: skip
+
+    for place, images in by_place(records).items():
+        for metric in table:
+            if _condition(place) in metric.conditions:
+                number = _of_task(metric, images)
+                numbers.setdefault((*place[1:], metric.name), {})[place[0]] = number
+                add(place, metric, _alone(number))
+    named = {metric.name: metric for metric in table}
+    for (attack, eps, name), by_task in numbers.items():
+        parts = {task: number for task, number in by_task.items() if task in set(zero_shot)}
+        if parts:
+            add((ZERO_SHOT_MEAN, attack, eps), named[name], _of_mean(parts))
+    return rows
+
+
+def by_place(records: Iterable[SampleRecord]) -> dict[Place, Images]:
+    """Return the images of every task without attack, under every attack and budget, and under :data:`WORST`.
+
+    A task's images are in one order under all of them.
+
+    Raises:
+        ConfigError: if two attacks have one name; or, naming the task and the attack, if the images under it are not
+            those without attack.
+    """
+    groups = _grouped(records)
+    attacks = list(dict.fromkeys(attack for _, attack, _ in groups if attack != "none"))
+    budgets = sorted({eps for _, attack, eps in groups if attack != "none"})
+    places: dict[Place, Images] = {}
+    for task in dict.fromkeys(task for task, _, _ in groups):
+        own = groups.get((task, "none", 0.0), {})
+        require(bool(own), f"task {task!r}, condition 'none'", 0, "a record of every image without attack")
+        clean = places[task, "none", 0.0] = _without_attack(own.values())
+        for eps in budgets:
+            for attack in attacks:
+                under = groups.get((task, attack, eps), {})
+                if under.keys() != own.keys():
+                    name = min(under.keys() ^ own.keys())
+                    expected = f"images that have a record both without attack and under {attack!r} at {eps:g}"
+                    require(False, f"task {task!r}", name, expected)
+                columns = _columns([under[i] for i in own])
+                places[task, attack, eps] = replace(clean, clean=clean, **columns)
+            places[task, WORST, eps] = worst_of([places[task, attack, eps] for attack in attacks])
+    return places
+
+
+def worst_of(attacks: Sequence[Images]) -> Images:
+    """Return per image its columns under the worst of ``attacks``, the first of equals.
+
+    That is one that breaks the image, if any does; of several the one under which the margin is smallest.
+    """
+    first = attacks[0]
+    correct, margin = (np.stack([getattr(a, name) for a in attacks]) for name in ("correct", "margin"))  # [A, N]
+    at = np.lexsort((margin, correct), axis=0)[:1]  # [1, N]
+    columns = {name: np.stack([getattr(a, name) for a in attacks]) for name in ("pred", "p_max", "entropy")}
+    columns |= {"correct": correct, "margin": margin}
+    worst = {name: np.take_along_axis(column, at, axis=0)[0] for name, column in columns.items()}
+    return Images(sample_id=first.sample_id, label=first.label, clean=first.clean, **worst)
+
+
+def _check(records: Sequence[SampleRecord]) -> None:
     for name in ("weights_sha", "trial_id", "split", "threat_space", "norm"):
-        values = {getattr(record, name) for record in records}
+        values = set(map(operator.attrgetter(name), records))
         require(
             len(values) == 1, name, sorted(values),
             "records of one trial, one checkpoint, one split, one pixel space, one norm",
         )  # fmt: skip
-    profiles: dict[str, str] = {}
-    for record in records:
-        known = profiles.setdefault(record.condition, record.attack_id)
-        require(
-            known == record.attack_id, "attack_id", [known, record.attack_id], f"one attack named {record.condition!r}"
-        )
-    correct: dict[tuple[str, str, float], dict[str, bool]] = {}
+
+
+def _grouped(records: Iterable[SampleRecord]) -> dict[Place, dict[str, SampleRecord]]:
+    """Return the records by place and image; it refuses two attacks of one name."""
+    groups: dict[tuple[str, str, float, str], dict[str, SampleRecord]] = {}
     for r in records:
-        correct.setdefault((r.task, r.condition, r.eps), {})[r.sample_id] = r.correct
-    tasks = list(dict.fromkeys(r.task for r in records))
-    budgets = sorted({r.eps for r in records if r.condition != "none"})
-    attacks = list(dict.fromkeys(r.condition for r in records if r.condition != "none"))
-    found: dict[tuple[str, str, float, str], tuple[float, int]] = {}
-    for task in tasks:
-        clean = correct[task, "none", 0.0]
-        found[task, "none", 0.0, "clean"] = (_share(clean.values()), len(clean))
-        for eps in budgets:
-            per_attack = [correct[task, attack, eps] for attack in attacks]
-            for attack, outcome in zip(attacks, per_attack, strict=True):
-                found[task, attack, eps, "robust"] = (_share(outcome.values()), len(outcome))
-            worst = _share(all(outcome[i] for outcome in per_attack) for i in clean)
-            found[task, WORST, eps, "robust"] = (worst, len(clean))
-            found[task, WORST, eps, "harmonic"] = (harmonic(_share(clean.values()), worst), len(clean))
-
-    def row(key: tuple[str, str, float, str], value: float, parts: Sequence[tuple[float, int]]) -> Measurement:
-        task, attack, eps, metric = key
-        low, high = _interval(metric, parts)
-        return Measurement(
-            trial_id=first.trial_id, weights_sha=first.weights_sha, task=task, split=first.split, attack=attack,
-            eps=eps, metric=metric, value=100 * value, n=sum(n for _, n in parts), low=low, high=high,
-        )  # fmt: skip
-
-    rows = [row(key, value, [(value, n)]) for key, (value, n) in found.items()]
-    members = [task for task in tasks if task in set(zero_shot)]
-    for attack, eps, metric in dict.fromkeys(key[1:] for key in found):
-        parts = [found[task, attack, eps, metric] for task in members]
-        if parts:
-            mean = sum(value for value, _ in parts) / len(parts)
-            rows.append(row((ZERO_SHOT_MEAN, attack, eps, metric), mean, parts))
-    return rows
+        groups.setdefault((r.task, r.condition, r.eps, r.attack_id), {})[r.sample_id] = r
+    profiles: dict[str, str] = {}
+    for _, condition, _, attack_id in groups:
+        known = profiles.setdefault(condition, attack_id)
+        require(known == attack_id, "attack_id", [known, attack_id], f"one attack named {condition!r}")
+    return {(task, attack, eps): group for (task, attack, eps, _), group in groups.items()}
 
 
-def _share(outcomes: Iterable[bool]) -> float:
-    values = list(outcomes)
-    return sum(values) / len(values)
+def _without_attack(records: Collection[SampleRecord]) -> Images:
+    sample_id = np.fromiter([r.sample_id for r in records], object, len(records))
+    label = np.fromiter([r.label for r in records], np.int64, len(records))
+    return Images(sample_id=sample_id, label=label, clean=None, **_columns(records))
 
 
-def _interval(metric: str, parts: Sequence[tuple[float, int]]) -> tuple[float | None, float | None]:
-    """95 % interval over images: Wilson for one proportion; for a mean of several, their Wilson intervals recovered.
+def _columns(records: Collection[SampleRecord]) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns that differ by condition; a list comprehension is the fastest way to make one."""
+    n = len(records)
+    return {
+        "pred": np.fromiter([r.pred for r in records], np.int64, n),
+        "correct": np.fromiter([r.correct for r in records], np.bool_, n),
+        "p_max": np.fromiter([r.p_max for r in records], np.float64, n),
+        "entropy": np.fromiter([r.entropy for r in records], np.float64, n),
+        "margin": np.fromiter([r.margin for r in records], np.float64, n),
+    }
 
-    The distances of the parts' ends add up as independent errors do (Newcombe 1998; Zou and Donner 2008), so that a
-    mean of shares that are all 0 or 1 keeps a width. A harmonic mean is no proportion of images: its interval is left
-    open here; a bootstrap on the records gives it.
-    """
-    if metric == "harmonic":
-        return None, None
-    mean = sum(p for p, _ in parts) / len(parts)
-    ends = [(p, *wilson(p, n)) for p, n in parts]
-    below = math.sqrt(sum((p - low) ** 2 for p, low, _ in ends)) / len(parts)
-    above = math.sqrt(sum((high - p) ** 2 for p, _, high in ends)) / len(parts)
-    return 100 * (mean - below), 100 * (mean + above)
+
+def _condition(place: Place) -> Condition:
+    attack = place[1]
+    return "clean" if attack == "none" else "worst" if attack == WORST else "attack"
+
+
+def _of_task(metric: Metric, images: Images) -> _Estimate:
+    reason = metric.undefined(images)
+    if reason:
+        return _Estimate(n=len(images), reason=reason)
+    value = metric.value(images)
+    if value is None or not is_finite(value):
+        return _Estimate(n=len(images), reason=f"the metric gave {value} and no reason")
+    return _Estimate(n=len(images), value=float(value), ends=interval_of(metric, images, value))
+
+
+def _alone(part: _Estimate) -> _Estimate:
+    """Return a task's number with the interval of a mean of one, so that both kinds of row are rounded alike."""
+    return part if part.value is None else replace(part, ends=mean_interval([part.value], [part.ends]))
+
+
+def _of_mean(parts: Mapping[str, _Estimate]) -> _Estimate:
+    """Return the mean over tasks; undefined, naming the tasks, if one of them is."""
+    n = sum(part.n for part in parts.values())
+    undefined = [f"{task} ({part.reason})" for task, part in parts.items() if part.value is None]
+    if undefined:
+        return _Estimate(n=n, reason=f"undefined for {', '.join(undefined)}")
+    values = [part.value for part in parts.values() if part.value is not None]
+    ends = mean_interval(values, [part.ends for part in parts.values()])
+    return _Estimate(n=n, value=sum(values) / len(values), ends=ends)

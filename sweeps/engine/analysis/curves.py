@@ -121,9 +121,9 @@ def eps_curves(folder: StudyFolder, task: str = ZERO_SHOT_MEAN) -> list[EpsCurve
 
 def accuracy_by_eps(result: TrialResult, task: str = ZERO_SHOT_MEAN) -> dict[float, float]:
     """Return {eps: accuracy in percent}: clean at 0, worst per image over the attacks at each budget."""
-    rows = [m for m in result.measurements if m.task == task]
-    clean = [(0.0, m.value) for m in rows if m.metric == "clean" and m.attack == "none"]
-    return dict(clean + [(m.eps, m.value) for m in rows if m.metric == "robust" and m.attack == WORST and m.eps > 0])
+    rows = [(m, m.value) for m in result.measurements if m.task == task and m.value is not None]
+    clean = [(0.0, value) for m, value in rows if m.metric == "clean" and m.attack == "none"]
+    return dict(clean + [(m.eps, v) for m, v in rows if m.metric == "robust" and m.attack == WORST and m.eps > 0])
 
 
 def auc_eps(eps: Sequence[float], accuracy: Sequence[float]) -> float:

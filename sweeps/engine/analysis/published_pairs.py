@@ -187,7 +187,7 @@ def cell_numbers(results: Sequence[TrialResult]) -> tuple[Measured, ...]:
     groups: dict[tuple[str, str, float, str], list[Measurement]] = {}
     for result in results:
         for m in result.measurements:
-            if m.metric in METRICS and m.attack != WORST:
+            if m.metric in METRICS and m.attack != WORST and m.value is not None:
                 groups.setdefault((m.task, m.attack, m.eps, m.metric), []).append(m)
     return tuple(_measured(results[0].config, found) for found in groups.values())
 
@@ -218,7 +218,7 @@ def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
         norm=suite.norm,
         space=suite.space,
         metric=m.metric,
-        value=fmean(one.value for one in seeds),
+        value=fmean(one.value for one in seeds if one.value is not None),
         low=low,
         high=high,
         images=m.n,
@@ -241,7 +241,7 @@ def interval(seeds: Sequence[Measurement]) -> tuple[float | None, float | None]:
     ends = [(m.low, m.high) for m in seeds if m.low is not None and m.high is not None]
     if len(ends) < len(seeds):
         return None, None
-    centre = summarise([m.value for m in seeds])
+    centre = summarise([m.value for m in seeds if m.value is not None])
     below = centre.mean - fmean(low for low, _ in ends)
     above = fmean(high for _, high in ends) - centre.mean
     half = 0.0 if centre.low is None else centre.mean - centre.low

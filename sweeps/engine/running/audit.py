@@ -126,7 +126,8 @@ def row_of(result: TrialResult) -> Row | None:
     """Return a trial's zero-shot clean, PGD and worst-case accuracy; None where it met no stronger attack than PGD."""
     suite, eps = result.config.eval_suite, result.config.headline_eps
     pgd = next((a.name for a in suite.attacks if isinstance(a, Pgd)), "")
-    mean = {(m.metric, m.attack, m.eps): m.value for m in result.measurements if m.task == ZERO_SHOT_MEAN}
+    rows = [m for m in result.measurements if m.task == ZERO_SHOT_MEAN]
+    mean = {(m.metric, m.attack, m.eps): m.value for m in rows if m.value is not None}
     keys = [("clean", "none", 0.0), ("robust", pgd, eps), ("robust", WORST, eps)]
     if all(isinstance(a, Pgd) for a in suite.attacks) or any(key not in mean for key in keys):
         return None

@@ -136,6 +136,6 @@ def event(label: str, result: TrialResult, study: Study) -> str:
     if result.status != "done":
         return f"{label}: {result.status}: {result.error}"
     read = headline(result, study.score_eps)
-    shown = [score.name for score in shown_scores(study.objectives) if score.name in read]
-    figures = ", ".join(f"{name} {read[name].value:.1f}" for name in shown)
+    values = [(score.name, m.value) for score in shown_scores(study.objectives) if (m := read.get(score.name))]
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in values if value is not None)
     return f"{label}: {figures} ({duration(result.cost.get('seconds_total', 0.0))})"

@@ -12,6 +12,7 @@ from typing import Literal
 
 from zsr_core.codec import require, unknown
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
+from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
@@ -37,10 +38,16 @@ class Score:
         return eps if self.attacked else 0.0
 
 
-CLEAN = Score(name="clean", title="clean accuracy", metric="clean", condition="none")
-ROBUST = Score(name="robust", title="robust accuracy", metric="robust", condition="worst")
-HARMONIC = Score(name="harmonic", title="harmonic mean", metric="harmonic", condition="worst")
-SCORES: tuple[Score, ...] = (CLEAN, ROBUST, HARMONIC)
+def score_of(metric: Metric) -> Score:
+    """Return the score that reads a metric: on clean images if it has a value there, else per image over all attacks."""
+    return Score(
+        name=metric.name, title=metric.title, metric=metric.name, unit=metric.unit,
+        condition="none" if "clean" in metric.conditions else "worst", higher_is_better=metric.higher_is_better,
+    )  # fmt: skip
+
+
+CLEAN, ROBUST, HARMONIC = (score_of(metric_named(name)) for name in ("clean", "robust", "harmonic"))
+SCORES: tuple[Score, ...] = tuple(score_of(metric) for metric in METRICS)
 TITLES = {score.name: score.title for score in SCORES}
 
 

@@ -157,7 +157,8 @@ def final_points(result: TrialResult, at: int, eps: float) -> list[Point]:
     values = {str(name): m.value for name, m in headline(result, eps).items()}  # first: a comparison opens on the first
     values |= {metric_name(m, norm): m.value for m in result.measurements}
     values |= {f"cost_{name}": value for name, value in result.cost.items()}
-    return [Point(name=name, value=float(value), step=0, at=at) for name, value in values.items()]
+    known = {name: value for name, value in values.items() if value is not None}  # an undefined one is no point
+    return [Point(name=name, value=float(value), step=0, at=at) for name, value in known.items()]
 
 
 def awaited(at: int) -> list[Point]:
@@ -286,7 +287,8 @@ def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
     found = headline(result, study.score_eps)
     if found:
         lines += ["| zero-shot mean | % | 95 % interval |", "|---|---|---|"]
-        lines += [f"| {name} | {m.value:.1f} | {_interval(m)} |" for name, m in found.items()]
+        values = {name: f"– ({m.reason})" if m.value is None else f"{m.value:.1f}" for name, m in found.items()}
+        lines += [f"| {name} | {values[name]} | {_interval(m)} |" for name, m in found.items()]
     return "\n".join(lines)[:NOTE_LIMIT]
 
 
@@ -307,7 +309,7 @@ def version_tags(study: Study, trial: PlannedTrial, result: TrialResult) -> dict
         "trained_on": config.train_data.called,
         "scale": _scale(study),
         "audit": gravest(result.audit.values()) if result.audit else "",
-        **{name: f"{m.value:.2f}" for name, m in headline(result, study.score_eps).items()},
+        **{name: f"{m.value:.2f}" for name, m in headline(result, study.score_eps).items() if m.value is not None},
     }
     return {name: text[:TAG_LIMIT] for name, text in tags.items() if text}
 

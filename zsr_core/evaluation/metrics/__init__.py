@@ -1,0 +1,28 @@
+"""The metrics, a file per family; :data:`METRICS` is the table. A new metric is one file and one line here."""
+
+from __future__ import annotations
+
+from zsr_core.codec import unknown
+from zsr_core.evaluation.metrics.accuracy import CLEAN, HARMONIC, ROBUST
+from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
+from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric
+
+METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)  # measurements of a condition are in this order
+
+
+def metric_named(name: str) -> Metric:
+    """Return the metric of that name.
+
+    Raises:
+        ConfigError: naming the nearest known name, if there is none.
+    """
+    metrics = {metric.name: metric for metric in METRICS}
+    if name not in metrics:
+        raise unknown("metric", name, metrics)
+    return metrics[name]
+
+
+__all__ = [
+    "CLEAN", "HARMONIC", "METRICS", "ROBUST", "Condition", "Ends", "Images", "Metric", "interval_of", "mean_interval",
+    "metric_named",
+]  # fmt: skip

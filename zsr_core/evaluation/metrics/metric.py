@@ -1,0 +1,90 @@
+"""What a metric is, and what it reads: the images of one task under one condition, as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from zsr_core.codec import require
+
+Unit = Literal["%", "points", "nats", ""]
+Reads = Literal["records", "embeddings"]
+Condition = Literal["clean", "attack", "worst"]  # without attack; under each attack; per image the worst attack
+IntervalKind = Literal["wilson", "bootstrap", "none"]
+Ends = tuple[float, float]  # low, high
+
+FACTORS: dict[Unit, float] = {"%": 100.0, "points": 100.0, "nats": 1.0, "": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """One task's images under one condition, N of them; every column is [N]."""
+
+    sample_id: npt.NDArray[np.object_]
+    label: npt.NDArray[np.int64]
+    pred: npt.NDArray[np.int64]
+    correct: npt.NDArray[np.bool_]  # under this condition; an image that is wrong without attack is wrong under each
+    p_max: npt.NDArray[np.float64]  # largest softmax probability
+    entropy: npt.NDArray[np.float64]  # of the softmax, in nats
+    margin: npt.NDArray[np.float64]  # logit of the true class minus the largest other logit
+    clean: Images | None = None  # the same images without attack, in the same order; None if these are without attack
+
+    def __len__(self) -> int:
+        return len(self.correct)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Images:
+        """Return the images at ``rows``, which may repeat; those without attack follow."""
+        return Images(
+            sample_id=self.sample_id[rows], label=self.label[rows], pred=self.pred[rows], correct=self.correct[rows],
+            p_max=self.p_max[rows], entropy=self.entropy[rows], margin=self.margin[rows],
+            clean=None if self.clean is None else self.clean.take(rows),
+        )  # fmt: skip
+
+
+def always_defined(images: Images) -> str:
+    """Return "", because the metric has a value for any images."""
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One row of the table of metrics.
+
+    Attributes:
+        name: how measurements and scores name it, such as "robust".
+        title: how tables and figures name it, such as "robust accuracy".
+        unit: of the reported number. Where it is "%" or "points", ``value`` and ``interval`` return fractions, which
+            :func:`measure` reports times 100.
+        higher_is_better: whether the larger of two numbers is the better one.
+        conditions: what it is measured under.
+        value: a pure function; it returns None where the metric is undefined, never a neutral value.
+        attacked: whether a doubt of the audit about robustness concerns it.
+        reads: what ``value`` needs; :func:`measure` computes the metrics that read records.
+        interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.
+            "bootstrap" resamples the images. A function gets the images and the value and returns the ends, or None.
+        undefined: returns why the metric has no value for these images, or "" if it has one.
+    """
+
+    name: str
+    title: str
+    unit: Unit
+    higher_is_better: bool
+    conditions: tuple[Condition, ...]
+    value: Callable[[Images], float | None]
+    attacked: bool
+    reads: Reads = "records"
+    interval: IntervalKind | Callable[[Images, float], Ends | None] = "none"
+    undefined: Callable[[Images], str] = always_defined
+
+    def __post_init__(self) -> None:
+        require(self.name.isidentifier(), "metric.name", self.name, "letters, digits and _, because scores name it")
+        require(bool(self.conditions), f"metric {self.name}: conditions", self.conditions, "at least one condition")
+
+    @property
+    def factor(self) -> float:
+        """What ``value`` is multiplied by when it is reported in ``unit``."""
+        return FACTORS[self.unit]
