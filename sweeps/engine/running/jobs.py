@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -25,6 +28,7 @@ def processes_of(gpus_per_trial: float | None) -> int:
 
 
 Report = Callable[[str, dict[str, float]], None]  # (trial id, what the trial says)
+FATAL = "fatal.txt"  # in a trial's folder, while it runs: what a fatal signal leaves
 REPORT_SECONDS = 2.0  # the least time between two reports of one trial that are not the end of an epoch
 
 
@@ -91,12 +95,38 @@ def perform(
         earlier = read_result(place)
         if earlier is None or earlier.status != "done":
             place.mkdir(parents=True, exist_ok=True)
-            with (place / "progress.jsonl").open("w", encoding="utf-8") as log:
-                run_trial_together(
-                    config, place, processes, report=_reporter(config, report, log), cache=folder, device=device
-                )
+            with (place / "progress.jsonl").open("w", encoding="utf-8") as log, _fatal_errors_kept(place):
+                _run(config, place, processes, _reporter(config, report, log), folder, device)
         if config.eval_suite.split == "report":
             _audit(place, folder, device)
+
+
+def _run(
+    config: TrialConfig, place: Path, processes: int, say: Callable[[dict[str, float]], None], cache: Path,
+    device: str | None,
+) -> None:  # fmt: skip
+    """Run one trial. Whatever ends it, ``sys.exit`` too, becomes its row; only Ctrl-C passes through."""
+    try:
+        run_trial_together(config, place, processes, report=say, cache=cache, device=device)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        told = f"{type(error).__name__}: {error}".rstrip(": ")
+        write_text(place / "traceback.txt", traceback.format_exc())
+        record_failure(cache, config, f"{told} (raised by the trial itself)")
+
+
+@contextmanager
+def _fatal_errors_kept(place: Path) -> Iterator[None]:
+    """Within, a fatal signal (SIGSEGV, SIGABRT, ...) leaves its name and the Python stack in ``fatal.txt``."""
+    file = place / FATAL
+    with file.open("w", encoding="utf-8") as out:
+        faulthandler.enable(out, all_threads=False)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+    file.unlink(missing_ok=True)
 
 
 def _audit(place: Path, folder: Path, device: str | None) -> None:
@@ -134,9 +164,18 @@ def record_failure(folder: Path, config: TrialConfig, error: str) -> TrialResult
     return result
 
 
-def settle(folder: Path, job: Job, error: str) -> None:
-    """Write a failed result for every trial of ``job`` that is not done, because its worker broke with ``error``."""
+def settle(folder: Path, job: Job, error: str, trace: str = "") -> None:
+    """Write a failed result for every trial of ``job`` that is not done, because its worker broke with ``error``.
+
+    ``trace`` is kept beside the result. A fatal signal that the worker could still write down is the better reason.
+    """
     for config in job.configs:
-        earlier = read_result(trial_folder(folder, config.trial_id))
-        if earlier is None or earlier.status != "done":
-            record_failure(folder, config, error)
+        place = trial_folder(folder, config.trial_id)
+        earlier = read_result(place)
+        if earlier is not None and earlier.status == "done":
+            continue
+        fatal = (place / FATAL).read_text(encoding="utf-8", errors="replace") if (place / FATAL).is_file() else ""
+        reason = f"its worker broke: {fatal.splitlines()[0]}" if fatal.strip() else error
+        if fatal or trace:
+            write_text(place / "traceback.txt", f"{fatal}\n{trace}".strip() + "\n")
+        record_failure(folder, config, reason)

@@ -76,6 +76,10 @@ def _in_order(run: Callable[[], int], again: str) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:  # a full or read-only disk, a lock of another user
+        at = f"{error.filename}: " if error.filename else ""
+        print(f"error: {at}{error.strerror or error}. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
+        return INCOMPLETE
 
 
 def go_on(

@@ -14,6 +14,7 @@ import gc
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import warnings
@@ -44,6 +45,8 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # nothing is ever restored from Tune's own state
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+# The sentence in which Ray says how a process ended, without its list of common causes.
+EXIT_DETAIL = re.compile(r"Worker exit detail: (.*?)(?: There are some potential root causes.*)?(?: \(1\).*)?$")
 OBJECT_STORE_BYTES = 128 * 2**20  # trials pass nothing but their configuration through it
 
 
@@ -252,7 +255,7 @@ class _Ended(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         job = self._jobs[_key(trial)]
-        settle(self._folder, job, _last_words(trial))
+        settle(self._folder, job, *_reason(trial))
         self._end(job)
 
     def _end(self, job: Job) -> None:
@@ -260,8 +263,21 @@ class _Ended(Callback):
         self._source.finished(job)
 
 
-def _last_words(trial: Trial) -> str:
-    """Return why a worker broke, in a line."""
-    error = trial.get_pickled_error()
-    text = str(error).strip().splitlines() or ["no message"]
-    return f"its worker broke twice: {type(error).__name__}: {text[0]}"
+def _reason(trial: Trial) -> tuple[str, str]:
+    """Return why a worker broke, in a line, and all that Ray wrote down about it.
+
+    Ray keeps the error as text in the trial's local folder. The pickle beside it is never loaded.
+    """
+    file = trial.error_file
+    text = Path(file).read_text(encoding="utf-8", errors="replace") if file and Path(file).is_file() else ""
+    return worker_error(text), text
+
+
+def worker_error(text: str) -> str:
+    """Return the cause of a worker's end in a line, from the text that Ray wrote of its failures."""
+    last = text.rpartition("Failure # ")[2]
+    lines = [line.strip() for line in last.splitlines()[1:] if line.strip()]
+    detail = EXIT_DETAIL.search(" ".join(lines))
+    if detail:
+        return f"its worker process ended twice: {detail[1].strip()}"
+    return f"its worker broke twice: {lines[-1] if lines else 'Ray gave no reason'}"

@@ -7,7 +7,9 @@ not know yet are told to it first, and a proposal that was cut off is run again 
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +77,9 @@ class Proposals:
         self._open: dict[str, list[int]] = {}  # cell -> numbers of the proposals that wait for its result
         self._journal = _journal(folder / "optuna.journal", study)
         self._adopt()
+        # A sampler that began anew would draw the first points again, also where the journal was lost.
+        offset = len(self._journal.get_trials(deepcopy=False))
+        self._journal.sampler = sampler(study.search or "", seed_for(study.base.seed, "search", offset) % 2**32)
         self._unfinished = self._cut_off()
         if not self._journal.trials and study.published.keys() == study.space.keys():
             enqueue(self._journal, study, study.published)
@@ -227,10 +232,10 @@ def enqueue(journal: optuna.Study, study: Study, point: Mapping[str, Any]) -> No
 
 
 def _journal(path: Path, study: Study) -> optuna.Study:
-    """Return the study's journal, made whole: this process is its only writer, so what a killed one left is cleared."""
+    """Return the study's journal. This process is its only writer, so what a killed one left behind is cleared."""
     Path(f"{path}.lock").unlink(missing_ok=True)
-    _drop_torn_line(path)
-    found = optuna.create_study(
+    mend_journal(path)
+    journal = optuna.create_study(
         study_name=study.study,
         storage=JournalStorage(JournalFileBackend(str(path))),
         directions=["maximize" if score_named(name).higher_is_better else "minimize" for name in study.objectives],
@@ -238,14 +243,29 @@ def _journal(path: Path, study: Study) -> optuna.Study:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        found.set_metric_names(list(study.objectives))
-    offset = len(found.get_trials(deepcopy=False))  # else a sampler begun anew would draw the same points again
-    found.sampler = sampler(study.search or "", seed_for(study.base.seed, "search", offset) % 2**32)
-    return found
+        journal.set_metric_names(list(study.objectives))
+    return journal
 
 
-def _drop_torn_line(path: Path) -> None:
-    if path.exists():
-        whole = path.read_bytes().rpartition(b"\n")
-        if whole[2]:
-            path.write_bytes(whole[0] + whole[1])
+def mend_journal(path: Path) -> None:
+    """Drop a line that a kill has cut at the journal's end; set aside a journal that is broken elsewhere, and say so.
+
+    The study's folder knows every proposal and its result, so that a new journal is filled from there.
+    """
+    if not path.is_file():
+        return
+    whole, newline, tail = path.read_bytes().rpartition(b"\n")
+    if all(_is_json(line) for line in whole.split(b"\n")) or not whole:
+        if tail:
+            path.write_bytes(whole + newline)
+        return
+    aside = path.with_name(f"{path.name}.torn")
+    path.rename(aside)
+    print(f"{path} is broken and was set aside as {aside.name}; a new one is filled from the trials.", file=sys.stderr)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

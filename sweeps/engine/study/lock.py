@@ -24,7 +24,8 @@ def only_launch(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: if another launch holds it, saying which.
     """
-    path = folder.parent / f".{folder.name}.lock"
+    real = folder.resolve()  # else a study and a symbolic link to it would have a lock each
+    path = real.parent / f".{real.name}.lock"
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
