@@ -12,45 +12,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import torch
-
-from sweeps.engine.analysis.choice import chosen, selection
-from sweeps.engine.analysis.matrix import ablation
-from sweeps.engine.analysis.ranking import ranked
-from sweeps.engine.documents.forms.terminal import terminal
-from sweeps.engine.documents.table import write_table
-from sweeps.engine.format import MINIATURE
 from sweeps.engine.running.course import Course
-from sweeps.engine.running.here import check_gpus, run_here
-from sweeps.engine.running.jobs import Listed, Source, job, processes_of
+from sweeps.engine.running.ending import answer_lines, derive
+from sweeps.engine.running.execute import run_missing
+from sweeps.engine.running.here import check_gpus
+from sweeps.engine.running.jobs import processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
-from sweeps.engine.running.progress import display
+from sweeps.engine.running.preview import own_cells, plan_lines, refine_lines
 from sweeps.engine.running.warm_start import known_points
-from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, open_study, read_results, write_study
+from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_results, write_study
 from sweeps.engine.study.lock import only_launch
-from sweeps.engine.study.plan import closing, continued, new_study, suggestions, to_come
+from sweeps.engine.study.plan import continued, new_study, suggestions
 from sweeps.engine.study.sweep import Sweep
-from sweeps.engine.study.workload import Gpu, listing
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking
-from sweeps.engine.wording.answer import answer, places, shortfall
-from sweeps.engine.wording.matrix import described
+from sweeps.engine.wording.answer import places, shortfall
 from zsr_core.codec import ConfigError, canonical
-from zsr_core.space import Variant
 from zsr_core.trial.check import check
-from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.cost import Estimate, estimate
 
 if TYPE_CHECKING:
-    from sweeps.engine.running.on_ray import Cluster
     from sweeps.engine.tracking.recorder import Recorder
 
-# The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
-REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
-T = TypeVar("T")
 DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -132,7 +116,7 @@ def _launch(sweep: Sweep, options: Options) -> int:
     if options.warm_start:
         print(f"Earlier studies know {len(known)} points of this space.", flush=True)
     if options.plan:
-        print("\n".join([*_plan_lines(folder, options), *_refine_lines(sweep, folder, options)]))
+        print("\n".join([*plan_lines(folder, options), *refine_lines(sweep, folder, options)]))
         return DONE
     check_world(study)
     if options.local:
@@ -146,12 +130,7 @@ def _launch(sweep: Sweep, options: Options) -> int:
             _set_aside(folder.path)
         folder = _open(sweep, options)  # again, because another launch may have ended since
         write_study(folder.path, folder.study)
-        return _conduct(folder, options, tracking, _own_cells(sweep, options))
-
-
-def _own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
-    """Return the cells that the sweep itself lists, without what refining added."""
-    return frozenset(cell.label for cell in sweep.cells(options.preset))
+        return _conduct(folder, options, tracking, own_cells(sweep, options))
 
 
 def _open(sweep: Sweep, options: Options) -> StudyFolder:
@@ -202,56 +181,6 @@ def _set_aside(folder: Path) -> None:
         folder.rename(folder.with_name(f"{folder.name}.old-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
-def _plan_lines(folder: StudyFolder, options: Options) -> list[str]:
-    def shape(config: TrialConfig) -> str:
-        """Trials that differ in weights and seed alone cost the same."""
-        sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
-        return f"{config.method.passes} {canonical(sizes)}"
-
-    measured: dict[str, list[float]] = {}
-    for result in folder.done().values():
-        measured.setdefault(shape(result.config), []).append(result.cost["seconds_total"])
-    kept = {name: median(seconds) for name, seconds in measured.items()}
-    study = folder.study
-    counted: dict[str, Estimate] = {}
-
-    def estimated(config: TrialConfig) -> Estimate:
-        return (
-            counted[shape(config)] if shape(config) in counted else counted.setdefault(shape(config), estimate(config))
-        )
-
-    def seconds(config: TrialConfig) -> float:
-        """What such trials took in this study, or else what the estimate says."""
-        return kept[shape(config)] if shape(config) in kept else estimated(config).seconds
-
-    cores = 1 if options.local else len(os.sched_getaffinity(0))
-    slots = min(cores, options.max_concurrent or cores)
-    coming = to_come(study, options.samples, len(options.seeds))
-    elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
-    gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
-    lines = listing(folder, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
-    absent = sorted({name for found in counted.values() for name in found.absent})
-    return [*lines, f"Not here, and counted by their published sizes: {', '.join(absent)}."] if absent else lines
-
-
-def _refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[str]:
-    """Return which trials --refine would add, or that it is too early to say."""
-    if not options.refine:
-        return []
-    from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415
-    from sweeps.engine.analysis.interpolation import CLIFF  # noqa: PLC0415 - brings SciPy
-    from sweeps.engine.analysis.score_query import shown_readings  # noqa: PLC0415
-    from sweeps.engine.wording.cliffs import proposal_lines  # noqa: PLC0415
-
-    study = folder.study
-    if any(t.trial_id not in folder.results for t in study.plan if t.role == "cell"):
-        return ["--refine looks between these cells once all of them have a score."]
-    grown, found = rounds(folder, _own_cells(sweep, options), options.refine)
-    new = {trial.cell for trial in grown.plan} - {trial.cell for trial in study.plan}
-    open_ones = [proposal for proposal in found if proposal.label in new]
-    return ["", *proposal_lines(study, open_ones, shown_readings(study.objectives), CLIFF)]
-
-
 def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: frozenset[str] = frozenset()) -> int:
     """Run what is missing, make the tables and figures, print the answer, and return the exit code."""
     troubles: list[str] = []
@@ -264,28 +193,17 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
                 print(
                     f"All {len(folder.study.plan)} trials of {folder.study.study} are done: nothing to run.", flush=True
                 )
-            _run_missing(course, options, running, own)
+            run_missing(course, options, running, own)
             end = course.folder
-            made = _derive(end, troubles)
+            made = derive(end, troubles)
         finally:
             if recorder is not None:
                 recorder.close(made)
         lacking = shortfall(end, course.to_come())
-        print("\n".join(["", *_told(end, troubles), *places(folder.path, made, tracking)]), flush=True)
+        print("\n".join(["", *answer_lines(end, troubles), *places(folder.path, made, tracking)]), flush=True)
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE
-
-
-def _told(folder: StudyFolder, troubles: list[str]) -> list[str]:
-    """Return the answer and an ablation's matrix as lines; what cannot be read is added to ``troubles``."""
-    curse = _read("winner's curse", lambda: selection(folder), troubles)
-    ranking = _read("ranking", lambda: ranked(folder), troubles)
-    lines = [*answer(folder, curse, ranking.rivals if ranking else None), ""]
-    matrix = _read("matrix", lambda: ablation(folder), troubles)
-    if matrix is not None:
-        lines += [*terminal(described(folder, matrix), color=sys.stdout.isatty()).splitlines(), ""]
-    return lines
 
 
 def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | None:
@@ -299,133 +217,3 @@ def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | Non
         troubles.append(f"tracking: no run was recorded at {tracking} ({type(error).__name__}: {error})")
         return None
     return recorder
-
-
-def _derive(folder: StudyFolder, troubles: list[str]) -> list[Path]:
-    """Make Parquet, table and figures; what cannot be made is said and can be made later, from the folders."""
-
-    def export() -> list[Path]:
-        from sweeps.engine.documents.parquet import export_study  # noqa: PLC0415 - brings pandas
-
-        return [export_study(folder)]
-
-    def table() -> list[Path]:
-        return [write_table(folder)]
-
-    def plot() -> list[Path]:
-        from sweeps.engine.figures.kinds import plot_study  # noqa: PLC0415 - brings matplotlib
-
-        return plot_study(folder)
-
-    def published() -> list[Path]:
-        from sweeps.engine.documents.published import write_beside  # noqa: PLC0415 - one with its neighbours
-
-        return [write_beside(folder)]
-
-    made: list[Path] = []
-    makers = [("figures", plot), ("table", table), ("Parquet", export)]
-    makers += [("published numbers", published)] if folder.study.reproduces else []
-    for name, make in makers:
-        try:
-            made += make()
-        except Exception as error:
-            troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
-    return made
-
-
-def _read(name: str, read: Callable[[], T], troubles: list[str]) -> T | None:
-    """Return what is read from the trial folders at the end; what cannot be read does not end the launch."""
-    try:
-        return read()
-    except Exception as error:
-        troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
-    return None
-
-
-def _run_missing(course: Course, options: Options, running: ExitStack, own: frozenset[str]) -> None:
-    """Run the cells and, once all of them have had their turn, the chosen one on the reporting split.
-
-    With --refine, what lies between the sweep's ``own`` cells has its turn before the choice.
-    """
-
-    def room() -> int | None:
-        return None if options.limit is None else options.limit - course.begun
-
-    with ExitStack() as shown:
-        engine = _Engine(course, options, running, shown)
-        todo = course.folder.unfinished(trial for trial in course.study.plan if not trial.is_report)
-        if course.study.search is None:
-            engine.run_listed(todo[: room()])
-        elif todo or course.to_come():
-            engine.run_search(room())
-        if options.refine:
-            _refine(course, options.refine, own, lambda trials: engine.run_listed(trials[: room()]))
-        if course.cells_ended():
-            _choose(course, options)
-            end = course.folder.unfinished(trial for trial in course.study.plan if trial.is_report)
-            engine.run_listed(end[: room()])
-
-
-def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
-    """Run what lies between neighbours that are too far apart, ``count`` times over."""
-    from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415 - brings SciPy
-
-    while course.cells_ended():
-        grown, _ = rounds(course.folder, own, count)
-        if grown == course.study:
-            return
-        course.grow(grown)
-        run(course.folder.unfinished(trial for trial in grown.plan if trial.role == "cell"))
-
-
-def _choose(course: Course, options: Options) -> None:
-    """Plan the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
-    winner = chosen(course.folder)
-    if winner is not None and not course.study.reproduces:  # a reproduction has every row there, planned from the start
-        course.end_with(closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), options.seeds))
-
-
-class _Engine:
-    """What trials run on, started when the first one needs it."""
-
-    def __init__(self, course: Course, options: Options, running: ExitStack, shown: ExitStack) -> None:
-        self._course, self._options, self._running, self._shown = course, options, running, shown
-        self._cluster: Cluster | None = None
-        self._started = False
-
-    def run_listed(self, trials: Sequence[PlannedTrial]) -> None:
-        if trials:
-            self._run(Listed(job(self._course.study, [trial]) for trial in trials), search=False)
-
-    def run_search(self, room: int | None) -> None:
-        from sweeps.engine.running.search import Proposals  # noqa: PLC0415 - brings Optuna
-
-        proposals = Proposals(
-            self._course.path, self._course.study, samples=self._options.samples, seeds=self._options.seeds,
-            publish=self._course.publish, limit=room,
-            known=known_points(self._course.study, self._options.warm_start),
-        )  # fmt: skip
-        self._run(proposals, search=True)
-
-    def _run(self, source: Source, *, search: bool) -> None:
-        self._start()
-        if self._options.local:
-            run_here(source, self._course.path, self._course, processes_of(self._options.gpus_per_trial))
-            return
-        from sweeps.engine.running.on_ray import run_on_ray  # noqa: PLC0415 - brings Ray
-
-        assert self._cluster is not None
-        run_on_ray(source, self._course.path, self._course, self._cluster, search=search)
-
-    def _start(self) -> None:
-        if self._started:
-            return
-        self._started = True
-        if not self._options.local:
-            from sweeps.engine.running.on_ray import cluster  # noqa: PLC0415 - brings Ray
-
-            print("starting Ray ...", flush=True)
-            self._cluster = self._running.enter_context(
-                cluster(self._options.gpus_per_trial, self._options.max_concurrent)
-            )
-        self._course.show_on(self._shown.enter_context(display()))

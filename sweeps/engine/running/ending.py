@@ -1,0 +1,71 @@
+"""What a launch makes and says at its end: Parquet, table, figures, the answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sweeps.engine.analysis.choice import selection
+from sweeps.engine.analysis.matrix import ablation
+from sweeps.engine.analysis.ranking import ranked
+from sweeps.engine.documents.forms.terminal import terminal
+from sweeps.engine.documents.table import write_table
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.wording.answer import answer
+from sweeps.engine.wording.matrix import described
+
+T = TypeVar("T")
+
+
+def answer_lines(folder: StudyFolder, troubles: list[str]) -> list[str]:
+    """Return the answer and an ablation's matrix as lines; what cannot be read is added to ``troubles``."""
+    curse = _read("winner's curse", lambda: selection(folder), troubles)
+    ranking = _read("ranking", lambda: ranked(folder), troubles)
+    lines = [*answer(folder, curse, ranking.rivals if ranking else None), ""]
+    matrix = _read("matrix", lambda: ablation(folder), troubles)
+    if matrix is not None:
+        lines += [*terminal(described(folder, matrix), color=sys.stdout.isatty()).splitlines(), ""]
+    return lines
+
+
+def derive(folder: StudyFolder, troubles: list[str]) -> list[Path]:
+    """Make Parquet, table and figures; what cannot be made is said and can be made later, from the folders."""
+
+    def export() -> list[Path]:
+        from sweeps.engine.documents.parquet import export_study  # noqa: PLC0415 - brings pandas
+
+        return [export_study(folder)]
+
+    def table() -> list[Path]:
+        return [write_table(folder)]
+
+    def plot() -> list[Path]:
+        from sweeps.engine.figures.kinds import plot_study  # noqa: PLC0415 - brings matplotlib
+
+        return plot_study(folder)
+
+    def published() -> list[Path]:
+        from sweeps.engine.documents.published import write_beside  # noqa: PLC0415 - one with its neighbours
+
+        return [write_beside(folder)]
+
+    made: list[Path] = []
+    makers = [("figures", plot), ("table", table), ("Parquet", export)]
+    makers += [("published numbers", published)] if folder.study.reproduces else []
+    for name, make in makers:
+        try:
+            made += make()
+        except Exception as error:
+            troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
+    return made
+
+
+def _read(name: str, read: Callable[[], T], troubles: list[str]) -> T | None:
+    """Return what is read from the trial folders at the end; what cannot be read does not end the launch."""
+    try:
+        return read()
+    except Exception as error:
+        troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
+    return None

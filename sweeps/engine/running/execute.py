@@ -1,0 +1,110 @@
+"""Running what is missing: the cells, what refining adds, then the chosen one on the report split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from sweeps.engine.analysis.choice import chosen
+from sweeps.engine.running.course import Course
+from sweeps.engine.running.here import run_here
+from sweeps.engine.running.jobs import Listed, Source, job, processes_of
+from sweeps.engine.running.options import Options
+from sweeps.engine.running.progress import display
+from sweeps.engine.running.warm_start import known_points
+from sweeps.engine.study.folder import PlannedTrial
+from sweeps.engine.study.plan import closing
+from zsr_core.space import Variant
+
+if TYPE_CHECKING:
+    from sweeps.engine.running.on_ray import Cluster
+
+
+def run_missing(course: Course, options: Options, running: ExitStack, own: frozenset[str]) -> None:
+    """Run the cells and, once all of them have had their turn, the chosen one on the reporting split.
+
+    With --refine, what lies between the sweep's ``own`` cells has its turn before the choice.
+    """
+
+    def room() -> int | None:
+        return None if options.limit is None else options.limit - course.begun
+
+    with ExitStack() as shown:
+        engine = Engine(course, options, running, shown)
+        todo = course.folder.unfinished(trial for trial in course.study.plan if not trial.is_report)
+        if course.study.search is None:
+            engine.run_listed(todo[: room()])
+        elif todo or course.to_come():
+            engine.run_search(room())
+        if options.refine:
+            _refine(course, options.refine, own, lambda trials: engine.run_listed(trials[: room()]))
+        if course.cells_ended():
+            _choose(course, options)
+            end = course.folder.unfinished(trial for trial in course.study.plan if trial.is_report)
+            engine.run_listed(end[: room()])
+
+
+def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
+    """Run what lies between neighbours that are too far apart, ``count`` times over."""
+    from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415 - brings SciPy
+
+    while course.cells_ended():
+        grown, _ = rounds(course.folder, own, count)
+        if grown == course.study:
+            return
+        course.grow(grown)
+        run(course.folder.unfinished(trial for trial in grown.plan if trial.role == "cell"))
+
+
+def _choose(course: Course, options: Options) -> None:
+    """Plan the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
+    winner = chosen(course.folder)
+    if winner is not None and not course.study.reproduces:  # a reproduction has every row there, planned from the start
+        course.end_with(closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), options.seeds))
+
+
+class Engine:
+    """What trials run on, started when the first one needs it."""
+
+    def __init__(self, course: Course, options: Options, running: ExitStack, shown: ExitStack) -> None:
+        self._course, self._options, self._running, self._shown = course, options, running, shown
+        self._cluster: Cluster | None = None
+        self._started = False
+
+    def run_listed(self, trials: Sequence[PlannedTrial]) -> None:
+        if trials:
+            self._run(Listed(job(self._course.study, [trial]) for trial in trials), search=False)
+
+    def run_search(self, room: int | None) -> None:
+        from sweeps.engine.running.search import Proposals  # noqa: PLC0415 - brings Optuna
+
+        proposals = Proposals(
+            self._course.path, self._course.study, samples=self._options.samples, seeds=self._options.seeds,
+            publish=self._course.publish, limit=room,
+            known=known_points(self._course.study, self._options.warm_start),
+        )  # fmt: skip
+        self._run(proposals, search=True)
+
+    def _run(self, source: Source, *, search: bool) -> None:
+        self._start()
+        if self._options.local:
+            run_here(source, self._course.path, self._course, processes_of(self._options.gpus_per_trial))
+            return
+        from sweeps.engine.running.on_ray import run_on_ray  # noqa: PLC0415 - brings Ray
+
+        assert self._cluster is not None
+        run_on_ray(source, self._course.path, self._course, self._cluster, search=search)
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        if not self._options.local:
+            from sweeps.engine.running.on_ray import cluster  # noqa: PLC0415 - brings Ray
+
+            print("starting Ray ...", flush=True)
+            self._cluster = self._running.enter_context(
+                cluster(self._options.gpus_per_trial, self._options.max_concurrent)
+            )
+        self._course.show_on(self._shown.enter_context(display()))

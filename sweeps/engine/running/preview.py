@@ -1,0 +1,76 @@
+"""What a launch would run and cost: the plan as lines, without starting anything."""
+
+from __future__ import annotations
+
+import os
+from statistics import median
+
+import torch
+
+from sweeps.engine.format import MINIATURE
+from sweeps.engine.running.options import Options
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.plan import to_come
+from sweeps.engine.study.sweep import Sweep
+from sweeps.engine.study.workload import Gpu, listing
+from zsr_core.codec import canonical
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.cost import Estimate, estimate
+
+# The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
+REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
+
+
+def own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
+    """Return the cells that the sweep itself lists, without what refining added."""
+    return frozenset(cell.label for cell in sweep.cells(options.preset))
+
+
+def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
+    def shape(config: TrialConfig) -> str:
+        """Trials that differ in weights and seed alone cost the same."""
+        sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
+        return f"{config.method.passes} {canonical(sizes)}"
+
+    measured: dict[str, list[float]] = {}
+    for result in folder.done().values():
+        measured.setdefault(shape(result.config), []).append(result.cost["seconds_total"])
+    kept = {name: median(seconds) for name, seconds in measured.items()}
+    study = folder.study
+    counted: dict[str, Estimate] = {}
+
+    def estimated(config: TrialConfig) -> Estimate:
+        return (
+            counted[shape(config)] if shape(config) in counted else counted.setdefault(shape(config), estimate(config))
+        )
+
+    def seconds(config: TrialConfig) -> float:
+        """What such trials took in this study, or else what the estimate says."""
+        return kept[shape(config)] if shape(config) in kept else estimated(config).seconds
+
+    cores = 1 if options.local else len(os.sched_getaffinity(0))
+    slots = min(cores, options.max_concurrent or cores)
+    coming = to_come(study, options.samples, len(options.seeds))
+    elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
+    gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
+    lines = listing(folder, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
+    absent = sorted({name for found in counted.values() for name in found.absent})
+    return [*lines, f"Not here, and counted by their published sizes: {', '.join(absent)}."] if absent else lines
+
+
+def refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[str]:
+    """Return which trials --refine would add, or that it is too early to say."""
+    if not options.refine:
+        return []
+    from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415
+    from sweeps.engine.analysis.interpolation import CLIFF  # noqa: PLC0415 - brings SciPy
+    from sweeps.engine.analysis.score_query import shown_readings  # noqa: PLC0415
+    from sweeps.engine.wording.cliffs import proposal_lines  # noqa: PLC0415
+
+    study = folder.study
+    if any(t.trial_id not in folder.results for t in study.plan if t.role == "cell"):
+        return ["--refine looks between these cells once all of them have a score."]
+    grown, found = rounds(folder, own_cells(sweep, options), options.refine)
+    new = {trial.cell for trial in grown.plan} - {trial.cell for trial in study.plan}
+    open_ones = [proposal for proposal in found if proposal.label in new]
+    return ["", *proposal_lines(study, open_ones, shown_readings(study.objectives), CLIFF)]
