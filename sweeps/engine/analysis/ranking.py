@@ -34,6 +34,10 @@ def ranked(folder: StudyFolder, split: Split = "selection", most: int = LISTED) 
 
     The chosen configuration is among them, whatever it was chosen by.
     """
+    return folder.once(("ranked", split, most), lambda: _ranked(folder, split, most))
+
+
+def _ranked(folder: StudyFolder, split: Split, most: int) -> Ranking:
     decides = deciding_score(folder.study.objectives)
     cells = [*scores(folder, "cell", split), *scores(folder, "final", split)]
     winner = chosen(folder) if split == "selection" else None
