@@ -34,7 +34,7 @@ from sweeps.engine.study.lock import only_launch
 from sweeps.engine.study.plan import closing, continued, is_report, missing, new_study, suggestions, to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
-from sweeps.engine.tracking.address import check_tracking, resolve_tracking
+from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
 from sweeps.engine.wording.answer import answer, places, shortfall
 from sweeps.engine.wording.matrix import described
 from zsr_core.codec import ConfigError, canonical
@@ -57,8 +57,8 @@ DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     """Run what is missing of ``sweep`` and return the exit code.
 
-    0: every planned trial is done. 1: one is missing or failed, or a table or figure could not be made. 2: the input
-    cannot be used, and nothing was started. 130: stopped by Ctrl-C or SIGTERM.
+    0: every planned trial is done. 1: one is missing or failed, or a table, a figure or a tracked run could not be
+    made. 2: the input cannot be used, and nothing was started. 130: stopped by Ctrl-C or SIGTERM.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     again = command_again(shlex.quote(sys.argv[0]), [shlex.quote(text) for text in given])
@@ -259,9 +259,11 @@ def _conduct(
             _run_missing(course, options, running, own)
             ablation = cache(read_ablation)  # for the table and for the screen
             made = _derive(folder, troubles, ablation, reproduces=bool(course.study.reproduces))
-        finally:
-            if recorder is not None:
-                recorder.close(made)
+        except BaseException:
+            for line in _close(recorder, made):
+                print(line, file=sys.stderr)
+            raise
+        troubles += (untracked := _close(recorder, made))
         lacking = shortfall(course.study, course.results, course.to_come())
         curse = _read("winner's curse", lambda: selection(folder, course.study, course.results), troubles)
         told = [*answer(course.study, course.results, curse), ""]
@@ -269,10 +271,16 @@ def _conduct(
         if found is not None:
             text = terminal(described(course.study, course.results, found), color=sys.stdout.isatty())
             told += [*text.splitlines(), ""]
-        print("\n".join(["", *told, *places(folder, made, tracking)]), flush=True)
+        recorded_to = shown(tracking) if tracking and recorder and not untracked else None
+        print("\n".join(["", *told, *places(folder, made, recorded_to)]), flush=True)
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE
+
+
+def _close(recorder: Recorder | None, made: Sequence[Path]) -> list[str]:
+    """Stop the recorder, if there is one, and return what it could not record."""
+    return [] if recorder is None else recorder.close(made)
 
 
 def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | None:
@@ -283,7 +291,7 @@ def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | Non
         recorder = Recorder(folder, tracking)
         recorder.start()
     except Exception as error:
-        troubles.append(f"tracking: no run was recorded at {tracking} ({type(error).__name__}: {error})")
+        troubles.append(f"tracking: no run was recorded at {shown(tracking)} ({type(error).__name__}: {error})")
         return None
     return recorder
 
