@@ -103,7 +103,7 @@ def _query(uri: str) -> list[tuple[str, str]]:
 def _check_login(uri: str) -> None:
     """Refuse a password that ends the address early, because its parts would be taken for host, path and port."""
     try:
-        understood = urlsplit(uri).username is not None
+        understood = urlsplit(f"//{uri.partition('://')[2]}").username is not None
     except ValueError:
         understood = False
     if LOGIN.search(uri) and not understood:
@@ -156,6 +156,7 @@ def _check_server(uri: str) -> None:
         with urllib.request.urlopen(health, timeout=ANSWER_WITHIN_S) as answer:
             answer.read(64)
     except urllib.error.HTTPError as error:
+        error.close()
         # A server that asks for a login is running; the MLflow client sends the login later.
         if error.code not in (401, 403):
             raise _refused(uri, f"an MLflow server; {health} answered {error.code}") from None

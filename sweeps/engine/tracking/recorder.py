@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.engine.format import counted
 from sweeps.engine.tracking.address import shown, without_secrets
 from sweeps.engine.tracking.delivery import PAUSES_S, Delivery, SharedSpool, by_hand, reason
 from sweeps.engine.tracking.mirror import Mirror
@@ -115,8 +116,8 @@ def derived_files(folder: Path) -> list[Path]:
 
 
 def _broken_lines(spool: Spool, contents: Contents) -> str:
-    n = len(contents.broken)
-    return f"tracking: {n} broken lines of {spool.path} were set aside in {spool.aside}" if n else ""
+    lines = counted(len(contents.broken), "broken line")
+    return f"tracking: {lines} of {spool.path} set aside in {spool.aside}" if contents.broken else ""
 
 
 class Recorder:
