@@ -35,7 +35,7 @@ def server() -> Iterator[tuple[str, dict[str, int]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=serving.serve_forever)
@@ -93,7 +93,7 @@ def test_a_server_that_answers_is_accepted(server: tuple[str, dict[str, int]]) -
     uri, answer = server
     check_tracking(uri)
     check_tracking(f"{uri}/")
-    answer["status"] = 401  # it asks who we are, so it is there
+    answer["status"] = 401  # a server that asks for a login is running
     check_tracking(uri)
 
 
