@@ -41,7 +41,7 @@ python=$root/.venv/bin/python
 [ -x "$mlflow" ] || mlflow=$(command -v mlflow) || { echo "error: mlflow is not installed; 'make demo' installs it" >&2; exit 1; }
 [ -x "$python" ] || python=python3
 
-# The page of the sweep that ran last, and a sentence if the port is taken.
+# Print the page of the sweep that ran last, or an error if the database is damaged or the port is taken.
 "$python" - "$database" "$host" "$port" <<'END'
 import socket, sqlite3, sys
 
@@ -58,15 +58,19 @@ last = "SELECT experiment_id FROM runs WHERE lifecycle_stage = 'active' ORDER BY
 try:
     row = sqlite3.connect(f"file:{database}?mode=ro", uri=True).execute(last).fetchone()
 except sqlite3.Error as error:
-    sys.exit(f"error: {database} cannot be read as MLflow's database ({error})")
+    sys.exit(
+        f"error: {database} is damaged ({error}); move it away, "
+        "and `zsr record --study DIR` records a study's runs anew"
+    )
 shown = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host
 page = f"experiments/{row[0]}/runs" if row else "experiments"
 print(f"Open  http://{shown}:{port}/#/{page}?workflowType=machine_learning\nStop with Ctrl-C.", flush=True)
 END
 
+# MLflow 3.17 has no setting that keeps its assistant's panel closed: see README.md.
 export MLFLOW_DISABLE_TELEMETRY="${MLFLOW_DISABLE_TELEMETRY:-true}"
 export MLFLOW_LOGGING_LEVEL="${MLFLOW_LOGGING_LEVEL:-WARNING}"
-export MLFLOW_SERVER_ENABLE_JOB_EXECUTION="${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}" # seven processes for traces
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION="${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}" # else seven processes for traces
 export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
 exec "$mlflow" server \
     --backend-store-uri "sqlite:///$database" \

@@ -1,4 +1,4 @@
-"""The tracking UI, opened in headless Chromium on runs that a study was mirrored to.
+"""The tracking UI, opened in headless Chromium on the runs of recorded studies.
 
 The pictures in the documentation are made by the same test from a real study:
 ``UI_RESULTS=results UI_PICTURES=docs python -m pytest -m ui tests/integration/test_tracking_ui.py``
@@ -44,7 +44,7 @@ FLAGS = (
 )  # fmt: skip
 AXES = ["alpha", "beta"]
 WATCHED = "watched"
-# The first visit opens a panel and a tour over the page; a second one does not.
+# The first visit opens the assistant's panel and a tour over the page, and MLflow 3.17 has no setting against it.
 SEEN = {
     "mlflow.assistant.panelOpen_v1": "false",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
@@ -92,7 +92,7 @@ def ended(folder: Path, result: TrialResult) -> None:
 
 
 def hand_made(results: Path) -> None:
-    """Write and mirror a study of the untouched model and 5 x 5 cells, its final choice with its weights."""
+    """Write and record a study of the untouched model and 5 x 5 cells, its final choice with its weights."""
     folder, study = planned(results, SWEEP)
     chosen = next(trial for trial in study.plan if trial.role == "cell")
     final = replace(chosen, role="final", label="final", overrides={**chosen.overrides, "eval_suite.split": "report"})
@@ -150,8 +150,8 @@ def address(results: Path) -> Iterator[str]:
     command = [str(ROOT / "mlflow" / "serve.sh"), "--results", str(results), "--port", str(port)]
     server = subprocess.Popen(command, env={**os.environ, "PATH": place}, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    first = server.stdout.readline()
-    assert re.fullmatch(rf"Open  http://127\.0\.0\.1:{port}/#/experiments/\d+/runs\S*\n", first)
+    page = server.stdout.readline()
+    assert re.fullmatch(rf"Open  http://127\.0\.0\.1:{port}/#/experiments/\d+/runs\S*\n", page)
     await_health(f"http://127.0.0.1:{port}", server)
     yield f"http://127.0.0.1:{port}"
     server.terminate()
@@ -177,7 +177,7 @@ def study(address: str) -> dict[str, Any]:
 
 
 def known_of(address: str, sweep: str) -> dict[str, Any]:
-    """What the server knows of a study: its own run, its cells' runs, and the link in its note."""
+    """Return a study at the server: its own run, the runs of its cells, and the link in its note."""
     client = MlflowClient(tracking_uri=address)
     experiment = client.get_experiment_by_name(sweep)
     runs = client.search_runs([experiment.experiment_id])
@@ -224,19 +224,19 @@ def shown(browser: Any, wanted: Callable[[str], object], seconds: float = 60.0) 
 
 
 def texts(browser: Any, selector: str) -> list[str]:
-    """Return the texts of the elements that ``selector`` finds, drawings included."""
+    """Return the texts of the elements that match ``selector``, drawings included."""
     script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent.trim()).filter(t => t)"
     return list(browser.execute_script(script, selector))
 
 
 def drawn(browser: Any, selector: str) -> list[str]:
-    """Return the texts of what ``selector`` finds, once there is any."""
-    found(browser, selector)
+    """Return the texts of the elements that match ``selector``, once there is one."""
+    first(browser, selector)
     return texts(browser, selector)
 
 
-def found(browser: Any, selector: str, seconds: float = 60.0) -> Any:
-    """Return the first element that ``selector`` finds, once there is one."""
+def first(browser: Any, selector: str, seconds: float = 60.0) -> Any:
+    """Return the first element that matches ``selector``, once there is one."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         elements = browser.find_elements("css selector", selector)
@@ -287,7 +287,7 @@ def test_the_contour_plot_opens_with_alpha_beta_and_a_score(
     keep(browser, pictures / "ui_contour.png")
 
 
-made_here = pytest.mark.skipif("UI_RESULTS" in os.environ, reason="of the studies that are made here")
+made_here = pytest.mark.skipif("UI_RESULTS" in os.environ, reason="needs the studies that these tests make")
 
 
 @made_here
@@ -334,7 +334,7 @@ def test_the_comparison_lists_parameters_and_metrics_side_by_side(
     for name in (*AXES, "eps_text", "4/255", "TGA-ZSR"):
         assert name in text
     click(browser, "Visualizations")
-    found(browser, "[role=switch]").click()  # show diff only
+    first(browser, "[role=switch]").click()  # show diff only
     varied = shown(browser, lambda text: "eps_text" not in text)
     assert all(re.search(rf"^{axis}\s+0\.003", varied, re.MULTILINE) for axis in AXES)
     keep(browser, pictures / "ui_compare.png")
@@ -355,6 +355,6 @@ def test_the_study_shows_its_question_its_answer_and_a_link_that_works(
 def test_the_run_list_unfolds_to_the_trials(browser: Any, address: str, study: dict[str, Any], pictures: Path) -> None:
     visit(browser, f"{address}/#/experiments/{study['experiment']}/runs?workflowType=machine_learning")
     shown(browser, lambda text: study["own"].info.run_name in text and "matching runs" in text)
-    found(browser, "[role=row] .ag-cell button").click()
+    first(browser, "[role=row] .ag-cell button").click()
     shown(browser, lambda text: study["cells"][0].info.run_name in text)
     keep(browser, pictures / "runs.png")

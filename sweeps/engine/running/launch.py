@@ -27,7 +27,7 @@ from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_resu
 from sweeps.engine.study.lock import only_launch
 from sweeps.engine.study.plan import continued, new_study, suggestions
 from sweeps.engine.study.sweep import Sweep
-from sweeps.engine.tracking.address import check_tracking, resolve_tracking
+from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
 from sweeps.engine.wording.answer import places, shortfall
 from zsr_core.codec import ConfigError, canonical
 from zsr_core.trial.check import check
@@ -41,8 +41,8 @@ DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     """Run what is missing of ``sweep`` and return the exit code.
 
-    0: every planned trial is done. 1: one is missing or failed, or a table or figure could not be made. 2: the input
-    cannot be used, and nothing was started. 130: stopped by Ctrl-C or SIGTERM.
+    0: every planned trial is done. 1: one is missing or failed, or a table, a figure or a tracked run could not be
+    made. 2: the input cannot be used, and nothing was started. 130: stopped by Ctrl-C or SIGTERM.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     again = command_again(shlex.quote(sys.argv[0]), [shlex.quote(text) for text in given])
@@ -196,14 +196,22 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
             run_missing(course, options, running, own)
             end = course.folder
             made = derive(end, troubles)
-        finally:
-            if recorder is not None:
-                recorder.close(made)
+        except BaseException:
+            for line in _close(recorder, made):
+                print(line, file=sys.stderr)
+            raise
+        troubles += (untracked := _close(recorder, made))
+        recorded_to = shown(tracking) if tracking and recorder and not untracked else None
         lacking = shortfall(end, course.to_come())
-        print("\n".join(["", *answer_lines(end, troubles), *places(folder.path, made, tracking)]), flush=True)
+        print("\n".join(["", *answer_lines(end, troubles), *places(folder.path, made, recorded_to)]), flush=True)
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE
+
+
+def _close(recorder: Recorder | None, made: Sequence[Path]) -> list[str]:
+    """Stop the recorder, if there is one, and return what it could not record."""
+    return [] if recorder is None else recorder.close(made)
 
 
 def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | None:
@@ -214,6 +222,6 @@ def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | Non
         recorder = Recorder(folder, tracking)
         recorder.start()
     except Exception as error:
-        troubles.append(f"tracking: no run was recorded at {tracking} ({type(error).__name__}: {error})")
+        troubles.append(f"tracking: no run was recorded at {shown(tracking)} ({type(error).__name__}: {error})")
         return None
     return recorder

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.sweep import Sweep
+from sweeps.engine.tracking.address import shown
 from zsr_core.codec import ConfigError, is_finite, require, unknown
 
 SEARCHES = ("tpe", "gp", "nsga2", "random")
@@ -169,5 +170,9 @@ def default_results(environ: Mapping[str, str], cwd: Path) -> Path:
 
 
 def command_again(script: str, argv: Sequence[str]) -> str:
-    """Return the command that goes on with a study: the one given, without --fresh, which would begin anew."""
-    return " ".join(["python", script, *(arg for arg in argv if arg != "--fresh")])
+    """Return the command that goes on with a study: the one given, without --fresh, which would begin anew.
+
+    A password in a tracking address is hidden, because the command is printed and may end in a log.
+    """
+    kept = (shown(arg) if "://" in arg else arg for arg in argv if arg != "--fresh")
+    return " ".join(["python", script, *kept])

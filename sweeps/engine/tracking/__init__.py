@@ -1,11 +1,11 @@
-"""MLflow: where it is, what is recorded, and how."""
+"""MLflow: which store, what a run shows, and how a study is recorded."""
 
 from __future__ import annotations
 
 import os
 
-# MLflow reads these when it is imported or first used; what the user has set counts. A sweep does not wait minutes for
-# a dead server: what it missed is spooled and sent later.
+# MLflow reads these variables when it is imported or first used. A value that the user has set is kept.
+# Timeout and retries are short, because events for a server that does not answer are kept on disk and sent later.
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",

@@ -1,37 +1,44 @@
-"""Where runs are tracked: the URI that counts, and whether it can be used, before anything starts.
+"""Where runs are tracked: which URI is used, whether it can be used before anything starts, and how it may be shown.
 
-Imports no tracker: a plan is printed and a bad address refused without waiting for one.
+This file imports no MLflow, because printing a plan and refusing a bad address must not wait for that import.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from zsr_core.codec import ConfigError, did_you_mean, require
 
 FIELD = "--tracking"
 VARIABLE = "MLFLOW_TRACKING_URI"
-ANSWER_WITHIN_S = 15.0  # a refused connection says so at once; this is for a slow server
+ANSWER_WITHIN_S = 15.0  # for a slow server; a refused connection is reported at once
 SQLITE_MAGIC = b"SQLite format 3\0"
 DATABASES: Mapping[str, int] = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}  # the port that each listens on
+HIDDEN = "***"
+SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+SHORTEST_SECRET = 3  # hiding a shorter text wherever it occurs would make a message unreadable
+LOGIN = re.compile(r"(?<=://)(?!/)[^\s'\"]*@")  # up to the last @: a password may hold / # and @ unescaped
+LOGIN_ALONE = re.compile(r"^[^/@:]+:[^/@]+@")  # of an address without a scheme
+QUERY = re.compile(r"([?&;][^=&;\s]+=)[^&;\s'\"]+")
 START_ONE = "start one with `mlflow/serve.sh`, or leave --tracking out to record in a local SQLite file"
 
 
 def resolve_tracking(flag: str | None, results: Path) -> str | None:
-    """Return the tracking URI: the flag, else the environment's, else SQLite in ``results``; None for "none"."""
+    """Return the tracking URI from the flag, else from the environment, else SQLite in ``results``; None for "none"."""
     uri = flag or os.environ.get(VARIABLE) or f"sqlite:///{results.resolve() / 'mlflow.db'}"
     return None if uri.strip().lower() == "none" else uri.strip()
 
 
 def check_tracking(uri: str) -> None:
-    """Raise unless runs can be recorded at ``uri``: its form, and that its server or folder is there.
+    """Raise unless ``uri`` has a form that MLflow accepts, and its server or folder exists.
 
     Raises:
         ConfigError: naming the field, the URI, and what was expected.
@@ -47,6 +54,7 @@ def check_tracking(uri: str) -> None:
         **dict.fromkeys(DATABASES, _check_database),
         "file": _refuse_folder,
     }
+    _check_login(uri)
     if engine not in checks:
         known = [name for name in checks if name != "file"]
         raise _refused(uri, f"one of the schemes {', '.join(known)}{did_you_mean(engine, known)}")
@@ -62,16 +70,44 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def _refused(uri: str, expected: str) -> ConfigError:
-    return ConfigError(f"{FIELD}: got {_without_password(uri)!r}, expected {expected}")
+    return ConfigError(f"{FIELD}: got {shown(uri)!r}, expected {without_secrets(expected, uri)}")
 
 
-def _without_password(uri: str) -> str:
-    """Return ``uri`` as it may be shown: a password in it is starred out."""
+def shown(uri: str) -> str:
+    """Return ``uri`` as it may be printed: without user, password and token, and without the values of its query."""
+    alone = LOGIN_ALONE.sub(f"{HIDDEN}@", uri)
+    return QUERY.sub(rf"\g<1>{HIDDEN}", LOGIN.sub(f"{HIDDEN}@", alone))
+
+
+def without_secrets(text: str, uri: str) -> str:
+    """Return a message, such as a library's error, without what is secret in ``uri`` and in the environment."""
+    text = LOGIN.sub(f"{HIDDEN}@", text.replace(uri, shown(uri)))
+    for secret in sorted(_secrets(uri), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _secrets(uri: str) -> set[str]:
+    login = LOGIN.search(uri) or LOGIN_ALONE.search(uri)
+    user, _, password = login[0][:-1].partition(":") if login else ("", "", "")
+    texts = [password or user, *(value for _, value in _query(uri)), *map(os.environ.get, SECRET_VARIABLES)]
+    both = {form for text in texts if text for form in (text, unquote(text))}
+    return {text for text in both if len(text) >= SHORTEST_SECRET}
+
+
+def _query(uri: str) -> list[tuple[str, str]]:
+    pairs = (part.partition("=") for part in re.split("[&;]", uri.partition("?")[2]))
+    return [(name, value) for name, _, value in pairs]
+
+
+def _check_login(uri: str) -> None:
+    """Refuse a password that ends the address early, because its parts would be taken for host, path and port."""
     try:
-        secret = urlsplit(uri).password
+        understood = urlsplit(f"//{uri.partition('://')[2]}").username is not None
     except ValueError:
-        return uri
-    return uri.replace(f":{secret}@", ":***@") if secret else uri
+        understood = False
+    if LOGIN.search(uri) and not understood:
+        raise _refused(uri, "a user and password in which / ? # [ ] and @ are percent-encoded, like %2F for /")
 
 
 def _as_sqlite(folder: str) -> str:
@@ -114,13 +150,16 @@ def _check_database_file(uri: str, file: Path) -> None:
 def _check_server(uri: str) -> None:
     if not urlsplit(uri).hostname:
         raise _refused(uri, "a host, like http://127.0.0.1:5000")
+    # without the login, which urllib would take for a part of the host's name
+    health = f"{LOGIN.sub('', uri).rstrip('/')}/health"
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_WITHIN_S) as answer:
+        with urllib.request.urlopen(health, timeout=ANSWER_WITHIN_S) as answer:
             answer.read(64)
     except urllib.error.HTTPError as error:
-        # a server that asks who we are is there; the client sends its credentials later
+        error.close()
+        # A server that asks for a login is running; the MLflow client sends the login later.
         if error.code not in (401, 403):
-            raise _refused(uri, f"an MLflow server; {uri.rstrip('/')}/health answered {error.code}") from None
+            raise _refused(uri, f"an MLflow server; {health} answered {error.code}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         wanted = f"a tracking server that answers within {ANSWER_WITHIN_S:g} s ({reason}); {START_ONE}"
@@ -138,7 +177,7 @@ def _check_database(uri: str) -> None:
     missing = _missing_driver(uri)
     if missing:
         raise _refused(uri, f"the Python driver {missing!r} to be installed, which this database needs")
-    require(bool(host), FIELD, _without_password(uri), f"a host, like {engine}://user@host:{usual_port}/mlflow")
+    require(bool(host), FIELD, shown(uri), f"a host, like {engine}://user@host:{usual_port}/mlflow")
     try:
         socket.create_connection((host or "", port or usual_port), timeout=ANSWER_WITHIN_S).close()
     except OSError as error:
@@ -146,9 +185,9 @@ def _check_database(uri: str) -> None:
 
 
 def _missing_driver(uri: str) -> str:
-    """Return the name of the Python driver that the database needs and that is not here, or nothing.
+    """Return the name of the Python driver that the database needs and that is not installed, or an empty string.
 
-    SQLAlchemy is asked: which driver a URI without one means has changed with its versions.
+    SQLAlchemy chooses the driver of a URI that names none, because that default changed between its versions.
     """
     from sqlalchemy.engine import make_url  # noqa: PLC0415 - only databases need it
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: PLC0415

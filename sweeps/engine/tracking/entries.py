@@ -1,41 +1,33 @@
-"""What a tracked run shows: a trial's and a study's parameters, metrics, tags and notes, as plain values.
+"""Parameters, tags and data sets of a tracked run, as plain values; ``points`` has its metrics, ``notes`` its texts.
 
-Names are chosen for the tracker's compare view, which lists them by the alphabet and puts the first on its axes:
-a method's own fields and the few that everyone asks for go by their last name (``alpha``, ``lr``), the rest of the
-configuration stays under ``config.``; training curves start with ``train_``, costs with ``cost_``.
+The tracker's compare view lists parameters in alphabetical order and puts the first ones on its axes. So a method's own
+fields and a few well-known ones go by their last name (``alpha``, ``lr``); the other fields start with ``config.``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.scores import CellScore, scores
 from sweeps.engine.format import eps_text, leaf
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
-from sweeps.engine.study.objectives import TITLES, headline
-from sweeps.engine.wording.answer import answer
+from sweeps.engine.study.objectives import headline
+from sweeps.engine.tracking.notes import study_note, trial_note
 from sweeps.engine.wording.study import scale_note
 from zsr_core.audit.verdict import gravest
 from zsr_core.codec import fingerprint, flatten, to_plain
-from zsr_core.evaluation.measure import Measurement
 from zsr_core.space import Domain
-from zsr_core.threat import Norm
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
-# dotted path -> the name that everyone knows it by
+# dotted path -> its well-known name
 KNOWN_AS: Mapping[str, str] = {
     "model.name": "model",
     "model.pretrained": "pretrained",
@@ -46,32 +38,17 @@ KNOWN_AS: Mapping[str, str] = {
     "epochs": "epochs",
     "seed": "seed",
 }
-# what has no meaning where nothing is trained: the untouched model has no alpha
+# fields without a meaning where nothing is trained, for example alpha of the untouched model
 OF_TRAINING = ("method.", "optim.", "threat.", "train_attack.", "train_data.", "batch_size", "precision")
-# how far a trial is, not how well it does
-PROGRESS = ("epoch", "epochs", "step", "steps", "task", "tasks", "phase", "done_share")
 VERSIONS = ("zsr", "torch", "open_clip", "python", "ray", "optuna", "mlflow")
 WHEN = ("started", "finished")
-PARAM_LIMIT = 6000
-TAG_LIMIT = 5000
-NOTE_LIMIT = 7500
-BEFORE = -1  # the step of a score that is still to come
-LINKED = 100  # trials in the comparison that a study's note links to: an address has an end
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One value of a metric: ``step`` is the epoch of a curve, ``at`` the time in ms since 1970."""
-
-    name: str
-    value: float
-    step: int
-    at: int
+PARAM_LIMIT = 6000  # characters; MLflow cuts a longer value without a word
+TAG_LIMIT = 5000  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """An image set that a trial used, and what for ("training", "evaluation")."""
+    """An image set that a trial used; ``context`` says for what ("training", "evaluation")."""
 
     name: str
     digest: str
@@ -81,7 +58,7 @@ class Data:
 
 
 def swept(study: Study) -> frozenset[str]:
-    """Return the dotted paths that the study moves."""
+    """Return the dotted paths that differ between the cells of the study."""
     moved = (path for trial in study.plan if trial.role == "cell" for path in trial.overrides)
     return frozenset((*study.space, *moved))
 
@@ -89,17 +66,17 @@ def swept(study: Study) -> frozenset[str]:
 def params(config: TrialConfig, moved: Collection[str] = (), *, without: Collection[str] = ()) -> dict[str, str]:
     """Return the configuration as parameters: numbers as numbers, ``eps`` also as text.
 
-    ``moved`` are the paths that go by their last name because the study sweeps them; ``without`` are left out.
+    The study sweeps the paths in ``moved``, so they go by their last name. The paths in ``without`` are left out.
     """
     flat = {path: value for path, value in flatten(config).items() if path != "type" and not path.endswith(".type")}
     if config.epochs == 0:
         flat = {path: value for path, value in flat.items() if not path.startswith(OF_TRAINING)}
     names = _names(flat, moved)
-    found = {names[path]: _text(_unfolded(value)) for path, value in flat.items() if path not in without}
+    shown = {names[path]: _text(_unfolded(value)) for path, value in flat.items() if path not in without}
     if config.epochs == 0:
-        return {**found, "method": "untouched"}
+        return {**shown, "method": "untouched"}
     budget = eps_text(config.threat.eps)
-    return {**found, "method": config.method.title, "eps_text": budget, "trained_on": config.train_data.called}
+    return {**shown, "method": config.method.title, "eps_text": budget, "trained_on": config.train_data.called}
 
 
 def _names(paths: Iterable[str], moved: Collection[str]) -> dict[str, str]:
@@ -115,7 +92,7 @@ def _short(path: str, moved: Collection[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as the tracker keeps it. A text over its limit ends in its own hash: different stays different."""
+    """Return a value as the tracker keeps it. A text over the limit ends in its hash, so that two stay different."""
     text = _line(value)
     if len(text) <= PARAM_LIMIT:
         return text
@@ -123,86 +100,22 @@ def _text(value: Any) -> str:
 
 
 def _unfolded(value: Any) -> Any:
-    """Return the list that a flattened configuration holds as text, anything else as it is."""
+    """Return the list that a flattened configuration holds as text, and any other value unchanged."""
     if not (isinstance(value, str) and value.startswith("[")):
         return value
     try:
         return json.loads(value)
     except json.JSONDecodeError:
-        return value  # a name that starts so
+        return value  # a name that starts with a bracket
 
 
 def _line(value: Any) -> str:
-    """Return a plain value in one line; as JSON the tracker would unfold it over the page."""
+    """Return a plain value in one line, because the tracker spreads JSON over many lines."""
     if isinstance(value, dict):
         return " ".join(f"{k}={_line(v)}" for k, v in value.items() if k != "type" and v is not None)
     if isinstance(value, list):
         return ", ".join(map(_line, value))
     return "none" if value is None else repr(value) if isinstance(value, float) else str(value)
-
-
-def metric_name(m: Measurement, norm: Norm) -> str:
-    """Return ``clean_<task>``, ``robust_pgd10_eps1_<task>``: eps in 1/255 for linf, in pixel units for l2."""
-    condition = "" if m.attack == "none" else f"_{m.attack}_{_budget(m.eps, norm)}"
-    return re.sub(r"[^\w./ -]", "_", f"{m.metric}{condition}_{m.task}")
-
-
-def _budget(eps: float, norm: Norm) -> str:
-    return f"eps{eps * 255:.4g}" if norm == "linf" else f"l2eps{eps:.4g}"
-
-
-def final_points(result: TrialResult, at: int, eps: float) -> list[Point]:
-    """Return a trial's numbers: every measurement, the zero-shot scores read at ``eps``, and the cost."""
-    norm = result.config.eval_suite.norm
-    values = {str(name): m.value for name, m in headline(result, eps).items()}  # first: a comparison opens on the first
-    values |= {metric_name(m, norm): m.value for m in result.measurements}
-    values |= {f"cost_{name}": value for name, value in result.cost.items()}
-    known = {name: value for name, value in values.items() if value is not None}  # an undefined one is no point
-    return [Point(name=name, value=float(value), step=0, at=at) for name, value in known.items()]
-
-
-def awaited(at: int) -> list[Point]:
-    """Return the scores of a trial that still trains, not a number, at a step that every number comes after.
-
-    Parallel coordinates open on the metric that a run had first, and the scores are the last to be known.
-    """
-    return [Point(name=name, value=math.nan, step=BEFORE, at=at) for name in TITLES]
-
-
-def curve_points(metrics: Mapping[str, float], step: int, at: int) -> list[Point]:
-    """Return one report of a running trial as points of its training curves; an evaluating one has none."""
-    if metrics.get("phase"):
-        return []
-    curves = {name: value for name, value in metrics.items() if name not in PROGRESS}
-    return [Point(name=f"train_{name}", value=float(value), step=step, at=at) for name, value in curves.items()]
-
-
-def history_points(result: TrialResult, start: int) -> list[Point]:
-    """Return a finished trial's training curves, each epoch at the time it ended."""
-    points, seconds = [], 0.0
-    for number, row in enumerate(result.history):
-        seconds += row.get("seconds", 0.0)
-        points += curve_points(row, int(row.get("epoch", number)), start + round(1000 * seconds))
-    return points
-
-
-def span(result: TrialResult, fallback: float) -> tuple[int, int]:
-    """Return when a trial started and ended, in ms since 1970; ``fallback`` is an end in seconds if none was noted."""
-    end = _ms(result.provenance.get("finished", "")) or round(1000 * fallback)
-    length = round(1000 * result.cost.get("seconds_total", 0.0))
-    return _ms(result.provenance.get("started", "")) or end - length, end
-
-
-def _ms(text: str) -> int | None:
-    try:
-        return round(1000 * datetime.fromisoformat(text).timestamp())
-    except ValueError:
-        return None
-
-
-def created_ms(study: Study) -> int | None:
-    """Return when the study was created, in ms since 1970, or None where that cannot be read."""
-    return _ms(study.created)
 
 
 def datasets(config: TrialConfig) -> list[Data]:
@@ -221,7 +134,7 @@ def _data(ref: Any, part: Mapping[str, Any], context: str) -> Data:
 
 
 def trial_tags(study: Study, trial: PlannedTrial, config: TrialConfig) -> dict[str, str]:
-    """Return what is known of a trial before it ends."""
+    """Return the tags that are known before a trial ends."""
     return {
         "mlflow.source.type": "JOB",
         "mlflow.source.name": f"sweeps/{study.name}.py",
@@ -238,7 +151,7 @@ def trial_tags(study: Study, trial: PlannedTrial, config: TrialConfig) -> dict[s
 
 
 def result_tags(study: Study, trial: PlannedTrial, result: TrialResult, folder: Path) -> dict[str, str]:
-    """Return the tags of a trial that ended: how, on what, with which code and weights, and the audit's verdicts."""
+    """Return the tags of a trial that ended: its status, device, code, weights and the audit's verdicts."""
     facts = {k: v for k, v in result.provenance.items() if k not in (*VERSIONS, *WHEN)}
     tags = {
         **facts,
@@ -257,7 +170,7 @@ def result_tags(study: Study, trial: PlannedTrial, result: TrialResult, folder: 
 
 
 def versions(study: Study, provenance: Mapping[str, str]) -> dict[str, str]:
-    """Return the versions that made a number: as the trial noted them, else the study, else what is installed here."""
+    """Return the versions that the trial noted, else those that the study noted, else the installed ones."""
     noted = {name: provenance.get(name) or study.notes.get(name) or _installed(name) for name in VERSIONS}
     return {name: text for name, text in noted.items() if text}
 
@@ -274,26 +187,8 @@ def _scale(study: Study) -> str:
     return "miniature" if scale_note(study) else "full"
 
 
-def _scale_line(study: Study) -> list[str]:
-    note = scale_note(study)
-    return [f"**Numbers {note}.**", ""] if note else []
-
-
-def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
-    """Return a trial's description, in Markdown: its headline with intervals, or why it failed."""
-    lines = [f"{trial.label} ({trial.role}) of study {study.study}.", "", *_scale_line(study)]
-    if result.error:
-        lines += [f"**{result.status}**: {result.error}", ""]
-    found = headline(result, study.score_eps)
-    if found:
-        lines += ["| zero-shot mean | % | 95 % interval |", "|---|---|---|"]
-        values = {name: f"– ({m.reason})" if m.value is None else f"{m.value:.1f}" for name, m in found.items()}
-        lines += [f"| {name} | {values[name]} | {_interval(m)} |" for name, m in found.items()]
-    return "\n".join(lines)[:NOTE_LIMIT]
-
-
 def version_tags(study: Study, trial: PlannedTrial, result: TrialResult) -> dict[str, str]:
-    """Return the tags of tuned weights in the model registry: whose they are, made from what, scored as what."""
+    """Return the tags of tuned weights in the model registry: study and trial, base model, training data, scores."""
     model, config = result.config.model, result.config
     names = ("weights_sha", "initial_weights_sha", "git_sha", "git_dirty")
     tags: dict[str, str] = {
@@ -314,64 +209,21 @@ def version_tags(study: Study, trial: PlannedTrial, result: TrialResult) -> dict
     return {name: text[:TAG_LIMIT] for name, text in tags.items() if text}
 
 
-def version_note(study: Study, trial: PlannedTrial, result: TrialResult, *, run_id: str, file: str) -> str:
-    """Return the description of tuned weights in the model registry: what they are, and how to load them."""
-    model = result.config.model
-    texts = f" --text-from {model.text_from or model.pretrained}" if model.text_from or model.pretrained else ""
-    defended = "" if result.config.defence is None else " The scores are of it within the defence that the run names."
-    return "\n".join([
-        trial_note(study, trial, result), "",
-        f"An image tower tuned from {model.name} on {result.config.train_data.called}, as safetensors.{defended}", "",
-        "```",
-        f"mlflow artifacts download --run-id {run_id} --artifact-path weights/{file} --dst-path .",
-        f"zsr evaluate --model {model.name} --weights {file}{texts}",
-        "```",
-    ])  # fmt: skip
-
-
-def _interval(measured: Measurement) -> str:
-    """Return the interval; a harmonic mean is no proportion of images and has none here."""
-    return "–" if measured.low is None or measured.high is None else f"{measured.low:.1f} to {measured.high:.1f}"
-
-
 def study_params(study: Study) -> dict[str, str]:
-    """Return the base configuration, without the axes that the study moves: they have no one value."""
+    """Return the base configuration without the axes of the study, because an axis has many values."""
     moved = swept(study)
     return params(study.base, moved, without={*moved, "seed"})
 
 
-def study_values(folder: StudyFolder) -> dict[str, float]:
-    """Return a study's own metrics: how many trials ended how, and the scores of the rows that matter."""
-    study, results = folder.study, folder.results
-    ended = Counter(result.status for result in results.values())
-    values: dict[str, float] = {
-        "trials_planned": len(study.plan),
-        "trials_done": ended["done"],
-        "trials_failed": ended["failed"],
-        "trials_missing": len(study.plan) - len(results),
-    }
-    shown = {"best": chosen(folder), **_rows(folder)}
-    for name, row in shown.items():
-        found = {objective: row.value(objective) for objective in TITLES} if row else {}
-        values |= {f"{name}_{objective}": value for objective, value in found.items() if value is not None}
-    return {name: float(value) for name, value in values.items()}
-
-
-def _rows(folder: StudyFolder) -> dict[str, CellScore]:
-    """Return the untouched model and the final choice, by the split that they were scored on."""
-    rows = scores(folder, "baseline") + scores(folder, "final")
-    return {f"{row.role}_{row.split}": row for row in reversed(rows)}
-
-
 def study_tags(folder: StudyFolder, *, link: str) -> dict[str, str]:
-    """Return the tags of a study's own run; its note opens the comparison of its cells, which is ``link``."""
+    """Return the tags of a study's own run. Its note holds ``link``, which opens the comparison of the cells."""
     study = folder.study
     done = next(iter(folder.done().values()), None)
     provenance = done.provenance if done else {}
     return {
         "mlflow.source.type": "JOB",
         "mlflow.source.name": f"sweeps/{study.name}.py",
-        "mlflow.note.content": _study_note(folder, link),
+        "mlflow.note.content": study_note(folder, link),
         "study": study.study,
         "preset": study.preset,
         "mode": study.search or study.mode,
@@ -390,19 +242,3 @@ def _range(domain: Domain) -> str:
     if "values" in plain:
         return ", ".join(map(str, plain["values"]))
     return f"{plain['low']:g} to {plain['high']:g}{' (log)' if plain['log'] else ''}"
-
-
-def _study_note(folder: StudyFolder, link: str) -> str:
-    study = folder.study
-    compare = f" [Compare the cells]({link})" if link else ""  # first, as the page folds a note after three lines
-    lines = [f"**{study.question}**{compare}", "", *_markdown(answer(folder)), "", *_scale_line(study)]
-    text = "\n".join(lines)
-    table = folder.path / "table.md"
-    rows = table.read_text(encoding="utf-8") if table.is_file() else ""
-    room = NOTE_LIMIT - len(text)
-    return text + (rows if len(rows) <= room else "The table is too long for here: see the artifact table.md.")
-
-
-def _markdown(lines: Iterable[str]) -> list[str]:
-    """Return lines that Markdown keeps apart; what was indented is a list."""
-    return [f"- {line.strip()}" if line.startswith("  ") else f"{line}  " for line in lines]

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from sweeps.engine.tracking.address import check_tracking, resolve_tracking, sqlite_file
+from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown, sqlite_file, without_secrets
 from zsr_core.codec import ConfigError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -35,7 +35,7 @@ def server() -> Iterator[tuple[str, dict[str, int]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=serving.serve_forever)
@@ -93,7 +93,7 @@ def test_a_server_that_answers_is_accepted(server: tuple[str, dict[str, int]]) -
     uri, answer = server
     check_tracking(uri)
     check_tracking(f"{uri}/")
-    answer["status"] = 401  # it asks who we are, so it is there
+    answer["status"] = 401  # a server that asks for a login is running
     check_tracking(uri)
 
 
@@ -151,5 +151,47 @@ def test_the_file_of_a_sqlite_address_is_found() -> None:
 @pytest.mark.slow
 def test_checking_an_address_imports_no_tracker() -> None:
     code = "import sys, sweeps.engine.tracking; sys.exit('mlflow' in sys.modules or 'sqlalchemy' in sys.modules)"
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "as_printed"),
+    [
+        ("http://me:hidden@host:5000", "http://***@host:5000"),
+        ("https://hidden@host/mlflow", "https://***@host/mlflow"),
+        ("postgresql://me:hid/d#e@n@host/db", "postgresql://***@host/db"),
+        ("postgresql://host/db?sslpassword=hidden&user=me", "postgresql://host/db?sslpassword=***&user=***"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dhidden", "mssql+pyodbc:///?odbc_connect=***"),
+        ("me:hidden@host", "***@host"),
+        ("sqlite:////srv/me@home/mlflow.db", "sqlite:////srv/me@home/mlflow.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+    ],
+)
+def test_an_address_is_printed_without_its_login(uri: str, as_printed: str) -> None:
+    assert shown(uri) == as_printed
+
+
+def test_a_library_error_is_printed_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0k3n")
+    error = "API request to http://me:p%40ss@host/api failed: p@ss is wrong, Bearer t0k3n too"
+    assert without_secrets(error, "http://me:p%40ss@host") == (
+        "API request to http://***@host/api failed: *** is wrong, Bearer *** too"
+    )
+
+
+def test_a_login_is_not_taken_for_the_name_of_the_server(server: tuple[str, dict[str, int]]) -> None:
+    uri, answer = server
+    with_login = uri.replace("http://", "http://me:hidden@")
+    check_tracking(with_login)
+    answer["status"] = 404
+    with pytest.raises(ConfigError, match="health answered 404") as refused:
+        check_tracking(with_login)
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("uri", ["http://me:hid/den@host", "postgresql://me:hid#den@host/db"])
+def test_a_password_that_would_end_the_address_early_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match="percent-encoded") as refused:
+        check_tracking(uri)
+    assert "hid" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""The folder ``mlflow/`` serves the tracking UI and stays out of the package's way."""
+"""The folder ``mlflow/`` serves the tracking UI and does not hide the ``mlflow`` package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import yaml
 from sqlalchemy.engine import make_url
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "mlflow"
 SERVE = FOLDER / "serve.sh"
 
@@ -66,10 +66,23 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in ran.stderr
 
 
+def test_half_a_database_is_named(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE runs (experiment_id INTEGER, lifecycle_stage TEXT, start_time INTEGER)")
+    connection.close()
+    whole = database.read_bytes()
+    database.write_bytes(whole[: len(whole) // 2])
+    ran = serve("--results", str(tmp_path))
+    assert ran.returncode == 1
+    assert f"error: {database} is damaged (database disk image is malformed)" in ran.stderr
+    assert "zsr record" in ran.stderr
+
+
 def compose() -> dict[str, Any]:
     text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)
-    return found
+    services: dict[str, Any] = yaml.safe_load(text)
+    return services
 
 
 def test_the_compose_file_binds_every_port_to_loopback() -> None:
