@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sweeps.engine.commands.cli import main as zsr
+from sweeps.engine.commands.main import main as zsr
 from sweeps.engine.running import shards
 from zsr_core.cli.evaluate import config_of, table
 from zsr_core.cli.train import main

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from sweeps.engine.running.audit import baseline, row_of, siblings, wanted
 from sweeps.engine.running.jobs import perform
 from sweeps.engine.study.folder import Study, read_results, trial_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from sweeps.engine.documents.html import Bullets, Fold, Grid, Paragraph
 from sweeps.engine.documents.papers_audit import (
     CLAIM_HEAD,

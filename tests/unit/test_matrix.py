@@ -13,7 +13,8 @@ from sweeps.engine.analysis.matrix import Cell, Gap, Matrix, read_ablation, read
 from sweeps.engine.analysis.matrix import matrix as build
 from sweeps.engine.analysis.outcomes import Budgets, Outcomes
 from sweeps.engine.analysis.stats import exact_mcnemar, holm, summarise
-from sweeps.engine.documents.forms.written import FORMS, written
+from sweeps.engine.documents.forms import FORMS
+from sweeps.engine.documents.forms.written import written
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, trial_folder, write_study
 from sweeps.engine.study.plan import new_study
 from sweeps.engine.wording.matrix import family_text, legend_of, read_described

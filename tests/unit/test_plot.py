@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.curves import Curve
-from sweeps.engine.analysis.interpolation import CLIFF, cliffs
+from sweeps.engine.analysis.interpolation import cliffs
 from sweeps.engine.analysis.panels import Panel
 from sweeps.engine.analysis.scores import CellScore, score_cell
 from sweeps.engine.analysis.surface import Surface, surface

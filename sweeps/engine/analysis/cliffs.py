@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.interpolation import CLIFF, Cliff, cliffs
+from sweeps.engine.analysis.interpolation import Cliff, cliffs
 from sweeps.engine.analysis.panels import Source, panels
 from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES, Score, score_text
 from sweeps.engine.format import leaf
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study
+from sweeps.engine.study.objectives import CLIFF
 from sweeps.engine.study.plan import planned, suggested
 from zsr_core.codec import ConfigError, is_finite
 from zsr_core.space import Domain, Int, Variant, short

@@ -27,10 +27,12 @@ from sweeps.engine.running.course import Course
 from sweeps.engine.running.here import check_gpus, run_here
 from sweeps.engine.running.jobs import Listed, Source, job, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
+from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.progress import display
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, write_study
 from sweeps.engine.study.lock import only_launch
+from sweeps.engine.study.objectives import CLIFF
 from sweeps.engine.study.plan import closing, continued, is_report, missing, new_study, suggestions, to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
@@ -68,7 +70,7 @@ def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
 def _in_order(run: Callable[[], int], again: str) -> int:
     """Return ``run``'s exit code, or that of input it cannot use or of a stop, each said in a line or two."""
     try:
-        with stoppable():
+        with encodable_output(), stoppable():
             return run()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -88,6 +90,8 @@ def _go_on(folder: Path, grown: Callable[[Study], Study], local: bool, tracking:
     if uri is not None:
         check_tracking(uri)
     _check_writable(folder.parent)
+    if not local:
+        _check_cluster()
     with only_launch(folder):
         study = grown(read_study(folder))
         check_world(study)
@@ -132,6 +136,9 @@ def _launch(sweep: Sweep, options: Options) -> int:
     if tracking is not None:
         check_tracking(tracking)
     _check_writable(options.results)
+    coming = to_come(study, options.samples, len(options.seeds))
+    if not options.local and (missing(study.plan, results) or coming or options.refine):
+        _check_cluster()
     folder = options.results / study.study
     with only_launch(folder):
         if options.fresh:
@@ -173,6 +180,13 @@ def check_world(study: Study) -> None:
     used = {canonical([c.model, c.train_data, c.eval_suite]): c for c in configs}
     for config in used.values():
         check(config)
+
+
+def _check_cluster() -> None:
+    if "RAY_ADDRESS" in os.environ:
+        from sweeps.engine.running.on_ray import check_cluster  # noqa: PLC0415 - brings Ray
+
+        check_cluster()
 
 
 def _check_writable(results: Path) -> None:
@@ -227,7 +241,6 @@ def _refine_lines(sweep: Sweep, study: Study, results: dict[str, TrialResult], o
     if not options.refine:
         return []
     from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415
-    from sweeps.engine.analysis.interpolation import CLIFF  # noqa: PLC0415 - brings SciPy
     from sweeps.engine.analysis.score_query import OBJECTIVE_SCORES  # noqa: PLC0415
     from sweeps.engine.wording.cliffs import proposal_lines  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ from sweeps.engine.wording.matrix import Described
 
 
 def written(matrices: Sequence[Described], form: str, *, color: bool = False) -> str:
-    """Return the matrices in one of :data:`FORMS`."""
+    """Return the matrices in one of :data:`sweeps.engine.documents.forms.FORMS`."""
     if form == "csv":
         return comma_separated([told.matrix for told in matrices])
     one: dict[str, Callable[[Described], str]] = {
@@ -25,6 +25,3 @@ def written(matrices: Sequence[Described], form: str, *, color: bool = False) ->
     if form in one:
         return "\n".join(one[form](told) for told in matrices)
     return "\n".join(html_fragment(told, style=i == 0) for i, told in enumerate(matrices))
-
-
-FORMS = ("terminal", "md", "latex", "csv", "html")

@@ -1,0 +1,21 @@
+"""``zsr published``: the papers' numbers beside the study's."""
+
+from __future__ import annotations
+
+import argparse
+
+from sweeps.engine.commands.shared import add_study, read_study_folder, say
+from sweeps.engine.running.flags import Parser
+
+WORDS = "write published.md: the papers' numbers beside the study's, where they are of one kind"
+
+
+def add(command: Parser) -> None:
+    add_study(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from sweeps.engine.documents.published import write_beside  # noqa: PLC0415 - brings torch
+
+    path = write_beside(read_study_folder(options.study))
+    return say([path.read_text(encoding="utf-8"), path])
