@@ -6,6 +6,7 @@ import argparse
 import os
 
 from sweeps.engine.commands.shared import say
+from sweeps.engine.running.exit_codes import DONE, INCOMPLETE
 from sweeps.engine.running.flags import Parser, read_folder
 from zsr_core.codec import require
 
@@ -33,4 +34,5 @@ def run(options: argparse.Namespace) -> int:
     root = read_folder("--root", options.root)
     findings = check_sets(root, names, decode=options.decode, write_splits=options.write_splits)
     say(report(findings))
-    return int(bool(names) and any(finding.state != "found" for finding in findings))
+    lacking = bool(names) and any(finding.state != "found" for finding in findings)
+    return INCOMPLETE if lacking else DONE

@@ -21,13 +21,13 @@ from sweeps.engine.commands import (
     sensitivity,
     table,
 )
+from sweeps.engine.running.exit_codes import BAD_INPUT, DONE
 from sweeps.engine.running.flags import Parser, read_name, unknown_flag
 from sweeps.engine.running.output import encodable_output
 from zsr_core import __version__
 from zsr_core.codec import ConfigError
 
 DESCRIPTION = "Read studies again from their trial folders alone, attack any model, look after the data."
-DONE, BAD_INPUT = 0, 2
 
 
 class Command(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from sweeps.engine.running.exit_codes import DONE
 from sweeps.engine.running.flags import Parser, read_text
 from sweeps.engine.study.objectives import CLIFF
 from zsr_core.codec import require
@@ -46,4 +47,4 @@ def read_study_folder(text: str, flag: str = "--study") -> Path:
 def say(lines: Iterable[object]) -> int:
     """Print ``lines`` and return the exit code of a command that is done."""
     print("\n".join(str(line) for line in lines), flush=True)
-    return 0
+    return DONE

@@ -23,7 +23,8 @@ from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
 from sweeps.engine.figures.names import FIGURES
 from sweeps.engine.figures.style import STYLE, save
-from sweeps.engine.figures.surfaces import TITLES, How, surfaces_figure, views
+from sweeps.engine.figures.surface_views import TITLES, How, views
+from sweeps.engine.figures.surfaces import surfaces_figure
 from sweeps.engine.figures.tradeoff import pareto_figure, tradeoff_figure
 from sweeps.engine.format import NAMES, leaf, sentence
 from sweeps.engine.study.folder import SPLIT, Study, read_results, read_study

@@ -24,6 +24,7 @@ from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.table import write_table
 from sweeps.engine.format import MINIATURE
 from sweeps.engine.running.course import Course
+from sweeps.engine.running.exit_codes import BAD_INPUT, DONE, INCOMPLETE, INTERRUPTED
 from sweeps.engine.running.here import check_gpus, run_here
 from sweeps.engine.running.jobs import Listed, Source, job, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
 # The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
 REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
 Found = TypeVar("Found")
-DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:

@@ -11,9 +11,8 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from sweeps.engine.running.exit_codes import BAD_INPUT
 from zsr_core.codec import ConfigError
-
-BAD_INPUT = 2
 
 
 def report_mistakes(script: str) -> None:
