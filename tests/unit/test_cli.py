@@ -95,7 +95,7 @@ def test_a_help_text_brings_no_heavy_library(command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded [] 0"
-    assert command or all(f"    {name} " in done.stdout for name in COMMANDS)
+    assert command or all(f"\n    {name}" in done.stdout for name in COMMANDS)
 
 
 def test_importing_the_engine_brings_no_torch_and_changes_no_hook() -> None:

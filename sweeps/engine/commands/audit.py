@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
 from sweeps.engine.commands.shared import read_study_folder, say
 from sweeps.engine.running.flags import Parser, read_folder, read_name, read_whole
 from zsr_core.codec import require
 
 WORDS = "say which robustness numbers may be believed: of a study's trials, or of the papers' tables"
-PRECISIONS = ("none", "bfloat16", "float16")
 
 
 def add(command: Parser) -> None:
@@ -23,8 +23,8 @@ def add(command: Parser) -> None:
     flag("--rules", nargs="+", metavar="G17", help="only these; probes that no other rule needs are left out")
     flag("--images", metavar="N", help="at most so many (default: cheap 64, full 512)")
     flag("--autocast", default="none", metavar="TYPE",
-         help=f"judge the numbers of attacks made in this precision (G05): {', '.join(PRECISIONS)} (default none); "
-              "the audit's own attacks run in fp32")  # fmt: skip
+         help="judge the numbers of attacks made in this precision (G05): bfloat16 or float16 (default none); the "
+              "audit's own attacks run in fp32")  # fmt: skip
     flag("--plan", action="store_true", help="print the probes and their cost, and start nothing")
 
 
@@ -38,11 +38,13 @@ def run(options: argparse.Namespace) -> int:
         lines = terminal_lines()
         return say([*lines, "", *write_audit(folder)])
     images = None if options.images is None else read_whole("--images", options.images)
-    read_name("--tier", options.tier, ("cheap", "full"))
-    read_name("--autocast", options.autocast, PRECISIONS)
     study = read_study_folder(options.study)
     from sweeps.engine.running.audit import Request, audit_study  # noqa: PLC0415 - brings torch
+    from zsr_core.audit.plan import TIERS  # noqa: PLC0415
+    from zsr_core.audit.probes import Autocast  # noqa: PLC0415
 
+    read_name("--tier", options.tier, [tier for tier in TIERS if tier != "none"])
+    read_name("--autocast", options.autocast, get_args(Autocast))
     rules = {"rules": tuple(options.rules)} if options.rules else {}
     request = Request(
         trial=options.trial, tier=options.tier, images=images, autocast=options.autocast, plan=options.plan, **rules

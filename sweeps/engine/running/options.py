@@ -17,6 +17,7 @@ from sweeps.engine.running.flags import (
     read_whole,
     unknown_flag,
 )
+from sweeps.engine.study.objectives import CLIFF
 from sweeps.engine.study.sweep import Sweep, check_objectives
 from zsr_core.codec import require
 
@@ -98,7 +99,7 @@ def _parser(sweep: Sweep) -> Parser:
         nargs="?",
         const="1",
         metavar="ROUNDS",
-        help="then also what lies half-way between neighbours more than 5 points apart, once or ROUNDS times over",
+        help=f"then also run what lies half-way between neighbours over {CLIFF:g} points apart, once or ROUNDS times",
     )
     add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
     add("--preset", default="miniature", metavar="NAME", help=f"scale: {' or '.join(sweep.base)}")
@@ -107,7 +108,7 @@ def _parser(sweep: Sweep) -> Parser:
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
     add("--limit", metavar="N", help="start at most N trials now")
     add("--resume", action="store_true", help="run only what is missing, which is what happens without --fresh")
-    add("--fresh", action="store_true", help="set an earlier study of this name aside and begin anew")
+    add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
         "machine, such as 4, with a process each (default 1 where there are GPUs)")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
