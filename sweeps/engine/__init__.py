@@ -1,26 +1,33 @@
-"""The sweep engine: a question in, trials over a laptop or a cluster, an answer out."""
+"""The sweep engine: a question in, trials over a laptop or a cluster, an answer out.
+
+``Sweep`` and ``launch`` are imported when they are first used, because they bring torch, and help texts need neither.
+"""
 
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from sweeps.engine.running.launch import launch
-from sweeps.engine.study.sweep import Sweep
-from zsr_core.codec import ConfigError
+from sweeps.engine.running.script import report_mistakes
+
+if TYPE_CHECKING:
+    from sweeps.engine.running.launch import launch
+    from sweeps.engine.study.sweep import Sweep
 
 __all__ = ["Sweep", "launch"]
 
-_before = sys.excepthook
+_MODULES = {"Sweep": "sweeps.engine.study.sweep", "launch": "sweeps.engine.running.launch"}
 
 
-def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print a script's own mistake, made before launch could see it, as launch would: one line, exit code 2."""
-    if not issubclass(kind, ConfigError):
-        _before(kind, error, trace)
-        return
-    print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(2)
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    caller = sys._getframe(1).f_globals
+    if name == "launch" and caller.get("__name__") == "__main__" and "__file__" in caller:
+        report_mistakes(caller["__file__"])  # this process is a sweep script; any other importer changes nothing
+    return getattr(import_module(_MODULES[name]), name)
 
 
-sys.excepthook = _one_line
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 
 sys.exit(main())

@@ -83,6 +83,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         monkeypatch.chdir(tmp_path)
         given = [*flags] if "--tracking" in flags else [*flags, "--tracking", "none"]
         monkeypatch.setattr(sys, "argv", [str(script), *given])
+        monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)  # a script sets its own, for its process
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit as end:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sweeps.engine.commands.cli import main as zsr
+from sweeps.engine.commands.main import main as zsr
 from sweeps.engine.running import shards
 from zsr_core.cli.evaluate import config_of, table
 from zsr_core.cli.train import main
@@ -107,7 +107,7 @@ def test_a_plan_needs_no_data_where_its_size_is_published(tmp_path: Path, capsys
         (["--tasks", "hearts,hearts"], "every task once"),
         (["--n", "-1"], "--n: got -1"),
         (["--attacks", ""], "--attacks: got '', expected at least one attack"),
-        (["--workers", "0"], "--workers: got 0, expected at least 1"),
+        (["--workers", "0"], "--workers: got '0', expected a whole number, at least 1"),
     ],
 )
 def test_input_that_cannot_be_used_is_one_line_that_names_it(

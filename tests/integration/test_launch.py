@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from sweeps.engine.study.folder import read_results, read_study
 from sweeps.engine.study.lock import only_launch
 from zsr_core.audit.report import read_report

@@ -173,14 +173,18 @@ def test_ctrl_c_stops_trials_and_ray_and_says_how_to_go_on(write: Write, start: 
     assert not (folder / "ray").exists()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nowhere"])
-def test_a_cluster_that_cannot_be_joined_is_named_at_once(
-    write: Write, run: Run, address: str, monkeypatch: Any
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nowhere", "auto"])
+def test_a_cluster_that_cannot_be_joined_is_named_before_the_study_is_written(
+    write: Write, run: Run, tmp_path: Path, address: str, monkeypatch: Any
 ) -> None:
+    if address == "auto" and Path("/tmp/ray/ray_current_cluster").exists():
+        pytest.skip("a cluster runs on this machine")
     monkeypatch.setenv("RAY_ADDRESS", address)
     done = run(write())
     assert done.returncode == 2, done
     assert done.stderr.startswith(f"error: RAY_ADDRESS: got '{address}', expected ")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("results/*/study.json"))
 
 
 def test_a_trial_gets_one_cpu_or_its_share_of_the_gpus() -> None:

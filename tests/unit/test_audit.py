@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from sweeps.engine.running.audit import baseline, row_of, siblings, wanted
 from sweeps.engine.running.jobs import perform
 from sweeps.engine.study.folder import Study, read_results, trial_folder
@@ -184,7 +184,7 @@ def test_the_lines_of_a_report_say_what_to_do_about_what_is_wrong() -> None:
     ("flags", "says"),
     [
         (["--trial", "0123"], "--trial: no finished trial is called '0123'"),
-        (["--images", "0"], "--images: got 0"),
+        (["--images", "0"], "--images: got '0'"),
         (["--rules", "G99"], "--rules: unknown value 'G99'"),
         (["--trial", "untouched"], "weights: got"),  # these made-up results say of no weights that they measured them
     ],

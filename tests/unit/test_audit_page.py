@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from sweeps.engine.documents.html import Bullets, Fold, Grid, Paragraph
 from sweeps.engine.documents.papers_audit import (
     CLAIM_HEAD,
@@ -111,9 +111,11 @@ def test_zsr_audit_published_writes_both_pages_and_says_the_verdicts(
         assert path.is_file()
 
 
-def test_audit_without_a_subject_is_refused() -> None:
-    with pytest.raises(SystemExit):
-        main(["audit"])
+def test_audit_without_a_subject_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit"]) == 2
+    assert capsys.readouterr().err == (
+        "zsr audit: --study: got None, expected a study's folder, or --published instead of it\n"
+    )
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

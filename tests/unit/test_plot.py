@@ -10,11 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.curves import Curve
-from sweeps.engine.analysis.interpolation import CLIFF, cliffs
+from sweeps.engine.analysis.interpolation import cliffs
 from sweeps.engine.analysis.panels import Panel
 from sweeps.engine.analysis.scores import CellScore, score_cell
 from sweeps.engine.analysis.surface import Surface, surface
-from sweeps.engine.commands import cli
 from sweeps.engine.figures.kinds import KINDS, Request, draw, plot_study, ranking
 from sweeps.engine.figures.lines import NAMED, first_named
 from sweeps.engine.figures.style import (
@@ -28,18 +27,23 @@ from sweeps.engine.figures.style import (
     text_colour,
     ticks,
 )
-from sweeps.engine.figures.surfaces import (
+from sweeps.engine.figures.surface_layout import layout
+from sweeps.engine.figures.surface_views import (
+    Box,
     How,
     View,
     beside,
+    box_at,
     boxes,
     caption,
+    ends,
     highest,
     place,
-    surfaces_figure,
+    star_place,
     views,
     x_ticks,
 )
+from sweeps.engine.figures.surfaces import surfaces_figure
 from sweeps.engine.figures.tradeoff import frame, pair, tradeoff_figure
 from sweeps.engine.study.folder import PlannedTrial, Study, write_study
 from zsr_core.codec import ConfigError
@@ -236,6 +240,45 @@ def test_a_cliff_opens_the_cells_on_both_its_sides() -> None:
     )
 
 
+def test_a_cell_has_room_for_its_number_below_and_its_star_above() -> None:
+    box = Box(left=1.0, bottom=2.0, width=4.0, height=10.0, point=None)
+    assert box.corners == ((1.0, 2.0), (5.0, 2.0), (5.0, 12.0), (1.0, 12.0))
+    assert box.middle_at(0.25) == (3.0, 4.5)
+    upper = box.upper(0.75)
+    assert (upper.bottom, upper.height, upper.width) == (9.5, 2.5, 4.0)
+    (view,) = shown(GRID)
+    best = highest(view)
+    assert best is not None
+    cell = box_at(GRID, (best.x, best.y))
+    assert cell is not None
+    assert star_place(view, best) == cell.middle_at(0.72)
+    assert box_at(GRID, (9.0, 9.0)) is None
+
+
+def test_a_heatmaps_axes_end_with_its_cells_and_a_contours_near_its_outermost_samples() -> None:
+    (cells,), (contour,) = shown(GRID), shown(GRID, how="contour")
+    outer = boxes(GRID)
+    assert ends(cells, AXES)[0] == pytest.approx((outer[0].left, outer[-1].left + outer[-1].width))
+    assert ends(contour, AXES)[0] == pytest.approx((-2.04, -0.96))
+
+
+def test_up_to_three_panels_stand_side_by_side_and_a_mean_has_its_sd_beside_it() -> None:
+    (view,) = shown(GRID)
+    plans = [layout([view] * n, AXES, ["sampled"], "A caption.") for n in (1, 2, 3, 4)]
+    assert [(plan.columns, plan.rows) for plan in plans] == [(1, 1), (2, 1), (3, 1), (3, 2)]
+    assert plans[0].width < plans[1].width == plans[3].width
+    assert [plans[3].last_of_column(i, 4) for i in range(4)] == [False, True, True, True]
+    data = surface_of(*[(0.01 * 1.7**i, (i * 0.37) % 1, float(i % 4)) for i in range(8)])
+    gp = [*shown(data, how="gp"), *shown(data, how="gp")]
+    assert (layout(gp, AXES, ["sampled"], "").columns, layout(gp, AXES, ["sampled"], "").rows) == (2, 2)
+
+
+def test_a_label_with_dollar_signs_is_drawn_as_it_is_written(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
+    write_study(tmp_path, replace(study, question="What does $5 buy, and what $\\frac$?"))
+    assert len(plot_study(tmp_path)) == 6
+
+
 def test_names_of_numbers_keep_apart_what_differs() -> None:
     assert short_names([0.003, 0.1]) == ["0.003", "0.1"]
     assert short_names([0.101, 0.102]) == ["0.101", "0.102"]
@@ -288,11 +331,6 @@ def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study
         draw(tmp_path, Request(x="gamma"))
     with pytest.raises(ConfigError, match="importance: weights has 4 completed configurations"):
         draw(tmp_path, Request(kinds=("importance",)))
-
-
-def test_the_help_names_the_kinds_there_are_and_the_cliff_there_is() -> None:
-    assert cli.FIGURES.split() == list(KINDS)
-    assert cli.CLIFF == CLIFF
 
 
 def test_a_study_without_a_surface_has_the_trade_off_alone(tmp_path: Path, make_study: MakeStudy) -> None:

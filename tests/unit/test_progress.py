@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from sweeps.engine.running.progress import Drawn, Lines, Tally, counts, display, drawing, spoken
+from sweeps.engine.running.progress import Drawn, Lines, Tally, counts, display, drawing, report_text
 
 START = Tally(title="weights", planned=4, done=1, began=100.0)
 EPOCH = {"epoch": 1.0, "epochs": 2.0, "loss": 1.5, "done_share": 0.5}
@@ -35,7 +35,7 @@ def test_the_time_left_follows_the_pace_and_counts_running_shares_in() -> None:
     assert START.eta(120.0) is None, "nothing has ended: there is no pace"
     one = START.started("t1", "a", 100.0).ended("t1", "a", None, "")
     assert one.eta(120.0) == 40.0, "20 s for one, two to go"
-    half = one.started("t2", "b", 120.0).said("t2", EPOCH)
+    half = one.started("t2", "b", 120.0).reported("t2", EPOCH)
     assert half.eta(130.0) == 30.0, "30 s for one and a half, one and a half to go"
 
 
@@ -43,13 +43,13 @@ def test_what_ran_before_this_launch_sets_no_pace() -> None:
     assert Tally(title="s", planned=10, done=9, began=0.0).eta(1000.0) is None
 
 
-def test_a_report_is_told_in_a_few_words() -> None:
-    assert spoken(EPOCH) == "epoch 1/2, loss 1.500"
-    assert spoken({"task": 3, "tasks": 13}) == "task 3/13"
+def test_a_report_is_a_few_words() -> None:
+    assert report_text(EPOCH) == "epoch 1/2, loss 1.500"
+    assert report_text({"task": 3, "tasks": 13}) == "task 3/13"
 
 
 def test_the_table_shows_running_failed_best_and_time_left() -> None:
-    tally = START.started("t1", "alpha=0.1", 110.0).said("t1", EPOCH)
+    tally = START.started("t1", "alpha=0.1", 110.0).reported("t1", EPOCH)
     tally = tally.ended("t0", "alpha=9", "step 3: NaN", "alpha=0.3")
     shown = text(tally)
     head = "weights  1/4 done, 1 running, 1 failed"

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, ImageSet, batches, check_data, class_lists, open_data

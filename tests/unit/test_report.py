@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.engine.analysis.stats import holm
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from sweeps.engine.documents.html import Picture
 from sweeps.engine.documents.report.figures import drawn
 from sweeps.engine.documents.report.gather import gather

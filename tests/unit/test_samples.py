@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.engine.commands.cli import main
+from sweeps.engine.commands.main import main
 from sweeps.engine.documents.samples import SCHEMA, export_samples
 from sweeps.engine.study.folder import Study, read_study, trial_folder
 from zsr_core.codec import ConfigError

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.engine.analysis.matrix import Block, Cell, Column, Gap, Matrix, Row
+from sweeps.engine.documents.forms import FORMS
 from sweeps.engine.documents.forms.csv import comma_separated
 from sweeps.engine.documents.forms.html import html_fragment
 from sweeps.engine.documents.forms.latex import TEX, latex, tex
 from sweeps.engine.documents.forms.markdown import markdown, markdown_table, md
 from sweeps.engine.documents.forms.terminal import terminal
-from sweeps.engine.documents.forms.written import FORMS, written
+from sweeps.engine.documents.forms.written import written
 from sweeps.engine.wording.matrix import BOLD, Described, star, value_text
 
 NASTY = '[50%] w/o <b>α_x</b> & $lr ~ {1e-3}^2 #1 | \\frac *a* "q"'

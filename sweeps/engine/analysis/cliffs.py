@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.interpolation import CLIFF, Cliff, cliffs
+from sweeps.engine.analysis.interpolation import Cliff, cliffs
 from sweeps.engine.analysis.panels import Source, panels
 from sweeps.engine.analysis.score_query import Query, score_text, shown_readings
 from sweeps.engine.format import leaf
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
+from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.plan import planned, suggested
 from zsr_core.codec import ConfigError, is_finite
 from zsr_core.space import Domain, Int, Variant, short

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
 from sweeps.engine.analysis.surface import Point, Surface
+from sweeps.engine.study.limits import CLIFF
 
 Array = NDArray[np.float64]
-CLIFF = 5.0  # points of accuracy between neighbours, above which what lies between is unresolved
 FLAT = 0.02  # in-circle over circumcircle radius below which a triangle says nothing across its long side
 CELL_STEPS = 16  # of the drawn field per cell of a grid
 STEPS = 161  # of a drawn field across, over scattered points

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.engine.analysis.interpolation import (
-    CLIFF,
     Interpolator,
     coordinates,
     in_hull,
@@ -24,6 +23,7 @@ from sweeps.engine.analysis.interpolation import (
     to_axis,
 )
 from sweeps.engine.analysis.surface import Point, Surface
+from sweeps.engine.study.limits import CLIFF
 from zsr_core.codec import ConfigError
 
 Array = NDArray[np.float64]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.interpolation import CLIFF
 from sweeps.engine.analysis.panels import Source, panels
 from sweeps.engine.analysis.published_grids import OVERALL, published_grids
 from sweeps.engine.analysis.score_query import Query, shown_readings
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.format import leaf, sentence
 from sweeps.engine.study.folder import Study, StudyFolder
+from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.wording.sensitivity import sensitivity_lines
 from sweeps.engine.wording.study import scale_note, scoring_text, training_text
 from zsr_core.codec import ConfigError

@@ -22,39 +22,39 @@ ROW, SECOND = 0.165, 0.1  # inches a line takes, and each further line of its na
 ABOVE, BELOW = 0.2, 0.36  # inches over and under a band of panels: titles, ticks and label
 
 
-def forest_figure(found: Forest, setting: Sequence[str]) -> Figure:
+def forest_figure(data: Forest, setting: Sequence[str]) -> Figure:
     """Return a band of panels, or several below each other where they do not fit side by side."""
-    width = COLUMN if len(found.panels) <= SIDE_BY_SIDE[COLUMN] else PAGE
+    width = COLUMN if len(data.panels) <= SIDE_BY_SIDE[COLUMN] else PAGE
     room = SIDE_BY_SIDE[width]
-    bands = [range(at, min(at + room, len(found.panels))) for at in range(0, len(found.panels), room)]
-    names = [wrapped(line, WRAP[width]) for line in found.lines]
+    bands = [range(at, min(at + room, len(data.panels))) for at in range(0, len(data.panels), room)]
+    names = [wrapped(line, WRAP[width]) for line in data.lines]
     tall = [ROW + SECOND * (name.count("\n")) for name in names]  # inches, line by line
-    foot = [part for text in found.words for part in textwrap.wrap(text, round(19 * width))]
+    foot = [part for text in data.words for part in textwrap.wrap(text, round(19 * width))]
     band = ABOVE + sum(tall) + BELOW
     below = 0.22 + 0.115 * len(foot)
     figure, top = headed(width, band * len(bands) + below, setting)
     height = figure.get_figheight()
-    each = (width - GUTTER[width] - 0.1) / min(room, len(found.panels))
+    each = (width - GUTTER[width] - 0.1) / min(room, len(data.panels))
     for b, panels in enumerate(bands):
         bottom = top * height - (b + 1) * band + BELOW
         for i, j in enumerate(panels):
             box = (GUTTER[width] + i * each + 0.05, bottom, each - 0.1, sum(tall))
             axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
-            _draw_panel(axes, found, j, tall, ticks=3 if width == COLUMN else 4)
+            _draw_panel(axes, data, j, tall, ticks=3 if width == COLUMN else 4)
             if i == 0:
-                _draw_names(axes, found.lines, names, tall, len(panels) * each)
-                label = f"difference to {found.baseline}, points"
+                _draw_names(axes, data.lines, names, tall, len(panels) * each)
+                label = f"difference to {data.baseline}, points"
                 figure.text((GUTTER[width] + len(panels) * each / 2) / width, (bottom - 0.26) / height, label,
                             ha="center", va="center", fontsize=7)  # fmt: skip
-    _draw_key(figure, below / height, {m.holds for line in found.lines for m in line.marks if m is not None})
+    _draw_key(figure, below / height, {m.holds for line in data.lines for m in line.marks if m is not None})
     figure.text(0.1 / width, 0.06 / height, "\n".join(foot), va="bottom", fontsize=6.0, color=FAINT, linespacing=1.3)
     return figure
 
 
 def wrapped(line: Line, width: int) -> str:
-    """Return a line's name on as many lines as it takes, what it lacks below."""
-    told = line.note if any(line.marks) else ""
-    return "\n".join(part for text in (line.label, told) for part in textwrap.wrap(text, width))
+    """Return a line's name, and below it what the line lacks, on as many lines as they take."""
+    lacks = line.note if any(line.marks) else ""
+    return "\n".join(part for text in (line.label, lacks) for part in textwrap.wrap(text, width))
 
 
 def middles(tall: Sequence[float]) -> list[float]:
@@ -62,22 +62,22 @@ def middles(tall: Sequence[float]) -> list[float]:
     return [sum(tall[:i]) + each / 2 for i, each in enumerate(tall)]
 
 
-def reach(found: Forest, scale: str) -> tuple[float, float]:
+def reach(data: Forest, scale: str) -> tuple[float, float]:
     """Return the axis that panels of one scale share: 0, all marks and their intervals, and a margin."""
-    marks = [line.marks[j] for line in found.lines for j, name in enumerate(found.scales) if name == scale]
+    marks = [line.marks[j] for line in data.lines for j, name in enumerate(data.scales) if name == scale]
     at = [v for m in marks if m is not None for v in (m.value, m.low, m.high) if v is not None and math.isfinite(v)]
     low, high = min(0.0, *at) if at else 0.0, max(0.0, *at) if at else 0.0
     spare = 0.08 * (high - low) or 1.0
     return low - spare, high + spare
 
 
-def _draw_panel(axes: Axes, found: Forest, j: int, tall: Sequence[float], *, ticks: int) -> None:
+def _draw_panel(axes: Axes, data: Forest, j: int, tall: Sequence[float], *, ticks: int) -> None:
     axes.axvline(0, color=INK, lw=0.7, zorder=1)
-    for line, y in zip(found.lines, middles(tall), strict=True):
+    for line, y in zip(data.lines, middles(tall), strict=True):
         mark = line.marks[j]
         if mark is not None:
             _draw_mark(axes, mark, y, ACCENT if line.chosen else MAP(0.3))
-    axes.set_xlim(*reach(found, found.scales[j]))
+    axes.set_xlim(*reach(data, data.scales[j]))
     axes.set_ylim(sum(tall), 0)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
@@ -86,7 +86,7 @@ def _draw_panel(axes: Axes, found: Forest, j: int, tall: Sequence[float], *, tic
         axes.spines[side].set_visible(False)
     axes.grid(axis="x", color="#e6e6e6", lw=0.5, zorder=0)
     axes.set_axisbelow(True)
-    axes.set_title(found.panels[j], fontsize=7.5, pad=2.5)
+    axes.set_title(data.panels[j], fontsize=7.5, pad=2.5)
 
 
 def _draw_mark(axes: Axes, mark: Mark, y: float, colour: object) -> None:
@@ -111,8 +111,8 @@ def _draw_names(axes: Axes, lines: Sequence[Line], names: Sequence[str], tall: S
         figure.text(box.x0 - 0.05 / width, at, name, ha="right", va="center", fontsize=6.8, linespacing=1.05,
                     color=ACCENT if line.chosen else INK)  # fmt: skip
         if not any(line.marks):
-            told = textwrap.shorten(line.note, round(21 * room), placeholder=" …")
-            figure.text(box.x0 + 0.04 / width, at, told, va="center", fontsize=6.0, color=FAINT, style="italic",
+            reason = textwrap.shorten(line.note, round(21 * room), placeholder=" …")
+            figure.text(box.x0 + 0.04 / width, at, reason, va="center", fontsize=6.0, color=FAINT, style="italic",
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 

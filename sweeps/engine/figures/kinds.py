@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.curves import columns, eps_curves, hypervolume_over_time, learning_curves, parallel, slices
-from sweeps.engine.analysis.interpolation import CLIFF
 from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrix
 from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, varied_axes
 from sweeps.engine.analysis.published_grids import OVERALL, SHOWN, published_grids
@@ -23,11 +22,14 @@ from sweeps.engine.analysis.scores import CellScore, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
+from sweeps.engine.figures.names import FIGURES
 from sweeps.engine.figures.style import STYLE, save
-from sweeps.engine.figures.surfaces import How, surfaces_figure, views
+from sweeps.engine.figures.surface_views import How, views
+from sweeps.engine.figures.surfaces import surfaces_figure
 from sweeps.engine.figures.tradeoff import pareto_figure, tradeoff_figure
 from sweeps.engine.format import leaf, sentence
-from sweeps.engine.study.folder import Study, StudyFolder, open_study
+from sweeps.engine.study.folder import Study, StudyFolder
+from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.objectives import HARMONIC, TITLES, deciding_score, shown_scores
 from sweeps.engine.wording.forest import forest
 from sweeps.engine.wording.sensitivity import sensitivity_note
@@ -50,7 +52,7 @@ class Request:
     y: str | None = None
     z: str | None = None  # a score such as robust@2/255; by default the three objectives, or the harmonic mean
     facet: str | None = None
-    beside: tuple[Path, ...] = ()  # further studies to draw in the same figure
+    beside: tuple[StudyFolder, ...] = ()  # further studies to draw in the same figure
     cliff: float = CLIFF
     baseline: str | None = None  # the row that a forest plot compares with; by default the design's own
 
@@ -153,7 +155,7 @@ def usual(scene: Scene) -> tuple[str, ...]:
 
 
 def _scene(folder: StudyFolder, request: Request) -> Scene:
-    sources = tuple(Source(folder=each, through=chosen(each)) for each in (folder, *map(open_study, request.beside)))
+    sources = tuple(Source(folder=each, through=chosen(each)) for each in (folder, *request.beside))
     cells = scores(folder)
     if not any(row.n for row in cells):
         raise ConfigError(f"plot: {folder.path} has no finished trial to draw")
@@ -369,17 +371,18 @@ class Kind:
     words: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "heatmap": Kind(draw=_surfaces("cells", "surface"), words="scores over two axes, each cell as measured"),
-    "contour": Kind(draw=_surfaces("contour", "contour"), words="the same interpolated, open across unresolved cliffs"),
-    "gp": Kind(draw=_surfaces("gp", "gp"), words="a Gaussian process over two axes, its sd beside it"),
-    "published": Kind(draw=_published, words="the papers' own grids over the same axes, in the same style"),
-    "clean_vs_robust": Kind(draw=_clean_vs_robust, words="clean against robust accuracy, a point a configuration"),
-    "forest": Kind(draw=_forest, words="differences to the baseline row with their intervals and Holm's correction"),
-    "pareto": Kind(draw=_pareto, words="the front, and its hypervolume over the course of the study"),
-    "slices": Kind(draw=_slices, words="the score over each axis in turn"),
-    "parallel": Kind(draw=_parallel, words="every configuration as a line across axes and scores"),
-    "learning": Kind(draw=_learning, words="the training history over epochs"),
-    "eps": Kind(draw=_eps, words="robust accuracy over the attack's budget"),
-    "importance": Kind(draw=_importance, words="fANOVA and PED-ANOVA shares of each axis, from 30 configurations on"),
+_DRAWN_BY: Mapping[str, Callable[[Scene], list[Path]]] = {
+    "heatmap": _surfaces("cells", "surface"),
+    "contour": _surfaces("contour", "contour"),
+    "gp": _surfaces("gp", "gp"),
+    "published": _published,
+    "clean_vs_robust": _clean_vs_robust,
+    "forest": _forest,
+    "pareto": _pareto,
+    "slices": _slices,
+    "parallel": _parallel,
+    "learning": _learning,
+    "eps": _eps,
+    "importance": _importance,
 }
+KINDS: Mapping[str, Kind] = {name: Kind(draw=_DRAWN_BY[name], words=words) for name, words in FIGURES.items()}

@@ -143,19 +143,19 @@ def eps_figure(curves: Sequence[EpsCurve], best: str | None, setting: Sequence[s
     return figure
 
 
-def slices_figure(found: Sequence[Slice], label: str, unit: str, crowned: str, setting: Sequence[str]) -> Figure:
+def slices_figure(slices: Sequence[Slice], label: str, unit: str, crowned: str, setting: Sequence[str]) -> Figure:
     """Return a panel per weight: the score of every configuration over it, and the line through the chosen one."""
-    across = min(len(found), 3)
-    rows = math.ceil(len(found) / across)
+    across = min(len(slices), 3)
+    rows = math.ceil(len(slices) / across)
     width = COLUMN if across == 1 else PAGE
-    slanted = 0.2 if any(crowded(_marks(part)) for part in found) else 0.0
+    slanted = 0.2 if any(crowded(_marks(part)) for part in slices) else 0.0
     foot = 0.72 + slanted + (0.14 if across == 1 else 0.0)
     figure, top = headed(width, rows * 2.0 + (rows - 1) * (0.4 + slanted) + foot, setting)
     height = figure.get_figheight()
     grid = figure.add_gridspec(rows, across, left=0.52 / width, right=1 - 0.1 / width, bottom=foot / height,
                                top=top - 0.08 / height, wspace=0.12, hspace=(0.4 + slanted) / 2)  # fmt: skip
     first: Axes | None = None
-    for i, part in enumerate(found):
+    for i, part in enumerate(slices):
         axes = figure.add_subplot(grid[i // across, i % across], sharey=first)
         first = first or axes
         _draw_slice(axes, part, crowned)
@@ -225,11 +225,11 @@ def parallel_figure(data: Parallel, label: str, unit: str, setting: Sequence[str
     return figure
 
 
-def importance_figure(found: Importances, label: str, setting: Sequence[str]) -> Figure:
+def importance_figure(importances: Importances, label: str, setting: Sequence[str]) -> Figure:
     """Return both evaluators' shares per weight as bars, with their bootstrap intervals."""
-    paths = found.paths
-    by_name = {(row.evaluator, row.path): row for row in found.rows}
-    lines = textwrap.wrap(found.note(), 74)
+    paths = importances.paths
+    by_name = {(row.evaluator, row.path): row for row in importances.rows}
+    lines = textwrap.wrap(importances.note(), 74)
     foot = 0.62 + 0.115 * len(lines)
     body = max(0.36 * len(paths), 0.7)
     figure, _ = headed(COLUMN, body + foot + 0.1, setting)

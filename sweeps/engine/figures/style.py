@@ -49,6 +49,7 @@ STYLE: Any = {
     "legend.fontsize": 7,
     "legend.frameon": False,
     "text.color": INK,
+    "text.parse_math": False,  # a label with $ in it is text; nothing in the figures is typeset as mathematics
     "axes.labelcolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,

@@ -90,7 +90,7 @@ class Course:
         if trial_id not in self.tally.running:  # a job's next seed has begun: those before it are done
             self._collect(self._jobs[trial_id])
             self._begin(trial_id)
-        self.tally = self.tally.said(trial_id, metrics)
+        self.tally = self.tally.reported(trial_id, metrics)
         if self._recorder is not None and "epoch" in metrics:
             self._recorder.trial_progress(trial_id, metrics, int(metrics["epoch"]))
         self._show("")

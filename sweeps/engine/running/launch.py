@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.ending import answer_lines, derive
 from sweeps.engine.running.execute import run_missing
+from sweeps.engine.running.exit_codes import BAD_INPUT, DONE, INCOMPLETE, INTERRUPTED
 from sweeps.engine.running.here import check_gpus
 from sweeps.engine.running.jobs import processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
+from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import own_cells, plan_lines, refine_lines
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_results, write_study
 from sweeps.engine.study.lock import only_launch
-from sweeps.engine.study.plan import continued, new_study, suggestions
+from sweeps.engine.study.plan import continued, new_study, suggestions, to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
 from sweeps.engine.wording.answer import places, shortfall
@@ -34,8 +36,6 @@ from zsr_core.trial.check import check
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking.recorder import Recorder
-
-DONE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
 def _in_order(run: Callable[[], int], again: str) -> int:
     """Return ``run``'s exit code, or that of input it cannot use or of a stop, each said in a line or two."""
     try:
-        with stoppable():
+        with encodable_output(), stoppable():
             return run()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -77,6 +77,8 @@ def _go_on(folder: Path, grown: Callable[[StudyFolder], Study], local: bool, tra
     uri = resolve_tracking(tracking, folder.parent)
     if uri is not None:
         check_tracking(uri)
+    if not local:
+        _check_cluster()
     _check_writable(folder.parent)
     with only_launch(folder):
         read = open_study(folder)
@@ -124,6 +126,9 @@ def _launch(sweep: Sweep, options: Options) -> int:
     tracking = resolve_tracking(options.tracking, options.results)
     if tracking is not None:
         check_tracking(tracking)
+    coming = to_come(study, options.samples, len(options.seeds))
+    if not options.local and (folder.unfinished() or coming or options.refine):
+        _check_cluster()
     _check_writable(options.results)
     with only_launch(folder.path):
         if options.fresh:
@@ -164,6 +169,13 @@ def check_world(study: Study) -> None:
     used = {canonical([c.model, c.train_data, c.eval_suite]): c for c in configs}
     for config in used.values():
         check(config)
+
+
+def _check_cluster() -> None:
+    if "RAY_ADDRESS" in os.environ:
+        from sweeps.engine.running.on_ray import check_cluster  # noqa: PLC0415 - brings Ray
+
+        check_cluster()
 
 
 def _check_writable(results: Path) -> None:

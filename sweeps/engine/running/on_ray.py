@@ -99,6 +99,21 @@ def check_address(address: str) -> None:
             raise ConfigError(f"RAY_ADDRESS: got {address!r}, expected a head that answers ({error})") from None
 
 
+def check_cluster() -> None:
+    """Raise ``ConfigError`` unless the cluster that RAY_ADDRESS names can be joined; without RAY_ADDRESS none is."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        return
+    check_address(address)
+    if address == "auto":  # only Ray knows where to look for a cluster
+        try:
+            with cluster(None, None):
+                pass
+        except ConnectionError as error:
+            reason = str(error).split(". ")[0]
+            raise ConfigError(f"RAY_ADDRESS: got 'auto', expected a cluster on this machine ({reason})") from None
+
+
 @contextmanager
 def cluster(gpus_per_trial: float | None, max_concurrent: int | None) -> Iterator[Cluster]:
     """Join the cluster that RAY_ADDRESS names, or start Ray on this machine; leave or stop it at the end."""

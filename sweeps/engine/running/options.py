@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
+from sweeps.engine.running.flags import (
+    MOST,
+    Parser,
+    read_folder,
+    read_gpus,
+    read_name,
+    read_text,
+    read_whole,
+    unknown_flag,
+)
+from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.sweep import Sweep
-from sweeps.engine.tracking.address import shown
-from zsr_core.codec import ConfigError, is_finite, require, unknown
+from zsr_core.codec import require
 
 SEARCHES = ("tpe", "gp", "nsga2", "random")
+MOST_SEEDS = 1000  # each repeats every trial of the plan
+MOST_ROUNDS = 20  # of --refine: each round at most halves the distance between neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """One launch's flags, each in range; what a sweep decides stays None unless a flag says otherwise."""
+    """One launch's flags, each in range; a flag that was not given has the sweep's own value, or None."""
 
     plan: bool
     preset: str
@@ -38,13 +48,6 @@ class Options:
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is a ``ConfigError`` instead of a usage text and an exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
 def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     """Return the flags in ``argv`` (default: the command line) for ``sweep``.
 
@@ -54,12 +57,11 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     parser = _parser(sweep)
     given, extra = parser.parse_known_args(argv)
     if extra:
-        flags = [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
-        raise unknown("flag", extra[0].split("=")[0], flags)
-    if given.search is not None and given.search not in SEARCHES:
-        raise unknown("--search", given.search, SEARCHES)
-    if given.preset not in sweep.base:
-        raise unknown("--preset", given.preset, sweep.base)
+        raise unknown_flag(extra, parser.flags)
+    if given.search is not None:
+        read_name("--search", given.search, SEARCHES)
+    read_name("--preset", given.preset, sweep.base)
+    samples = _whole("--samples", given.samples)
     _check_search(sweep, given.preset, given.search, given.samples)
     require(not given.warm_start or bool(given.search), "--warm-start", given.warm_start, "--search with it")
     require(given.refine is None or not given.search, "--refine", given.refine,
@@ -70,23 +72,23 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         plan=given.plan,
         preset=given.preset,
         search=given.search,
-        samples=_count("--samples", given.samples) or sweep.samples,
-        seeds=_seeds(sweep, _count("--seeds", given.seeds)),
+        samples=samples or sweep.samples,
+        seeds=_seeds(sweep, _whole("--seeds", given.seeds, MOST_SEEDS)),
         objectives=_objectives(sweep, given.objectives),
         results=_results(given.results),
-        tracking=given.tracking,
+        tracking=read_text("--tracking", given.tracking, "a URI, or none"),
         local=given.local,
-        limit=_count("--limit", given.limit),
+        limit=_whole("--limit", given.limit),
         fresh=given.fresh,
-        gpus_per_trial=_share("--gpus-per-trial", given.gpus_per_trial),
-        max_concurrent=_count("--max-concurrent", given.max_concurrent),
-        refine=_count("--refine", given.refine) or 0,
-        warm_start=tuple(Path(text).expanduser().absolute() for text in given.warm_start),
+        gpus_per_trial=None if given.gpus_per_trial is None else read_gpus("--gpus-per-trial", given.gpus_per_trial),
+        max_concurrent=_whole("--max-concurrent", given.max_concurrent),
+        refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
+        warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )
 
 
-def _parser(sweep: Sweep) -> argparse.ArgumentParser:
-    parser = _Parser(description=sweep.question, allow_abbrev=False)
+def _parser(sweep: Sweep) -> Parser:
+    parser = Parser(description=sweep.question)
     add = parser.add_argument
     add("--plan", action="store_true", help="print the trials and what they will cost; start nothing")
     add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
@@ -98,7 +100,7 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
         nargs="?",
         const="1",
         metavar="ROUNDS",
-        help="then also what lies half-way between neighbours more than 5 points apart, once or ROUNDS times over",
+        help=f"then also run what lies half-way between neighbours over {CLIFF:g} points apart, once or ROUNDS times",
     )
     add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
     add("--preset", default="miniature", metavar="NAME", help=f"scale: {' or '.join(sweep.base)}")
@@ -107,7 +109,7 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
     add("--limit", metavar="N", help="start at most N trials now")
     add("--resume", action="store_true", help="run only what is missing, which is what happens without --fresh")
-    add("--fresh", action="store_true", help="set an earlier study of this name aside and begin anew")
+    add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
         "machine, such as 4, with a process each (default 1 where there are GPUs)")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
@@ -116,34 +118,18 @@ def _parser(sweep: Sweep) -> argparse.ArgumentParser:
 
 def _check_search(sweep: Sweep, preset: str, search: str | None, samples: str | None) -> None:
     if search is None:
-        require(samples is None or _count("--samples", samples) is None, "--samples", samples,
-                f"--search with it: the grid has {len(sweep.cells(preset))} cells")  # fmt: skip
+        cells = len(sweep.cells(preset))
+        require(samples is None, "--samples", samples, f"--search with it: the grid has {cells} cells")
     else:
         require(bool(sweep.axes), "--search", search, "a sweep with a space; this one lists its variants")
 
 
-def _count(flag: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    whole = text.isascii() and text.isdigit() and int(text) >= 1
-    require(whole, flag, text, "a whole number, at least 1")
-    return int(text)
-
-
-def _share(flag: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    sound = is_finite(value) and value >= 0 and (value <= 1 or value.is_integer())
-    require(sound, flag, text, "a share of one GPU in [0, 1], or a whole number of GPUs")
-    return value
+def _whole(flag: str, text: str | None, most: int = MOST) -> int | None:
+    return None if text is None else read_whole(flag, text, most=most)
 
 
 def _seeds(sweep: Sweep, count: int | None) -> tuple[int, ...]:
-    """Return the sweep's own seeds, or the first ``count`` of them, counted on where it has fewer."""
+    """Return the sweep's own seeds, or ``count`` of them: its first ones, then the smallest that it does not list."""
     if count is None:
         return sweep.seeds
     more = (seed for seed in range(count + len(sweep.seeds)) if seed not in sweep.seeds)
@@ -159,8 +145,7 @@ def _objectives(sweep: Sweep, text: str | None) -> tuple[str, ...]:
 
 
 def _results(text: str | None) -> Path:
-    require(text != "", "--results", text, "a folder")
-    return Path(text).expanduser().absolute() if text else default_results(os.environ, Path.cwd())
+    return default_results(os.environ, Path.cwd()) if text is None else read_folder("--results", text).absolute()
 
 
 def default_results(environ: Mapping[str, str], cwd: Path) -> Path:
@@ -170,7 +155,7 @@ def default_results(environ: Mapping[str, str], cwd: Path) -> Path:
 
 
 def command_again(script: str, argv: Sequence[str]) -> str:
-    """Return the command that goes on with a study: the one given, without --fresh, which would begin anew.
+    """Return the command that continues a study: the one given, without --fresh, because that would begin anew.
 
     A password in a tracking address is hidden, because the command is printed and may end in a log.
     """

@@ -10,6 +10,7 @@ import torch
 from sweeps.engine.format import MINIATURE
 from sweeps.engine.running.options import Options
 from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.plan import to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
@@ -63,7 +64,6 @@ def refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[st
     if not options.refine:
         return []
     from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415
-    from sweeps.engine.analysis.interpolation import CLIFF  # noqa: PLC0415 - brings SciPy
     from sweeps.engine.analysis.score_query import shown_readings  # noqa: PLC0415
     from sweeps.engine.wording.cliffs import proposal_lines  # noqa: PLC0415
 

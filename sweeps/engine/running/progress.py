@@ -1,4 +1,4 @@
-"""How a sweep goes, as it goes: a live table on a terminal, one line per event elsewhere; both draw the same tally."""
+"""The progress of a sweep while it runs: a live table on a terminal, one line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SHOWN = 8  # running trials that a table lists at most
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A trial under way: since when, the share that is done, and what it last said."""
+    """A running trial: when it started, the share that is done, and its last report."""
 
     label: str
     since: float
     share: float = 0.0
-    says: str = ""
+    report: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,10 @@ class Tally:
     """Where a sweep stands: a value, replaced at every event."""
 
     title: str
-    planned: int  # trials of the whole study, so far as they are known
+    planned: int  # trials of the whole study that are known so far
     done: int
     began: float
-    ended_here: int = 0  # trials that this launch has brought to an end
+    ended_here: int = 0  # trials that ended in this launch
     failed: tuple[tuple[str, str], ...] = ()  # (label, reason)
     running: Mapping[str, Running] = field(default_factory=dict)  # by trial id
     best: str = ""
@@ -46,10 +46,10 @@ class Tally:
     def started(self, trial_id: str, label: str, now: float) -> Tally:
         return replace(self, running={**self.running, trial_id: Running(label=label, since=now)})
 
-    def said(self, trial_id: str, metrics: Mapping[str, float]) -> Tally:
+    def reported(self, trial_id: str, metrics: Mapping[str, float]) -> Tally:
         """Return the tally after a running trial's report."""
         share = min(max(metrics.get("done_share", 0.0), 0.0), 1.0)
-        now = replace(self.running[trial_id], share=share, says=spoken(metrics))
+        now = replace(self.running[trial_id], share=share, report=report_text(metrics))
         return replace(self, running={**self.running, trial_id: now})
 
     def ended(self, trial_id: str, label: str, error: str | None, best: str) -> Tally:
@@ -64,15 +64,15 @@ class Tally:
         )
 
     def eta(self, now: float) -> float | None:
-        """Return the seconds left at the pace so far, running trials' shares counted in; None without a pace."""
+        """Return the seconds left at the pace so far, running trials counted by their shares; None without a pace."""
         shares = sum(trial.share for trial in self.running.values())
         work = self.ended_here + shares
         left = self.planned - self.done - len(self.failed) - shares
         return (now - self.began) / work * max(left, 0.0) if work >= 0.05 else None
 
 
-def spoken(metrics: Mapping[str, float]) -> str:
-    """Return a trial's report in a few words: ``epoch 2/3, loss 1.84`` or ``task 4/12``."""
+def report_text(metrics: Mapping[str, float]) -> str:
+    """Return a trial's report as text: ``epoch 2/3, loss 1.84`` or ``task 4/12``."""
     if "task" in metrics:
         return f"task {metrics['task']:.0f}/{metrics['tasks']:.0f}"
     return f"epoch {metrics['epoch']:.0f}/{metrics['epochs']:.0f}, loss {metrics['loss']:.3f}"
@@ -95,7 +95,7 @@ class Display(Protocol):
     """Where a tally is shown."""
 
     def show(self, tally: Tally, event: str) -> None:
-        """Show the tally after ``event``, a line to read; an empty event is no news for a reader of lines."""
+        """Show the tally after ``event``, a line of text; an empty event prints no line."""
         ...
 
 
@@ -123,7 +123,7 @@ class Screen:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A tally as rich draws it; the time is read at each drawing, so that clocks run between events."""
+    """A tally that rich draws. It reads the time at each drawing, so that clocks run between events."""
 
     tally: Tally
 
@@ -137,7 +137,7 @@ def drawing(tally: Tally, now: float) -> Group:
     bar.add_row(ProgressBar(total=max(tally.planned, 1), completed=tally.done + len(tally.failed), width=40))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for trial in list(tally.running.values())[:SHOWN]:
-        table.add_row(trial.label, f"{trial.share:>4.0%}", trial.says, duration(now - trial.since), style="cyan")
+        table.add_row(trial.label, f"{trial.share:>4.0%}", trial.report, duration(now - trial.since), style="cyan")
     more = len(tally.running) - SHOWN
     if more > 0:
         table.add_row(f"and {more} more")

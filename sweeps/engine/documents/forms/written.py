@@ -18,7 +18,7 @@ from sweeps.engine.wording.matrix import Described, described
 
 
 def written(each: Sequence[Described], form: str, *, color: bool = False) -> str:
-    """Return the matrices in one of :data:`FORMS`."""
+    """Return the matrices in one of :data:`sweeps.engine.documents.forms.FORMS`."""
     if form == "csv":
         return comma_separated([told.matrix for told in each])
     one: dict[str, Callable[[Described], str]] = {
@@ -32,7 +32,7 @@ def written(each: Sequence[Described], form: str, *, color: bool = False) -> str
 
 
 def matrix_text(folder: StudyFolder, form: str, asked: MatrixRequest | None = None, *, color: bool = False) -> str:
-    """Return the study's matrices, one per split, with their sentences, in one of :data:`FORMS`.
+    """Return the study's matrices, one per split, with their sentences, in the form that is asked for by name.
 
     Raises:
         ConfigError: for a baseline that is no row's label, or a score that is not in the table.
@@ -41,6 +41,3 @@ def matrix_text(folder: StudyFolder, form: str, asked: MatrixRequest | None = No
     curse = selection(folder)
     told = [described(folder, first, *((selection_text(curse),) if curse else ()))]
     return written([*told, *(described(folder, each) for each in rest)], form, color=color)
-
-
-FORMS = ("terminal", "md", "latex", "csv", "html")

@@ -1,0 +1,22 @@
+"""``zsr published``: the papers' numbers beside the study's."""
+
+from __future__ import annotations
+
+import argparse
+
+from sweeps.engine.commands.shared import add_study, read_study_path, say
+from sweeps.engine.running.flags import Parser
+
+WORDS = "write published.md: the papers' numbers beside the study's, where they are of one kind"
+
+
+def add(command: Parser) -> None:
+    add_study(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    from sweeps.engine.documents.published import write_beside  # noqa: PLC0415 - brings torch
+    from sweeps.engine.study.folder import open_study  # noqa: PLC0415
+
+    path = write_beside(open_study(read_study_path(options.study)))
+    return say([path.read_text(encoding="utf-8"), path])

@@ -1,0 +1,75 @@
+"""How a figure of surfaces is divided: panels side by side, the legend and the caption below them, in inches."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeps.engine.figures.style import COLUMN, PAGE, crowded, legend_columns
+from sweeps.engine.figures.surface_views import View, x_ticks, y_ticks
+from zsr_core.space import Domain
+
+SIDES = {1: 2.3, 2: 2.35, 3: 1.83}  # of a panel, by how many stand side by side
+ABOVE = 0.37  # a panel's title
+LEFT = 0.68  # the y axis's label and ticks
+TEXT_LINE, LEGEND_LINE = 0.125, 0.132
+SLANTED = 0.17  # more below a panel whose tick labels are slanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where everything goes. Widths and heights are in inches, ``wspace`` and ``hspace`` in shares of a panel."""
+
+    rows: int
+    columns: int
+    width: float  # of the figure
+    body: float  # height below the heading
+    foot: float  # height below the panels
+    right: float  # room right of the panels, for a colour bar's ticks
+    wspace: float
+    hspace: float
+    legend_columns: int
+    caption: tuple[str, ...]  # line by line
+    alike: bool  # the panels have the same levels, so that only the first of a row names them
+
+    @property
+    def caption_top(self) -> float:
+        return 0.08 + TEXT_LINE * len(self.caption)
+
+    def first_of_row(self, i: int) -> bool:
+        return i % self.columns == 0
+
+    def last_of_column(self, i: int, panels: int) -> bool:
+        return i + self.columns >= panels
+
+
+def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequence[str], text: str) -> Layout:
+    """Return the layout of panels with legend ``entries`` and a caption: one fits a column, more take a page's width.
+
+    Up to three stand side by side; a Gaussian process has its mean and its sd beside each other.
+    """
+    pairs = any(view.how == "gp sd" for view in shown)
+    columns = 2 if pairs else min(len(shown), 3)
+    rows = math.ceil(len(shown) / columns)
+    width = COLUMN if columns == 1 else PAGE
+    slanted = SLANTED if any(crowded(x_ticks(view, domains)) for view in shown) else 0.0
+    per_row = legend_columns(entries, width - 0.2)
+    lines = textwrap.wrap(text, round(21 * width))
+    side = SIDES[columns]
+    foot = 0.52 + slanted + LEGEND_LINE * math.ceil(len(entries) / per_row) + TEXT_LINE * len(lines)
+    alike = len({tuple(y_ticks(view, domains)) for view in shown}) == 1
+    return Layout(
+        rows=rows,
+        columns=columns,
+        width=width,
+        body=rows * (side + ABOVE) + (rows - 1) * (0.25 + slanted) + foot,
+        foot=foot,
+        right=0.36 if columns == 1 else 0.27,
+        wspace=(0.26 if columns == 2 else 0.2) + (0.0 if alike else 0.16),
+        hspace=(0.62 + slanted) / side,
+        legend_columns=per_row,
+        caption=tuple(lines),
+        alike=alike,
+    )
