@@ -17,12 +17,15 @@ from sweeps.engine.study.folder import Study, read_results, trial_folder
 from sweeps.engine.tracking.entries import result_tags
 from zsr_core.attacks import AutoAttack, Pgd, Square
 from zsr_core.audit import report as core
-from zsr_core.audit.evidence import gather
-from zsr_core.audit.judges import judge
-from zsr_core.audit.plan import Tier, affordable, plan_lines, spent, steps
-from zsr_core.audit.probes import Scene, Seen, Surface, SurfacePoint, Watching, first, still_moving, under, watch
-from zsr_core.audit.rules import Row
-from zsr_core.audit.verdict import RULES, Verdict
+from zsr_core.audit.evidence import Evaluation
+from zsr_core.audit.facts import Row, Seen, Surface, SurfacePoint, Watched, still_moving
+from zsr_core.audit.gather import gather
+from zsr_core.audit.plan import Request, Tier, affordable, plan_lines, spent, steps
+from zsr_core.audit.probes.attacks import under
+from zsr_core.audit.probes.watch import watch
+from zsr_core.audit.rules import RULES
+from zsr_core.audit.scene import Scene, first
+from zsr_core.audit.verdict import Verdict, judge
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.victim import Victim
@@ -34,6 +37,7 @@ from zsr_core.trial.result import TrialResult
 MakeStudy = Callable[..., Study]
 BALL = ThreatModel(eps=8 / 255)
 HEADLINE = (Pgd(steps=3),)
+CHEAP, FULL = Request(tier="cheap"), Request(tier="full")
 
 
 def report(tier: Tier = "cheap", sha: str = "weights", **statuses: str) -> core.Report:
@@ -86,21 +90,22 @@ def test_some_images_are_the_same_images(scene: Scene) -> None:
 
 
 def test_every_rule_that_a_probe_can_decide_is_named_by_a_step_of_the_full_tier(scene: Scene) -> None:
-    full = {rule for step in steps(scene, HEADLINE, "full") for rule in step.rules}
+    full = {rule for step in steps(scene, HEADLINE, FULL) for rule in step.rules}
     others = replace(scene.victim, others={"untouched": scene.victim})
-    full |= {rule for step in steps(replace(scene, victim=others), HEADLINE, "full") for rule in step.rules}
-    low = replace(scene, autocast="bfloat16")
-    full |= {rule for step in steps(low, HEADLINE, "full") for rule in step.rules}
+    full |= {rule for step in steps(replace(scene, victim=others), HEADLINE, FULL) for rule in step.rules}
+    low = replace(FULL, autocast="bfloat16")
+    full |= {rule for step in steps(scene, HEADLINE, low) for rule in step.rules}
     assert set(RULES) - full == {"G22"}  # a baseline is a study's matter
 
 
 def test_examples_made_on_the_classifier_itself_are_no_transferred_ones(scene: Scene) -> None:
     twin = replace(scene.victim, embed=lambda x: scene.victim.embed(x))
     itself = replace(scene, victim=replace(scene.victim, others={"untouched": twin}))
-    found = {v.rule: v for v in judge(gather(itself, HEADLINE, tier="full", only=["G18"]))}
+    asked, evaluation = Request(tier="full", rules=("G18",)), Evaluation(attacks=HEADLINE)
+    found = {v.rule: v for v in judge(gather(itself, evaluation, asked))}
     assert found["G18"].status == "SKIP"
     other = replace(scene, victim=replace(scene.victim, others={"untouched": replace(twin, sha="other")}))
-    found = {v.rule: v for v in judge(gather(other, HEADLINE, tier="full", only=["G18"]))}
+    found = {v.rule: v for v in judge(gather(other, evaluation, asked))}
     assert found["G18"].status != "SKIP"
 
 
@@ -112,35 +117,36 @@ def test_a_declared_cost_is_what_the_probe_takes_at_most(scene: Scene) -> None:
         return scene.victim.embed(x)
 
     watched = replace(scene, victim=replace(scene.victim, embed=counted))
-    for step in steps(watched, HEADLINE, "cheap"):
+    for step in steps(watched, HEADLINE, CHEAP):
         seen["forwards"] = 0
-        gather(watched, HEADLINE, tier="cheap", only=[r for r in step.rules if r != "G25"])
-        assert 0 < seen["forwards"] <= step.forwards * scene.n, step.name
-    assert "10 images" in plan_lines(scene, HEADLINE, "cheap")[-1]
+        asked = replace(CHEAP, rules=tuple(r for r in step.rules if r != "G25"))
+        gather(watched, Evaluation(attacks=HEADLINE), asked)
+        assert 0 < seen["forwards"] <= step.forwards * scene.n, step.run.text
+    assert "10 images" in plan_lines(scene, HEADLINE, CHEAP)[-1]
 
 
 def test_the_cheap_tier_takes_at_most_its_share_of_what_the_evaluation_took(scene: Scene) -> None:
     records = [replace(r, queries=40) for r in under(scene, HEADLINE[0])]
     assert spent(records) == 20 * 80 - 10 * 79  # ten clean passes, ten images of forty questions there and back
-    each = sum(step.passes(1) for step in steps(scene, HEADLINE, "cheap"))
+    each = sum(step.passes(1) for step in steps(scene, HEADLINE, CHEAP))
     assert affordable(scene, HEADLINE, records) == int(0.2 * spent(records)) // each
     assert affordable(scene, HEADLINE, []) == 0
 
 
 def test_a_watched_attack_is_the_attack_and_every_image_it_faced_is_seen(scene: Scene) -> None:
-    plain, watched = under(scene, HEADLINE[0], side_by_side=False), watch(scene, HEADLINE[0])
+    plain, watched = under(scene, HEADLINE[0]), watch(scene, HEADLINE[0])
     same = [(r.condition, r.sample_id, r.pred, r.margin, r.linf) for r in plain]
     assert same == [(r.condition, r.sample_id, r.pred, r.margin, r.linf) for r in watched.records]
-    assert len(watched.faced) == sum(r.correct for r in plain if r.condition == "none")
-    assert all(seen.broken for record, seen in watched.faced if not record.correct)
+    assert len(watched.attacked) == sum(r.correct for r in plain if r.condition == "none")
+    assert all(seen.broken for record, seen in watched.attacked if not record.correct)
 
 
 def test_an_image_that_comes_back_otherwise_is_noticed() -> None:
     def faced(correct: bool, lead: float, rounded: float) -> tuple[SampleRecord, Seen]:
         return attacked(correct=correct, linf=0.01), Seen(lead=lead, lead_rounded=rounded)
 
-    watching = Watching(records=(), faced=(faced(True, -0.2, -0.2), faced(True, 0.2, 0.2), faced(False, 0.2, -0.1)))
-    found = watching.feasibility(ThreatModel(eps=0.01), n=4)
+    watched = Watched(records=(), attacked=(faced(True, -0.2, -0.2), faced(True, 0.2, 0.2), faced(False, 0.2, -0.1)))
+    found = watched.feasibility(ThreatModel(eps=0.01), n=4)
     assert (found.n, found.excess, found.changed, found.rounded) == (4, 0.0, 1, 25.0)
 
 
@@ -238,13 +244,13 @@ def test_the_baseline_is_the_studys_tecoa_measured_alike_under_more_than_pgd(
     study = make_study(tmp_path, levels=(0.1, 1.0))
     results = read_results(tmp_path, study)
     final, other = study.plan[-1], study.plan[1]
-    assert row_of(results[final.trial_id]) is None, "PGD alone confirms no gain"
+    assert row_of(results[final.trial_id], 1 / 255) is None, "PGD alone confirms no gain"
     results[final.trial_id] = with_attacks(results[final.trial_id], clean=55.4, pgd=44.5, worst=31.4)
-    assert baseline(study, results, final) is None, "there is no TeCoA"
+    assert baseline(study, results, final, 1 / 255) is None, "there is no TeCoA"
     tecoa = replace(results[final.trial_id], config=replace(results[final.trial_id].config, method=TeCoA()))
     results[other.trial_id] = with_attacks(tecoa, clean=46.7, pgd=30.7, worst=31.0)
-    assert row_of(results[final.trial_id]) == Row(clean=55.4, pgd=44.5, worst=31.4)
-    assert baseline(study, results, final) == Row(clean=46.7, pgd=30.7, worst=31.0)
+    assert row_of(results[final.trial_id], 1 / 255) == Row(clean=55.4, pgd=44.5, worst=31.4)
+    assert baseline(study, results, final, 1 / 255) == Row(clean=46.7, pgd=30.7, worst=31.0)
 
 
 def test_siblings_are_trials_trained_otherwise(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -290,17 +296,19 @@ def test_what_the_evaluation_ran_of_autoattack_is_judged_from_its_records(scene:
     # Of 100 images PGD leaves 40; AutoAttack's gradients take 10 of them, its Square 3 more.
     records = [outcome("pgd10", i, i < 40) for i in range(100)]
     records += [outcome("aa-standard", i, i < 27, "square" if 27 <= i < 30 else "apgd-ce") for i in range(100)]
-    found = {v.rule: v for v in judge(gather(scene, suite, tier="none", records=records))}
+    evaluation = Evaluation(attacks=suite, records=tuple(records))
+    found = {v.rule: v for v in judge(gather(scene, evaluation, Request(tier="none")))}
     assert found["G19"].figure == "PGD 40.00 %, AutoAttack 27.00 % of 100 images: 13.00 points (32.5 %)"
     assert found["G19"].status == "FAIL"
     assert found["G17"].figure == "square breaks 3 of 100 images that every white-box attack leaves standing (3.00 %)"
     assert found["G17"].status == "FAIL"
     assert found["G20"].status == "PASS"
     assert found["G21"].status == "SKIP"
-    probing = [step.name for step in steps(scene, suite, "full")]
+    probing = [step.run.text for step in steps(scene, suite, FULL)]
     assert "autoattack" not in probing, "it has run already"
 
 
 def test_only_the_rules_that_are_asked_are_judged(scene: Scene) -> None:
-    found, _ = core.audit(scene, HEADLINE, tier="cheap", only=["G04"], records=under(scene, HEADLINE[0]))
+    evaluation = Evaluation(attacks=HEADLINE, records=tuple(under(scene, HEADLINE[0])))
+    found, _ = core.audit(scene, evaluation, replace(CHEAP, rules=("G04",)))
     assert {rule for rule, status in found.statuses.items() if status != "SKIP"} == {"G04"}

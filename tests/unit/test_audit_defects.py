@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zsr_core.attacks import Pgd
-from zsr_core.audit.evidence import Evidence, gather
-from zsr_core.audit.judges import judge
-from zsr_core.audit.plan import Tier
-from zsr_core.audit.probes import Scene, under
-from zsr_core.audit.verdict import RULES, Verdict
+from zsr_core.audit.evidence import Evaluation, Evidence
+from zsr_core.audit.gather import gather
+from zsr_core.audit.plan import Request, Tier
+from zsr_core.audit.probes.attacks import under
+from zsr_core.audit.rules import RULES
+from zsr_core.audit.scene import Scene
+from zsr_core.audit.verdict import Verdict, judge
 from zsr_core.data import ImageSet
 from zsr_core.defences import Ttc
 from zsr_core.evaluation.victim import DrawsOf, Victim
@@ -101,9 +103,9 @@ def scene(embed: Embed, images: ImageSet, texts: TextBank, *, scale: float = SCA
 
 def verdicts(seen: Scene, *only: str, attacks: Sequence[Pgd] = HEADLINE, tier: Tier = "full") -> dict[str, Verdict]:
     """Evaluate, gather what these rules need, judge."""
-    records = [r for a in attacks for r in under(seen, a)]
-    found = gather(seen, attacks, tier=tier, only=only or tuple(RULES), records=records)
-    return {v.rule: v for v in judge(found)}
+    evaluation = Evaluation(attacks=tuple(attacks), records=tuple(r for a in attacks for r in under(seen, a)))
+    evidence = gather(seen, evaluation, Request(tier=tier, rules=only or tuple(RULES)))
+    return {v.rule: v for v in judge(evidence)}
 
 
 def test_an_adversarially_trained_classifier_fails_nothing(
@@ -279,10 +281,10 @@ def test_an_attention_head_that_masks_falls_to_every_other_attack(images: ImageS
 
 def test_columns_of_two_checkpoints_are_no_row(robust: nn.Module, images: ImageSet, texts: TextBank) -> None:
     seen = scene(robust, images, texts, n=32)
-    records = under(seen, HEADLINE[0])
-    mixed = [replace(r, weights_sha="other") if r.condition != "none" else r for r in records]
-    assert judge(gather(seen, HEADLINE, tier="none", records=records))[-1].status == "PASS"
-    verdict = judge(gather(seen, HEADLINE, tier="none", records=mixed))[-1]
+    whole = Evaluation(attacks=HEADLINE, records=tuple(under(seen, HEADLINE[0])))
+    other = (replace(r, weights_sha="other") if r.condition != "none" else r for r in whole.records)
+    assert judge(gather(seen, whole, Request(tier="none")))[-1].status == "PASS"
+    verdict = judge(gather(seen, replace(whole, records=tuple(other)), Request(tier="none")))[-1]
     assert (verdict.rule, verdict.status) == ("G25", "FAIL")
     assert verdict.figure == "weights: clean; other: pgd10"
 
@@ -291,9 +293,9 @@ def test_weights_that_answer_otherwise_than_the_records_are_other_weights(
     robust: nn.Module, images: ImageSet, texts: TextBank
 ) -> None:
     seen = scene(robust, images, texts, n=64)
-    records = under(seen, HEADLINE[0])
+    evaluation = Evaluation(attacks=HEADLINE, records=tuple(under(seen, HEADLINE[0])))
     shuffled = replace(seen, victim=replace(seen.victim, embed=network(5).requires_grad_(False)))
-    verdict = judge(gather(shuffled, HEADLINE, tier="cheap", only=["G25"], records=records))[-1]
+    verdict = judge(gather(shuffled, evaluation, Request(tier="cheap", rules=("G25",))))[-1]
     assert (verdict.rule, verdict.status) == ("G25", "FAIL")
     assert "answers differ" in verdict.figure
 
@@ -302,13 +304,14 @@ def test_a_randomised_defence_needs_eot(images: ImageSet, texts: TextBank, robus
     tower = ImageTower.__new__(ImageTower)  # Ttc asks its towers for embeddings alone
     nn.Module.__init__(tower)
     tower.forward = robust.forward  # type: ignore[method-assign]
+    asked = Request(tier="cheap", rules=("G02", "G11"))
     for samples, status in ((0, "FAIL"), (2, "WARN")):
         defence = Ttc(attack_samples=samples)
         victim = Victim(
             embed=tower, scale=SCALE, sha="weights", defended=defence.defended(tower, tower), attack_samples=samples
         )
         seen = replace(scene(robust, images, texts, n=16), victim=victim)
-        found = {v.rule: v for v in judge(gather(seen, HEADLINE, tier="cheap", only=["G02", "G11"]))}
+        found = {v.rule: v for v in judge(gather(seen, Evaluation(attacks=HEADLINE), asked))}
         assert found["G02"].status == status
         assert "EOT" in found["G02"].advice + found["G02"].figure
         assert found["G11"].status == "SKIP"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from zsr_core.audit.finding import VerdictStatus
 from zsr_core.audit.papers import (
     RULES_OF_NUMBERS,
     Audited,
@@ -16,7 +17,6 @@ from zsr_core.audit.papers import (
     disagreements,
     misprints,
 )
-from zsr_core.audit.verdict import VerdictStatus
 from zsr_core.published import published, published_numbers
 
 # Worked by hand from Comp-TGA's means over 16 sets at 1/255: what fails, what warns but for G15, the least mean.

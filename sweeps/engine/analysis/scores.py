@@ -9,7 +9,7 @@ from typing import Any
 from sweeps.engine.analysis.stats import summarise
 from sweeps.engine.study.folder import PlannedTrial, Role, Study
 from sweeps.engine.study.objectives import AVERAGE, OBJECTIVES, WORST, Objective, score_eps
-from zsr_core.audit.verdict import SEVERITY, VerdictStatus
+from zsr_core.audit.finding import SEVERITY, VerdictStatus
 from zsr_core.codec import unknown
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.trial.result import TrialResult

@@ -8,8 +8,9 @@ from pathlib import Path
 from sweeps.engine.documents.forms.markdown import markdown_table
 from sweeps.engine.documents.html import Bullets, Fold, Grid, Heading, Paragraph, Text, document
 from sweeps.engine.format import counted, eps_text
+from zsr_core.audit.finding import VerdictStatus
 from zsr_core.audit.papers import AUTOATTACK, RULES_OF_NUMBERS, Audited, audit_published, disagreements, misprints
-from zsr_core.audit.verdict import RULES, VerdictStatus
+from zsr_core.audit.rules import RULES
 from zsr_core.files import write_text
 from zsr_core.published import SOURCES, UNTOUCHED, Published, published
 
@@ -57,7 +58,7 @@ def audit_blocks(audited: Sequence[Audited]) -> tuple[Text, ...]:
         Heading(text="What else the tables show"),
         Bullets(items=facts()),
         Heading(text="The rules"),
-        Grid(head=("rule", "what it asks"), rows=tuple((rule, RULES[rule]) for rule in RULES_OF_NUMBERS)),
+        Grid(head=("rule", "what it asks"), rows=tuple((rule, RULES[rule].text) for rule in RULES_OF_NUMBERS)),
         Paragraph(
             text=f"The other {len(RULES) - len(RULES_OF_NUMBERS)} rules need the weights: gradients, step sizes, "
             "precision, restarts, black-box attacks. Of a published table nobody can tell them. G15 is read at the "

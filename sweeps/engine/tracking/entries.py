@@ -27,7 +27,7 @@ from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
 from sweeps.engine.study.objectives import OBJECTIVES
 from sweeps.engine.wording.answer import answer
 from sweeps.engine.wording.study import scale_note
-from zsr_core.audit.verdict import gravest
+from zsr_core.audit.finding import gravest
 from zsr_core.codec import fingerprint, flatten, to_plain
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.space import Domain

@@ -28,7 +28,7 @@ from sweeps.engine.format import NAMES, counted, mean_text, sentence
 from sweeps.engine.study.objectives import OBJECTIVES
 from sweeps.engine.wording.answer import choice, warnings
 from sweeps.engine.wording.matrix import Described, bracket, p_text
-from zsr_core.audit.verdict import RULES
+from zsr_core.audit.rules import RULES
 
 DASH = "–"
 
@@ -143,7 +143,7 @@ def audit_row(audited: Audited) -> tuple[str, ...]:
 
 def audit_fold(audited: Audited) -> Fold:
     """Return each rule's verdict on a configuration: what it asks, the figure, and what to do."""
-    rows = tuple((f.rule, f.status, RULES[f.rule], f.figure or DASH, f.advice or DASH) for f in audited.findings)
+    rows = tuple((f.rule, f.status, RULES[f.rule].text, f.figure or DASH, f.advice or DASH) for f in audited.findings)
     head = ("rule", "verdict", "what it asks", "figure", "what to do")
     return Fold(title=f"{audited.label}: {audited.status}", blocks=(Grid(head=head, rows=rows),))
 
