@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,9 +17,9 @@ from sweeps.engine.running.audit import baseline, row_of, siblings, wanted
 from sweeps.engine.running.jobs import perform
 from sweeps.engine.study.folder import Study, read_results, trial_folder
 from sweeps.engine.tracking.entries import result_tags
-from zsr_core.attacks import AutoAttack, Pgd, Square
+from zsr_core.attacks import AutoAttack, Draws, Pgd, Square, Target
 from zsr_core.audit import report as core
-from zsr_core.audit.evidence import Evaluation
+from zsr_core.audit.evidence import Evaluation, Probe, Run
 from zsr_core.audit.facts import Row, Seen, Surface, SurfacePoint, Watched, still_moving
 from zsr_core.audit.gather import gather
 from zsr_core.audit.plan import Request, Tier, affordable, plan_lines, spent, steps
@@ -26,7 +28,7 @@ from zsr_core.audit.probes.watch import watch
 from zsr_core.audit.rules import RULES
 from zsr_core.audit.scene import Scene, first
 from zsr_core.audit.verdict import Verdict, judge
-from zsr_core.codec import ConfigError
+from zsr_core.codec import ConfigError, to_plain
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
@@ -98,6 +100,27 @@ def test_every_rule_that_a_probe_can_decide_is_named_by_a_step_of_the_full_tier(
     assert set(RULES) - full == {"G22"}  # a baseline is a study's matter
 
 
+def test_the_text_of_a_run_names_its_setting() -> None:
+    assert Run(probe=Probe.PGD50).text == "pgd50"
+    assert Run(probe=Probe.BUDGET, setting=8 / 255).text == "eps 0.0313725"
+    assert Run(probe=Probe.TRANSFER, setting="untouched").text == "transfer untouched"
+    assert len({probe.value for probe in Probe}) == len(Probe), "two probes of one text would be one probe"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"tier": "deep"}, "tier: unknown value 'deep'"),
+        ({"rules": ("G99",)}, "rule: unknown value 'G99'"),
+        ({"images": 0}, "images: got 0"),
+        ({"eps": 0.0}, "eps: got 0.0"),
+    ],
+)
+def test_a_request_for_what_there_is_not_is_refused(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Request(**{"tier": "cheap", **fields})  # type: ignore[arg-type]
+
+
 def test_examples_made_on_the_classifier_itself_are_no_transferred_ones(scene: Scene) -> None:
     twin = replace(scene.victim, embed=lambda x: scene.victim.embed(x))
     itself = replace(scene, victim=replace(scene.victim, others={"untouched": twin}))
@@ -141,6 +164,51 @@ def test_a_watched_attack_is_the_attack_and_every_image_it_faced_is_seen(scene: 
     assert all(seen.broken for record, seen in watched.attacked if not record.correct)
 
 
+def mark(image: torch.Tensor) -> int:
+    """A number from 1 to 97 that tells the images of the fixture apart."""
+    return 1 + int((255 * image).round().sum()) % 97
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marking:
+    """An attack that asks as often about an image as its mark says, and is slow on the batch of the image ``slow``."""
+
+    slow: int
+    name: str = "marking"
+
+    def stages(self, classes: int) -> tuple[Marking, ...]:
+        return (self,)
+
+    def cost(self, classes: int) -> tuple[int, int]:
+        return 97, 0
+
+    def run(self, target: Target, x: torch.Tensor, threat: ThreatModel, draws: Draws) -> torch.Tensor:
+        marks = [mark(image) for image in x]
+        time.sleep(0.2 if self.slow in marks else 0.0)
+        for row, asked in enumerate(marks):
+            for _ in range(asked):
+                target.ask(x[row : row + 1], torch.tensor([row]))
+        return x
+
+
+def test_what_is_seen_of_an_image_is_its_own_also_where_batches_end_in_another_order(scene: Scene) -> None:
+    images, bank = scene.tasks[0]
+    pixels = images.pixels(range(7)).float() / 255
+    right = replace(images, labels=scene.victim.logits(pixels, bank).argmax(dim=1))
+    again = replace(right, name="again", pixels=lambda rows: images.pixels([6 - int(i) for i in rows]))
+    both = replace(scene, tasks=((right, bank), (again, bank)), batch_size=4)  # the same ids are of other images
+    marks = [mark(image) for image in pixels]
+    assert len(set(marks)) == 7
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        watched = watch(both, Marking(slow=marks[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert [(r.task, r.sample_id) for r, _ in watched.attacked] == [(t, i) for t in ("a", "again") for i in images.ids]
+    assert [len(seen.losses) for _, seen in watched.attacked] == [*marks, *reversed(marks)]
+
+
 def test_an_image_that_comes_back_otherwise_is_noticed() -> None:
     def faced(correct: bool, lead: float, rounded: float) -> tuple[SampleRecord, Seen]:
         return attacked(correct=correct, linf=0.01), Seen(lead=lead, lead_rounded=rounded)
@@ -176,6 +244,27 @@ def test_a_report_survives_the_disk_and_a_torn_one_is_named(tmp_path: Path) -> N
     (tmp_path / "audit.json").write_text("{")
     with pytest.raises(ConfigError, match=r"audit\.json is not JSON"):
         core.read_report(tmp_path)
+
+
+WRITTEN_BEFORE = """{
+ "type": "Report", "trial_id": "0123456789ab", "weights_sha": "w", "norm": "linf", "eps": 0.00392156862745098,
+ "tier": "cheap", "images": 60, "passes": 1234,
+ "verdicts": [
+  {"type": "Verdict", "rule": "G04", "status": "PASS", "figure": "0 zero and 0 non-finite gradients of 60",
+   "advice": ""},
+  {"type": "Verdict", "rule": "G05", "status": "SKIP", "figure": "not probed: pgd50, bfloat16",
+   "advice": "Run the full tier: zsr audit --tier full."}
+ ],
+ "schema": 1
+}"""
+
+
+def test_an_audit_that_an_earlier_version_wrote_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_text(WRITTEN_BEFORE)
+    kept = core.read_report(tmp_path)
+    assert kept is not None
+    assert kept.statuses == {"G04": "PASS", "G05": "SKIP"}
+    assert json.loads(json.dumps(to_plain(kept))) == json.loads(WRITTEN_BEFORE), "and written as it was"
 
 
 def test_the_lines_of_a_report_say_what_to_do_about_what_is_wrong() -> None:
