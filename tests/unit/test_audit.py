@@ -125,11 +125,11 @@ def test_examples_made_on_the_classifier_itself_are_no_transferred_ones(scene: S
     twin = replace(scene.victim, embed=lambda x: scene.victim.embed(x))
     itself = replace(scene, victim=replace(scene.victim, others={"untouched": twin}))
     asked, evaluation = Request(tier="full", rules=("G18",)), Evaluation(attacks=HEADLINE)
-    found = {v.rule: v for v in judge(gather(itself, evaluation, asked))}
-    assert found["G18"].status == "SKIP"
+    by_rule = {v.rule: v for v in judge(gather(itself, evaluation, asked))}
+    assert by_rule["G18"].status == "SKIP"
     other = replace(scene, victim=replace(scene.victim, others={"untouched": replace(twin, sha="other")}))
-    found = {v.rule: v for v in judge(gather(other, evaluation, asked))}
-    assert found["G18"].status != "SKIP"
+    by_rule = {v.rule: v for v in judge(gather(other, evaluation, asked))}
+    assert by_rule["G18"].status != "SKIP"
 
 
 def test_a_declared_cost_is_what_the_probe_takes_at_most(scene: Scene) -> None:
@@ -214,8 +214,8 @@ def test_an_image_that_comes_back_otherwise_is_noticed() -> None:
         return attacked(correct=correct, linf=0.01), Seen(lead=lead, lead_rounded=rounded)
 
     watched = Watched(records=(), attacked=(faced(True, -0.2, -0.2), faced(True, 0.2, 0.2), faced(False, 0.2, -0.1)))
-    found = watched.feasibility(ThreatModel(eps=0.01), n=4)
-    assert (found.n, found.excess, found.changed, found.rounded) == (4, 0.0, 1, 25.0)
+    checked = watched.feasibility(ThreatModel(eps=0.01), n=4)
+    assert (checked.n, checked.excess, checked.changed, checked.rounded) == (4, 0.0, 1, 25.0)
 
 
 def test_a_loss_still_moves_if_its_best_rose_by_a_twentieth_of_its_range_in_ten_steps() -> None:
@@ -308,7 +308,7 @@ def with_attacks(result: TrialResult, **values: float) -> TrialResult:
     suite = replace(result.config.eval_suite, attacks=(Pgd(steps=10), Square()))
     config = replace(result.config, eval_suite=suite)
     keys = {"clean": ("clean", "none", 0.0), "pgd": ("robust", "pgd10", 1 / 255), "worst": ("robust", "worst", 1 / 255)}
-    found = tuple(
+    measurements = tuple(
         Measurement(
             trial_id="t",
             weights_sha="w",
@@ -324,7 +324,7 @@ def with_attacks(result: TrialResult, **values: float) -> TrialResult:
         )
         for name, (metric, attack, eps) in keys.items()
     )
-    return replace(result, config=config, measurements=found)
+    return replace(result, config=config, measurements=measurements)
 
 
 def test_the_baseline_is_the_studys_tecoa_measured_alike_under_more_than_pgd(
@@ -347,9 +347,9 @@ def test_siblings_are_trials_trained_otherwise(tmp_path: Path, make_study: MakeS
     results = read_results(tmp_path, study)
     final = study.plan[-1]
     mine = results[final.trial_id].config.training_id
-    found = siblings(study, results, final)
-    assert len(found) == 2
-    assert len({config.training_id for config in found} | {mine}) == 3
+    near = siblings(study, results, final)
+    assert len(near) == 2
+    assert len({config.training_id for config in near} | {mine}) == 3
 
 
 def test_an_audit_that_breaks_costs_no_result_and_says_why(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -386,18 +386,18 @@ def test_what_the_evaluation_ran_of_autoattack_is_judged_from_its_records(scene:
     records = [outcome("pgd10", i, i < 40) for i in range(100)]
     records += [outcome("aa-standard", i, i < 27, "square" if 27 <= i < 30 else "apgd-ce") for i in range(100)]
     evaluation = Evaluation(attacks=suite, records=tuple(records))
-    found = {v.rule: v for v in judge(gather(scene, evaluation, Request(tier="none")))}
-    assert found["G19"].figure == "PGD 40.00 %, AutoAttack 27.00 % of 100 images: 13.00 points (32.5 %)"
-    assert found["G19"].status == "FAIL"
-    assert found["G17"].figure == "square breaks 3 of 100 images that every white-box attack leaves standing (3.00 %)"
-    assert found["G17"].status == "FAIL"
-    assert found["G20"].status == "PASS"
-    assert found["G21"].status == "SKIP"
+    by_rule = {v.rule: v for v in judge(gather(scene, evaluation, Request(tier="none")))}
+    assert by_rule["G19"].figure == "PGD 40.00 %, AutoAttack 27.00 % of 100 images: 13.00 points (32.5 %)"
+    assert by_rule["G19"].status == "FAIL"
+    assert by_rule["G17"].figure == "square breaks 3 of 100 images that every white-box attack leaves standing (3.00 %)"
+    assert by_rule["G17"].status == "FAIL"
+    assert by_rule["G20"].status == "PASS"
+    assert by_rule["G21"].status == "SKIP"
     probing = [step.run.text for step in steps(scene, suite, FULL)]
     assert "autoattack" not in probing, "it has run already"
 
 
 def test_only_the_rules_that_are_asked_are_judged(scene: Scene) -> None:
     evaluation = Evaluation(attacks=HEADLINE, records=tuple(under(scene, HEADLINE[0])))
-    found, _ = core.audit(scene, evaluation, replace(CHEAP, rules=("G04",)))
-    assert {rule for rule, status in found.statuses.items() if status != "SKIP"} == {"G04"}
+    kept, _ = core.audit(scene, evaluation, replace(CHEAP, rules=("G04",)))
+    assert {rule for rule, status in kept.statuses.items() if status != "SKIP"} == {"G04"}

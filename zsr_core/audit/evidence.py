@@ -1,6 +1,6 @@
 """All that the rules may look at: what an evaluation left behind, and what the probes measured around it.
 
-Outcomes are found by a :class:`Run`, a typed key; its text is for people alone.
+The key of an attack's outcomes is a :class:`Run`; its text is only displayed.
 """
 
 from __future__ import annotations

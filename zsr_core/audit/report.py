@@ -35,7 +35,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What ``audit.json`` holds: the verdicts on one checkpoint at one budget, and what they rest on."""
+    """What ``audit.json`` holds: the verdicts on one checkpoint at one budget, and how they were made."""
 
     trial_id: str
     weights_sha: str
@@ -64,10 +64,10 @@ def scene_of(
     device: torch.device | str = "cpu",
     records: Sequence[SampleRecord] = (),
 ) -> Scene:
-    """Return what a request looks at: the first images of every task of an evaluation, at the request's budget.
+    """Return the scene of a request: the first images of every task of an evaluation, at the request's budget.
 
     Args:
-        records: the evaluation's, which tell what it cost.
+        records: the evaluation's; the cheap tier's share is taken of what they cost.
 
     Raises:
         ConfigError: if the request names no budget.
@@ -107,7 +107,7 @@ def _not_asked(rule: str) -> Verdict:
 
 
 def joined(earlier: Report | None, later: Report) -> Report:
-    """Return ``later`` with what only ``earlier`` tested, where both are of one checkpoint and budget."""
+    """Return ``later`` and what only ``earlier`` tested, if both are of one checkpoint and budget."""
     same = earlier is not None and all(
         getattr(earlier, name) == getattr(later, name) for name in ("trial_id", "weights_sha", "norm", "eps", "schema")
     )

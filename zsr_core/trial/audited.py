@@ -38,7 +38,7 @@ class Neighbours:
 def trial_scene(
     result: TrialResult, folder: Path, cache: Path, request: Request, *, device: str | None = None
 ) -> tuple[Scene, Evaluation]:
-    """Return what a request looks at of the trial in ``folder``, and what the trial's evaluation left behind.
+    """Return the scene of a request on the trial in ``folder``, and what the trial's evaluation left behind.
 
     Raises:
         ConfigError: if the weights are not those that the trial's numbers were measured on.

@@ -32,7 +32,7 @@ SIBLINGS = 2  # other trials of the study whose examples are transferred
 class Request:
     """Which trials of a study are audited, and what each audit is asked for."""
 
-    trial: str = ""  # an id, its beginning, or a label; without one, the study's end
+    trial: str = ""  # an id, its beginning, or a label; by default the trials on the report split
     tier: core.Tier = "cheap"
     rules: tuple[str, ...] = tuple(RULES)
     images: int | None = None
@@ -54,7 +54,7 @@ def audit_study(folder: Path, request: Request) -> list[str]:
     """Audit the trials that are asked for, keep the verdicts beside their results, and return them as lines.
 
     Raises:
-        ConfigError: where no such trial is done, or its weights are no longer those that its numbers were measured on.
+        ConfigError: if no such trial is done, or its weights are not those that its numbers were measured on.
     """
     study = read_study(folder)
     results = read_results(folder, study)
@@ -66,7 +66,7 @@ def audit_study(folder: Path, request: Request) -> list[str]:
 
 
 def wanted(study: Study, results: Mapping[str, TrialResult], name: str) -> list[PlannedTrial]:
-    """Return the finished trials called so: without a name, those on the report split, else every finished one."""
+    """Return the finished trials of this name; without a name those on the report split, or else every finished one."""
     done = [t for t in study.plan if t.trial_id in results and results[t.trial_id].status == "done"]
     require(bool(done), "study", study.study, "at least one finished trial")
     if not name:
