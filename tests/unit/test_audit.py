@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,15 +17,18 @@ from sweeps.engine.running.audit import baseline, row_of, siblings, wanted
 from sweeps.engine.running.jobs import perform
 from sweeps.engine.study.folder import Study, read_results, trial_folder
 from sweeps.engine.tracking.entries import result_tags
-from zsr_core.attacks import AutoAttack, Pgd, Square
+from zsr_core.attacks import AutoAttack, Draws, Pgd, Square, Target
 from zsr_core.audit import report as core
-from zsr_core.audit.evidence import gather
-from zsr_core.audit.judges import judge
-from zsr_core.audit.plan import Tier, affordable, plan_lines, spent, steps
-from zsr_core.audit.probes import Scene, Seen, Surface, SurfacePoint, Watching, first, still_moving, under, watch
-from zsr_core.audit.rules import Row
-from zsr_core.audit.verdict import RULES, Verdict
-from zsr_core.codec import ConfigError
+from zsr_core.audit.evidence import Evaluation, Probe, Run
+from zsr_core.audit.facts import Row, Seen, Surface, SurfacePoint, Watched, still_moving
+from zsr_core.audit.gather import gather
+from zsr_core.audit.plan import Request, Tier, affordable, plan_lines, spent, steps
+from zsr_core.audit.probes.attacks import under
+from zsr_core.audit.probes.watch import watch
+from zsr_core.audit.rules import RULES
+from zsr_core.audit.scene import Scene, first
+from zsr_core.audit.verdict import Verdict, judge
+from zsr_core.codec import ConfigError, to_plain
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
@@ -34,6 +39,7 @@ from zsr_core.trial.result import TrialResult
 MakeStudy = Callable[..., Study]
 BALL = ThreatModel(eps=8 / 255)
 HEADLINE = (Pgd(steps=3),)
+CHEAP, FULL = Request(tier="cheap"), Request(tier="full")
 
 
 def report(tier: Tier = "cheap", sha: str = "weights", **statuses: str) -> core.Report:
@@ -86,22 +92,44 @@ def test_some_images_are_the_same_images(scene: Scene) -> None:
 
 
 def test_every_rule_that_a_probe_can_decide_is_named_by_a_step_of_the_full_tier(scene: Scene) -> None:
-    full = {rule for step in steps(scene, HEADLINE, "full") for rule in step.rules}
+    full = {rule for step in steps(scene, HEADLINE, FULL) for rule in step.rules}
     others = replace(scene.victim, others={"untouched": scene.victim})
-    full |= {rule for step in steps(replace(scene, victim=others), HEADLINE, "full") for rule in step.rules}
-    low = replace(scene, autocast="bfloat16")
-    full |= {rule for step in steps(low, HEADLINE, "full") for rule in step.rules}
+    full |= {rule for step in steps(replace(scene, victim=others), HEADLINE, FULL) for rule in step.rules}
+    low = replace(FULL, autocast="bfloat16")
+    full |= {rule for step in steps(scene, HEADLINE, low) for rule in step.rules}
     assert set(RULES) - full == {"G22"}  # a baseline is a study's matter
+
+
+def test_the_text_of_a_run_names_its_setting() -> None:
+    assert Run(probe=Probe.PGD50).text == "pgd50"
+    assert Run(probe=Probe.BUDGET, setting=8 / 255).text == "eps 0.0313725"
+    assert Run(probe=Probe.TRANSFER, setting="untouched").text == "transfer untouched"
+    assert len({probe.value for probe in Probe}) == len(Probe), "two probes of one text would be one probe"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"tier": "deep"}, "tier: unknown value 'deep'"),
+        ({"rules": ("G99",)}, "rule: unknown value 'G99'"),
+        ({"images": 0}, "images: got 0"),
+        ({"eps": 0.0}, "eps: got 0.0"),
+    ],
+)
+def test_a_request_for_what_there_is_not_is_refused(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Request(**{"tier": "cheap", **fields})  # type: ignore[arg-type]
 
 
 def test_examples_made_on_the_classifier_itself_are_no_transferred_ones(scene: Scene) -> None:
     twin = replace(scene.victim, embed=lambda x: scene.victim.embed(x))
     itself = replace(scene, victim=replace(scene.victim, others={"untouched": twin}))
-    found = {v.rule: v for v in judge(gather(itself, HEADLINE, tier="full", only=["G18"]))}
-    assert found["G18"].status == "SKIP"
+    asked, evaluation = Request(tier="full", rules=("G18",)), Evaluation(attacks=HEADLINE)
+    by_rule = {v.rule: v for v in judge(gather(itself, evaluation, asked))}
+    assert by_rule["G18"].status == "SKIP"
     other = replace(scene, victim=replace(scene.victim, others={"untouched": replace(twin, sha="other")}))
-    found = {v.rule: v for v in judge(gather(other, HEADLINE, tier="full", only=["G18"]))}
-    assert found["G18"].status != "SKIP"
+    by_rule = {v.rule: v for v in judge(gather(other, evaluation, asked))}
+    assert by_rule["G18"].status != "SKIP"
 
 
 def test_a_declared_cost_is_what_the_probe_takes_at_most(scene: Scene) -> None:
@@ -112,36 +140,82 @@ def test_a_declared_cost_is_what_the_probe_takes_at_most(scene: Scene) -> None:
         return scene.victim.embed(x)
 
     watched = replace(scene, victim=replace(scene.victim, embed=counted))
-    for step in steps(watched, HEADLINE, "cheap"):
+    for step in steps(watched, HEADLINE, CHEAP):
         seen["forwards"] = 0
-        gather(watched, HEADLINE, tier="cheap", only=[r for r in step.rules if r != "G25"])
-        assert 0 < seen["forwards"] <= step.forwards * scene.n, step.name
-    assert "10 images" in plan_lines(scene, HEADLINE, "cheap")[-1]
+        asked = replace(CHEAP, rules=tuple(r for r in step.rules if r != "G25"))
+        gather(watched, Evaluation(attacks=HEADLINE), asked)
+        assert 0 < seen["forwards"] <= step.forwards * scene.n, step.run.text
+    assert "10 images" in plan_lines(scene, HEADLINE, CHEAP)[-1]
 
 
 def test_the_cheap_tier_takes_at_most_its_share_of_what_the_evaluation_took(scene: Scene) -> None:
     records = [replace(r, queries=40) for r in under(scene, HEADLINE[0])]
     assert spent(records) == 20 * 80 - 10 * 79  # ten clean passes, ten images of forty questions there and back
-    each = sum(step.passes(1) for step in steps(scene, HEADLINE, "cheap"))
+    each = sum(step.passes(1) for step in steps(scene, HEADLINE, CHEAP))
     assert affordable(scene, HEADLINE, records) == int(0.2 * spent(records)) // each
     assert affordable(scene, HEADLINE, []) == 0
 
 
 def test_a_watched_attack_is_the_attack_and_every_image_it_faced_is_seen(scene: Scene) -> None:
-    plain, watched = under(scene, HEADLINE[0], side_by_side=False), watch(scene, HEADLINE[0])
+    plain, watched = under(scene, HEADLINE[0]), watch(scene, HEADLINE[0])
     same = [(r.condition, r.sample_id, r.pred, r.margin, r.linf) for r in plain]
     assert same == [(r.condition, r.sample_id, r.pred, r.margin, r.linf) for r in watched.records]
-    assert len(watched.faced) == sum(r.correct for r in plain if r.condition == "none")
-    assert all(seen.broken for record, seen in watched.faced if not record.correct)
+    assert len(watched.attacked) == sum(r.correct for r in plain if r.condition == "none")
+    assert all(seen.broken for record, seen in watched.attacked if not record.correct)
+
+
+def mark(image: torch.Tensor) -> int:
+    """A number from 1 to 97 that tells the images of the fixture apart."""
+    return 1 + int((255 * image).round().sum()) % 97
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marking:
+    """An attack that asks as often about an image as its mark says, and is slow on the batch of the image ``slow``."""
+
+    slow: int
+    name: str = "marking"
+
+    def stages(self, classes: int) -> tuple[Marking, ...]:
+        return (self,)
+
+    def cost(self, classes: int) -> tuple[int, int]:
+        return 97, 0
+
+    def run(self, target: Target, x: torch.Tensor, threat: ThreatModel, draws: Draws) -> torch.Tensor:
+        marks = [mark(image) for image in x]
+        time.sleep(0.2 if self.slow in marks else 0.0)
+        for row, asked in enumerate(marks):
+            for _ in range(asked):
+                target.ask(x[row : row + 1], torch.tensor([row]))
+        return x
+
+
+def test_what_is_seen_of_an_image_is_its_own_also_where_batches_end_in_another_order(scene: Scene) -> None:
+    images, bank = scene.tasks[0]
+    pixels = images.pixels(range(7)).float() / 255
+    right = replace(images, labels=scene.victim.logits(pixels, bank).argmax(dim=1))
+    again = replace(right, name="again", pixels=lambda rows: images.pixels([6 - int(i) for i in rows]))
+    both = replace(scene, tasks=((right, bank), (again, bank)), batch_size=4)  # the same ids are of other images
+    marks = [mark(image) for image in pixels]
+    assert len(set(marks)) == 7
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        watched = watch(both, Marking(slow=marks[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert [(r.task, r.sample_id) for r, _ in watched.attacked] == [(t, i) for t in ("a", "again") for i in images.ids]
+    assert [len(seen.losses) for _, seen in watched.attacked] == [*marks, *reversed(marks)]
 
 
 def test_an_image_that_comes_back_otherwise_is_noticed() -> None:
     def faced(correct: bool, lead: float, rounded: float) -> tuple[SampleRecord, Seen]:
         return attacked(correct=correct, linf=0.01), Seen(lead=lead, lead_rounded=rounded)
 
-    watching = Watching(records=(), faced=(faced(True, -0.2, -0.2), faced(True, 0.2, 0.2), faced(False, 0.2, -0.1)))
-    found = watching.feasibility(ThreatModel(eps=0.01), n=4)
-    assert (found.n, found.excess, found.changed, found.rounded) == (4, 0.0, 1, 25.0)
+    watched = Watched(records=(), attacked=(faced(True, -0.2, -0.2), faced(True, 0.2, 0.2), faced(False, 0.2, -0.1)))
+    checked = watched.feasibility(ThreatModel(eps=0.01), n=4)
+    assert (checked.n, checked.excess, checked.changed, checked.rounded) == (4, 0.0, 1, 25.0)
 
 
 def test_a_loss_still_moves_if_its_best_rose_by_a_twentieth_of_its_range_in_ten_steps() -> None:
@@ -170,6 +244,27 @@ def test_a_report_survives_the_disk_and_a_torn_one_is_named(tmp_path: Path) -> N
     (tmp_path / "audit.json").write_text("{")
     with pytest.raises(ConfigError, match=r"audit\.json is not JSON"):
         core.read_report(tmp_path)
+
+
+WRITTEN_BEFORE = """{
+ "type": "Report", "trial_id": "0123456789ab", "weights_sha": "w", "norm": "linf", "eps": 0.00392156862745098,
+ "tier": "cheap", "images": 60, "passes": 1234,
+ "verdicts": [
+  {"type": "Verdict", "rule": "G04", "status": "PASS", "figure": "0 zero and 0 non-finite gradients of 60",
+   "advice": ""},
+  {"type": "Verdict", "rule": "G05", "status": "SKIP", "figure": "not probed: pgd50, bfloat16",
+   "advice": "Run the full tier: zsr audit --tier full."}
+ ],
+ "schema": 1
+}"""
+
+
+def test_an_audit_that_an_earlier_version_wrote_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_text(WRITTEN_BEFORE)
+    kept = core.read_report(tmp_path)
+    assert kept is not None
+    assert kept.statuses == {"G04": "PASS", "G05": "SKIP"}
+    assert json.loads(json.dumps(to_plain(kept))) == json.loads(WRITTEN_BEFORE), "and written as it was"
 
 
 def test_the_lines_of_a_report_say_what_to_do_about_what_is_wrong() -> None:
@@ -213,7 +308,7 @@ def with_attacks(result: TrialResult, **values: float) -> TrialResult:
     suite = replace(result.config.eval_suite, attacks=(Pgd(steps=10), Square()))
     config = replace(result.config, eval_suite=suite)
     keys = {"clean": ("clean", "none", 0.0), "pgd": ("robust", "pgd10", 1 / 255), "worst": ("robust", "worst", 1 / 255)}
-    found = tuple(
+    measurements = tuple(
         Measurement(
             trial_id="t",
             weights_sha="w",
@@ -229,7 +324,7 @@ def with_attacks(result: TrialResult, **values: float) -> TrialResult:
         )
         for name, (metric, attack, eps) in keys.items()
     )
-    return replace(result, config=config, measurements=found)
+    return replace(result, config=config, measurements=measurements)
 
 
 def test_the_baseline_is_the_studys_tecoa_measured_alike_under_more_than_pgd(
@@ -238,13 +333,13 @@ def test_the_baseline_is_the_studys_tecoa_measured_alike_under_more_than_pgd(
     study = make_study(tmp_path, levels=(0.1, 1.0))
     results = read_results(tmp_path, study)
     final, other = study.plan[-1], study.plan[1]
-    assert row_of(results[final.trial_id]) is None, "PGD alone confirms no gain"
+    assert row_of(results[final.trial_id], 1 / 255) is None, "PGD alone confirms no gain"
     results[final.trial_id] = with_attacks(results[final.trial_id], clean=55.4, pgd=44.5, worst=31.4)
-    assert baseline(study, results, final) is None, "there is no TeCoA"
+    assert baseline(study, results, final, 1 / 255) is None, "there is no TeCoA"
     tecoa = replace(results[final.trial_id], config=replace(results[final.trial_id].config, method=TeCoA()))
     results[other.trial_id] = with_attacks(tecoa, clean=46.7, pgd=30.7, worst=31.0)
-    assert row_of(results[final.trial_id]) == Row(clean=55.4, pgd=44.5, worst=31.4)
-    assert baseline(study, results, final) == Row(clean=46.7, pgd=30.7, worst=31.0)
+    assert row_of(results[final.trial_id], 1 / 255) == Row(clean=55.4, pgd=44.5, worst=31.4)
+    assert baseline(study, results, final, 1 / 255) == Row(clean=46.7, pgd=30.7, worst=31.0)
 
 
 def test_siblings_are_trials_trained_otherwise(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -252,9 +347,9 @@ def test_siblings_are_trials_trained_otherwise(tmp_path: Path, make_study: MakeS
     results = read_results(tmp_path, study)
     final = study.plan[-1]
     mine = results[final.trial_id].config.training_id
-    found = siblings(study, results, final)
-    assert len(found) == 2
-    assert len({config.training_id for config in found} | {mine}) == 3
+    near = siblings(study, results, final)
+    assert len(near) == 2
+    assert len({config.training_id for config in near} | {mine}) == 3
 
 
 def test_an_audit_that_breaks_costs_no_result_and_says_why(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -290,17 +385,19 @@ def test_what_the_evaluation_ran_of_autoattack_is_judged_from_its_records(scene:
     # Of 100 images PGD leaves 40; AutoAttack's gradients take 10 of them, its Square 3 more.
     records = [outcome("pgd10", i, i < 40) for i in range(100)]
     records += [outcome("aa-standard", i, i < 27, "square" if 27 <= i < 30 else "apgd-ce") for i in range(100)]
-    found = {v.rule: v for v in judge(gather(scene, suite, tier="none", records=records))}
-    assert found["G19"].figure == "PGD 40.00 %, AutoAttack 27.00 % of 100 images: 13.00 points (32.5 %)"
-    assert found["G19"].status == "FAIL"
-    assert found["G17"].figure == "square breaks 3 of 100 images that every white-box attack leaves standing (3.00 %)"
-    assert found["G17"].status == "FAIL"
-    assert found["G20"].status == "PASS"
-    assert found["G21"].status == "SKIP"
-    probing = [step.name for step in steps(scene, suite, "full")]
+    evaluation = Evaluation(attacks=suite, records=tuple(records))
+    by_rule = {v.rule: v for v in judge(gather(scene, evaluation, Request(tier="none")))}
+    assert by_rule["G19"].figure == "PGD 40.00 %, AutoAttack 27.00 % of 100 images: 13.00 points (32.5 %)"
+    assert by_rule["G19"].status == "FAIL"
+    assert by_rule["G17"].figure == "square breaks 3 of 100 images that every white-box attack leaves standing (3.00 %)"
+    assert by_rule["G17"].status == "FAIL"
+    assert by_rule["G20"].status == "PASS"
+    assert by_rule["G21"].status == "SKIP"
+    probing = [step.run.text for step in steps(scene, suite, FULL)]
     assert "autoattack" not in probing, "it has run already"
 
 
 def test_only_the_rules_that_are_asked_are_judged(scene: Scene) -> None:
-    found, _ = core.audit(scene, HEADLINE, tier="cheap", only=["G04"], records=under(scene, HEADLINE[0]))
-    assert {rule for rule, status in found.statuses.items() if status != "SKIP"} == {"G04"}
+    evaluation = Evaluation(attacks=HEADLINE, records=tuple(under(scene, HEADLINE[0])))
+    kept, _ = core.audit(scene, evaluation, replace(CHEAP, rules=("G04",)))
+    assert {rule for rule, status in kept.statuses.items() if status != "SKIP"} == {"G04"}

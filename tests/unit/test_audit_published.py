@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from zsr_core.audit.finding import VerdictStatus
 from zsr_core.audit.papers import (
     RULES_OF_NUMBERS,
     Audited,
@@ -16,7 +17,6 @@ from zsr_core.audit.papers import (
     disagreements,
     misprints,
 )
-from zsr_core.audit.verdict import VerdictStatus
 from zsr_core.published import published, published_numbers
 
 # Worked by hand from Comp-TGA's means over 16 sets at 1/255: what fails, what warns but for G15, the least mean.
@@ -47,10 +47,10 @@ def _status(audited: Audited, rule: str) -> VerdictStatus:
 @pytest.mark.parametrize("method", BY_HAND)
 def test_the_verdicts_on_comp_tgas_tables_are_those_worked_by_hand(method: str) -> None:
     fails, warns, curve, least = BY_HAND[method]
-    found = _audited(method)
-    assert found.rules("FAIL") == fails
-    assert found.rules("WARN") == tuple(sorted((*warns, *(("G15",) if curve else ()))))
-    assert found.claim.worst == least
+    audited = _audited(method)
+    assert audited.rules("FAIL") == fails
+    assert audited.rules("WARN") == tuple(sorted((*warns, *(("G15",) if curve else ()))))
+    assert audited.claim.worst == least
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_clean_numbers_that_differ_by_rounding_are_of_one_model() -> None:
 
 
 def test_the_means_that_do_not_add_up_are_the_five_known_ones_and_their_reprints() -> None:
-    found = {(m.row.method, m.row.value, round(m.recomputed, 2)) for m in misprints()}
-    assert found == {
+    wrong = {(m.row.method, m.row.value, round(m.recomputed, 2)) for m in misprints()}
+    assert wrong == {
         ("TGA-ZSR", 56.44, 56.38), ("TGA-ZSR", 41.24, 41.31), ("CLIP", 3.64, 2.64), ("FT-Clean", 2.2, 2.31),
         ("PMG-AFT", 0.82, 0.77),
     }  # fmt: skip
@@ -165,7 +165,7 @@ def test_the_widest_disagreement_is_fares_autoattack() -> None:
     first = disagreements()[0]
     assert [(row.source, row.value) for row in first.rows] == [("CompTGA-2026", 19.78), ("UCAT-2026", 2.33)]
     assert first.spread == pytest.approx(17.45)
-    assert all("=" not in row.printed for found in disagreements() for row in found.rows)
+    assert all("=" not in row.printed for disagreement in disagreements() for row in disagreement.rows)
 
 
 def test_numbers_that_are_alone_disagree_with_nothing() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from zsr_core.audit.verdict import RULES, Verdict, worst
+from zsr_core.audit.rules import RULES
+from zsr_core.audit.verdict import Verdict, worst
 from zsr_core.codec import ConfigError, from_plain, to_plain
 
 
@@ -14,12 +15,12 @@ def _verdict(status: str) -> Verdict:
 
 def test_the_rules_are_g01_to_g25_in_order_and_each_is_one_sentence() -> None:
     assert list(RULES) == [f"G{i:02d}" for i in range(1, 26)]
-    assert all(text.endswith(".") and ". " not in text for text in RULES.values())
+    assert all(rule.text.endswith(".") and ". " not in rule.text for rule in RULES.values())
 
 
 def test_a_verdict_carries_its_rules_text_and_survives_the_codec() -> None:
     verdict = _verdict("FAIL")
-    assert verdict.text == RULES["G19"]
+    assert verdict.text == RULES["G19"].text
     assert from_plain(Verdict, to_plain(verdict)) == verdict
 
 

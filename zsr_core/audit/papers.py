@@ -1,7 +1,7 @@
 """The audit of published tables: what the rules that need numbers alone say of each paper's claims.
 
-A verdict here is about a printed number. It can show that a claim was tested, or that it was not; whether a model
-masks its gradients only its weights can tell.
+A verdict here is about a printed number. It can show that a claim was tested, or that it was not. Whether a model masks
+its gradients can only be measured on its weights.
 """
 
 from __future__ import annotations
@@ -11,26 +11,20 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TypeVar
 
-from zsr_core.audit.rules import (
-    TOLERANCE,
-    Row,
-    g13_monotone,
-    g15_curve,
-    g19_gap,
-    g20_ensemble,
-    g21_adaptive,
-    g22_too_good,
-    g25_identity,
-    skip,
-)
-from zsr_core.audit.verdict import Verdict, VerdictStatus, worst
+from zsr_core.audit.facts import Row
+from zsr_core.audit.finding import Finding, VerdictStatus, gravest, skipped
+from zsr_core.audit.outcomes import TOLERANCE
+from zsr_core.audit.rules.curves import g13_monotone, g15_curve
+from zsr_core.audit.rules.gaps import g19_gap, g20_ensemble, g21_adaptive, g22_too_good
+from zsr_core.audit.rules.identity import g25_identity
+from zsr_core.audit.verdict import Verdict, worst
 from zsr_core.published import SOURCES, UNTOUCHED, Published, published_numbers, same_eps
 from zsr_core.published.names import FIXED_STEP, SETS
 
 K = TypeVar("K")
 ROUNDING = 0.05  # points: what two printings of one number may differ by
 RULES_OF_NUMBERS = ("G13", "G15", "G19", "G20", "G21", "G22", "G25")
-AUTOATTACK = ("AutoAttack", "APGD_CE+T-DLR_first2AA")  # as printed; which attacks it was is another matter
+AUTOATTACK = ("AutoAttack", "APGD_CE+T-DLR_first2AA")  # as printed; the papers run different attacks under this name
 BASELINE = "TeCoA"
 WIDE = 8 / 255
 BOTH = "Run PGD and AutoAttack on the same weights and images."
@@ -67,7 +61,7 @@ class Claim:
 
     @property
     def worst(self) -> float:
-        """The least printed mean: no less than the worst case per image, which nobody printed."""
+        """The least printed mean. The worst case per image, which no paper prints, is at most as high."""
         return min(self.robust.values())
 
 
@@ -81,10 +75,10 @@ class Audited:
 
     @property
     def status(self) -> VerdictStatus:
-        """The gravest verdict; SKIP where only one attack was printed, for then nothing was tested."""
+        """The most severe verdict; SKIP if only one attack was printed, because nothing was tested then."""
         tested = any(v.status != "SKIP" for v in self.verdicts if v.rule in ("G19", "G20", "G21"))
-        found = worst(self.verdicts)
-        return found if tested or found in ("WARN", "FAIL") else "SKIP"
+        status = worst(self.verdicts)
+        return status if tested or status in ("WARN", "FAIL") else "SKIP"
 
     def rules(self, status: VerdictStatus) -> tuple[str, ...]:
         """Return the rules with this verdict, in order."""
@@ -93,63 +87,65 @@ class Audited:
 
 def audit_published(rows: Sequence[Published] | None = None) -> tuple[Audited, ...]:
     """Return every claim of the papers' tables with the verdicts of :data:`RULES_OF_NUMBERS`."""
-    found = claims(published_numbers() if rows is None else rows)
-    baselines = {claim.source: claim for claim in found if claim.method == BASELINE}
+    every = claims(published_numbers() if rows is None else rows)
+    baselines = {claim.source: claim for claim in every if claim.method == BASELINE}
     return tuple(
         Audited(claim=claim, verdicts=audit_claim(claim, baselines.get(claim.source)), notes=set_notes(claim))
-        for claim in found
+        for claim in every
     )
 
 
 def audit_claim(claim: Claim, baseline: Claim | None) -> tuple[Verdict, ...]:
     """Return the verdicts on one claim, in the rules' order."""
     pgd, autoattack, identity = claim.pgd, claim.autoattack, _identity(claim)
-    return (
-        g13_monotone(claim.curve),
-        _curve(claim),
-        g19_gap(pgd, autoattack)
+    findings = {
+        "G13": g13_monotone(claim.curve),
+        "G15": _curve(claim),
+        "G19": g19_gap(pgd, autoattack)
         if pgd is not None and autoattack is not None
-        else skip("G19", "not both PGD and AutoAttack are printed", BOTH),
-        g20_ensemble({}, worst=None, pgd=pgd, aa=autoattack),
-        g21_adaptive(claim.adaptive, autoattack)
+        else skipped("not both PGD and AutoAttack are printed", BOTH),
+        "G20": g20_ensemble({}, worst=None, pgd=pgd, aa=autoattack),
+        "G21": g21_adaptive(claim.adaptive, autoattack)
         if claim.adaptive is not None and autoattack is not None
-        else skip("G21", "no adaptive attack is printed", "Attack with the method's own regulariser in the loss."),
-        _too_good(claim, baseline, identity),
-        identity,
-    )
+        else skipped("no adaptive attack is printed", "Attack with the method's own regulariser in the loss."),
+        "G22": _too_good(claim, baseline, identity),
+        "G25": identity,
+    }
+    return tuple(Verdict.of(rule, findings[rule]) for rule in RULES_OF_NUMBERS)
 
 
-def _curve(claim: Claim) -> Verdict:
-    """G15 on the mean at the budget that was trained for and at its double, and on the sets at 8/255, the graver.
+def _curve(claim: Claim) -> Finding:
+    """G15, the more severe of two: on the mean at the training budget and its double, and on the sets at 8/255.
 
-    Further doublings are left out: beyond the budget it was trained for every model loses more than half.
+    Larger budgets are left out, because every model loses more than half when a budget above its own is doubled.
     """
     near = {eps: value for eps, value in claim.curve.items() if any(same_eps(eps, k * claim.eps) for k in (1, 2))}
     shrinks = claim.curve_attack in FIXED_STEP and len(near) == 2
     parts = {"mean": g15_curve(near, step_shrinks=True)} if shrinks else {}
     parts |= {name: g15_curve({WIDE: value}, step_shrinks=False) for name, value in claim.wide.items()}
     if not parts:
-        return skip("G15", "neither twice the budget nor single sets at 8/255 are printed", "Attack at 1, 2, 4, 8/255.")
-    gravest = worst(parts.values())
+        return skipped("neither twice the budget nor single sets at 8/255 are printed", "Attack at 1, 2, 4, 8/255.")
+    status = gravest(part.status for part in parts.values())
     of = {name: f"{name} {value:.2f} % at 8/255" for name, value in claim.wide.items()}
-    told = [of.get(name, part.figure) for name, part in parts.items() if part.status == gravest]
-    advice = next(part.advice for part in parts.values() if part.status == gravest)
-    figure = "; ".join(told) if gravest != "PASS" or len(told) < 3 else f"mean and {len(claim.wide)} sets within limits"
-    return Verdict(rule="G15", status=gravest, figure=figure, advice=advice)
+    figures = [of.get(name, part.figure) for name, part in parts.items() if part.status == status]
+    advice = next(part.advice for part in parts.values() if part.status == status)
+    many = status == "PASS" and len(figures) > 2
+    figure = f"mean and {len(claim.wide)} sets within limits" if many else "; ".join(figures)
+    return Finding(status=status, figure=figure, advice=advice)
 
 
-def _too_good(claim: Claim, baseline: Claim | None, identity: Verdict) -> Verdict:
-    """G22 against the source's own TeCoA, skipped where its PASS would rest on another model's numbers."""
+def _too_good(claim: Claim, baseline: Claim | None, identity: Finding) -> Finding:
+    """G22 against the source's own TeCoA, skipped if its AutoAttack numbers are of other weights than its gains."""
     advice = f"Attack {BASELINE} and this method alike, each with one set of weights."
     if baseline is None or claim.title in (UNTOUCHED, BASELINE):
-        return skip("G22", f"nothing to compare with {BASELINE}", advice)
+        return skipped(f"nothing to compare with {BASELINE}", advice)
     own, base = _row(claim), _row(baseline)
     if own is None or base is None or not same_eps(claim.eps, baseline.eps):
-        return skip("G22", f"clean, PGD and AutoAttack are not printed of both this method and {BASELINE}", advice)
+        return skipped(f"clean, PGD and AutoAttack are not printed of both this method and {BASELINE}", advice)
     clean, pgd = own.clean - base.clean, own.pgd - base.pgd
     if identity.status == "FAIL" and clean > 3 and pgd > 5:
         gains = f"clean {clean:+.2f} and PGD {pgd:+.2f} points over {BASELINE}"
-        return skip("G22", f"{gains}, but AutoAttack was run on other weights", advice)
+        return skipped(f"{gains}, but AutoAttack was run on other weights", advice)
     return g22_too_good(own, base)
 
 
@@ -159,11 +155,11 @@ def _row(claim: Claim) -> Row | None:
     return Row(clean=next(iter(claim.clean.values())), pgd=claim.pgd, worst=claim.worst)
 
 
-def _identity(claim: Claim) -> Verdict:
-    """G25 by clean accuracy: where the weights under AutoAttack have their own clean number, it must be the same."""
+def _identity(claim: Claim) -> Finding:
+    """G25 by clean accuracy: if it is printed again for the weights under AutoAttack, both numbers must be the same."""
     if not claim.clean or not claim.beside_autoattack:
         missing = "clean accuracy is not printed once more for the weights under AutoAttack"
-        return skip("G25", missing, "Publish the weights' hash beside every number.")
+        return skipped(missing, "Publish the weights' hash beside every number.")
     (table, main), (other, again) = (next(iter(t.items())) for t in (claim.clean, claim.beside_autoattack))
     same = abs(main - again) <= ROUNDING
     columns = {
@@ -174,7 +170,7 @@ def _identity(claim: Claim) -> Verdict:
 
 
 def set_notes(claim: Claim) -> tuple[str, ...]:
-    """Return where AutoAttack leaves more standing than PGD on single sets, which a mean may hide."""
+    """Return on which sets AutoAttack leaves more standing than PGD, which a mean may hide."""
     autoattack = next((claim.sets[name] for name in AUTOATTACK if name in claim.sets), {})
     pgd = next((sets for name, sets in claim.sets.items() if name.startswith("PGD")), {})
     above = [
@@ -193,8 +189,8 @@ def claims(rows: Iterable[Published]) -> tuple[Claim, ...]:
     for row in rows:
         if row.metric in ("clean", "robust"):
             groups.setdefault((row.source, row.printed), []).append(row)
-    found = (_claim(source, method, own) for (source, method), own in groups.items())
-    return tuple(claim for claim in found if claim.robust)
+    every = (_claim(source, method, own) for (source, method), own in groups.items())
+    return tuple(claim for claim in every if claim.robust)
 
 
 def _claim(source: str, method: str, rows: Sequence[Published]) -> Claim:
@@ -231,18 +227,18 @@ def _budgets(robust: Sequence[Published], attack: str) -> int:
 
 
 def _firsts(pairs: Iterable[tuple[K, float]]) -> dict[K, float]:
-    found: dict[K, float] = {}
+    firsts: dict[K, float] = {}
     for key, value in pairs:
-        found.setdefault(key, value)
-    return found
+        firsts.setdefault(key, value)
+    return firsts
 
 
 def _sets(rows: Sequence[Published], eps: float) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    by_attack: dict[str, dict[str, float]] = {}
     for row in rows:
         if row.metric == "robust" and row.dataset in SETS and len(row.eps) == 1 and same_eps(row.eps[0], eps):
-            found.setdefault(row.attack, {}).setdefault(row.dataset, row.value)
-    return found
+            by_attack.setdefault(row.attack, {}).setdefault(row.dataset, row.value)
+    return by_attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,19 +250,19 @@ class Misprint:
 
 
 def misprints(rows: Sequence[Published] | None = None) -> tuple[Misprint, ...]:
-    """Return the printed means of clean and robust accuracy that their sets do not give, to 0.03 points."""
+    """Return the printed means of clean and robust accuracy that differ from their sets' mean by over 0.03 points."""
     rows = [r for r in (published_numbers() if rows is None else rows) if r.metric in ("clean", "robust")]
     sets: dict[tuple[object, ...], dict[str, float]] = {}
     for row in rows:
         if row.task is not None:
             sets.setdefault(_series(row), {})[row.task] = row.value
-    found = []
+    wrong = []
     for row in rows:
         own = sets.get(_series(row), {})
         if len(row.tasks) > 1 and set(row.tasks) <= set(own):
             mean = fmean(own[task] for task in row.tasks)
-            found += [Misprint(row=row, recomputed=mean)] if abs(mean - row.value) > 0.03 else []
-    return tuple(found)
+            wrong += [Misprint(row=row, recomputed=mean)] if abs(mean - row.value) > 0.03 else []
+    return tuple(wrong)
 
 
 def _series(row: Published) -> tuple[object, ...]:
@@ -275,7 +271,7 @@ def _series(row: Published) -> tuple[object, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """Means that should be of one kind by all that the papers say, and are not one number."""
+    """Means that the papers describe alike, but that are different numbers."""
 
     rows: tuple[Published, ...]  # the first printing of each value
 
@@ -289,7 +285,7 @@ class Disagreement:
 def disagreements(rows: Sequence[Published] | None = None, least: float = 1.0) -> tuple[Disagreement, ...]:
     """Return the methods' main means under one profile and budget, on the same sets, that differ by ``least`` points.
 
-    Each was trained anew by whoever printed it: this is what a method's name alone leaves open.
+    Each paper trained the method anew: the difference is what a method's name alone does not fix.
     """
     groups: dict[tuple[object, ...], dict[float, Published]] = {}
     for row in published_numbers() if rows is None else rows:
@@ -297,8 +293,8 @@ def disagreements(rows: Sequence[Published] | None = None, least: float = 1.0) -
             sets = tuple(sorted(row.tasks))
             key = (row.method, row.model, row.trained_on, row.train_eps, sets, row.profile, row.eps, row.metric)
             groups.setdefault(key, {}).setdefault(row.value, row)
-    found = (Disagreement(rows=tuple(values.values())) for values in groups.values())
-    return tuple(sorted((d for d in found if d.spread >= least), key=lambda d: -d.spread))
+    every = (Disagreement(rows=tuple(values.values())) for values in groups.values())
+    return tuple(sorted((d for d in every if d.spread >= least), key=lambda d: -d.spread))
 
 
 def _is_main(row: Published) -> bool:

@@ -1,80 +1,110 @@
-"""What each tier of the audit probes, and what it costs: the plan, without running any of it.
+"""What an audit is asked for, what each tier probes, and what it costs: the plan, without running any of it.
 
-Two tiers. "cheap" costs a fraction of the evaluation and runs on every promoted trial: the records themselves, the
-classifier's outputs and gradients, the evaluation's own attack run again and watched on some images. "full" varies
-everything that an attack can get wrong, and brings other attacks; it is run on request. Limits are meant for 512 images
+Two tiers. "cheap" costs a fraction of the evaluation and runs on every promoted trial: it looks at the records, the
+classifier's outputs and gradients, and the evaluation's own attack, run again and watched on some images. "full" varies
+every setting of an attack and runs other attacks; it runs on request. The limits of the rules are meant for 512 images
 or more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from zsr_core.attacks import Adaptive, AnyAttack, Attack, AutoAttack, Noise, Pgd, Transfer
-from zsr_core.audit import probes
-from zsr_core.audit.probes import Scene
-from zsr_core.audit.verdict import RULES
+from zsr_core.audit.evidence import Autocast, Probe, Run
+from zsr_core.audit.probes.attacks import LowPrecision, Tempered, ball_of
+from zsr_core.audit.probes.gradients import DIRECTIONS, NEARBY
+from zsr_core.audit.probes.loss import NEAR, SURFACE_IMAGES, SURFACE_SIDE
+from zsr_core.audit.probes.outputs import PASSES
+from zsr_core.audit.rules import RULES
+from zsr_core.audit.scene import Scene
+from zsr_core.codec import require, unknown
 from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
 
 Tier = Literal["none", "cheap", "full"]
 TIERS: tuple[Tier, ...] = ("none", "cheap", "full")
 IMAGES: Mapping[Tier, int] = {"none": 0, "cheap": 64, "full": 512}  # at most so many, spread over the tasks
-CHEAP_SHARE = 0.2  # of the evaluation's passes, at most: in small batches they take half as long again
-PROBE = Pgd(steps=50, step_ratio=0.1, label="audit")  # one name for all variants: they share their random starts
+CHEAP_SHARE = 0.2  # of the evaluation's passes, at most; in small batches each pass takes half as long again
+PROBE = Pgd(steps=50, step_ratio=0.1, label="audit")  # one name for all variants, so that they share random starts
 SHORT = Pgd(steps=10, step_ratio=0.25, label="audit")
-STEPS: Mapping[str, int] = {"eps": 1, "eps/4": 4, "eps/10": 10}
-OTHERS = ("G16", "G17", "G18", "G19", "G20")  # rules on other attacks, beside this model's own gradient
+STEP_PARTS: Mapping[Probe, int] = {Probe.STEP_1: 1, Probe.STEP_4: 4, Probe.STEP_10: 10}  # the step size is eps / parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What an audit is asked for."""
+
+    tier: Tier
+    rules: tuple[str, ...] = tuple(RULES)  # the others are skipped, and what they alone need is not probed
+    images: int | None = None  # at most so many; by default IMAGES. The cheap tier takes fewer if they cost too much
+    autocast: Autocast = "none"  # for numbers of attacks that others ran under autocast; ours run in fp32
+    eps: float | None = (
+        None  # the budget whose numbers are audited; by default the one that a trial's scores are read at
+    )
+
+    def __post_init__(self) -> None:
+        if self.tier not in TIERS:
+            raise unknown("tier", self.tier, TIERS)
+        for rule in self.rules:
+            if rule not in RULES:
+                raise unknown("rule", rule, RULES)
+        require(self.images is None or self.images >= 1, "images", self.images, "at least 1 image")
+        require(self.eps is None or self.eps > 0, "eps", self.eps, "a budget above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One probe: what it is called, the rules that need it, and its passes, at most, for one image."""
+    """One probe, and the encoder passes that it takes for one image, at most."""
 
-    name: str
-    rules: tuple[str, ...]
+    run: Run
     forwards: int
     input_backwards: int = 0
     attack: Attack | None = None
     threat: ThreatModel | None = None
-    images: int | None = None  # where it looks at no more than so many
+    images: int | None = None  # the probe looks at no more than so many
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that need it."""
+        return tuple(rule.id for rule in RULES.values() if self.run.probe in rule.needs)
 
     def passes(self, n: int) -> int:
         """Return the encoder passes over one image that ``n`` images take; a backward to the input counts as one."""
         return (self.forwards + self.input_backwards) * (n if self.images is None else min(n, self.images))
 
 
-def steps(
-    scene: Scene, attacks: Sequence[AnyAttack], tier: Tier, only: Collection[str] = tuple(RULES)
-) -> tuple[Step, ...]:
-    """Return what a tier probes, in order. ``attacks`` are the evaluation's; ``only`` the rules that are asked."""
-    every = _every(scene, attacks) if tier == "full" else _cheap(scene, attacks) if tier == "cheap" else ()
-    return tuple(step for step in every if any(rule in only for rule in step.rules))
+def steps(scene: Scene, attacks: Sequence[AnyAttack], request: Request) -> tuple[Step, ...]:
+    """Return what the request's tier probes for its rules, in order. ``attacks`` are the evaluation's."""
+    every: tuple[Step, ...] = ()
+    if request.tier != "none":
+        every += _cheap(scene, attacks)
+    if request.tier == "full":
+        every += _full(scene, attacks, request.autocast)
+    return tuple(step for step in every if any(rule in request.rules for rule in step.rules))
 
 
 def _cheap(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
-    slope = 2 * (probes.DIRECTIONS + probes.NEARBY) + 2
-    found = [
-        Step(name="answers", rules=("G01", "G02", "G25"), forwards=probes.PASSES + 1),
-        Step(name="gradients", rules=("G04",), forwards=1, input_backwards=1),
-        Step(name="slopes", rules=("G03",), forwards=slope, input_backwards=2),
-    ]
+    slope = 2 * (DIRECTIONS + NEARBY) + 2
     own = watchable(attacks, scene)
-    if own is not None:
-        found.append(_attack_step("watched", ("G07", "G11"), own, scene, scene.threat, more=3))
-    return tuple(found)
-
-
-def _every(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
-    plane = probes.SURFACE_SIDE**2
+    watched = () if own is None else (_attack_step(Run(probe=Probe.WATCHED), own, scene.threat, scene, checks=3),)
     return (
-        *_cheap(scene, attacks),
-        Step(name="roughness", rules=("G23",), forwards=probes.NEAR + 1),
-        Step(name="surface", rules=("G24",), forwards=plane + 1, input_backwards=1, images=probes.SURFACE_IMAGES),
-        *attack_runs(scene, attacks),
+        Step(run=Run(probe=Probe.ANSWERS), forwards=PASSES + 1),
+        Step(run=Run(probe=Probe.GRADIENTS), forwards=1, input_backwards=1),
+        Step(run=Run(probe=Probe.SLOPES), forwards=slope, input_backwards=2),
+        *watched,
+    )
+
+
+def _full(scene: Scene, attacks: Sequence[AnyAttack], autocast: Autocast) -> tuple[Step, ...]:
+    plane = SURFACE_SIDE**2 + 1
+    return (
+        Step(run=Run(probe=Probe.ROUGHNESS), forwards=NEAR + 1),
+        Step(run=Run(probe=Probe.SURFACE), forwards=plane, input_backwards=1, images=SURFACE_IMAGES),
+        *attack_steps(scene, attacks, autocast),
     )
 
 
@@ -84,40 +114,42 @@ def watchable(attacks: Sequence[AnyAttack], scene: Scene) -> Attack | None:
     return next((a for a in attacks if all(len(a.stages(c)) == 1 for c in classes)), None)
 
 
-def attack_runs(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
+def attack_steps(scene: Scene, attacks: Sequence[AnyAttack], autocast: Autocast = "none") -> tuple[Step, ...]:
     """Return the attacks of the full tier: PGD with one thing changed, other budgets, other attacks."""
     here = scene.threat
-    table: list[tuple[str, tuple[str, ...], Attack, ThreatModel]] = [
-        ("fgsm", ("G08",), Pgd(steps=1, step_ratio=1.0, random_start=False, label="audit"), here),
-        ("pgd10", ("G08", "G13", "G15"), SHORT, here),
-        ("pgd50", ("G05", "G06", "G09", "G12"), PROBE, here),
-        ("pgd100", ("G08", "G09", *OTHERS), replace(PROBE, steps=100), here),
-        ("pgd50 x 5", ("G12", *OTHERS), replace(PROBE, restarts=5), here),
-        ("pgd50, z/10", ("G06",), probes.Tempered(of=PROBE, temperature=10.0), here),
-        ("pgd50, z/100", ("G06",), probes.Tempered(of=PROBE, temperature=100.0), here),
+    table: list[tuple[Run, Attack, ThreatModel]] = [
+        (Run(probe=Probe.FGSM), Pgd(steps=1, step_ratio=1.0, random_start=False, label="audit"), here),
+        (Run(probe=Probe.PGD10), SHORT, here),
+        (Run(probe=Probe.PGD50), PROBE, here),
+        (Run(probe=Probe.PGD100), replace(PROBE, steps=100), here),
+        (Run(probe=Probe.RESTARTS), replace(PROBE, restarts=5), here),
+        (Run(probe=Probe.SCALE_10), Tempered(of=PROBE, temperature=10.0), here),
+        (Run(probe=Probe.SCALE_100), Tempered(of=PROBE, temperature=100.0), here),
     ]
-    if scene.autocast != "none":
-        low = probes.LowPrecision(of=PROBE, dtype=scene.autocast)
-        table.append((f"pgd50, {scene.autocast}", ("G05",), low, here))
+    if autocast != "none":
+        table.append((Run(probe=Probe.PRECISION, setting=autocast), LowPrecision(of=PROBE, dtype=autocast), here))
     own = next((a for a in attacks if isinstance(a, Pgd)), None)
     if own is not None:
-        table += [(f"step {name}", ("G10",), _stepping(own, 1 / parts), here) for name, parts in STEPS.items()]
-    table += [(f"eps {eps:.6g}", ("G13", "G15"), SHORT, replace(here, eps=eps)) for eps in ladder(here)]
-    table += [(f"all within {s:g}", ("G14",), SHORT, probes.ball_of(here, s, scene.numbers)) for s in (0.5, 1.0)]
+        table += [(Run(probe=probe), _stepping(own, 1 / parts), here) for probe, parts in STEP_PARTS.items()]
+    table += [(Run(probe=Probe.BUDGET, setting=eps), SHORT, replace(here, eps=eps)) for eps in ladder(here)]
+    table += [
+        (Run(probe=probe), SHORT, ball_of(here, share, scene.numbers))
+        for probe, share in ((Probe.BALL_HALF, 0.5), (Probe.BALL_WHOLE, 1.0))
+    ]
     whole = AutoAttack(version="standard" if scene.victim.defended is None else "rand")
     if not any(isinstance(a, AutoAttack) and a.version == whole.version for a in attacks):  # else it is in the records
-        table.append(("autoattack", ("G17", "G19", "G20", "G21"), whole, here))
+        table.append((Run(probe=Probe.AUTOATTACK), whole, here))
     if not any(isinstance(a, Adaptive) for a in attacks):
-        table.append(("adaptive", ("G21",), Adaptive(), here))
-    table.append(("noise", ("G16",), Noise(draws=100), here))
+        table.append((Run(probe=Probe.ADAPTIVE), Adaptive(), here))
+    table.append((Run(probe=Probe.NOISE), Noise(draws=100), here))
     for name, other in scene.victim.others.items():
-        if other.sha != scene.victim.sha:  # examples made on itself are no transferred ones
-            table.append((f"transfer {name}", ("G18",), Transfer(source=name), here))
-    return tuple(_attack_step(name, wanted, attack, scene, threat) for name, wanted, attack, threat in table)
+        if other.sha != scene.victim.sha:  # examples made on the model itself are not transferred
+            table.append((Run(probe=Probe.TRANSFER, setting=name), Transfer(source=name), here))
+    return tuple(_attack_step(run, attack, threat, scene) for run, attack, threat in table)
 
 
 def _stepping(own: Pgd, ratio: float) -> Pgd:
-    """Return the evaluation's PGD with another step, and steps enough to cross the ball."""
+    """Return the evaluation's PGD with another step size, and with enough steps to cross the ball."""
     enough = max(own.steps, math.ceil(2.5 / ratio))
     return replace(own, steps=enough, step_size=None, step_ratio=ratio, label="audit")
 
@@ -134,36 +166,30 @@ def ladder(threat: ThreatModel) -> tuple[float, ...]:
     return tuple(sorted(distinct))
 
 
-def _attack_step(
-    name: str, wanted: tuple[str, ...], attack: Attack, scene: Scene, threat: ThreatModel, more: int = 1
-) -> Step:
-    """Return the step of an attack: its dearest task's cost, the clean pass and the judging one."""
+def _attack_step(run: Run, attack: Attack, threat: ThreatModel, scene: Scene, checks: int = 1) -> Step:
+    """Return the step of an attack: the cost on its most expensive task, the clean pass, and the passes that judge."""
     draws = max(1, scene.victim.attack_samples if scene.victim.defended is not None else 0)
     costs = [attack.cost(len(text.classes)) for _, text in scene.tasks]
     forwards, backwards = (draws * max(part) for part in zip(*costs, strict=True))
-    return Step(
-        name=name, rules=wanted, forwards=forwards + 1 + more, input_backwards=backwards, attack=attack, threat=threat
-    )
+    return Step(run=run, forwards=forwards + 1 + checks, input_backwards=backwards, attack=attack, threat=threat)
 
 
 def spent(records: Sequence[SampleRecord]) -> int:
-    """Return about how many passes an evaluation took, from its records: every question, forward and back."""
+    """Return about how many passes an evaluation took, from its records: every query, forward and backward."""
     return sum(1 if r.condition == "none" else 2 * r.queries for r in records)
 
 
 def affordable(scene: Scene, attacks: Sequence[AnyAttack], records: Sequence[SampleRecord]) -> int:
-    """Return how many images the cheap tier may look at: it costs a share of what the evaluation took, at most."""
-    each = sum(step.passes(1) for step in steps(scene, attacks, "cheap"))
+    """Return how many images the cheap tier may look at, so that it costs at most a share of the evaluation."""
+    each = sum(step.passes(1) for step in steps(scene, attacks, Request(tier="cheap")))
     return min(scene.n, int(CHEAP_SHARE * spent(records)) // each)
 
 
-def plan_lines(
-    scene: Scene, attacks: Sequence[AnyAttack], tier: Tier, only: Collection[str] = tuple(RULES)
-) -> list[str]:
-    """Return what a tier would do: every probe, its rules, and its encoder passes at most, then their sum."""
+def plan_lines(scene: Scene, attacks: Sequence[AnyAttack], request: Request) -> list[str]:
+    """Return what a request would run: every probe, its rules, and its encoder passes at most, then their sum."""
     if scene.n == 0:
-        return ["  the records alone: every probe would cost too much of so small an evaluation"]
-    todo = steps(scene, attacks, tier, only)
-    lines = [f"  {s.name:<18} {s.passes(scene.n):>12,} passes  {' '.join(s.rules)}" for s in todo]
+        return ["  the records alone: every probe would cost too much for so small an evaluation"]
+    todo = steps(scene, attacks, request)
+    lines = [f"  {s.run.text:<18} {s.passes(scene.n):>12,} passes  {' '.join(s.rules)}" for s in todo]
     total = sum(s.passes(scene.n) for s in todo)
     return [*lines, f"{total:,} encoder passes at most, on {scene.n} images; images that fall cost less."]

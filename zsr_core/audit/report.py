@@ -1,12 +1,12 @@
-"""May this robustness number be believed? Evidence is gathered around it, and the rules G01 to G25 judge.
+"""May this robustness number be believed? Evidence is gathered around it, and the rules G01 to G25 judge it.
 
-A rule without its evidence is a SKIP that says so, never a PASS. Verdicts are kept beside the result they speak of.
+A rule without its evidence is a SKIP that says what is missing, never a PASS. Verdicts are kept beside the result.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,16 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from zsr_core.attacks import AnyAttack
-from zsr_core.audit.evidence import gather
-from zsr_core.audit.judges import FULL, judge
-from zsr_core.audit.plan import IMAGES, TIERS, Tier, affordable, steps
-from zsr_core.audit.probes import Autocast, Scene, Surface
-from zsr_core.audit.rules import Row, skip
-from zsr_core.audit.verdict import RULES, Verdict
-from zsr_core.codec import read_json, require, to_plain, unknown
+from zsr_core.audit.evidence import FULL, Evaluation
+from zsr_core.audit.facts import Surface
+from zsr_core.audit.finding import skipped
+from zsr_core.audit.gather import Say, gather
+from zsr_core.audit.plan import IMAGES, TIERS, Request, Tier, affordable, steps
+from zsr_core.audit.scene import Scene
+from zsr_core.audit.verdict import Verdict, judge
+from zsr_core.codec import ConfigError, read_json, to_plain
 from zsr_core.data import ImageSet, open_data
-from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import write_text, write_whole
@@ -36,7 +35,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What ``audit.json`` holds: the verdicts on one checkpoint at one budget, and what they rest on."""
+    """What ``audit.json`` holds: the verdicts on one checkpoint at one budget, and how they were made."""
 
     trial_id: str
     weights_sha: str
@@ -59,80 +58,56 @@ def scene_of(
     suite: EvalSuite,
     banks: Callable[[ImageSet], TextBank],
     image_size: int,
+    request: Request,
     *,
-    tier: Tier,
-    eps: float,
-    images: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    autocast: Autocast = "none",
     records: Sequence[SampleRecord] = (),
 ) -> Scene:
-    """Return what a tier looks at: the first images of every task of an evaluation, at one budget.
+    """Return the scene of a request: the first images of every task of an evaluation, at the request's budget.
 
     Args:
-        eps: the budget whose numbers are audited, in [0, 1] pixel units.
-        images: at most so many, by default :data:`IMAGES`; the cheap tier takes fewer where it would cost too much.
-        autocast: for numbers that others' attacks made under autocast; ours run in fp32.
-        records: what the evaluation left, which says what it cost.
+        records: the evaluation's; the cheap tier's share is taken of what they cost.
 
     Raises:
-        ConfigError: for an unknown tier, or no image.
+        ConfigError: if the request names no budget.
     """
-    if tier not in TIERS:
-        raise unknown("tier", tier, TIERS)
-    require(images is None or images >= 1, "images", images, "at least 1 image")
+    eps = request.eps
+    if eps is None:
+        raise ConfigError("eps: got None, expected the budget that is audited")
     sets = [open_data(ref, suite.split, image_size, suite.n, space=suite.space) for ref in suite.tasks]
     scene = Scene(
         victim=victim, tasks=tuple((one, banks(one)) for one in sets), seed=seed, batch_size=suite.batch_size,
-        threat=ThreatModel(norm=suite.norm, eps=eps, space=suite.space), device=device, autocast=autocast,
+        threat=ThreatModel(norm=suite.norm, eps=eps, space=suite.space), device=device,
     )  # fmt: skip
-    scene = scene.cut(images or IMAGES[tier])
-    return scene.cut(affordable(scene, suite.attacks, records)) if tier == "cheap" else scene
+    scene = scene.cut(request.images or IMAGES[request.tier])
+    return scene.cut(affordable(scene, suite.attacks, records)) if request.tier == "cheap" else scene
 
 
 def audit(
-    scene: Scene,
-    attacks: Sequence[AnyAttack],
-    *,
-    tier: Tier,
-    only: Collection[str] = tuple(RULES),
-    trial_id: str = "",
-    records: Sequence[SampleRecord] = (),
-    measurements: Sequence[Measurement] = (),
-    own: Row | None = None,
-    baseline: Row | None = None,
-    say: Callable[[str, int, int], None] | None = None,
+    scene: Scene, evaluation: Evaluation, request: Request, *, trial_id: str = "", say: Say | None = None
 ) -> tuple[Report, Surface | None]:
-    """Return the verdicts on what an evaluation with ``attacks`` says of a classifier, and the loss surface if probed.
+    """Return the verdicts on the numbers that an evaluation gave a classifier, and the loss surface if it was probed.
 
     Args:
-        only: the rules that are asked; the others are skipped, and what they alone need is not probed.
-        records, measurements: what the evaluation left; without them the rules on them are skipped.
-        own, baseline: the trial's numbers, and those of a TeCoA of the same budget.
-        say: told (probe, number of it from 1, how many) before each probe.
-
-    Raises:
-        ConfigError: for an unknown rule.
+        say: called before each probe.
     """
-    for rule in only:
-        if rule not in RULES:
-            raise unknown("rule", rule, RULES)
-    evidence = gather(
-        scene, attacks, tier=tier, only=only, records=records, measurements=measurements, own=own, baseline=baseline,
-        say=say,
-    )  # fmt: skip
-    passes = sum(step.passes(scene.n) for step in steps(scene, attacks, tier, only)) if scene.n else 0
+    evidence = gather(scene, evaluation, request, say=say)
+    todo = steps(scene, evaluation.attacks, request) if scene.n else ()
     report = Report(
-        trial_id=trial_id, weights_sha=scene.victim.sha, norm=scene.threat.norm, eps=scene.threat.eps, tier=tier,
-        images=scene.n, passes=passes,
-        verdicts=tuple(v if v.rule in only else skip(v.rule, "not asked", FULL) for v in judge(evidence)),
+        trial_id=trial_id, weights_sha=scene.victim.sha, norm=scene.threat.norm, eps=scene.threat.eps,
+        tier=request.tier, images=scene.n, passes=sum(step.passes(scene.n) for step in todo),
+        verdicts=tuple(v if v.rule in request.rules else _not_asked(v.rule) for v in judge(evidence)),
     )  # fmt: skip
     return report, evidence.surface
 
 
+def _not_asked(rule: str) -> Verdict:
+    return Verdict.of(rule, skipped("not asked", FULL))
+
+
 def joined(earlier: Report | None, later: Report) -> Report:
-    """Return ``later`` with what only ``earlier`` tested, where both are of one checkpoint and budget."""
+    """Return ``later`` and what only ``earlier`` tested, if both are of one checkpoint and budget."""
     same = earlier is not None and all(
         getattr(earlier, name) == getattr(later, name) for name in ("trial_id", "weights_sha", "norm", "eps", "schema")
     )

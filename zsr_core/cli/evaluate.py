@@ -16,7 +16,7 @@ import torch
 
 from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import PROFILES, profile
-from zsr_core.audit.plan import TIERS, Tier
+from zsr_core.audit.plan import TIERS, Request, Tier
 from zsr_core.audit.report import read_report
 from zsr_core.codec import ConfigError, require
 from zsr_core.data import DataRef, task_ref
@@ -229,7 +229,7 @@ def _audited(result: TrialResult, folder: Path, tier: Tier, device: str | None) 
     if tier != "none" and (before is None or TIERS.index(before.tier) < TIERS.index(tier)):
         print(f"audit: the {tier} tier", flush=True)
         try:
-            audit_trial(result, folder, folder, tier=tier, device=device)
+            audit_trial(result, folder, folder, Request(tier=tier), device=device)
         except Exception as error:  # whatever stops it is said in every verdict
             keep_failure(result, folder, error)
     return read_result(folder) or result

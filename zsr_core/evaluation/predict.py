@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from zsr_core import threads
-from zsr_core.attacks import Attack, Logits, Target
+from zsr_core.attacks import Attack, Draws, Logits, Target
 from zsr_core.codec import ConfigError, fingerprint, require, to_plain
 from zsr_core.data import ImageSet, batches
 from zsr_core.evaluation.journal import Journal, Progress, Tick
@@ -24,6 +24,14 @@ from zsr_core.records import SampleRecord
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
 from zsr_core.threat import Norm, ThreatModel, l2_size
+
+# (attack, target, images [b, 3, H, W], threat model, draws, the images' ids) -> x_adv [b, 3, H, W]
+RunAttack = Callable[[Attack, Target, Tensor, ThreatModel, Draws, Sequence[str]], Tensor]
+
+
+def alone(attack: Attack, target: Target, x: Tensor, threat: ThreatModel, draws: Draws, ids: Sequence[str]) -> Tensor:
+    """Return the images that the attack gives, as it runs when nobody watches it."""
+    return attack.run(target, x, threat, draws)
 
 
 def predict(
@@ -40,7 +48,7 @@ def predict(
     threat_space: str = "model_input",
     journal: Journal | None = None,
     tick: Tick | None = None,
-    side_by_side: bool = True,
+    run_attack: RunAttack = alone,
 ) -> list[SampleRecord]:
     """Return one record per image and condition: "none" first, then each attack under each threat model.
 
@@ -51,21 +59,23 @@ def predict(
     defence is judged by one draw per (seed, attack, image), the same for every stage.
 
     On CPU as many batches are worked on at a time as torch would use threads for one, and share ``batch_size`` among
-    them: ``victim`` and the attacks are then called from several threads, unless ``side_by_side`` is false.
+    them: ``victim``, the attacks and ``run_attack`` are then called from several threads.
 
     Args:
         journal: where finished batches are kept; what is found there is not computed again.
         tick: called after every batch.
+        run_attack: runs an attack on one batch, for instance to watch it.
 
     Raises:
         ConfigError: if there is no image, a label lies outside the classes, or text and images have other dimensions.
         ArithmeticError: naming task, condition and image, if logits are NaN or infinite.
     """
     # On CPU one for each thread that torch would use for a single one.
-    abreast = torch.get_num_threads() if side_by_side and torch.device(device).type == "cpu" else 1
+    abreast = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
     run = _Run(
         victim=victim, images=images, text=text, seed=seed, trial_id=trial_id, batch_size=batch_size,
         device=torch.device(device), space=threat_space, journal=journal, tick=tick, abreast=abreast,
+        run_attack=run_attack,
     )  # fmt: skip
     run.check()
     clean = run.clean(threats[0].norm if threats else "linf")
@@ -89,6 +99,7 @@ class _Run:
     journal: Journal | None
     tick: Tick | None
     abreast: int  # batches that are worked on at a time
+    run_attack: RunAttack
     stop: Event = field(default_factory=Event)  # set: attacks that still run end at their next question
 
     def check(self) -> None:
@@ -224,7 +235,7 @@ class _Run:
             def draws(purpose: str, picked: Tensor) -> list[torch.Generator]:
                 return [generator(self.seed, "attack", stage.name, purpose, ids[row]) for row in picked.tolist()]
 
-            x_adv = stage.run(target, x, condition.threat, draws).detach()
+            x_adv = self.run_attack(stage, target, x, condition.threat, draws, ids).detach()
             x_adv = condition.threat.project(torch.where(x_adv.isfinite(), x_adv, x), x)
             return self._judge(condition, x, x_adv, y, rows, queries.tolist())
 

@@ -9,7 +9,7 @@ from typing import Any
 from sweeps.engine.analysis.stats import Summary, summarise
 from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Role, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST, SCORES, Score, headline, score_named
-from zsr_core.audit.verdict import SEVERITY, VerdictStatus
+from zsr_core.audit.finding import SEVERITY, VerdictStatus
 from zsr_core.data import Split
 from zsr_core.trial.result import TrialResult
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from sweeps.engine.documents.forms.markdown import markdown_table
 from sweeps.engine.documents.html import Bullets, Fold, Grid, Heading, Paragraph, Text, document
 from sweeps.engine.format import counted, eps_text
+from zsr_core.audit.finding import VerdictStatus
 from zsr_core.audit.papers import AUTOATTACK, RULES_OF_NUMBERS, Audited, audit_published, disagreements, misprints
-from zsr_core.audit.verdict import RULES, VerdictStatus
+from zsr_core.audit.rules import RULES
 from zsr_core.files import write_text
 from zsr_core.published import SOURCES, UNTOUCHED, Published, published
 
@@ -34,13 +35,13 @@ def write_audit(folder: Path) -> tuple[Path, Path]:
 
 
 def audit_blocks(audited: Sequence[Audited]) -> tuple[Text, ...]:
-    """Return the page: the answer, the claims, each one's verdicts, and what else the tables show."""
+    """Return the page: the answer, the claims, the verdicts on each, and what else the tables show."""
     main = [a for a in audited if not _alone(a)]
     return (
         Paragraph(text=summary(main)),
         Paragraph(
-            text="A verdict here is about printed numbers. A FAIL is no proof that a model masks its gradients: it "
-            "proves that the claim, as printed, is untested. The limits are ours; the numbers are the papers'."
+            text="A verdict here is about printed numbers. A FAIL does not prove that a model masks its gradients: it "
+            "shows that the claim, as printed, is untested. The limits are ours; the numbers are the papers'."
         ),
         *(block for source in SOURCES for block in source_blocks(source, main)),
         Heading(text="Configurations with one attack alone"),
@@ -48,7 +49,7 @@ def audit_blocks(audited: Sequence[Audited]) -> tuple[Text, ...]:
         Heading(text="The same method, printed elsewhere"),
         Paragraph(
             text="Means of one method under the same attack and budget, on the same sets, as different tables print "
-            "them: everyone trains the baselines again. A method's name does not fix its number."
+            "them. They differ because each paper trains the baselines again."
         ),
         disagreement_grid(),
         Heading(text="Means that do not add up"),
@@ -57,11 +58,11 @@ def audit_blocks(audited: Sequence[Audited]) -> tuple[Text, ...]:
         Heading(text="What else the tables show"),
         Bullets(items=facts()),
         Heading(text="The rules"),
-        Grid(head=("rule", "what it asks"), rows=tuple((rule, RULES[rule]) for rule in RULES_OF_NUMBERS)),
+        Grid(head=("rule", "what it asks"), rows=tuple((rule, RULES[rule].text) for rule in RULES_OF_NUMBERS)),
         Paragraph(
             text=f"The other {len(RULES) - len(RULES_OF_NUMBERS)} rules need the weights: gradients, step sizes, "
-            "precision, restarts, black-box attacks. Of a published table nobody can tell them. G15 is read at the "
-            "budget that a method was trained for and at its double, for beyond it every model loses more than half."
+            "precision, restarts, black-box attacks. A published table does not show them. G15 is read at the budget "
+            "that a method was trained for and at its double, because above it every model loses more than half."
         ),
     )
 
@@ -96,7 +97,7 @@ def summary(audited: Sequence[Audited]) -> str:
         f"Of {counted(len(claimed), 'claim')} of robustness, {n['SKIP']} were printed under one attack alone (SKIP). "
         f"Of the others {n['FAIL']} are not confirmed by the stronger attacks beside them (FAIL), {n['WARN']} leave "
         f"open questions (WARN), and {n['PASS']} stand as far as numbers tell (PASS). "
-        f"{' and '.join(CONTROLS)} claim no robustness and stand in the tables as controls."
+        f"{' and '.join(CONTROLS)} claim no robustness and are in the tables as controls."
     )
 
 
@@ -161,24 +162,24 @@ def variants_text(audited: Sequence[Audited]) -> str:
     attack = next(iter(top.claim.robust))
     return (
         f"{counted(len(audited), 'setting')} of ablations and hyper-parameter studies are printed under one attack "
-        f"alone, up to {top.claim.worst:.2f} under {attack} ({top.claim.method}, {top.claim.source}): which setting is "
-        "best was decided by numbers that nothing stronger has tested."
+        f"alone, up to {top.claim.worst:.2f} under {attack} ({top.claim.method}, {top.claim.source}): the "
+        "best setting was chosen by numbers that no stronger attack has tested."
     )
 
 
 def disagreement_grid() -> Grid:
-    """Return where the tables print different means for what one name promises."""
+    """Return the methods for which the tables print different means under one attack and budget."""
     rows = []
-    for found in disagreements():
-        first = found.rows[0]
+    for disagreement in disagreements():
+        first = disagreement.rows[0]
         what = "clean" if first.metric == "clean" else f"{first.attack} at {eps_text(first.eps[0])}"
-        values = "; ".join(f"{row.value:.2f} ({row.place})" for row in found.rows)
-        rows.append((str(first.method), what, values, f"{found.spread:.2f}"))
+        values = "; ".join(f"{row.value:.2f} ({row.place})" for row in disagreement.rows)
+        rows.append((str(first.method), what, values, f"{disagreement.spread:.2f}"))
     return Grid(head=("method", "under", "printed", "points apart"), rows=tuple(rows))
 
 
 def misprint_grid() -> Grid:
-    """Return the printed means beside what their sets give."""
+    """Return the printed means beside the means of their sets."""
     rows = tuple(
         (m.row.printed, "clean" if m.row.metric == "clean" else f"{m.row.attack} at {eps_text(m.row.eps[0])}",
          f"{m.row.value:.2f}", f"{m.recomputed:.2f}", m.row.place)
@@ -188,7 +189,7 @@ def misprint_grid() -> Grid:
 
 
 def facts() -> tuple[str, ...]:
-    """Return what a reader of these tables should know besides; figures are taken from the tables."""
+    """Return what else a reader of these tables should know; the figures are taken from the tables."""
 
     def value(method: str, attack: str, table: str, eps: float | None = None) -> str:
         metric = "clean" if attack == "none" else "robust"
@@ -201,16 +202,17 @@ def facts() -> tuple[str, ...]:
         f"{value(whole, 'PGD-100', 'X')} and clean accuracy from {value(without, 'none', 'X')} to "
         f"{value(whole, 'none', 'X')} at once, while AutoAttack, on other weights, leaves "
         f"{value('Comp-TGA', 'AutoAttack', 'III')} (what G22 is about).",
-        f"CLIP as it came keeps {value('CLIP', 'PGD-100', 'A5', 8 / 255)} at 8/255 and "
+        f"Untuned CLIP keeps {value('CLIP', 'PGD-100', 'A5', 8 / 255)} at 8/255 and "
         f"{value('CLIP', 'PGD-100', 'I')} at 1/255 under PGD-100, where AutoAttack leaves "
-        f"{value('CLIP', 'AutoAttack', 'III')}: a hint that this PGD is weak, whatever the model (what G14 is about).",
+        f"{value('CLIP', 'AutoAttack', 'III')}: a sign that this PGD is weak on any model (what G14 is about).",
         "The published evaluation of that lineage (zhyblue424/TGA-ZSR, attacks.py) runs model and attack in half "
         "precision, climbs a mean-reduced loss, steps by the whole budget, starts once and returns the last iterate. "
-        "How much of the gap that explains is not known; G05, G10 and G11 decide it on a real checkpoint.",
-        "As published its AutoAttack branch does not run, and what it builds is APGD-CE and APGD-DLR, where the paper "
-        "says standard. AutoAttack is another list in nearly every one of these papers, so its columns cannot be "
+        "How much of the gap that explains is not known; G05, G10 and G11 measure it on a checkpoint.",
+        "Its AutoAttack branch, as published, does not run; it would build APGD-CE and APGD-DLR, where the paper says "
+        "standard. Nearly every one of these papers runs other attacks as AutoAttack, so that its columns cannot be "
         "compared across sources.",
-        "Worst printed is the least of the printed means: no less than the worst case per image, which none prints.",
+        "Worst printed is the least of the printed means. The worst case per image, which no paper prints, is at most "
+        "as high.",
     )
 
 

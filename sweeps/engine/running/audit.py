@@ -1,4 +1,4 @@
-"""``zsr audit``: a study's trials before the rules G01 to G25, from the weights that the study kept."""
+"""``zsr audit``: a study's trials judged by the rules G01 to G25, on the weights that the study kept."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 from sweeps.engine.study.folder import PlannedTrial, StudyFolder
 from zsr_core.attacks import Pgd
-from zsr_core.audit import report as core
-from zsr_core.audit.plan import Tier, plan_lines
-from zsr_core.audit.probes import Autocast
-from zsr_core.audit.rules import Row
-from zsr_core.audit.verdict import RULES
+from zsr_core.audit import plan as core
+from zsr_core.audit.evidence import Autocast
+from zsr_core.audit.facts import Row
+from zsr_core.audit.report import report_lines
+from zsr_core.audit.rules import RULES
 from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
-from zsr_core.trial.audited import audit_trial, trial_scene
+from zsr_core.trial.audited import Neighbours, audit_trial, trial_scene
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.deploy import restored
 from zsr_core.trial.result import TrialResult
@@ -29,14 +29,14 @@ SIBLINGS = 2  # other trials of the study whose examples are transferred
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What of a study is audited, and how far."""
+    """Which trials of a study are audited, and what each audit is asked for."""
 
-    trial: str = ""  # an id, its beginning, or a label; without one, the study's end
-    tier: Tier = "cheap"
+    trial: str = ""  # an id, its beginning, or a label; by default the trials on the report split
+    tier: core.Tier = "cheap"
     rules: tuple[str, ...] = tuple(RULES)
     images: int | None = None
     autocast: Autocast = "none"
-    plan: bool = False
+    plan: bool = False  # say what would run, and run nothing
 
     def __post_init__(self) -> None:
         require(self.images is None or self.images >= 1, "--images", self.images, "at least 1")
@@ -44,12 +44,16 @@ class Request:
             if rule not in RULES:
                 raise unknown("--rules", rule, RULES)
 
+    def at(self, eps: float) -> core.Request:
+        """Return what the audit of each trial is asked for, at the budget that the study's scores are read at."""
+        return core.Request(tier=self.tier, rules=self.rules, images=self.images, autocast=self.autocast, eps=eps)
+
 
 def audit_study(folder: StudyFolder, request: Request) -> list[str]:
     """Audit the trials that are asked for, keep the verdicts beside their results, and return them as lines.
 
     Raises:
-        ConfigError: where no such trial is done, or its weights are no longer those that its numbers were measured on.
+        ConfigError: if no such trial is done, or its weights are not those that its numbers were measured on.
     """
     lines: list[str] = []
     for trial in wanted(folder, request.trial):
@@ -59,38 +63,36 @@ def audit_study(folder: StudyFolder, request: Request) -> list[str]:
 
 
 def wanted(folder: StudyFolder, name: str) -> list[PlannedTrial]:
-    """Return the finished trials called so: without a name, those on the report split, else every finished one."""
+    """Return the finished trials of this name; without a name those on the report split, or else every finished one."""
     done = [trial for trial in folder.study.plan if folder.is_done(trial)]
     require(bool(done), "study", folder.study.study, "at least one finished trial")
     if not name:
-        end = [trial for trial in done if trial.is_report]
-        return end or done
-    found = [t for t in done if t.trial_id.startswith(name) or name in (t.label, t.cell)]
-    if not found:
+        return [trial for trial in done if trial.is_report] or done
+    called = [t for t in done if t.trial_id.startswith(name) or name in (t.label, t.cell)]
+    if not called:
         known = [text for t in done for text in (t.trial_id, t.label)]
         raise ConfigError(f"--trial: no finished trial is called {name!r}{did_you_mean(name, known)}")
-    return found
+    return called
 
 
 def _audited(folder: StudyFolder, trial: PlannedTrial, request: Request) -> list[str]:
     result, place = folder.results[trial.trial_id], folder.trial_path(trial.trial_id)
+    eps = folder.study.score_eps
+    asked = request.at(eps)
     if request.plan:
-        scene, _ = trial_scene(
-            result, place, folder.path, tier=request.tier, images=request.images, autocast=request.autocast
-        )
-        return plan_lines(scene, result.config.eval_suite.attacks, request.tier, request.rules)
+        scene, evaluation = trial_scene(result, place, folder.path, asked)
+        return core.plan_lines(scene, evaluation.attacks, asked)
     near = siblings(folder, trial) if request.tier == "full" else []
-    near_models = {f"sibling-{config.trial_id}": _as_source(config, folder.path) for config in near}
-    report = audit_trial(
-        result, place, folder.path, tier=request.tier, only=request.rules, images=request.images,
-        autocast=request.autocast, others=near_models, own=row_of(result),
-        baseline=baseline(folder, trial), say=_say,
-    )  # fmt: skip
-    return core.report_lines(report)
+    neighbours = Neighbours(
+        own=row_of(result, eps),
+        baseline=baseline(folder, trial),
+        others={f"sibling-{config.trial_id}": _as_source(config, folder.path) for config in near},
+    )
+    return report_lines(audit_trial(result, place, folder.path, asked, neighbours=neighbours, say=_say))
 
 
 def _as_source(config: TrialConfig, folder: Path) -> Victim:
-    """Return a trial's network alone: what is behind or beside it plays no part in examples made on it."""
+    """Return a trial's network alone, because a defence plays no part in examples that are made on it."""
     victim, _, _ = restored(config, folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return Victim(embed=victim.embed, scale=victim.scale, bias=victim.bias, sha=victim.sha)
 
@@ -110,26 +112,23 @@ def siblings(folder: StudyFolder, trial: PlannedTrial) -> list[TrialConfig]:
 
 
 def baseline(folder: StudyFolder, trial: PlannedTrial) -> Row | None:
-    """Return the numbers of a TeCoA trained at the same budget and measured alike, where the study holds one."""
+    """Return the numbers of a TeCoA trained at the same budget and measured alike, if the study holds one."""
     mine = folder.results[trial.trial_id].config
     for trial_id, result in folder.done().items():
-        if trial_id == trial.trial_id:
-            continue
         other = result.config
         alike = other.threat == mine.threat and other.eval_suite == mine.eval_suite and other.defence is None
-        if alike and isinstance(other.method, TeCoA) and other.epochs:
-            return row_of(result)
+        if trial_id != trial.trial_id and alike and isinstance(other.method, TeCoA) and other.epochs:
+            return row_of(result, folder.study.score_eps)
     return None
 
 
-def row_of(result: TrialResult) -> Row | None:
-    """Return a trial's zero-shot clean, PGD and worst-case accuracy; None where it met no stronger attack than PGD."""
-    suite, eps = result.config.eval_suite, result.config.headline_eps
+def row_of(result: TrialResult, eps: float) -> Row | None:
+    """Return a trial's zero-shot clean, PGD and worst-case accuracy; None if PGD is its strongest attack."""
+    suite = result.config.eval_suite
     pgd = next((a.name for a in suite.attacks if isinstance(a, Pgd)), "")
-    rows = [m for m in result.measurements if m.task == ZERO_SHOT_MEAN]
-    mean = {(m.metric, m.attack, m.eps): m.value for m in rows if m.value is not None}
+    mean = {(m.metric, m.attack, m.eps): m.value for m in result.measurements if m.task == ZERO_SHOT_MEAN}
     keys = [("clean", "none", 0.0), ("robust", pgd, eps), ("robust", WORST, eps)]
-    if all(isinstance(a, Pgd) for a in suite.attacks) or any(key not in mean for key in keys):
+    clean, plain, worst = (mean.get(key) for key in keys)
+    if all(isinstance(a, Pgd) for a in suite.attacks) or clean is None or plain is None or worst is None:
         return None
-    clean, plain, worst = (mean[key] for key in keys)
     return Row(clean=clean, pgd=plain, worst=worst)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
+from zsr_core.audit.plan import Request
 from zsr_core.codec import to_plain
 from zsr_core.files import write_text
 from zsr_core.trial.audited import audit_trial, keep_failure
@@ -135,7 +136,7 @@ def _audit(place: Path, folder: Path, device: str | None) -> None:
     if result is None or result.status != "done" or result.audit:
         return
     try:
-        audit_trial(result, place, folder, tier="cheap", device=device)
+        audit_trial(result, place, folder, Request(tier="cheap"), device=device)
     except Exception as error:
         keep_failure(result, place, error)
 

@@ -20,6 +20,7 @@ from sweeps.engine.running.flags import (
 from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.sweep import Sweep
+from sweeps.engine.tracking.address import shown
 from zsr_core.codec import require
 
 SEARCHES = ("tpe", "gp", "nsga2", "random")

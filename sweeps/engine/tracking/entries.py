@@ -21,7 +21,7 @@ from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_f
 from sweeps.engine.study.objectives import headline
 from sweeps.engine.tracking.notes import study_note, trial_note
 from sweeps.engine.wording.study import scale_note
-from zsr_core.audit.verdict import gravest
+from zsr_core.audit.finding import gravest
 from zsr_core.codec import fingerprint, flatten, to_plain
 from zsr_core.space import Domain
 from zsr_core.trial.config import TrialConfig

@@ -14,9 +14,10 @@ from sweeps.engine.format import MINIATURE, counted, eps_text
 from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.plan import suggestions
 from zsr_core.attacks import Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Pgd, Square, Transfer
+from zsr_core.audit.finding import SEVERITY, VerdictStatus
 from zsr_core.audit.report import Report as AuditReport
 from zsr_core.audit.report import read_report
-from zsr_core.audit.verdict import RULES, SEVERITY, VerdictStatus
+from zsr_core.audit.rules import RULES
 from zsr_core.codec import flatten
 from zsr_core.data.tasks import SIXTEEN
 from zsr_core.duration import duration

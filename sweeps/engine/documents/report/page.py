@@ -30,7 +30,7 @@ from sweeps.engine.study.objectives import Score
 from sweeps.engine.wording.answer import where
 from sweeps.engine.wording.comparison import basis_text, choice, key, row_name, summary, warnings
 from sweeps.engine.wording.matrix import DASH, Described, gap_text, p_text, star
-from zsr_core.audit.verdict import RULES
+from zsr_core.audit.rules import RULES
 
 
 def page(report: Report) -> str:
@@ -146,7 +146,7 @@ def audit_row(audited: Audited) -> tuple[str, ...]:
 
 def audit_fold(audited: Audited) -> Fold:
     """Return each rule's verdict on a configuration: what it asks, the figure, and what to do."""
-    rows = tuple((f.rule, f.status, RULES[f.rule], f.figure or DASH, f.advice or DASH) for f in audited.findings)
+    rows = tuple((f.rule, f.status, RULES[f.rule].text, f.figure or DASH, f.advice or DASH) for f in audited.findings)
     head = ("rule", "verdict", "what it asks", "figure", "what to do")
     return Fold(title=f"{audited.label}: {audited.status}", blocks=(Grid(head=head, rows=rows),))
 
