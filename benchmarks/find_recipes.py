@@ -2,8 +2,8 @@
 
 Prints the table ``MINIATURE`` of ``zsr_core/trial/presets.py``. Every method gets the same number of trials, each the
 same training images, epochs and evaluation: the shared recipe first, then points of its learning rate and at most two
-of its weights, spread evenly over their ranges. Methods are brought to one robustness: chosen is the point of most clean
-accuracy among those of at least ``--robust`` percent, over the zero-shot sets, on the selection renders, seed 0; where
+of its weights, spread evenly over their ranges. Methods are brought to one robustness: the chosen point has the most
+clean accuracy among those of at least ``--robust`` percent, over the zero-shot sets, on the selection renders, seed 0; where
 none gets there, the point of the best harmonic mean. A method that sees no attack is chosen by clean accuracy. (By the
 harmonic mean alone most methods would go to the learning rate that buys the last point of robustness with twenty of
 clean accuracy.)
@@ -25,6 +25,7 @@ from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.methods import METHODS
 from zsr_core.space import Choice, Real
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.presets import shared
 from zsr_core.trial.result import TrialResult
 from zsr_core.trial.run import run_trial
@@ -120,7 +121,7 @@ def main() -> None:
         points_tried: list[Tried] = []
         for point in points(axes_of(kind), args.trials):
             config = base.with_(point)
-            result = run_trial(config, Path(args.out) / config.trial_id, cache=Path(args.out) / "cache")
+            result = run_trial(config, Path(args.out) / config.trial_id, RunContext(cache=Path(args.out) / "cache"))
             points_tried.append(tried(point, result))
             print(f"{kind.__name__:10} {scores(points_tried[-1])}  {dict(point)}", flush=True)
         reads = kind().passes

@@ -10,7 +10,6 @@ from sweeps.engine.analysis.scores import CellScore, best, headline, pareto, sco
 from sweeps.engine.study.folder import Study, read_results
 from sweeps.engine.study.objectives import AVERAGE, WORST, score_eps
 from zsr_core.codec import ConfigError
-from zsr_core.evaluation import measure as evaluate
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.threat import ThreatModel
 from zsr_core.trial.config import TrialConfig
@@ -70,10 +69,6 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
 def test_robustness_is_read_at_the_suites_first_budget_whatever_was_trained_against(trained: int) -> None:
     config = TrialConfig(threat=ThreatModel(eps=trained / 255), eval_suite=EvalSuite(eps=(2 / 255, 1 / 255)))
     assert score_eps(config) == 2 / 255
-
-
-def test_names_of_measurements_are_the_cores() -> None:
-    assert (AVERAGE, WORST) == (evaluate.ZERO_SHOT_MEAN, evaluate.WORST)
 
 
 def test_scores_are_the_zero_shot_means_of_the_trials(tmp_path: Path, make_study: Callable[..., Study]) -> None:

@@ -11,17 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from zsr_core.attacks import Adaptive, AnyAttack, Attack, AutoAttack, Noise, Pgd, Transfer
 from zsr_core.audit import probes
 from zsr_core.audit.probes import Scene
 from zsr_core.audit.verdict import RULES
+from zsr_core.names import TIERS as TIERS
+from zsr_core.names import Tier as Tier
 from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
 
-Tier = Literal["none", "cheap", "full"]
-TIERS: tuple[Tier, ...] = ("none", "cheap", "full")
 IMAGES: Mapping[Tier, int] = {"none": 0, "cheap": 64, "full": 512}  # at most so many, spread over the tasks
 CHEAP_SHARE = 0.2  # of the evaluation's passes, at most: in small batches they take half as long again
 PROBE = Pgd(steps=50, step_ratio=0.1, label="audit")  # one name for all variants: they share their random starts

@@ -15,6 +15,7 @@ from sweeps.engine.study.folder import read_results, read_study
 from sweeps.engine.study.objectives import OBJECTIVES
 from sweeps.engine.wording.matrix import read_described
 from zsr_core import __version__
+from zsr_core.cli.options import EVALUATION, add_evaluate_options
 from zsr_core.codec import ConfigError, require
 
 DESCRIPTION = "Read studies again from their trial folders alone, attack any model, look after the data."
@@ -264,13 +265,10 @@ def parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     _add_report(commands)
     _add_data(commands)
-    from zsr_core.cli.evaluate import DESCRIPTION as EVALUATION  # noqa: PLC0415
-    from zsr_core.cli.evaluate import add_options  # noqa: PLC0415
-
     evaluation = commands.add_parser(
         "evaluate", help="attack any model, also one that others trained", description=EVALUATION
     )
-    add_options(evaluation)
+    add_evaluate_options(evaluation)
     evaluation.add_argument("--workers", type=int, default=1, metavar="K", help="spread the images over so many")
     evaluation.add_argument(
         "--gpus-per-worker", type=float, metavar="G", help="by default one each where there are any"

@@ -12,9 +12,11 @@ from typing import Protocol, TextIO
 
 from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
 from zsr_core.codec import to_plain
+from zsr_core.events import Event, OnEvent, plain_numbers
 from zsr_core.files import write_text
 from zsr_core.trial.audited import audit_trial, keep_failure
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.result import TrialResult, read_result
 from zsr_core.trial.run import run_trial_together
 
@@ -92,9 +94,8 @@ def perform(
         if earlier is None or earlier.status != "done":
             place.mkdir(parents=True, exist_ok=True)
             with (place / "progress.jsonl").open("w", encoding="utf-8") as log:
-                run_trial_together(
-                    config, place, processes, report=_reporter(config, report, log), cache=folder, device=device
-                )
+                context = RunContext(cache=folder, device=device, on_event=_reporter(config, report, log))
+                run_trial_together(config, place, processes, context)
         if config.eval_suite.split == "report":
             _audit(place, folder, device)
 
@@ -110,12 +111,15 @@ def _audit(place: Path, folder: Path, device: str | None) -> None:
         keep_failure(result, place, error)
 
 
-def _reporter(config: TrialConfig, report: Report, log: TextIO) -> Callable[[dict[str, float]], None]:
-    """Return what a trial reports to: all is logged; epochs are passed on, other news at most every few seconds."""
+def _reporter(config: TrialConfig, report: Report, log: TextIO) -> OnEvent:
+    """Return a trial's ``on_event``: it logs epochs and tasks, and reports epochs, and tasks every few seconds."""
     epochs, trial_id = config.epochs, config.trial_id
     last = {"time": -REPORT_SECONDS, "epoch": 0.0}
 
-    def say(metrics: dict[str, float]) -> None:
+    def on_event(event: Event) -> None:
+        metrics = plain_numbers(event)
+        if metrics is None:
+            return
         now, epoch = time.monotonic(), metrics.get("epoch")
         print(json.dumps({"time": round(time.time(), 2), **metrics}), file=log, flush=True)
         last["epoch"] = last["epoch"] if epoch is None else epoch
@@ -124,7 +128,7 @@ def _reporter(config: TrialConfig, report: Report, log: TextIO) -> Callable[[dic
             share = (last["epoch"] + metrics.get("task", 0) / metrics.get("tasks", 1)) / (epochs + 1)
             report(trial_id, {**metrics, "epochs": epochs, "done_share": share})
 
-    return say
+    return on_event
 
 
 def record_failure(folder: Path, config: TrialConfig, error: str) -> TrialResult:

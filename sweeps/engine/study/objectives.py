@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from zsr_core.evaluation.measure import WORST as WORST  # per image over all attacks of the suite
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 from zsr_core.trial.config import TrialConfig
 
 Objective = Literal["clean", "robust", "harmonic"]
 OBJECTIVES: tuple[Objective, ...] = ("clean", "robust", "harmonic")
-AVERAGE = "zero_shot_mean"  # the mean over every evaluated set but the one trained on
-WORST = "worst"  # per image over all attacks of the suite
+AVERAGE = ZERO_SHOT_MEAN
 
 
 def score_eps(config: TrialConfig) -> float:
-    """Return the budget that robust scores are read at."""
-    return config.headline_eps
+    """Return the budget that robust scores are read at: the suite's first, whatever a trial was trained against."""
+    return (*config.eval_suite.eps, config.threat.eps)[0]
