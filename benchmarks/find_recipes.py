@@ -3,10 +3,10 @@
 Prints the table ``MINIATURE`` of ``zsr_core/trial/presets.py``. Every method gets the same number of trials, each the
 same training images, epochs and evaluation: the shared recipe first, then points of its learning rate and at most two
 of its weights, spread evenly over their ranges. Methods are brought to one robustness: the chosen point has the most
-clean accuracy among those of at least ``--robust`` percent, over the zero-shot sets, on the selection renders, seed 0; where
-none gets there, the point of the best harmonic mean. A method that sees no attack is chosen by clean accuracy. (By the
-harmonic mean alone most methods would go to the learning rate that buys the last point of robustness with twenty of
-clean accuracy.)
+clean accuracy among those of at least ``--robust`` percent, over the zero-shot sets, on the selection renders, seed
+0; where none gets there, the point of the best harmonic mean. A method that sees no attack is chosen by clean accuracy.
+(By the harmonic mean alone most methods would go to the learning rate that buys the last point of robustness with
+twenty of clean accuracy.)
 
 Run: ``python benchmarks/find_recipes.py [--trials 12] [--robust 8] [--methods Agft Ucat]``.
 """

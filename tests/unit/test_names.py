@@ -39,6 +39,6 @@ def test_tables_have_the_rows_of_their_names_in_that_order() -> None:
 
 @pytest.mark.parametrize("rows", [{"a": 1}, {"a": 1, "b": 2, "c": 3}])
 def test_a_table_that_lacks_a_row_or_has_another_is_refused(rows: dict[str, int]) -> None:
-    with pytest.raises(KeyError, match="names and rows differ in [bc]'"):
+    with pytest.raises(KeyError, match=r"names and rows differ in [bc]'"):
         names.rows_of(("a", "b"), rows)
     assert list(names.rows_of(("b", "a"), {"a": 1, "b": 2})) == ["b", "a"]

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Pgd
-from zsr_core.events import EpochEnded, OnEvent
+from zsr_core.events import EpochEnded
 from zsr_core.methods import FtAdv, Method, PmgAft, TgaZsr, Ucat
 from zsr_core.model.distributed import World
+from zsr_core.model.processes import Member
 from zsr_core.threat import ThreatModel
 from zsr_core.training.fit import Optim, Recipe, fit
 
@@ -76,7 +77,8 @@ def operations(world: World) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def work(world: World, device: str, on_event: OnEvent, folder: Path) -> None:
+def work(member: Member, folder: Path) -> None:
+    world = member.world
     found: dict[str, Any] = {name: train(world, folder, name) for name in METHODS}
     found["operations"] = operations(world)
     try:
@@ -84,10 +86,10 @@ def work(world: World, device: str, on_event: OnEvent, folder: Path) -> None:
     except ArithmeticError as error:
         found["apart"] = str(error)
     torch.save(found, folder / f"found-{world.rank}.pt")
-    on_event(EpochEnded(row={"epoch": 1.0}))
+    member.on_event(EpochEnded(row={"epoch": 1.0}))
 
 
-def fail(world: World, device: str, on_event: OnEvent) -> None:
-    if world.rank == 1:
+def fail(member: Member) -> None:
+    if member.world.rank == 1:
         raise ArithmeticError("one of us has lost count")
-    world.gather(Tensor([1.0]), 2)  # waits for the other
+    member.world.gather(Tensor([1.0]), 2)  # waits for the other

@@ -35,7 +35,16 @@ class Broken(RuntimeError):
         self.trace, self.killed = trace, killed
 
 
-# (this process's place in the world, its device, on_event, the given values): a function of a module.
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One of the processes: its place in the world, its device, and where its events go."""
+
+    world: World
+    device: str
+    on_event: OnEvent  # of the leading process; the others' events go nowhere
+
+
+# (this process, the given values); a function of a module, because it is pickled.
 Work = Callable[..., None]
 
 
@@ -55,7 +64,7 @@ class _Start:
 def together(
     size: int, work: Work, given: tuple[Any, ...], *, cuda: bool, on_event: OnEvent = ignore, threads: int = 1
 ) -> None:
-    """Run ``work(world, device, on_event, *given)`` in ``size`` processes of this machine, each on a GPU of its own.
+    """Run ``work(member, *given)`` in ``size`` processes of this machine, each on a GPU of its own.
 
     Args:
         work: a function of a module; it and ``given`` are pickled.
@@ -115,13 +124,16 @@ def _one(rank: int, start: _Start) -> None:
     device = torch.device("cuda", rank) if start.cuda else torch.device("cpu")
     if start.cuda:
         torch.cuda.set_device(device)
-    world = World(rank=rank, size=start.size)
+    leads = rank == 0
+    member = Member(
+        world=World(rank=rank, size=start.size), device=str(device), on_event=start.send.send if leads else ignore
+    )
     try:
         dist.init_process_group(
             "nccl" if start.cuda else "gloo", init_method=f"file://{start.folder}/meet", rank=rank,
             world_size=start.size, timeout=PATIENCE, device_id=device if start.cuda else None,
         )  # fmt: skip
-        start.work(world, str(device), start.send.send if world.leads else ignore, *start.given)
+        start.work(member, *start.given)
         dist.destroy_process_group()
     except Exception as error:
         reason = reason_of(error).replace("\n", " ")

@@ -18,11 +18,10 @@ from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.evaluation.victim import Victim
-from zsr_core.events import OnEvent
 from zsr_core.files import write_text
 from zsr_core.model.distributed import World
 from zsr_core.model.load import Clip
-from zsr_core.model.processes import Broken, reason_of, together
+from zsr_core.model.processes import Broken, Member, reason_of, together
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
@@ -76,7 +75,9 @@ def run_trial_together(config: TrialConfig, folder: Path, processes: int, contex
     threads, given = max(1, torch.get_num_threads() // processes), (config, folder, context.cache)
     for last in (False, True):
         try:
-            together(processes, _member, given, cuda=where.type == "cuda", on_event=context.on_event, threads=threads)
+            together(
+                processes, _run_member, given, cuda=where.type == "cuda", on_event=context.on_event, threads=threads
+            )
             break
         except Broken as error:
             if last or not error.killed:
@@ -87,10 +88,9 @@ def run_trial_together(config: TrialConfig, folder: Path, processes: int, contex
     return result
 
 
-def _member(
-    world: World, device: str, on_event: OnEvent, config: TrialConfig, folder: Path, cache: Path | None
-) -> None:
-    run_trial(config, folder, RunContext(cache=cache, device=device, on_event=on_event, world=world))
+def _run_member(member: Member, config: TrialConfig, folder: Path, cache: Path | None) -> None:
+    context = RunContext(cache=cache, device=member.device, on_event=member.on_event, world=member.world)
+    run_trial(config, folder, context)
 
 
 def evaluate_shard(
