@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from zsr_core.methods import TgaZsr
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.presets import base
 from zsr_core.trial.run import run_trial
 
@@ -36,7 +37,7 @@ def main() -> None:
         for i in range(args.repeats + 1):
             begun = time.process_time()
             trial = config.with_({"seed": i})  # other weights each time, so that no tuned tower is found in the cache
-            result = run_trial(trial, Path(folder) / trial.trial_id, cache=Path(folder), device="cpu")
+            result = run_trial(trial, Path(folder) / trial.trial_id, RunContext(cache=Path(folder), device="cpu"))
             cpu = time.process_time() - begun
             if result.status != "done":
                 raise SystemExit(f"the trial failed: {result.error}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zsr_core.cli.train import main
+from zsr_core.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

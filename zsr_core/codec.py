@@ -55,6 +55,15 @@ def is_finite(value: object) -> bool:
         return False
 
 
+def parse_number(text: str) -> float | None:
+    """Return the number that ``text`` writes as a decimal or as a fraction such as ``4/255``; None if it is neither."""
+    top, slash, bottom = text.partition("/")
+    try:
+        return float(top) / (float(bottom) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
 def to_plain(value: Any, path: str = "value") -> Any:
     """Return ``value`` as JSON types. Every dataclass below the top carries its ``type``.
 
@@ -102,7 +111,7 @@ def read_json(kind: type[T], path: Path, called: str) -> T | None:
 
 
 def _reader(kind: Any) -> Reader:
-    """Return what reads a plain value as ``kind``. A result holds thousands of values: types are looked at once."""
+    """Return what reads a plain value as ``kind``. A result holds thousands of values: each type is inspected once."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return partial(_read_dataclass, kind)
     origin, args = get_origin(kind), get_args(kind)

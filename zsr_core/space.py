@@ -79,7 +79,6 @@ class Choice:
 
 
 Domain = Real | Int | Choice
-Space = Mapping[str, Domain]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,19 +129,6 @@ def all_subsets(parts: Mapping[str, Mapping[str, Any]]) -> tuple[Variant, ...]:
         for kept in itertools.combinations(names, size):
             overrides = {path: v for name in names if name not in kept for path, v in parts[name].items()}
             rows.append(Variant(label=" + ".join(kept) or "none", overrides=overrides, reference=not kept))
-    return tuple(rows)
-
-
-def one_at_a_time(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> tuple[Variant, ...]:
-    """Return the base point, then each axis moved over its values with all others held at ``base``."""
-    require(len(axes) > 0, "space", dict(axes), "at least one axis")
-    rows = [Variant(label="base", overrides=dict(base), reference=True)]
-    for path, values in axes.items():
-        rows += [
-            Variant(label=f"{path.rsplit('.', 1)[-1]}={short(v)}", overrides={**base, path: v})
-            for v in values
-            if v != base.get(path)
-        ]
     return tuple(rows)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-from zsr_core.codec import ConfigError, is_finite
+from zsr_core.codec import ConfigError, is_finite, parse_number
 
 MINIATURE = "miniature"
 NBSP = "\u00a0"
@@ -53,11 +52,7 @@ def published_text(published: Mapping[str, float]) -> str:
 
 def parse_eps(text: str) -> float:
     """Return a budget written as ``2/255`` or as a number in [0, 1]."""
-    top, _, bottom = text.partition("/")
-    try:
-        eps = float(top) / (float(bottom) if bottom else 1.0)
-    except (ValueError, ZeroDivisionError):
-        eps = math.nan
-    if not (is_finite(eps) and 0 <= eps <= 1):
+    eps = parse_number(text)
+    if eps is None or not (is_finite(eps) and 0 <= eps <= 1):
         raise ConfigError(f"eps: got {text!r}, expected a budget in [0, 1] such as 2/255")
     return eps

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from zsr_core.cli.evaluate import parse_override
-from zsr_core.cli.train import main
+from zsr_core.cli.main import main
+from zsr_core.cli.options import parse_override
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.methods import TeCoA
 from zsr_core.trial.presets import miniature

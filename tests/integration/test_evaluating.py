@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -19,14 +20,17 @@ from safetensors.torch import save_file
 
 from sweeps.engine.commands.main import main as zsr
 from sweeps.engine.running import shards
-from zsr_core.cli.evaluate import config_of, table
-from zsr_core.cli.train import main
+from zsr_core.cli.evaluate import config_of
+from zsr_core.cli.main import main
+from zsr_core.cli.options import add_evaluate_options
+from zsr_core.cli.table import table
 from zsr_core.codec import to_plain
 from zsr_core.data import miniature, open_data
 from zsr_core.data.sets import DataRef, taken
 from zsr_core.evaluation.suite import merged
 from zsr_core.model.load import Clip, ModelRef, load_clip
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.cost import evaluation_parts
 from zsr_core.trial.deploy import restored
 from zsr_core.trial.run import evaluate_shard, run_trial
@@ -67,7 +71,7 @@ def test_weights_of_others_are_scored_with_records_table_and_numbers(
 
 def test_a_number_that_the_audit_fails_is_marked(tmp_path: Path) -> None:
     config = _config()
-    result = run_trial(config, tmp_path, device="cpu")
+    result = run_trial(config, tmp_path, RunContext(device="cpu"))
     parts = evaluation_parts(config)
     assert "Not audited." in table(result, parts)
     said = table(replace(result, audit={"G03": "FAIL", "G01": "PASS", "G06": "SKIP"}), parts)
@@ -207,20 +211,16 @@ def test_an_l2_budget_is_said_as_it_was_given(capsys: pytest.CaptureFixture[str]
 
 
 def _config() -> TrialConfig:
-    import argparse  # noqa: PLC0415
-
-    from zsr_core.cli.evaluate import add_options  # noqa: PLC0415
-
     parser = argparse.ArgumentParser()
-    add_options(parser)
+    add_evaluate_options(parser)
     return config_of(parser.parse_args(QUICK))
 
 
 @pytest.mark.parametrize("of", [2, 3, 9])
 def test_shards_together_are_the_records_of_one_process(of: int, tmp_path: Path) -> None:
     config = _config()
-    whole = evaluate_shard(config, tmp_path / "whole", (0, 1), device="cpu")
-    parts = [evaluate_shard(config, tmp_path / "parts", (k, of), device="cpu") for k in range(of)]
+    whole = evaluate_shard(config, tmp_path / "whole", (0, 1), RunContext(device="cpu"))
+    parts = [evaluate_shard(config, tmp_path / "parts", (k, of), RunContext(device="cpu")) for k in range(of)]
     together = merged(parts)
     assert [(r.task, r.sample_id, r.condition) for r in together] == [(r.task, r.sample_id, r.condition) for r in whole]
     assert [r.correct for r in together] == [r.correct for r in whole]
@@ -234,7 +234,7 @@ def test_shards_say_together_how_far_they_are_and_how_long_it_takes(tmp_path: Pa
     meters = [shards._meter(config, tmp_path, k, 2) for k in (0, 1)]
     for k, meter in enumerate(meters):
         meter._every = 0.0
-        evaluate_shard(config, tmp_path, (k, 2), device="cpu", tick=meter)
+        evaluate_shard(config, tmp_path, (k, 2), RunContext(device="cpu", on_event=meter))
     assert shards._standing(tmp_path, 2, ()).startswith("100.0 %  0 of 2 shards done, about 0 s left")
     assert shards._standing(tmp_path, 2, {0, 1}) == "100.0 %  2 of 2 shards done"
     (tmp_path / "shard-1-of-2.txt").write_text("0.5 120.0")

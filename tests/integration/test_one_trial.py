@@ -6,6 +6,7 @@ import json
 import math
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError, from_plain
 from zsr_core.data import DataRef
 from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.events import BatchJudged, EpochEnded, Event, TaskEnded
 from zsr_core.methods import FtClean, TeCoA, TgaZsr
 from zsr_core.model.load import weights_sha
 from zsr_core.records import read_samples
@@ -24,11 +26,13 @@ from zsr_core.trial import deploy
 from zsr_core.trial import run as module
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.cost import estimate
 from zsr_core.trial.deploy import untouched_clip
 from zsr_core.trial.result import read_result
 from zsr_core.trial.run import run_trial
 
+CPU = RunContext(device="cpu")
 SMALL = TrialConfig(
     method=TgaZsr(),
     optim=Optim(name="adamw", lr=1e-4, warmup_steps=1),
@@ -56,8 +60,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_trial_leaves_its_config_its_records_and_its_result(tmp_path: Path) -> None:
-    said: list[dict[str, float]] = []
-    result = run_trial(SMALL, tmp_path / "t", report=said.append, device="cpu")
+    events: list[Event] = []
+    result = run_trial(SMALL, tmp_path / "t", replace(CPU, on_event=events.append))
     assert result.status == "done", result.error
     assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["config.json", "result.json", "samples.parquet"]
     assert from_plain(TrialConfig, json.loads((tmp_path / "t" / "config.json").read_text())) == SMALL
@@ -81,28 +85,33 @@ def test_a_trial_leaves_its_config_its_records_and_its_result(tmp_path: Path) ->
     assert result.cost["passes_forward"] == 4 * 3  # four steps: one for the attack, adversarial and clean
     assert result.provenance["initial_weights_sha"] != result.provenance["weights_sha"]
     assert result.provenance["started"] <= result.provenance["finished"]
-    assert any("loss" in row for row in said)
+    assert [e.row["epoch"] for e in events if isinstance(e, EpochEnded)] == [1, 2]
+    assert [(e.task, e.done, e.of) for e in events if isinstance(e, TaskEnded)] == [("source", 1, 2), ("hearts", 2, 2)]
+    assert {(e.task, e.condition) for e in events if isinstance(e, BatchJudged)} == {
+        (task, condition) for task in ("source", "hearts") for condition in ("none", "pgd2")
+    }
 
 
 def test_a_second_call_does_no_work_and_another_configs_folder_is_refused(tmp_path: Path, steps: list[int]) -> None:
-    first = run_trial(SMALL, tmp_path, device="cpu")
+    first = run_trial(SMALL, tmp_path, CPU)
     before = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
-    assert run_trial(SMALL, tmp_path, device="cpu") == first
+    assert run_trial(SMALL, tmp_path, CPU) == first
     assert {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == before
     assert len(steps) == 1
     with pytest.raises(ConfigError, match=f"holds trial {SMALL.trial_id}"):
-        run_trial(SMALL.with_({"seed": 1}), tmp_path, device="cpu")
+        run_trial(SMALL.with_({"seed": 1}), tmp_path, CPU)
 
 
 def test_the_same_trial_gives_the_same_numbers_wherever_it_runs(tmp_path: Path) -> None:
-    results = [run_trial(SMALL, tmp_path / name, cache=tmp_path / cache, device="cpu") for name, cache in ("ax", "by")]
+    contexts = {name: replace(CPU, cache=tmp_path / cache) for name, cache in ("ax", "by")}
+    results = [run_trial(SMALL, tmp_path / name, context) for name, context in contexts.items()]
     one, two = ((r.measurements, r.provenance["weights_sha"]) for r in results)
     assert one == two
 
 
 def test_a_loss_that_is_not_finite_makes_a_failed_result_that_names_step_and_term(tmp_path: Path) -> None:
     broken = SMALL.with_({"optim.lr": 1e30, "optim.warmup_steps": 0})
-    result = run_trial(broken, tmp_path, device="cpu")
+    result = run_trial(broken, tmp_path, CPU)
     assert result.status == "failed"
     assert result.error.startswith("step 2 of 4: ")
     assert "loss term" in result.error or "gradient" in result.error
@@ -114,7 +123,7 @@ def test_a_loss_that_is_not_finite_makes_a_failed_result_that_names_step_and_ter
 
 def test_weights_that_break_in_the_very_last_step_make_a_failed_result_too(tmp_path: Path) -> None:
     broken = SMALL.with_({"optim.lr": 1e38, "optim.warmup_steps": 0, "epochs": 1, "batch_size": 24})
-    result = run_trial(broken, tmp_path, device="cpu")
+    result = run_trial(broken, tmp_path, CPU)
     assert result.status == "failed"
     assert "the logits of source/" in result.error
 
@@ -127,24 +136,24 @@ def test_a_failed_trial_is_run_again_when_it_is_asked_for_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(deploy, "fit", no_memory)
-        failed = run_trial(SMALL, tmp_path, device="cpu")
+        failed = run_trial(SMALL, tmp_path, CPU)
     assert (failed.status, failed.error) == ("failed", "RuntimeError: out of memory")
-    assert run_trial(SMALL, tmp_path, device="cpu").status == "done"
+    assert run_trial(SMALL, tmp_path, CPU).status == "done"
 
 
 def test_an_interrupt_passes_through_and_leaves_no_result(tmp_path: Path) -> None:
-    def stop(_: dict[str, float]) -> None:
+    def stop(_: Event) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_trial(SMALL, tmp_path, report=stop, device="cpu")
+        run_trial(SMALL, tmp_path, RunContext(on_event=stop, device="cpu"))
     assert read_result(tmp_path) is None
 
 
 def test_scoring_again_on_the_reporting_split_trains_nothing(tmp_path: Path, steps: list[int]) -> None:
-    chosen = run_trial(SMALL, tmp_path / "a", cache=tmp_path / "cache", device="cpu")
+    chosen = run_trial(SMALL, tmp_path / "a", RunContext(cache=tmp_path / "cache", device="cpu"))
     final = SMALL.with_({"eval_suite.split": "report", "eval_suite.n": 8})
-    scored = run_trial(final, tmp_path / "b", cache=tmp_path / "cache", device="cpu")
+    scored = run_trial(final, tmp_path / "b", RunContext(cache=tmp_path / "cache", device="cpu"))
     assert len(steps) == 1
     assert scored.provenance["weights_sha"] == chosen.provenance["weights_sha"]
     assert scored.trial_id != chosen.trial_id
@@ -165,11 +174,11 @@ def test_a_trial_killed_between_training_and_evaluation_keeps_its_weights(
     with monkeypatch.context() as patched:
         patched.setattr(module, "evaluate", killed)
         with pytest.raises(Killed):
-            run_trial(SMALL, tmp_path / "t", cache=tmp_path / "cache", device="cpu")
+            run_trial(SMALL, tmp_path / "t", RunContext(cache=tmp_path / "cache", device="cpu"))
     assert read_result(tmp_path / "t") is None
-    resumed = run_trial(SMALL, tmp_path / "t", cache=tmp_path / "cache", device="cpu")
+    resumed = run_trial(SMALL, tmp_path / "t", RunContext(cache=tmp_path / "cache", device="cpu"))
     assert len(steps) == 1
-    whole = run_trial(SMALL, tmp_path / "whole", cache=tmp_path / "another", device="cpu")
+    whole = run_trial(SMALL, tmp_path / "whole", RunContext(cache=tmp_path / "another", device="cpu"))
     assert resumed.measurements == whole.measurements
     assert not list((tmp_path / "cache").rglob("*.checkpoint"))
 
@@ -178,22 +187,22 @@ def test_a_trial_killed_between_epochs_goes_on_where_it_stopped(tmp_path: Path) 
     class Killed(BaseException):
         pass
 
-    def kill(row: dict[str, float]) -> None:
-        if row.get("epoch") == 2:
+    def kill(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.row["epoch"] == 2:
             raise Killed
 
     with pytest.raises(Killed):
-        run_trial(SMALL, tmp_path / "t", cache=tmp_path / "cache", report=kill, device="cpu")
-    seen: list[dict[str, float]] = []
-    resumed = run_trial(SMALL, tmp_path / "t", cache=tmp_path / "cache", report=seen.append, device="cpu")
-    assert [row["epoch"] for row in seen if "loss" in row] == [2]
-    whole = run_trial(SMALL, tmp_path / "whole", cache=tmp_path / "another", device="cpu")
+        run_trial(SMALL, tmp_path / "t", RunContext(cache=tmp_path / "cache", on_event=kill, device="cpu"))
+    seen: list[Event] = []
+    resumed = run_trial(SMALL, tmp_path / "t", RunContext(cache=tmp_path / "cache", on_event=seen.append, device="cpu"))
+    assert [e.row["epoch"] for e in seen if isinstance(e, EpochEnded)] == [2]
+    whole = run_trial(SMALL, tmp_path / "whole", RunContext(cache=tmp_path / "another", device="cpu"))
     assert resumed.measurements == whole.measurements
     assert resumed.provenance["weights_sha"] == whole.provenance["weights_sha"]
 
 
 def test_the_untouched_model_is_measured_without_training(tmp_path: Path, steps: list[int]) -> None:
-    result = run_trial(SMALL.with_({"epochs": 0}), tmp_path, device="cpu")
+    result = run_trial(SMALL.with_({"epochs": 0}), tmp_path, CPU)
     assert result.status == "done"
     assert steps == []
     assert result.history == ()
@@ -216,10 +225,10 @@ def test_the_result_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.Monke
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            run_trial(config, tmp_path, device="cpu")
+            run_trial(config, tmp_path, CPU)
     assert done
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "samples.parquet"]
-    assert run_trial(config, tmp_path, device="cpu").status == "done"
+    assert run_trial(config, tmp_path, CPU).status == "done"
     assert stat.S_IMODE((tmp_path / "result.json").stat().st_mode) == 0o644
 
 
@@ -231,7 +240,7 @@ def test_a_result_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_no_image_and_no_weight_of_the_teacher_is_touched(tmp_path: Path) -> None:
     before = untouched_clip(SMALL.model, "cpu").sha
-    run_trial(SMALL, tmp_path, device="cpu")
+    run_trial(SMALL, tmp_path, CPU)
     clip = untouched_clip(SMALL.model, "cpu")
     assert weights_sha(clip.tower) == before == clip.sha
 
@@ -276,6 +285,6 @@ def test_what_cannot_start_here_is_refused_before_anything_starts(overrides: dic
 
 def test_the_global_generator_does_not_matter(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    one = run_trial(SMALL, tmp_path / "one", device="cpu")
+    one = run_trial(SMALL, tmp_path / "one", CPU)
     torch.manual_seed(2)
-    assert run_trial(SMALL, tmp_path / "two", device="cpu").measurements == one.measurements
+    assert run_trial(SMALL, tmp_path / "two", CPU).measurements == one.measurements

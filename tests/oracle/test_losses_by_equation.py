@@ -31,7 +31,7 @@ from zsr_core.methods import (
 )
 from zsr_core.methods.comp_tga import NON_CLASS
 from zsr_core.methods.views import Views
-from zsr_core.model.tower import Features
+from zsr_core.model.layout import Features
 from zsr_core.text import TextBank
 
 SHAPES = {  # B, C, D, grid, scale

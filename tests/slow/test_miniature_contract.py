@@ -16,6 +16,7 @@ from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.methods import METHODS, AnyMethod, TgaZsr
 from zsr_core.trial import presets
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.result import TrialResult
 from zsr_core.trial.run import run_trial
 
@@ -31,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     place = tmp_path_factory.mktemp("contract")
 
     def go(config: TrialConfig) -> TrialResult:
-        result = run_trial(config, place / config.trial_id, cache=place / "cache", device="cpu")
+        result = run_trial(config, place / config.trial_id, RunContext(cache=place / "cache", device="cpu"))
         assert result.status == "done", result.error
         return result
 

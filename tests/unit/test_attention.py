@@ -15,7 +15,7 @@ from zsr_core.codec import ConfigError
 from zsr_core.methods import TeCoA, TgaZsr
 from zsr_core.methods.attention import folded, gradcam_map, map_distance, min_max, resize, text_map
 from zsr_core.methods.views import Encoded, Views
-from zsr_core.model.tower import Features
+from zsr_core.model.layout import Features
 from zsr_core.text import TextBank
 
 COMBINATIONS = list(itertools.product(("token", "channel"), ("before", "after"), ("l2", "l1", "cos")))

@@ -21,6 +21,7 @@ from zsr_core.methods import Agft, Laat, TeCoA
 from zsr_core.model.load import load_clip, weights_sha
 from zsr_core.threat import ThreatModel
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank
 from zsr_core.trial.presets import base
 from zsr_core.trial.run import run_trial
@@ -184,7 +185,7 @@ def test_laats_texts_are_turned_where_it_is_used_and_left_alone_on_the_untouched
 def test_a_trial_behind_a_defence_runs_and_reuses_the_tuned_weights(tmp_path: Path) -> None:
     small = base(TeCoA(), "miniature").with_({"train_data.limit": 16, "eval_suite.n": 2})
     results = [
-        run_trial(config, tmp_path / config.trial_id, cache=tmp_path / "cache")
+        run_trial(config, tmp_path / config.trial_id, RunContext(cache=tmp_path / "cache"))
         for config in (small, small.with_({"defence": WiseFt(alpha=1.0)}), small.with_({"defence": Ttc(steps=1)}))
     ]
     assert [r.status for r in results] == ["done"] * 3

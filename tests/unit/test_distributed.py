@@ -17,11 +17,14 @@ from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef
 from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.events import EpochEnded, Event
 from zsr_core.methods import TgaZsr
-from zsr_core.model.distributed import ALONE, Broken, World, together
+from zsr_core.model.distributed import ALONE, World
+from zsr_core.model.processes import Broken, together
 from zsr_core.records import read_samples
 from zsr_core.training.fit import Optim
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.result import read_result
 from zsr_core.trial.run import run_trial, run_trial_together
 
@@ -30,15 +33,15 @@ two: Any = importlib.import_module("two_processes")
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, float]]]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """Where two processes left what they found, and what they reported."""
-    folder, said = tmp_path_factory.mktemp("two"), []
-    together(2, two.work, (folder,), cuda=False, report=said.append)
-    return folder, said
+    folder, events = tmp_path_factory.mktemp("two"), []
+    together(2, two.work, (folder,), cuda=False, on_event=events.append)
+    return folder, events
 
 
 @pytest.fixture(scope="module")
-def found(ran: tuple[Path, list[dict[str, float]]]) -> list[dict[str, Any]]:
+def found(ran: tuple[Path, list[Event]]) -> list[dict[str, Any]]:
     return [torch.load(ran[0] / f"found-{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
@@ -66,7 +69,7 @@ def test_rows_are_shared_out_and_gathered_with_their_derivatives(found: list[dic
             torch.testing.assert_close(one["operations"][key], alone[key])
         assert all(t.tolist() == list(range(7)) for t in one["operations"]["whole"].values())
         assert one["operations"]["told"] == "said by 0"
-        assert one["apart"] == "the rank: the 2 processes came apart, with 0, 1"
+        assert one["apart"] == "the rank: the 2 processes differ, with 0, 1"
 
 
 def test_shares_cover_every_row_once_and_are_padded_with_zeros() -> None:
@@ -76,8 +79,8 @@ def test_shares_cover_every_row_once_and_are_padded_with_zeros() -> None:
     assert [World(rank=r, size=3).share(x[:1]).tolist() for r in range(3)] == [[1], [0], [0]]
 
 
-def test_the_leading_process_reports(ran: tuple[Path, list[dict[str, float]]]) -> None:
-    assert ran[1] == [{"done": 1.0}]
+def test_the_leading_process_sends_its_events(ran: tuple[Path, list[Event]]) -> None:
+    assert ran[1] == [EpochEnded(row={"epoch": 1.0})]
 
 
 @pytest.mark.slow
@@ -104,19 +107,23 @@ def config(**changes: Any) -> TrialConfig:
 
 @pytest.mark.slow
 def test_a_trial_in_two_processes_survives_the_death_of_one_and_measures_what_one_process_does(tmp_path: Path) -> None:
-    said: list[dict[str, float]] = []
+    events: list[Event] = []
 
-    def report(row: dict[str, float]) -> None:
-        if not said:
+    def kill_one(event: Event) -> None:
+        if not events:
             child = max(multiprocessing.active_children(), key=lambda process: process.pid or 0)
             os.kill(child.pid or 0, signal.SIGKILL)
-        said.append(row)
+        events.append(event)
 
-    alone = run_trial(config(), tmp_path / "one", cache=tmp_path / "cache-one", device="cpu")
-    result = run_trial_together(config(), tmp_path / "two", 2, report=report, cache=tmp_path / "cache", device="cpu")
+    alone = run_trial(config(), tmp_path / "one", RunContext(cache=tmp_path / "cache-one", device="cpu"))
+    context = RunContext(on_event=kill_one, cache=tmp_path / "cache", device="cpu")
+    result = run_trial_together(config(), tmp_path / "two", 2, context)
     assert result.status == "done", result.error
     assert result == read_result(tmp_path / "two")
-    assert [row["epoch"] for row in said if "epoch" in row] == [1, 2]  # the second went on from the first's end
+    assert [e.row["epoch"] for e in events if isinstance(e, EpochEnded)] == [
+        1,
+        2,
+    ]  # the second went on from the first's end
     assert result.provenance["processes"] == "2"
     assert result.provenance["initial_weights_sha"] == alone.provenance["initial_weights_sha"]
     for mine, theirs in zip(alone.history, result.history, strict=True):
@@ -131,7 +138,7 @@ def test_a_trial_in_two_processes_survives_the_death_of_one_and_measures_what_on
 
 @pytest.mark.slow
 def test_a_trial_that_fails_in_its_processes_is_a_row_with_its_reason(tmp_path: Path) -> None:
-    result = run_trial_together(config(**{"optim.lr": 1e30}), tmp_path / "t", 2, device="cpu")
+    result = run_trial_together(config(**{"optim.lr": 1e30}), tmp_path / "t", 2, RunContext(device="cpu"))
     assert result.status == "failed"
     assert result.error.startswith("step 2 of 6: ")
     assert "NonFinite" in (tmp_path / "t" / "traceback.txt").read_text()
@@ -139,10 +146,10 @@ def test_a_trial_that_fails_in_its_processes_is_a_row_with_its_reason(tmp_path: 
 
 
 def test_one_process_is_no_second_process(tmp_path: Path) -> None:
-    result = run_trial_together(config(epochs=0), tmp_path / "t", 1, device="cpu")
+    result = run_trial_together(config(epochs=0), tmp_path / "t", 1, RunContext(device="cpu"))
     assert result.status == "done"
     assert result.provenance["processes"] == "1"
     for processes in (1, 2):
         with pytest.raises(ConfigError, match="holds trial"):
-            run_trial_together(config(epochs=1), tmp_path / "t", processes, device="cpu")
-        assert run_trial_together(config(epochs=0), tmp_path / "t", processes, device="cpu") == result
+            run_trial_together(config(epochs=1), tmp_path / "t", processes, RunContext(device="cpu"))
+        assert run_trial_together(config(epochs=0), tmp_path / "t", processes, RunContext(device="cpu")) == result

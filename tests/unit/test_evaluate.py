@@ -303,14 +303,15 @@ def test_what_a_journal_holds_is_not_computed_again(tiny: Any, tmp_path: Any) ->
     stored[0].unlink()
     stored[1].write_bytes(stored[1].read_bytes()[:40])
     asked.clear()
-    ticks: list[Any] = []
+    events: list[Any] = []
     again = predict(
-        watched, images, tiny.bank(), attacks, threat, batch_size=4, journal=journal, trial_id="t", tick=ticks.append
-    )
+        watched, images, tiny.bank(), attacks, threat, batch_size=4, journal=journal, trial_id="t",
+        on_event=events.append,
+    )  # fmt: skip
     assert [dataclasses.replace(r, trial_id="") for r in again] == whole
     assert {r.trial_id for r in again} == {"t"}
     assert 0 < sum(asked) < cost
-    assert sum(not tick.recalled for tick in ticks) == 2
+    assert sum(not event.recalled for event in events) == 2
     asked.clear()
     other = dataclasses.replace(watched, facts="another method")
     predict(other, images, tiny.bank(), attacks, threat, batch_size=4, journal=journal)
@@ -346,7 +347,7 @@ def test_images_in_floats_get_the_records_of_the_same_images_in_bytes(tiny: Any,
 def test_records_are_of_one_image_each(tiny: Any) -> None:
     images = tiny.images(4)
     for wrong, says in (
-        ({"ids": ("a", "b", "a", "c")}, "task 'tiny': ids: got 'a', expected every image's own"),
+        ({"ids": ("a", "b", "a", "c")}, "task 'tiny': ids: got 'a', expected an id of its own for each image"),
         ({"ids": ("a",)}, "task 'tiny': ids: got 1, expected one for each of its 4 images"),
         ({"labels": images.labels.float()}, "task 'tiny': labels: got 'torch.float32', expected whole numbers"),
     ):

@@ -12,6 +12,7 @@ import search_spaces
 import sweeps
 from search_spaces import Axis
 from sweeps.engine import Sweep
+from sweeps.engine.study.objectives import score_eps
 from sweeps.engine.study.plan import new_study
 from zsr_core.codec import with_overrides
 from zsr_core.defences import Ttc, WiseFt
@@ -49,7 +50,7 @@ def test_it_plans_distinct_trials_for_each_preset(script: str, preset: str) -> N
 def test_its_rows_are_compared_at_one_budget(script: str, preset: str) -> None:
     sweep: Sweep = _module(f"sweeps.{script}").SWEEP
     study = new_study(sweep, preset=preset, search=None, seeds=sweep.seeds, objectives=sweep.objectives)
-    assert len({study.config(trial).headline_eps for trial in study.plan}) == 1
+    assert len({score_eps(study.config(trial)) for trial in study.plan}) == 1
 
 
 def test_its_name_is_its_files_and_its_first_line_is_a_question(script: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zsr_core.evaluation.journal import Progress
 from zsr_core.evaluation.meter import Meter, Part, Standing
+from zsr_core.events import BatchJudged, TaskEnded
 
 PARTS = (
     Part(task="t", condition="none", eps=0.0, stage="", images=10, forwards=1, backwards=0),
@@ -12,8 +12,8 @@ PARTS = (
 )
 
 
-def _at(part: Part, done: int, of: int, recalled: bool = False) -> Progress:
-    return Progress(
+def _at(part: Part, done: int, of: int, recalled: bool = False) -> BatchJudged:
+    return BatchJudged(
         task=part.task, condition=part.condition, eps=part.eps, stage=part.stage, done=done, of=of, recalled=recalled
     )  # fmt: skip
 
@@ -26,6 +26,7 @@ def test_the_share_is_of_the_passes_still_needed_and_the_rest_is_told_at_the_pac
     assert said[-1].share == 10 / (10 + 90 + 900)
     meter(_at(PARTS[1], 4, 8))  # two images were wrong when clean
     assert said[-1].share == (10 + 36) / (10 + 72 + 900)
+    meter(TaskEnded(task="t", done=1, of=1))  # not a batch: no time is read
     meter(_at(PARTS[1], 8, 8))
     assert said[-1].left == 900 / (72 / 3.0), "the second before the first batch was loading"
     meter(_at(PARTS[2], 2, 2))  # all but two had fallen

@@ -15,7 +15,7 @@ from zsr_core.methods import Agft, Arow, Caw, Fare, Laat, LpFt, Mart, PmgAft, Tr
 from zsr_core.methods.laat import expanded
 from zsr_core.methods.lp_ft import linear_probe
 from zsr_core.methods.views import Views
-from zsr_core.model.tower import Features
+from zsr_core.model.layout import Features
 from zsr_core.text import TextBank
 
 SCALE = 2.0

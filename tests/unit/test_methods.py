@@ -12,7 +12,7 @@ from torch import Tensor
 from zsr_core.codec import ConfigError
 from zsr_core.methods import FtAdv, FtClean, TeCoA, TgaZsr
 from zsr_core.methods.views import Views
-from zsr_core.model.tower import Features
+from zsr_core.model.layout import Features
 from zsr_core.text import TextBank
 
 

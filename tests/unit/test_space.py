@@ -16,7 +16,6 @@ from zsr_core.space import (
     all_subsets,
     grid,
     leave_one_out,
-    one_at_a_time,
     product,
     transform,
 )
@@ -74,7 +73,6 @@ def test_the_first_and_last_level_are_the_ends_themselves(log: bool) -> None:
         (lambda: leave_one_out({}), "parts: got {}"),
         (lambda: all_subsets({}), "parts: got 0"),
         (lambda: all_subsets({str(i): {} for i in range(13)}), "between 1 and 12"),
-        (lambda: one_at_a_time({}, {}), "at least one axis"),
         (lambda: product(), "at least one design"),
         (lambda: product(()), "at least one row in each design"),
     ],
@@ -116,15 +114,6 @@ def test_all_subsets_run_from_none_to_all_and_switch_off_what_they_do_not_name()
     ]
 
 
-def test_one_at_a_time_moves_a_single_axis_off_the_base() -> None:
-    rows = one_at_a_time({"a.x": 1, "a.y": 2}, {"a.x": [0, 1], "a.y": [2, 3]})
-    assert [(r.label, dict(r.overrides)) for r in rows] == [
-        ("base", {"a.x": 1, "a.y": 2}),
-        ("x=0", {"a.x": 0, "a.y": 2}),
-        ("y=3", {"a.x": 1, "a.y": 3}),
-    ]
-
-
 def test_an_axis_is_drawn_in_decades_if_it_is_logarithmic() -> None:
     assert transform(Real(low=0.01, high=1.0, log=True), 0.1) == pytest.approx(-1.0)
     assert transform(Real(low=0.01, high=1.0), 0.1) == 0.1
@@ -132,7 +121,7 @@ def test_an_axis_is_drawn_in_decades_if_it_is_logarithmic() -> None:
 
 
 def test_a_product_is_every_combination_and_its_reference_is_that_of_all_designs() -> None:
-    rows = product(leave_one_out(PARTS), one_at_a_time({}, {"threat.eps": [0.1]}))
+    rows = product(leave_one_out(PARTS), (Variant(label="base", reference=True), *grid({"threat.eps": [0.1]})))
     assert [(r.label, dict(r.overrides), r.reference) for r in rows] == [
         ("full × base", {}, True),
         ("full × eps=0.1", {"threat.eps": 0.1}, False),
@@ -153,6 +142,6 @@ def test_a_product_may_refine_a_branch_and_never_undoes_one() -> None:
 
 
 def test_each_design_names_its_reference_row() -> None:
-    designs = (leave_one_out(PARTS, full="whole"), all_subsets(PARTS), one_at_a_time({"a.x": 1}, {"a.x": [1, 2]}))
-    assert [[r.label for r in rows if r.reference] for rows in designs] == [["whole"], ["none"], ["base"]]
+    designs = (leave_one_out(PARTS, full="whole"), all_subsets(PARTS))
+    assert [[r.label for r in rows if r.reference] for rows in designs] == [["whole"], ["none"]]
     assert not any(row.reference for row in grid({"a.x": [1, 2]}))

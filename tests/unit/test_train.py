@@ -15,6 +15,7 @@ from torch import Tensor
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import batches
+from zsr_core.events import EpochEnded
 from zsr_core.methods import FtClean, Method, TeCoA, TgaZsr
 from zsr_core.model.load import Clip, weights_sha
 from zsr_core.model.tower import Tally
@@ -227,17 +228,17 @@ def test_a_run_stopped_after_an_epoch_ends_bitwise_as_if_it_had_not_been(
     class Killed(BaseException):
         pass
 
-    def kill(row: dict[str, float]) -> None:
-        if row["epoch"] == 2:
+    def kill(event: EpochEnded) -> None:
+        if event.row["epoch"] == 2:
             raise Killed
 
     file = tmp_path / "state.checkpoint"
     with pytest.raises(Killed):
-        fit(tiny.clip(), TgaZsr(), tiny.bank(), tiny.images(), recipe, checkpoint=file, report=kill)
+        fit(tiny.clip(), TgaZsr(), tiny.bank(), tiny.images(), recipe, checkpoint=file, on_event=kill)
     seen: list[float] = []
     rest = fit(
         tiny.clip(), TgaZsr(), tiny.bank(), tiny.images(), recipe, checkpoint=file,
-        report=lambda row: seen.append(row["epoch"]),
+        on_event=lambda event: seen.append(event.row["epoch"]),
     )  # fmt: skip
     assert seen == [3]
     assert weights_sha(rest.tower) == weights_sha(whole.tower)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from zsr_core.model.tower import Features
+from zsr_core.model.layout import Features
 
 
 def test_nothing_is_encoded_until_it_is_asked_for_and_then_once(tiny: Any) -> None:

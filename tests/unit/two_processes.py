@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import Pgd
+from zsr_core.events import EpochEnded
 from zsr_core.methods import FtAdv, Method, PmgAft, TgaZsr, Ucat
 from zsr_core.model.distributed import World
+from zsr_core.model.processes import Member
 from zsr_core.threat import ThreatModel
 from zsr_core.training.fit import Optim, Recipe, fit
 
@@ -47,9 +49,9 @@ def train(world: World, folder: Path, name: str) -> dict[str, Any]:
     """Return history, cost and weights of a short training, with the teacher's cache built on the way."""
     kind, method, precision = METHODS[name]
     clip, side = tiny().clip(kind), 64 if kind == "resnet" else 32
-    clip.tower.world = world
     recipe = Recipe(**RECIPE, precision=precision)
-    fitted = fit(clip, method, tiny().bank(), tiny().images(13, side=side), recipe, cache_folder=folder / "cache")
+    images = tiny().images(13, side=side)
+    fitted = fit(clip, method, tiny().bank(), images, recipe, cache_folder=folder / "cache", world=world)
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.history]
     return {"history": history, "cost": fitted.cost, "weights": fitted.tower.state_dict()}
 
@@ -75,7 +77,8 @@ def operations(world: World) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def work(world: World, device: str, report: Any, folder: Path) -> None:
+def work(member: Member, folder: Path) -> None:
+    world = member.world
     found: dict[str, Any] = {name: train(world, folder, name) for name in METHODS}
     found["operations"] = operations(world)
     try:
@@ -83,11 +86,10 @@ def work(world: World, device: str, report: Any, folder: Path) -> None:
     except ArithmeticError as error:
         found["apart"] = str(error)
     torch.save(found, folder / f"found-{world.rank}.pt")
-    if report is not None:
-        report({"done": 1.0})
+    member.on_event(EpochEnded(row={"epoch": 1.0}))
 
 
-def fail(world: World, device: str, report: Any) -> None:
-    if world.rank == 1:
+def fail(member: Member) -> None:
+    if member.world.rank == 1:
         raise ArithmeticError("one of us has lost count")
-    world.gather(Tensor([1.0]), 2)  # waits for the other
+    member.world.gather(Tensor([1.0]), 2)  # waits for the other

@@ -95,7 +95,8 @@ class Apgd:
             starts = [threat.sphere_start(x[rows], draws(f"target-{k}-start-{r}", rows)) for k, r in now]
             clean, goals = tries.spread(x), ranked[rows][:, [rank for rank, _ in now]].flatten()
             own, objective = Kept.of(clean, tries), towards(tries.target(target), goals)
-            self._walk(objective, clean, torch.stack(starts, dim=1).flatten(0, 1), threat, own.standing(), own)
+            start = torch.stack(starts, dim=1).flatten(0, 1)
+            self._walk(objective, _begin(clean, start, threat, own.standing()), threat, own)
             best = tries.settle(target, own.fallen, own.loss)
             fell = own.fallen[best]
             kept.fell(rows[fell], own.x[best[fell]])
@@ -112,12 +113,11 @@ class Apgd:
             rows = kept.standing()
             if len(rows):
                 start = threat.sphere_start(x[rows], draws(f"start-{restart}", rows))
-                self._walk(objective, x[rows], start, threat, rows, kept)
+                self._walk(objective, _begin(x[rows], start, threat, rows), threat, kept)
 
-    def _walk(
-        self, objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, rows: Tensor, kept: Kept
-    ) -> None:
-        at = _look(_begin(x, start, threat, rows), objective, kept, last=False)
+    def _walk(self, objective: Objective, at: _Walk, threat: ThreatModel, kept: Kept) -> None:
+        """Take all steps from ``at``; the best points go into ``kept``."""
+        at = _look(at, objective, kept, last=False)
         at = at._replace(best=at.x_adv, best_grad=at.grad, best_loss=at.loss, checked_loss=at.loss)
         due = checkpoints(self.steps)
         for step in range(1, self.steps + 1):

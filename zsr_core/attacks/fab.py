@@ -57,47 +57,48 @@ class Fab:
 
     def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
         """Return x_adv [B, 3, H, W]: a wrong point within the budget, else the nearest wrong one, projected into it."""
-        found, _ = self.nearest(target, x, threat.norm, enough=threat.eps)
-        return threat.project(found, x)
+        nearest, _ = self.nearest(target, x, threat.norm, enough=threat.eps)
+        return threat.project(nearest, x)
 
     def nearest(self, target: Target, x: Tensor, norm: Norm, enough: float = 0.0) -> tuple[Tensor, Tensor]:
         """Return the nearest wrong points [B, 3, H, W] in the box and their distances [B]; ``x`` and inf without one.
 
-        A certain classifier's image is done with as soon as a wrong point within ``enough`` is known.
+        Against a certain classifier an image's search ends with the first wrong point within ``enough``.
         """
         rows = torch.arange(len(x), device=x.device)
         with torch.no_grad():
             logits = target.logits(x, rows)
-        found = _Found.of(x, norm, enough)
-        found.note(x, x, logits, target.labels, rows)
+        best = _WrongPoints.of(x, norm, enough)
+        best.note(x, x, logits, target.labels, rows)
         towards = others(logits, target.labels).topk(min(self.targets, target.classes - 1), dim=1).indices  # [B, T]
-        while towards.shape[1] and len(rows := found.standing(rows, target)):
+        while towards.shape[1] and len(rows := best.standing(rows, target)):
             now, towards = towards[:, : (n := at_once(target, len(rows)))], towards[:, n:]
             tries = Tries.of(rows, now.shape[1])
-            own = self._approach(tries.target(target), tries.spread(x), now[rows].flatten(), tries, norm, enough)
-            found.take(rows, own, tries.settle(target, own.rank <= enough, -own.rank))
-        missed = found.rank.isposinf()
-        return found.x, distance(found.x - x, norm).masked_fill(missed, torch.inf)
+            own = self._approach(
+                tries.target(target), tries, now[rows].flatten(), _WrongPoints.of(tries.spread(x), norm, enough)
+            )
+            best.take(rows, own, tries.settle(target, own.rank <= enough, -own.rank))
+        missed = best.rank.isposinf()
+        return best.x, distance(best.x - x, norm).masked_fill(missed, torch.inf)
 
-    def _approach(self, target: Target, x: Tensor, towards: Tensor, tries: Tries, norm: Norm, enough: float) -> _Found:
-        """Walk along the boundary to one class [b] in each try; return what is found wrong."""
-        found = _Found.of(x, norm, enough)
-        rows = torch.arange(len(x), device=x.device)
-        clean = at = x
+    def _approach(self, target: Target, tries: Tries, towards: Tensor, best: _WrongPoints) -> _WrongPoints:
+        """Walk from the images along the boundary to one class [b] in each try; return ``best`` with the wrong points."""
+        rows = torch.arange(len(best.x), device=best.x.device)
+        clean = at = best.x.clone()
         for _ in range(self.steps):
             gap, slope, logits = linearised(target, at, rows, towards[rows])
-            wrong = found.note(at, clean, logits, target.labels[rows], rows)
+            wrong = best.note(at, clean, logits, target.labels[rows], rows)
             back = torch.where(_per_image(wrong, at), clean + self.beta * (at - clean), at)
-            if target.certain and bool((over := tries.over(found.rank <= enough)[rows]).any()):
+            if target.certain and bool((over := tries.over(best.rank <= best.enough)[rows]).any()):
                 rows, clean, at, back, gap, slope = (part[~over] for part in (rows, clean, at, back, gap, slope))
             if len(rows) == 0:
-                return found
-            at = self._step(clean, at, back, gap, slope, norm)
+                return best
+            at = self._step(clean, at, back, gap, slope, norm=best.norm)
         with torch.no_grad():
-            found.note(at, clean, target.logits(at, rows), target.labels[rows], rows)
-        return found
+            best.note(at, clean, target.logits(at, rows), target.labels[rows], rows)
+        return best
 
-    def _step(self, clean: Tensor, at: Tensor, back: Tensor, gap: Tensor, slope: Tensor, norm: Norm) -> Tensor:
+    def _step(self, clean: Tensor, at: Tensor, back: Tensor, gap: Tensor, slope: Tensor, *, norm: Norm) -> Tensor:
         """Return the next point: from ``back`` and from ``clean`` onto the plane ``slope . (z - at) = gap``, mixed."""
         starts = torch.stack([back, clean], dim=1)  # [b, 2, 3, H, W]
         gaps = gap[:, None] - _along(slope, (starts - at[:, None]).flatten(2))
@@ -108,7 +109,7 @@ class Fab:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Found:
+class _WrongPoints:
     """The best wrong point of each image, or of each try at it, so far; written in place."""
 
     x: Tensor  # [B, 3, H, W]
@@ -117,23 +118,23 @@ class _Found:
     enough: float
 
     @classmethod
-    def of(cls, x: Tensor, norm: Norm, enough: float) -> _Found:
+    def of(cls, x: Tensor, norm: Norm, enough: float) -> _WrongPoints:
         """Return what is known before the first step: no wrong point."""
         return cls(x=x.clone(), rank=x.new_full((len(x),), torch.inf), norm=norm, enough=enough)
 
     def standing(self, rows: Tensor, target: Target) -> Tensor:
-        """Return those of ``rows`` that are not done with: a certain classifier's are with a point within reach."""
+        """Return those of ``rows`` whose search goes on; a certain classifier's ends with a point within ``enough``."""
         return rows[self.rank[rows] > self.enough] if target.certain else rows
 
-    def take(self, rows: Tensor, own: _Found, best: Tensor) -> None:
-        """Keep the ``best`` [b] of what the tries at ``rows`` found, where it is better than what is known."""
+    def take(self, rows: Tensor, own: _WrongPoints, best: Tensor) -> None:
+        """Keep the ``best`` [b] points of the tries at ``rows``, where they are better than what is known."""
         better = own.rank[best] < self.rank[rows]
         self.x[rows[better]], self.rank[rows[better]] = own.x[best[better]], own.rank[best[better]]
 
     def note(self, at: Tensor, clean: Tensor, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         """Keep the points that are wrong and better than what is known; return [b] bool: which are wrong.
 
-        Within ``enough``, where only a classifier that answers by chance is asked on, better is wrong by more.
+        Within ``enough``, where only the search on a randomised classifier goes on, better means a larger margin.
         """
         size = distance(at - clean, self.norm)
         rank = torch.where(size <= self.enough, -margin(logits, labels), size)
@@ -147,7 +148,7 @@ class _Found:
 def linearised(target: Target, at: Tensor, rows: Tensor, towards: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return gap [b] and slope [b, ...] of the plane ``slope . (z - at) = gap``, and the logits [b, C].
 
-    On the plane the label and ``towards`` tie to first order. Where no finite gradient is there, the slope is 0 and
+    On the plane the label and ``towards`` tie to first order. Where the gradient is not finite, the slope is 0 and
     nothing moves.
     """
     at = at.detach().requires_grad_()

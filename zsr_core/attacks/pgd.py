@@ -94,14 +94,14 @@ class Pgd:
         step = self.step_size if self.step_size is not None else self.step_ratio * threat.eps
         if self.keep == "last":
             return self._last(objective, x, threat, draws, step)
-        best = x.clone()
-        best_loss = torch.full((len(x),), -torch.inf, device=x.device)
+        hill = _Hill(objective=objective, x=x, threat=threat, draws=draws, step=step)
+        best = _Best(x=x.clone(), loss=torch.full((len(x),), -torch.inf, device=x.device))
         standing = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
             if len(standing) == 0:
                 break
-            standing = self._climb(objective, x, threat, draws, step, restart, standing, best, best_loss)
-        return best
+            standing = self._climb(hill, best, standing, restart)
+        return best.x
 
     def _start(self, x: Tensor, threat: ThreatModel, draws: Draws, restart: int, rows: Tensor) -> Tensor:
         if not self.random_start:
@@ -126,39 +126,22 @@ class Pgd:
             return grad
         return self.momentum * steepest(before, threat) + steepest(grad, threat)
 
-    def _climb(
-        self,
-        objective: Objective,
-        x: Tensor,
-        threat: ThreatModel,
-        draws: Draws,
-        step: float,
-        restart: int,
-        rows: Tensor,
-        best: Tensor,
-        best_loss: Tensor,
-    ) -> Tensor:
+    def _climb(self, hill: _Hill, best: _Best, rows: Tensor, restart: int) -> Tensor:
         """One restart on ``rows``; writes improvements into ``best`` and returns the rows that still stand.
 
-        An image whose next iterate is the one before its last has nothing new to come: a certain classifier's sign
-        gradient would lead it back and forth between the two for ever. It is left alone, and still stands.
+        An image whose next iterate is the one before its last is left alone, and still stands, because a certain
+        classifier's sign gradient would move it back and forth between the two for ever.
         """
-        begun, clean = rows, x[rows]
-        stands = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        x_adv = self._start(clean, threat, draws, restart, rows)
+        begun, clean, threat, step = rows, hill.x[rows], hill.threat, hill.step
+        stands = torch.ones(len(hill.x), dtype=torch.bool, device=clean.device)
+        x_adv = self._start(clean, threat, hill.draws, restart, rows)
         heading: Tensor | None = None
         behind: Tensor | None = None
         for k in range(self.steps + 1):
-            moving = k < self.steps
-            with torch.set_grad_enabled(moving):
-                x_adv.requires_grad_(moving)
-                loss, fooled = objective(x_adv, rows)
-                grad = torch.autograd.grad(loss.sum(), x_adv)[0] if moving else None
-            x_adv, loss = x_adv.detach(), loss.detach()
+            loss, fooled, grad = hill.look(x_adv, rows, moving=k < self.steps)
+            x_adv = x_adv.detach()
             fallen = torch.zeros_like(loss, dtype=torch.bool) if fooled is None else fooled
-            better = fallen | (loss > best_loss[rows])
-            best[rows[better]] = x_adv[better]
-            best_loss[rows[better]] = loss[better]
+            best.offer(rows, x_adv, loss, fallen)
             stands[rows[fallen]] = False
             if grad is None or bool(fallen.all()):
                 break
@@ -173,6 +156,39 @@ class Pgd:
             if len(rows) == 0:
                 break
         return begun[stands[begun]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Hill:
+    """What is climbed, from where, and within which bounds."""
+
+    objective: Objective
+    x: Tensor  # [B, 3, H, W] clean
+    threat: ThreatModel
+    draws: Draws
+    step: float
+
+    def look(self, x_adv: Tensor, rows: Tensor, *, moving: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return loss [b], what is fooled [b], and the gradient, which only an image that moves on needs."""
+        with torch.set_grad_enabled(moving):
+            x_adv.requires_grad_(moving)
+            loss, fooled = self.objective(x_adv, rows)
+            grad = torch.autograd.grad(loss.sum(), x_adv)[0] if moving else None
+        return loss.detach(), fooled, grad
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Best:
+    """The best point of each image so far; written in place."""
+
+    x: Tensor  # [B, 3, H, W]
+    loss: Tensor  # [B]
+
+    def offer(self, rows: Tensor, x_adv: Tensor, loss: Tensor, fallen: Tensor) -> None:
+        """Keep the points that have fallen, and those whose loss is the largest so far."""
+        better = fallen | (loss > self.loss[rows])
+        self.x[rows[better]] = x_adv[better]
+        self.loss[rows[better]] = loss[better]
 
 
 def steepest(grad: Tensor, threat: ThreatModel) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from zsr_core.attacks import CONFIDENCE, Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Noise, Pgd, Square, Transfer
 from zsr_core.codec import ConfigError, unknown
+from zsr_core.names import ATTACKS, rows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Profile:
 HALF = "theirs climbs the mean cross-entropy under fp16 autocast, where small gradients vanish"
 TORCH_AA = "theirs is a derivative of torchattacks seeded by the clock, under fp16 autocast"
 
-PROFILES: Mapping[str, Profile] = {
+_ROWS: Mapping[str, Profile] = {
     # what papers ran
     "pgd100-tga": Profile(
         attack=Pgd(steps=100, step_size=1 / 255, keep="last", label="pgd100-tga"),
@@ -89,6 +90,7 @@ PROFILES: Mapping[str, Profile] = {
     "noise100": Profile(attack=Noise(), source="Carlini et al., arXiv 1902.06705: a control"),
     **{a.name: Profile(attack=a, source="Tramer et al., NeurIPS 2020, arXiv 2002.08347; ours") for a in CONFIDENCE},
 }
+PROFILES: Mapping[str, Profile] = rows_of(ATTACKS, _ROWS)
 
 PLAIN = re.compile(r"(pgd|cw)([1-9]\d*)(?:x([1-9]\d*))?")  # pgd50x5: 50 steps, 5 restarts
 

@@ -20,7 +20,7 @@ from zsr_core.threat import Norm, ThreatModel
 # Queries from which the share of changed pixels is halved once more (Andriushchenko et al. 2020, section 3.1, for a
 # budget of 10 000; AutoAttack keeps it unscaled at 5000).
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-CALL = (6, 128)  # what asking at all costs, in rows: measured with the miniature on CPU, a guess on CUDA
+CALL = (6, 128)  # the fixed cost of a question, in rows: measured with the miniature on CPU, a guess on CUDA
 SMOOTH = 0.1  # weight of the last batch in the share of changes that are kept
 
 
@@ -32,7 +32,7 @@ class Square:
     ``p_init`` is the share of the pixels that the first changes cover. Every random choice comes from the image's own
     generator; theirs shares places, colours and orientation within a batch. Squares reach the last row and column,
     which theirs leave out. Where few images stand, the next changes of each are asked about together, as if none of
-    them were kept; the search takes the way it would take one by one.
+    them were kept; the search ends as it would if it asked one by one.
     """
 
     queries: int = 5000
@@ -68,28 +68,28 @@ class Square:
             rows=rows, clean=x, at=at, best=margin(logits, target.labels), changes=torch.zeros_like(rows),
             over=target.fooled(logits, rows),
         )  # fmt: skip
-        found, rate = at.clone(), 1.0  # the share of the changes that are kept, lately
+        result, rate = at.clone(), 1.0  # rate: the share of recent changes that were kept
         while len(of := of.standing()):
             ahead = min(_ahead(target, of, rate), self.queries - int(of.changes.min()))
             step = of.changes[:, None] + torch.arange(ahead, device=x.device)  # [b, ahead]
             image = torch.arange(len(of), device=x.device).repeat_interleave(ahead)
             change, asked = step.flatten().clamp(max=self.queries - 1), of.rows[image]
-            tried = _changed(search, of, image, sides[change], choices[asked, change], threat.eps)
+            tried = _changed(search, of, image, sides[change], choices[asked, change], eps=threat.eps)
             logits = target.logits(tried, asked)
             gained = margin(logits, target.labels[asked]).view_as(step)
             fallen = target.fooled(logits, asked).view_as(step)
             better = ((gained > of.best[:, None]) | fallen) & (step < self.queries)
-            # Behind the first that is kept, changes were made to a point that is no longer the best: asked in vain.
+            # Changes after the first that is kept started from a point that is no longer the best: not counted.
             hit, first = better.any(dim=1), better.to(torch.uint8).argmax(dim=1)
             used = torch.where(hit, first + 1, (step < self.queries).sum(dim=1))
             target.unask(of.rows, ahead - used)
             here = hit.nonzero()[:, 0]
             of.at[here], of.best[here] = tried[here * ahead + first[here]], gained[here, first[here]]
-            found[of.rows[here]] = of.at[here]
+            result[of.rows[here]] = of.at[here]
             of.changes.add_(used)
             of.over.copy_((hit & fallen.gather(1, first[:, None])[:, 0]) | (of.changes >= self.queries))
             rate += SMOOTH * (len(here) / int(used.sum()) - rate)
-        return found
+        return result
 
     def share(self, change: int) -> float:
         """Return the share of the pixels that the n-th change covers, from 0."""
@@ -128,7 +128,7 @@ def _ahead(target: Target, of: _Searched, rate: float) -> int:
     return min(range(1, at_once(target, len(of)) + 1), key=lambda n: (call + n * len(of)) / (1 - (1 - kept) ** n))
 
 
-def _changed(search: Search, of: _Searched, image: Tensor, sides: Tensor, choices: Tensor, eps: float) -> Tensor:
+def _changed(search: Search, of: _Searched, image: Tensor, sides: Tensor, choices: Tensor, *, eps: float) -> Tensor:
     """Return these images [n] of ``of`` after a change each, by its ``choices`` [n, k] in a square of ``sides`` [n]."""
     at, clean = of.at[image], of.clean[image]
     alike = sides.unique().tolist()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from zsr_core.attacks import Adaptive, AnyAttack, Attack, AutoAttack, Noise, Pgd, Transfer
 from zsr_core.audit.evidence import Autocast, Probe, Run
@@ -22,11 +21,11 @@ from zsr_core.audit.probes.outputs import PASSES
 from zsr_core.audit.rules import RULES
 from zsr_core.audit.scene import Scene
 from zsr_core.codec import require, unknown
+from zsr_core.names import TIERS as TIERS
+from zsr_core.names import Tier as Tier
 from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
 
-Tier = Literal["none", "cheap", "full"]
-TIERS: tuple[Tier, ...] = ("none", "cheap", "full")
 IMAGES: Mapping[Tier, int] = {"none": 0, "cheap": 64, "full": 512}  # at most so many, spread over the tasks
 CHEAP_SHARE = 0.2  # of the evaluation's passes, at most; in small batches each pass takes half as long again
 PROBE = Pgd(steps=50, step_ratio=0.1, label="audit")  # one name for all variants, so that they share random starts
@@ -42,9 +41,7 @@ class Request:
     rules: tuple[str, ...] = tuple(RULES)  # the others are skipped, and what they alone need is not probed
     images: int | None = None  # at most so many; by default IMAGES. The cheap tier takes fewer if they cost too much
     autocast: Autocast = "none"  # for numbers of attacks that others ran under autocast; ours run in fp32
-    eps: float | None = (
-        None  # the budget whose numbers are audited; by default the one that a trial's scores are read at
-    )
+    eps: float | None = None  # the budget whose numbers are audited; by default the trial's own headline budget
 
     def __post_init__(self) -> None:
         if self.tier not in TIERS:

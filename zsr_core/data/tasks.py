@@ -24,10 +24,10 @@ from zsr_core.data import class_lists, formats
 from zsr_core.data.formats import Part, PartName, Reader
 from zsr_core.data.imagenet_names import SUBSETS, TEMPLATES, WNIDS, openai_names, short_names
 from zsr_core.data.pictures import Preprocessing
+from zsr_core.names import PROMPT_SETS as PROMPT_SETS
+from zsr_core.names import PromptSet as PromptSet
 from zsr_core.threat import PixelSpace
 
-PromptSet = Literal["tga", "agft", "openai-ensemble"]
-PROMPT_SETS: tuple[PromptSet, ...] = ("tga", "agft", "openai-ensemble")
 TEMPLATE = "This is a photo of a {}"  # TeCoA's default: no full stop
 Names = Callable[[Sequence[str]], Sequence[str]]
 

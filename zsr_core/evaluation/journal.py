@@ -1,8 +1,8 @@
-"""Finished batches kept on disk, so that an evaluation that was stopped goes on from them."""
+"""Finished batches kept on disk, so that a stopped evaluation goes on from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,27 +13,11 @@ from zsr_core.records import SampleRecord, from_table, write_samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where an evaluation stands: so many of the images that this stage of this attack has to face are done."""
-
-    task: str
-    condition: str
-    eps: float
-    stage: str
-    done: int
-    of: int
-    recalled: bool  # read from the journal, not computed
-
-
-Tick = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What a killed evaluation has finished, one small Parquet file per batch and stage, whole or absent.
+    """The finished batches of an evaluation, one small Parquet file per batch and stage, whole or absent.
 
-    Only a batch that took ``worth`` seconds or more is kept: cheaper ones are sooner computed than found on a disk
-    that many trials share.
+    A batch that took less than ``worth`` seconds is not kept, because computing it again is faster than finding it on
+    a disk that many trials share.
     """
 
     folder: Path

@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from zsr_core.evaluation.journal import Progress
+from zsr_core.events import BatchJudged, Event
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """Where an evaluation stands. ``left`` is in seconds; None before a second batch was computed here."""
 
-    at: Progress
-    share: float  # of the passes that are still thought to be needed, those done
+    at: BatchJudged
+    share: float  # the passes done, of all that are now expected to be needed
     left: float | None
 
 
 class Meter:
-    """Hears of every batch and says where the whole stands, no more often than ``every`` seconds.
+    """Counts finished batches and calls ``say`` with where the whole stands, at most once in ``every`` seconds.
 
-    What is planned are passes for images that never fall; as stages turn out to face fewer images, the plan shrinks.
+    The plan is the passes for images that no attack breaks; it shrinks as stages turn out to face fewer images.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class Meter:
         self._done = dict.fromkeys(self._images, 0)
         self._order = list(self._images)
         self._say, self._every, self._clock = say, every, clock
-        self._began: float | None = None  # with the first batch: what came before was loading, not pace
+        self._began: float | None = None  # at the first batch, because the time before it was spent loading
         self._said = clock()
         self._computed = 0.0
 
-    def __call__(self, at: Progress) -> None:
-        """Take note of a finished batch."""
+    def __call__(self, at: Event) -> None:
+        """Count a finished batch; other events are ignored."""
+        if not isinstance(at, BatchJudged):
+            return
         key = _key(at.task, at.condition, at.eps, at.stage)
         self._settle(key)
         now = self._clock()
@@ -56,11 +58,11 @@ class Meter:
             self._say(self.standing(at, now))
 
     def _settle(self, key: tuple[str, str, float, str]) -> None:
-        """Drop what earlier stages planned and never had to do: their images had fallen before."""
+        """Drop what earlier stages had planned for images that were broken before they ran."""
         for before in self._order[: self._order.index(key)]:
             self._images[before] = self._done[before]
 
-    def standing(self, at: Progress, now: float) -> Standing:
+    def standing(self, at: BatchJudged, now: float) -> Standing:
         """Return the share done and the seconds left at the pace of what was computed here."""
         done = sum(n * self._cost[key] for key, n in self._done.items())
         whole = sum(n * self._cost[key] for key, n in self._images.items())

@@ -12,9 +12,10 @@ from zsr_core.attacks import AnyAttack, Pgd
 from zsr_core.codec import require
 from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.sets import SPLITS, taken
-from zsr_core.evaluation.journal import Journal, Tick
+from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
+from zsr_core.events import OnEvent, TaskEnded, ignore
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
 from zsr_core.threat import Norm, PixelSpace, ThreatModel
@@ -78,15 +79,16 @@ def evaluate(
     seed: int = 0,
     trial_id: str = "",
     device: torch.device | str = "cpu",
-    progress: Callable[[int, int, str], None] | None = None,
     journal: Journal | None = None,
-    tick: Tick | None = None,
+    on_event: OnEvent = ignore,
     shard: tuple[int, int] = (0, 1),
 ) -> list[SampleRecord]:
-    """Return the records of every task of the suite. ``progress`` gets (tasks done, tasks, name).
+    """Return the records of every task of the suite.
 
-    ``journal`` and ``tick`` are :func:`predict`'s: what is kept for a resume, and who hears of every batch. With
-    ``shard = (k, K)`` only images k, k + K, k + 2K, ... of each task; :func:`merged` puts the K parts together.
+    Args:
+        journal: where finished batches are kept for a resume.
+        on_event: is called after every batch and every task.
+        shard: (k, K) for images k, k + K, k + 2K, ... of each task alone; :func:`merged` puts the K parts together.
     """
     k, of = shard
     records: list[SampleRecord] = []
@@ -98,10 +100,9 @@ def evaluate(
                 continue
         records += predict(
             victim, images, banks(images), suite.attacks, suite.threats(), seed=seed, trial_id=trial_id,
-            batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, tick=tick,
+            batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, on_event=on_event,
         )  # fmt: skip
-        if progress is not None:
-            progress(i + 1, len(suite.tasks), images.name)
+        on_event(TaskEnded(task=images.name, done=i + 1, of=len(suite.tasks)))
     return records
 
 

@@ -23,9 +23,9 @@ class LpFt(Defaults):
     ``L = CE(s cos(f(x), w), y)``, w the class directions that a linear probe found on the frozen model's clean
     features, from the class texts as its start: term ``ce``. ``images="adv"`` tunes on attacks (ours).
 
-    What changes here, where zero-shot skill is what is kept: only the image tower is trained, so the probe stays as
-    found in the second stage (the paper goes on training it); the probe is on unit features at CLIP's scale, so that
-    its classes are directions like texts; the tuned tower is used with texts, on every task.
+    Known differences, because the tuned model must stay zero-shot: only the image tower is trained, so the probe does
+    not change in the second stage (the paper goes on training it); the probe is on unit features at CLIP's scale, so
+    that its classes are directions like texts; the tuned tower is used with texts, on every task.
     """
 
     title: ClassVar[str] = "LP-FT"
@@ -53,7 +53,9 @@ class LpFt(Defaults):
         return {"ce": class_cross_entropy(encoded, views)}
 
 
-def linear_probe(unit: Tensor, labels: Tensor, start: Tensor, steps: int, decay: float, scale: float = 100.0) -> Tensor:
+def linear_probe(
+    unit: Tensor, labels: Tensor, start: Tensor, steps: int, decay: float, *, scale: float = 100.0
+) -> Tensor:
     """Return unit class directions [C, D] that minimise cross-entropy on unit features [N, D] plus the decay.
 
     ``scale`` is CLIP's logit scale, so that the decay means the same for every model.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from zsr_core.codec import ConfigError
-from zsr_core.model.tower import Features
+from zsr_core.model.layout import Features
 from zsr_core.text import TextBank
 
 
@@ -71,7 +72,7 @@ class Encoded:
 
 
 def no_prompts(template: str) -> TextBank:
-    """Stand where no text tower is at hand."""
+    """Raise ``ConfigError``: the value of ``prompts`` where no text tower is at hand."""
     raise ConfigError(f"prompts: {template!r} was asked for where there is no text tower to encode it")
 
 
@@ -104,14 +105,19 @@ class Views:
         """The frozen model on clean images: no gradient; from the cache where there is one."""
         if self.cached_teacher is not None:
             return Encoded(features=self.cached_teacher(), text=self.text)
-        return Encoded(features=held(self.teacher, self.clean), text=self.text)
+        return Encoded(features=without_gradient(self.teacher, self.clean), text=self.text)
 
     @cached_property
     def teacher_adv(self) -> Encoded:
-        """The frozen model on adversarial images: no gradient, but to images that ask for it, as an attack's do."""
+        """The frozen model on adversarial images; a gradient reaches only images that require one, as an attack's."""
         if self.adv.requires_grad:
             return Encoded(features=self.teacher(self.adv), text=self.text)
-        return Encoded(features=held(self.teacher, self.adv), text=self.text)
+        return Encoded(features=without_gradient(self.teacher, self.adv), text=self.text)
+
+    def encoded(self, which: Literal["student_clean", "student_adv"]) -> Encoded | None:
+        """Return this encoding if a loss has asked for it, else None; nothing is encoded here."""
+        encoding: Encoded | None = self.__dict__.get(which)  # where cached_property keeps it
+        return encoding
 
     @cached_property
     def own_text(self) -> Tensor:
@@ -121,7 +127,7 @@ class Views:
     def facing(self, adv: Tensor, rows: Tensor) -> Views:
         """Return the views of these ``rows`` [b] of the batch, with ``adv`` [b, 3, H, W] for adversarial images.
 
-        What the clean images look like to student and teacher is shared: an attack of many steps encodes them once.
+        The encodings of the clean images are shared, so that an attack of many steps encodes them once.
         """
         return replace(
             self, labels=self.labels[rows], clean=self.clean[rows], adv=adv,
@@ -130,9 +136,9 @@ class Views:
         )  # fmt: skip
 
     def alone(self, row: int) -> Views:
-        """Return the views of one image of the batch: what a loss that reads the neighbours says without them.
+        """Return the views of one image of the batch, for a loss that would otherwise read its neighbours.
 
-        All encodings are shared with the batch, inner layers are not among them.
+        All encodings are shared with the batch; inner layers are not among them.
         """
         one = slice(row, row + 1)
         return replace(
@@ -145,8 +151,8 @@ class Views:
 
 
 @torch.no_grad()
-def held(model: Callable[[Tensor], Features], x: Tensor) -> Features:
-    """Return what ``model`` sees in ``x``, without gradient, patch tokens that are made later too."""
+def without_gradient(model: Callable[[Tensor], Features], x: Tensor) -> Features:
+    """Return the features of ``x`` without gradient; patch tokens that are computed later have none either."""
     seen = model(x)
     return replace(seen, patches=torch.no_grad()(seen.patches))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from zsr_core.attacks import Pgd, Scored
 from zsr_core.codec import is_finite, require
 from zsr_core.data import ImageSet, batches
+from zsr_core.events import EpochEnded, OnEvent, ignore
 from zsr_core.methods import Method
 from zsr_core.methods.views import Views, in_bf16, no_prompts
-from zsr_core.model.distributed import World
+from zsr_core.model.distributed import ALONE, World, shared
+from zsr_core.model.layout import Features
 from zsr_core.model.load import Clip, weights_sha
-from zsr_core.model.tower import ImageTower
+from zsr_core.model.tower import ImageTower, Tally
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.training.checkpoint import load_checkpoint, save_checkpoint
 from zsr_core.training.teacher_cache import TeacherCache, teacher_cache
-
-Report = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Recipe:
 
 @dataclass(kw_only=True)
 class Fitted:
-    """A tuned tower with what training said on the way."""
+    """A tuned tower, its history (a row per epoch), and what training cost."""
 
     tower: ImageTower
     history: list[dict[str, float]] = field(default_factory=list)
@@ -129,9 +129,15 @@ class Step:
     cache: TeacherCache | None
     total: int
     prompts: Callable[[str], TextBank] = no_prompts
+    world: World = ALONE  # the processes that share this step
+
+    @property
+    def student(self) -> Callable[[Tensor], Features]:
+        """The tower that is tuned, over all processes."""
+        return shared(self.tower.features, self.world)
 
     def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False) -> Views:
-        cache, student, teacher = self.cache, self.tower.features, self.clip.tower.features
+        cache, student, teacher = self.cache, self.student, shared(self.clip.tower.features, self.world)
         return Views(
             labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
             student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
@@ -164,14 +170,8 @@ class Step:
         Raises:
             NonFinite: naming step and term, before the weights are touched.
         """
-        bf16 = self.recipe.precision == "bf16"
-        # What the attack sees of the clean images, the student in fp32; the teacher's part serves the loss too.
-        before = replace(self.views(x, x, y, rows, bf16=bf16), student=self.tower.features)
-        x_adv = self.attack_from(before, step) if _attacks(self.method) else x
-        views = self.views(x, x_adv, y, rows, bf16=bf16)
-        views = replace(views, cached_teacher=lambda: before.teacher_clean.features)
-        terms = self.method.loss(views)
-        means = {name: term.mean() for name, term in terms.items()}
+        views = self._attacked_views(x, y, rows, step)
+        means = {name: term.mean() for name, term in self.method.loss(views).items()}
         loss = torch.stack(list(means.values())).sum()
         known = {**means, "loss": loss, **accuracies(views)}
         values = dict(zip(known, torch.stack(list(known.values())).tolist(), strict=True))
@@ -180,28 +180,42 @@ class Step:
                 raise NonFinite(f"step {step + 1} of {self.total}: loss term {name!r} is {value}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        return {**values, "grad_norm": self._update(step)}
+
+    def _attacked_views(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> Views:
+        """Return what the loss looks at, after the training attack if the method has one."""
+        bf16 = self.recipe.precision == "bf16"
+        # The attack's views have the student in fp32; the teacher's features of clean images serve the loss too.
+        before = replace(self.views(x, x, y, rows, bf16=bf16), student=self.student)
+        x_adv = self.attack_from(before, step) if _attacks(self.method) else x
+        views = self.views(x, x_adv, y, rows, bf16=bf16)
+        return replace(views, cached_teacher=lambda: before.teacher_clean.features)
+
+    def _update(self, step: int) -> float:
+        """Change the weights by their gradients, summed over the processes; return the gradient's norm."""
         weights = [p for group in self.optimiser.param_groups for p in group["params"]]
-        self.tower.world.sum_gradients(weights)
-        norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-        values["grad_norm"] = float(norm)
-        if not math.isfinite(values["grad_norm"]):
-            raise NonFinite(f"step {step + 1} of {self.total}: the gradient's norm is {values['grad_norm']}")
+        self.world.sum_gradients(weights)
+        total_norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+        norm = float(total_norm)
+        if not math.isfinite(norm):
+            raise NonFinite(f"step {step + 1} of {self.total}: the gradient's norm is {norm}")
         if self.recipe.optim.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(weights, self.recipe.optim.clip_norm, norm)
+            nn.utils.clip_grads_with_norm_(weights, self.recipe.optim.clip_norm, total_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.optim.lr_at(step, self.total)
         self.optimiser.step()
-        return values
+        return norm
 
 
 @torch.no_grad()
 def accuracies(views: Views) -> dict[str, Tensor]:
     """Return the student's accuracy on the batch in percent, clean and under the training attack.
 
-    Only of images that the loss has encoded: nothing is encoded for the sake of a curve.
+    Only of images that the loss has encoded, because a curve is not worth a pass of the encoder.
     """
-    seen = {"clean_accuracy": "student_clean", "robust_accuracy": "student_adv"}
-    encoded = {name: vars(views).get(view) for name, view in seen.items()}
+    encoded = {
+        "clean_accuracy": views.encoded("student_clean"), "robust_accuracy": views.encoded("student_adv")
+    }  # fmt: skip
     return {
         name: 100 * (images.cosines.argmax(dim=1) == views.labels).float().mean()
         for name, images in encoded.items()
@@ -234,6 +248,7 @@ def make_step(
     *,
     total: int,
     cache: TeacherCache | None = None,
+    world: World = ALONE,
 ) -> Step:
     """Return a step over a student copied from ``clip``. The teacher is ``clip`` itself and stays as it is."""
     tower = copy.deepcopy(clip.tower)
@@ -241,20 +256,21 @@ def make_step(
         p.requires_grad_(p.is_floating_point())
     return Step(
         method=method, clip=clip, text=text, tower=tower, recipe=recipe,
-        optimiser=build_optimiser(tower, recipe.optim), cache=cache, total=total,
+        optimiser=build_optimiser(tower, recipe.optim), cache=cache, total=total, world=world,
         prompts=lru_cache(lambda template: encode_prompt(clip.encode_text, text.classes, template)),
     )  # fmt: skip
 
 
 @torch.no_grad()
 def seen_by_teacher(
-    clip: Clip, images: ImageSet, cache: TeacherCache | None, device: torch.device | str
+    clip: Clip, images: ImageSet, cache: TeacherCache | None, device: torch.device | str, world: World = ALONE
 ) -> tuple[Tensor, Tensor]:
     """Return the frozen model's raw embeddings [N, D] of the training images, and their labels [N]."""
     if cache is not None:
         return torch.tensor(cache.embeddings, device=device), images.labels.to(device)
     rows = torch.arange(len(images.labels)).split(256)
-    raw = torch.cat([clip.tower(x).float() for x, _, _ in batches(images, rows, device)])
+    features = shared(clip.tower.features, world)
+    raw = torch.cat([features(x).embedding.float() for x, _, _ in batches(images, rows, device)])
     return raw, images.labels.to(device)
 
 
@@ -279,51 +295,56 @@ def fit(
     *,
     cache_folder: Path | None = None,
     checkpoint: Path | None = None,
-    report: Report | None = None,
+    on_event: OnEvent = ignore,
     device: torch.device | str = "cpu",
+    world: World = ALONE,
 ) -> Fitted:
-    """Return the tower tuned by ``method`` on ``images``, together with the other processes of ``clip.tower.world``.
+    """Return the tower tuned by ``method`` on ``images``, together with the other processes of ``world``.
 
     Args:
-        cache_folder: where the teacher's features are kept; without it the teacher is run whenever a loss asks.
+        cache_folder: where the teacher's features are kept; without it the teacher runs in every step that reads it.
         checkpoint: where the state is kept after each epoch; if the file is there, training goes on from it and ends
             with the weights that an uninterrupted run gives.
-        report: called after each epoch with its history row.
+        on_event: is called after each epoch.
 
     Raises:
         NonFinite: naming step and term.
         ArithmeticError: if the processes end with different weights.
     """
-    n, world = len(images.labels), clip.tower.world
-    per_epoch = math.ceil(n / recipe.batch_size)
+    per_epoch = math.ceil(len(images.labels) / recipe.batch_size)
     cache = None
     if cache_folder is not None and method.passes.teacher_clean and method.teacher_cacheable and recipe.epochs:
-        cache = teacher_cache(clip.tower, clip.teacher_key, images, cache_folder, device=device)
-    text = method.training_text(text, lambda: seen_by_teacher(clip, images, cache, device))
-    step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache)
+        cache = teacher_cache(clip.tower, clip.teacher_key, images, cache_folder, device=device, world=world)
+    text = method.training_text(text, lambda: seen_by_teacher(clip, images, cache, device, world))
+    step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache, world=world)
     step.tower.tally.reset()
     history: list[dict[str, float]] = []
     if checkpoint is not None and world.lead(checkpoint.is_file):
         history = load_checkpoint(checkpoint, step.tower, step.optimiser)
     for epoch in range(len(history), recipe.epochs):
-        started = time.perf_counter()
-        rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)
-        sums: dict[str, float] = {}
-        for i, (x, y, rows) in enumerate(whole_batches(images, rows_of, device, world)):
-            for name, value in step(x, y, rows, epoch * per_epoch + i).items():
-                sums[name] = sums.get(name, 0.0) + value * len(rows) / n
-        row: dict[str, Any] = {"epoch": epoch + 1, **sums, "seconds": time.perf_counter() - started}
-        history.append(row)
+        history.append(_epoch(step, images, epoch, device))
         if checkpoint is not None and epoch + 1 < recipe.epochs and world.leads:
             save_checkpoint(checkpoint, step.tower, step.optimiser, history)
-        if report is not None:
-            report(row)
+        on_event(EpochEnded(row=history[-1]))
     if world.size > 1:
         world.agree("the tuned weights", weights_sha(step.tower))
-    tally = step.tower.tally
-    cost = {
+    return Fitted(tower=step.tower.requires_grad_(False), history=history, cost=_cost(step.tower.tally))
+
+
+def _epoch(step: Step, images: ImageSet, epoch: int, device: torch.device | str) -> dict[str, float]:
+    """Take the steps of epoch number ``epoch`` (0-based) and return its row of the history: means over the images."""
+    started, n, recipe = time.perf_counter(), len(images.labels), step.recipe
+    rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)
+    means: dict[str, float] = {}
+    for i, (x, y, rows) in enumerate(whole_batches(images, rows_of, device, step.world)):
+        for name, value in step(x, y, rows, epoch * len(rows_of) + i).items():
+            means[name] = means.get(name, 0.0) + value * len(rows) / n
+    return {"epoch": epoch + 1, **means, "seconds": time.perf_counter() - started}
+
+
+def _cost(tally: Tally) -> dict[str, float]:
+    return {
         "passes_forward": float(tally.forward),
         "passes_input_backward": float(tally.input_backward),
         "passes_full_backward": float(tally.full_backward),
     }
-    return Fitted(tower=step.tower.requires_grad_(False), history=history, cost=cost)

@@ -16,7 +16,9 @@ from torch import Tensor
 from zsr_core.codec import ConfigError, fingerprint
 from zsr_core.data import ImageSet, batches
 from zsr_core.files import write_text, write_whole
-from zsr_core.model.tower import Features, ImageTower
+from zsr_core.model.distributed import ALONE, World, shared
+from zsr_core.model.layout import Features
+from zsr_core.model.tower import ImageTower
 
 # The caches of one study may fill this share of the free disk; beyond it the teacher is run in every step instead.
 DISK_SHARE = 0.5
@@ -68,13 +70,14 @@ def teacher_cache(
     *,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    world: World = ALONE,
 ) -> TeacherCache | None:
     """Return the cache below ``folder``, building it first if it is not there; None if the disk has no room for it.
 
     Safe among processes: each file is written under a name of its own and renamed, ``meta.json`` last. Two that
     build at once write the same bytes.
     """
-    place, world = folder / cache_key(tower, weights_sha, images), tower.world
+    place = folder / cache_key(tower, weights_sha, images)
     if not world.lead((place / "meta.json").is_file):
         n = len(images.labels)
         with torch.no_grad():
@@ -84,12 +87,12 @@ def teacher_cache(
         folder.mkdir(parents=True, exist_ok=True)
         if world.lead(lambda: size > DISK_SHARE * shutil.disk_usage(folder).free):
             return None
-        seen = _encoded(tower, images, batch_size, device)
+        encoded = _encoded(tower, images, world, batch_size=batch_size, device=device)
         if world.leads:
-            _write(seen, n, images.name, place)
-        for _ in seen:  # the others encode their share
+            _write(encoded, n, images.name, place)
+        for _ in encoded:  # the other processes encode their share
             pass
-        world.agree("the teacher's features", place.name)  # nobody reads before all is written
+        world.agree("the teacher's features", place.name)  # no process reads before all is written
     meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
     return TeacherCache(
         embeddings=np.load(place / "embeddings.npy", mmap_mode="r"),
@@ -98,14 +101,17 @@ def teacher_cache(
     )
 
 
-Encoding = tuple[np.ndarray, Features, np.ndarray | None]  # rows, what the tower sees, patch tokens
+Encoding = tuple[np.ndarray, Features, np.ndarray | None]  # rows, features, patch tokens
 
 
 @torch.no_grad()
-def _encoded(tower: ImageTower, images: ImageSet, batch_size: int, device: torch.device | str) -> Iterator[Encoding]:
+def _encoded(
+    tower: ImageTower, images: ImageSet, world: World, *, batch_size: int, device: torch.device | str
+) -> Iterator[Encoding]:
+    features = shared(tower.features, world)
     for x, _, rows in batches(images, torch.arange(len(images.labels)).split(batch_size), device):
-        seen = tower.features(x)
-        yield rows.numpy(), seen, seen.patches().float().cpu().numpy() if tower.has_patches else None
+        batch = features(x)
+        yield rows.numpy(), batch, batch.patches().float().cpu().numpy() if tower.has_patches else None
 
 
 def _write(encoded: Iterator[Encoding], n: int, name: str, place: Path) -> None:

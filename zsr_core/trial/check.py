@@ -27,9 +27,9 @@ def check(config: TrialConfig) -> None:
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:
-    """Raise ``ConfigError`` if the method reads what the image tower has not: it is tried on made-up features."""
+    """Raise ``ConfigError`` if the method reads what the image tower lacks: it is tried on random features."""
     tower = tower_shapes(model)
-    if tower.layout in ("vit", "resnet"):  # these have everything
+    if tower.layout.has_last_norm:  # and patch tokens: nothing can be missing
         return
     dim, classes = int(open_clip.get_model_config(model.name)["embed_dim"]), ("a", "b", "c")
     unit = torch.nn.functional.normalize(torch.randn(3, dim, generator=torch.Generator().manual_seed(0)), dim=-1)
@@ -37,7 +37,7 @@ def check_reads(method: AnyMethod, model: ModelRef) -> None:
     pixels = torch.zeros(2, 3, 1, 1)
     views = Views(
         labels=torch.tensor([0, 2]), text=bank, scale=100.0, clean=pixels, adv=pixels, prompts=lambda _: bank,
-        student=lambda x: tower.made_up(len(x), dim), teacher=lambda x: tower.made_up(len(x), dim),
+        student=lambda x: tower.random_features(len(x), dim), teacher=lambda x: tower.random_features(len(x), dim),
     )  # fmt: skip
     try:
         method.loss(views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -69,11 +70,13 @@ class TrialConfig:
 
     @property
     def headline_eps(self) -> float:
-        """The budget that robust scores are read at and audited: the first of the suite, whatever was trained against.
+        """The budget that this trial is judged at: the training radius if the suite holds it, else the suite's first.
 
-        So trials of one suite are compared at one budget, also where the training radius is what varies.
+        Trials that are compared need one budget for all of them; where the training radius varies, this is not one.
         """
-        return (*self.eval_suite.eps, self.threat.eps)[0]
+        suite, trained = self.eval_suite, self.threat
+        same = [eps for eps in suite.eps if suite.norm == trained.norm and math.isclose(eps, trained.eps, rel_tol=1e-6)]
+        return (*same, *suite.eps, trained.eps)[0]
 
     def with_(self, overrides: Mapping[str, Any]) -> TrialConfig:
         """Return the config with fields replaced by dotted path; an error names the path."""

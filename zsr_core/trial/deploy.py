@@ -20,8 +20,9 @@ from zsr_core.files import write_text, write_whole
 from zsr_core.model.load import Clip, ModelRef, computes_quick_gelu, load_clip, weights_sha
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes
-from zsr_core.training.fit import Report, fit
+from zsr_core.training.fit import Fitted, fit
 from zsr_core.trial.config import TrialConfig, recipe_of
+from zsr_core.trial.context import RunContext
 
 
 def restored(
@@ -29,10 +30,10 @@ def restored(
 ) -> tuple[Victim, Callable[[ImageSet], TextBank], int]:
     """Return a trial's classifier from the weights kept in ``cache``, its texts per image set, and its image size.
 
-    Weights that are not there any more are trained anew.
+    If the weights are no longer there, they are trained again.
     """
     clip = untouched_clip(config.model, str(device))
-    tower, _, _ = tuned_tower(config, clip, None, cache, device)
+    tower = tuned_tower(config, clip, RunContext(cache=cache, device=str(device))).tower
 
     def bank(images: ImageSet) -> TextBank:
         return evaluation_bank(config, clip, images, str(device))
@@ -77,39 +78,47 @@ def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: s
     return config.method.evaluation_text(own, train)
 
 
-def tuned_tower(
-    config: TrialConfig, clip: Clip, report: Report | None, cache: Path | None, device: torch.device
-) -> tuple[ImageTower, list[dict[str, float]], dict[str, float]]:
+def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext) -> Fitted:
     """Return the tuned tower: from the shared cache if these very weights were trained before, else by training."""
     if config.epochs == 0:
-        return clip.tower, [], {}
+        return Fitted(tower=clip.tower)
+    device, world = context.where, context.world
     images = open_data(config.train_data, "train", clip.tower.image_size)
-    # A config names files by path; what is in them decides whether earlier weights are these weights.
-    start = fingerprint([clip.sha, images.key], 6)
-    kept = None if cache is None else cache / "weights" / f"{config.training_id}-{start}.safetensors"
-    if kept is not None and clip.tower.world.lead(kept.is_file):
+    kept = None if context.cache is None else _kept_weights(config, clip, images, context.cache)
+    if kept is not None and world.lead(kept.is_file):
         tower = copy.deepcopy(clip.tower)
         tower.visual.load_state_dict(load_file(kept, device=str(device)))
         facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
-        return tower, facts["history"], facts["cost"]
+        return Fitted(tower=tower, history=facts["history"], cost=facts["cost"])
     text = class_bank(config.model, str(device), images.classes, images.templates)
     fitted = fit(
-        clip, config.method, text, images, recipe_of(config), report=report, device=device,
-        cache_folder=None if cache is None else cache / "teacher",
+        clip, config.method, text, images, recipe_of(config), on_event=context.on_event, device=device, world=world,
+        cache_folder=None if context.cache is None else context.cache / "teacher",
         checkpoint=None if kept is None else kept.with_suffix(".checkpoint"),
     )  # fmt: skip
-    if kept is not None and clip.tower.world.leads:
-        write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
-        state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
-        facts = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
-        write_whole(kept, lambda part: save_file(state, part, metadata=facts))
-        kept.with_suffix(".checkpoint").unlink(missing_ok=True)
-    return fitted.tower, fitted.history, fitted.cost
+    if kept is not None and world.leads:
+        _keep(fitted, config, kept)
+    return fitted
+
+
+def _kept_weights(config: TrialConfig, clip: Clip, images: ImageSet, cache: Path) -> Path:
+    """Return the file of the tuned weights. Its name has the contents of the files that a config names by path."""
+    start = fingerprint([clip.sha, images.key], 6)
+    return cache / "weights" / f"{config.training_id}-{start}.safetensors"
+
+
+def _keep(fitted: Fitted, config: TrialConfig, kept: Path) -> None:
+    """Write the tuned weights, history and cost first, and remove the checkpoint that they replace."""
+    write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
+    state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
+    facts = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
+    write_whole(kept, lambda part: save_file(state, part, metadata=facts))
+    kept.with_suffix(".checkpoint").unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=2)
 def untouched_clip(ref: ModelRef, device: str) -> Clip:
-    """The untouched model; kept between the trials of a worker, who copy its tower and never change it."""
+    """Return the untouched model. Trials of a worker share it: they copy its tower and never change it."""
     return load_clip(ref, device)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from zsr_core import names
 from zsr_core.attacks import Pgd
 from zsr_core.attacks.profiles import profile
 from zsr_core.codec import unknown
 from zsr_core.data import DataRef
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.pictures import Preprocessing
-from zsr_core.data.tasks import SIXTEEN, PromptSet, task
+from zsr_core.data.tasks import SIXTEEN, task
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import (
     METHODS,
@@ -35,6 +36,7 @@ from zsr_core.methods import (
     Ucat,
 )
 from zsr_core.model.load import ModelRef
+from zsr_core.names import PromptSet, rows_of
 from zsr_core.space import Variant
 from zsr_core.threat import ThreatModel
 from zsr_core.training.fit import Optim
@@ -257,7 +259,9 @@ def reproduction(*profiles: str, method: AnyMethod | None = None) -> Mapping[str
     }
 
 
-PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = {"miniature": miniature, "paper": paper, "flyp": flyp}
+PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = rows_of(
+    names.PRESETS, {"miniature": miniature, "paper": paper, "flyp": flyp}
+)
 
 
 def base(method: AnyMethod, preset: str) -> TrialConfig:

@@ -27,7 +27,8 @@ def skipped(config: TrialConfig, size: int) -> dict[str, str]:
     return {f"skipped_{s.split}_{s.name}": f"{len(s.skipped)}: {', '.join(s.skipped)}" for s in sets if s.skipped}
 
 
-def _peak_bytes(device: torch.device) -> float:
+def peak_bytes(device: torch.device) -> float:
+    """Return the most memory that was in use: of the GPU, else of this process."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024

@@ -6,7 +6,6 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,48 +14,30 @@ import torch
 
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.data import ImageSet
-from zsr_core.evaluation.journal import Journal, Tick
+from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import write_text
-from zsr_core.model.distributed import ALONE, Broken, Said, World, together
+from zsr_core.model.distributed import World
 from zsr_core.model.load import Clip
+from zsr_core.model.processes import Broken, Member, reason_of, together
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.text import TextBank
-from zsr_core.training.fit import Report
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import HERE, RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
-from zsr_core.trial.provenance import _peak_bytes, provenance, skipped
+from zsr_core.trial.provenance import peak_bytes, provenance, skipped
 from zsr_core.trial.result import TrialResult, read_result, write_result
 
-# (config, folder of finished batches) -> the records of the whole suite
-Spread = Callable[[TrialConfig, Path], list[SampleRecord]]
 PARTS = "parts"  # below a trial's folder, while its evaluation lasts
 
 
-def run_trial(
-    config: TrialConfig,
-    folder: Path,
-    *,
-    report: Report | None = None,
-    cache: Path | None = None,
-    device: str | None = None,
-    tick: Tick | None = None,
-    spread: Spread | None = None,
-    world: World = ALONE,
-) -> TrialResult:
+def run_trial(config: TrialConfig, folder: Path, context: RunContext = HERE) -> TrialResult:
     """Train, attack, measure, and leave config, records and result in ``folder``; the result is written last.
 
-    Args:
-        report: gets a dict of numbers after each epoch ("epoch", "loss", terms) and each task ("task", "tasks").
-        cache: a folder that trials share: teacher features, tuned weights by training hash, training checkpoints.
-        device: "cpu" or "cuda"; by default CUDA where there is one.
-        tick: hears of every batch that was attacked.
-        spread: evaluates in place of this process, for instance many at once; batches finished before a kill are found
-            again in the folder it is given.
-        world: the processes that run this trial together, each in this function; the leading one writes. If one
-            fails, it raises: see :func:`run_trial_together`, which starts them.
+    Batches that an earlier, killed run has finished are found again. With a ``context.world`` of several processes
+    each of them calls this function, the leading one writes, and an error is raised: see :func:`run_trial_together`.
 
     Returns the stored result at once if the folder holds one with status "done". A trial that fails is a result with
     status "failed" and its reason; only an interrupt passes through.
@@ -67,46 +48,35 @@ def run_trial(
     stored = _done(config, folder)
     if stored is not None:
         return stored
-    if world.leads:
+    if context.world.leads:
         _begin(config, folder)
     started = _now()
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
-        result = _run(config, folder, report, cache, where, tick, spread, world)
+        result = _run(config, folder, context)
     except Exception as error:  # whatever stops a trial becomes its row; the traceback stays beside it
-        if world.size > 1:
+        if context.world.size > 1:
             raise
-        reason = str(error).strip() or type(error).__name__
-        kind = "" if isinstance(error, (ConfigError, ArithmeticError)) else f"{type(error).__name__}: "
-        result = _failed(config, folder, f"{kind}{reason}", traceback.format_exc())
-    return _end(result, folder, where, started) if world.leads else result
+        result = _failed(config, folder, reason_of(error), traceback.format_exc())
+    return _end(result, folder, context.where, started) if context.world.leads else result
 
 
-def run_trial_together(
-    config: TrialConfig,
-    folder: Path,
-    processes: int,
-    *,
-    report: Report | None = None,
-    cache: Path | None = None,
-    device: str | None = None,
-) -> TrialResult:
+def run_trial_together(config: TrialConfig, folder: Path, processes: int, context: RunContext = HERE) -> TrialResult:
     """Run one trial as :func:`run_trial` does, in ``processes`` processes of this machine, one a GPU or CPU core.
 
     The numbers are those of one process up to the order of sums. If a process is killed, all are started once more
     and go on from the last checkpoint; a second time, or an error, is a failed result.
     """
     if processes == 1:
-        return run_trial(config, folder, report=report, cache=cache, device=device)
+        return run_trial(config, folder, context)
     stored = _done(config, folder)
     if stored is not None:
         return stored
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    threads, started = max(1, torch.get_num_threads() // processes), _now()
+    where, started = context.where, _now()
+    threads, given = max(1, torch.get_num_threads() // processes), (config, folder, context.cache)
     for last in (False, True):
         try:
             together(
-                processes, _member, (config, folder, cache), cuda=where.type == "cuda", report=report, threads=threads
+                processes, _run_member, given, cuda=where.type == "cuda", on_event=context.on_event, threads=threads
             )
             break
         except Broken as error:
@@ -118,10 +88,23 @@ def run_trial_together(
     return result
 
 
-def _member(
-    world: World, device: str, report: Said | None, config: TrialConfig, folder: Path, cache: Path | None
-) -> None:
-    run_trial(config, folder, report=report, cache=cache, device=device, world=world)
+def _run_member(member: Member, config: TrialConfig, folder: Path, cache: Path | None) -> None:
+    context = RunContext(cache=cache, device=member.device, on_event=member.on_event, world=member.world)
+    run_trial(config, folder, context)
+
+
+def evaluate_shard(
+    config: TrialConfig, parts: Path, shard: tuple[int, int], context: RunContext = HERE
+) -> list[SampleRecord]:
+    """Return the records of images k, k + K, ... of every task, ``shard`` being (k, K); see :func:`evaluate.merged`.
+
+    Args:
+        parts: the folder of finished batches, which shards may share.
+        context: its ``cache`` holds the trial's tuned weights; an untouched model needs none.
+    """
+    clip = untouched_clip(config.model, str(context.where))
+    victim = deployed(config, clip, tuned_tower(config, clip, context).tower)
+    return _records(config, clip, victim, parts=parts, context=context, shard=shard)
 
 
 def _done(config: TrialConfig, folder: Path) -> TrialResult | None:
@@ -154,46 +137,27 @@ def _end(result: TrialResult, folder: Path, where: torch.device, started: str) -
     return result
 
 
-def _run(
-    config: TrialConfig,
-    folder: Path,
-    report: Report | None,
-    cache: Path | None,
-    device: torch.device,
-    tick: Tick | None,
-    spread: Spread | None,
-    world: World,
-) -> TrialResult:
-    begun = time.perf_counter()
+def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
+    begun, device, world = time.perf_counter(), context.where, context.world
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     clip = untouched_clip(config.model, str(device))
-    clip.tower.world = world
-    tower, history, cost = tuned_tower(config, clip, report, cache, device)
+    tuned = tuned_tower(config, clip, context)
     trained = time.perf_counter()
-    clip.tower.world = tower.world = ALONE  # from here on each process has images of its own
-    victim = deployed(config, clip, tower)
-
-    def progress(done: int, of: int, _: str) -> None:
-        if report is not None:
-            report({"task": done, "tasks": of})
-
-    if spread is not None:
-        records = spread(config, folder / PARTS)
-    else:
-        journal = Journal(folder=folder / PARTS)
-        own = _records(config, clip, victim, device, journal, tick, progress, (world.rank, world.size))
+    victim = deployed(config, clip, tuned.tower)
+    if context.spread is not None:
+        records = context.spread(config, folder / PARTS)
+    else:  # from here on each process has images of its own
+        own = _records(config, clip, victim, parts=folder / PARTS, context=context, shard=(world.rank, world.size))
         records = own if world.size == 1 else merged(world.collect(own))
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
     write_samples(folder / "samples.parquet", records)
+    seconds = _seconds(begun, trained, device, world)
     zero_shot = [t.called for t in config.eval_suite.tasks if t.called != config.train_data.called]
-    ended = time.perf_counter()
-    seconds = {"seconds_train": trained - begun, "seconds_eval": ended - trained, "seconds_total": ended - begun}
-    gpu = {"gpu_seconds": world.size * (ended - begun)} if device.type == "cuda" else {}
     return TrialResult(
         trial_id=config.trial_id, config=config, status="done", measurements=tuple(measure(records, zero_shot)),
-        history=tuple(history), cost={**cost, **seconds, **gpu, "peak_bytes": _peak_bytes(device)},
+        history=tuple(tuned.history), cost={**tuned.cost, **seconds, "peak_bytes": peak_bytes(device)},
         provenance={
             "weights_sha": victim.sha, "initial_weights_sha": clip.sha, "processes": str(world.size),
             **skipped(config, clip.tower.image_size),
@@ -201,42 +165,22 @@ def _run(
     )  # fmt: skip
 
 
+def _seconds(begun: float, trained: float, device: torch.device, world: World) -> dict[str, float]:
+    """Return what a trial has cost in time until now; ``begun`` and ``trained`` are of the same clock."""
+    ended = time.perf_counter()
+    gpu = {"gpu_seconds": world.size * (ended - begun)} if device.type == "cuda" else {}
+    return {
+        "seconds_train": trained - begun, "seconds_eval": ended - trained, "seconds_total": ended - begun, **gpu
+    }  # fmt: skip
+
+
 def _records(
-    config: TrialConfig,
-    clip: Clip,
-    victim: Victim,
-    device: torch.device,
-    journal: Journal,
-    tick: Tick | None,
-    progress: Callable[[int, int, str], None] | None = None,
-    shard: tuple[int, int] = (0, 1),
+    config: TrialConfig, clip: Clip, victim: Victim, *, parts: Path, context: RunContext, shard: tuple[int, int]
 ) -> list[SampleRecord]:
     def bank(images: ImageSet) -> TextBank:
-        return evaluation_bank(config, clip, images, str(device))
+        return evaluation_bank(config, clip, images, str(context.where))
 
     return evaluate(
         victim, config.eval_suite, bank, clip.tower.image_size, seed=config.seed, trial_id=config.trial_id,
-        device=device, progress=progress, journal=journal, tick=tick, shard=shard,
+        device=context.where, journal=Journal(folder=parts), on_event=context.on_event, shard=shard,
     )  # fmt: skip
-
-
-def evaluate_shard(
-    config: TrialConfig,
-    parts: Path,
-    shard: tuple[int, int],
-    *,
-    cache: Path | None = None,
-    device: str | None = None,
-    tick: Tick | None = None,
-) -> list[SampleRecord]:
-    """Return the records of images k, k + K, ... of every task, ``shard`` being (k, K); see :func:`evaluate.merged`.
-
-    Args:
-        parts: the folder of finished batches, which shards may share.
-        cache: where the trial's tuned weights are kept; needless for an untouched model.
-    """
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    clip = untouched_clip(config.model, str(where))
-    tower, _, _ = tuned_tower(config, clip, None, cache, where)
-    victim = deployed(config, clip, tower)
-    return _records(config, clip, victim, where, Journal(folder=parts), tick, shard=shard)

@@ -41,8 +41,8 @@ def run(options: argparse.Namespace) -> int:
     path = read_study_path(options.study)
     from sweeps.engine.running.audit import Request, audit_study  # noqa: PLC0415 - brings torch
     from sweeps.engine.study.folder import open_study  # noqa: PLC0415
-    from zsr_core.audit.plan import TIERS  # noqa: PLC0415
     from zsr_core.audit.evidence import Autocast  # noqa: PLC0415
+    from zsr_core.audit.plan import TIERS  # noqa: PLC0415
 
     read_name("--tier", options.tier, [tier for tier in TIERS if tier != "none"])
     read_name("--autocast", options.autocast, get_args(Autocast))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sweeps.engine.running.flags import Parser, read_folder, read_gpus, read_text, read_whole
+from zsr_core.cli.options import EVALUATION, add_evaluate_options
 from zsr_core.codec import require
 
 WORDS = "attack any model, also one that others trained"
@@ -12,10 +13,8 @@ WORKERS = 10_000  # at most
 
 
 def add(command: Parser) -> None:
-    from zsr_core.cli.evaluate import DESCRIPTION, add_options  # noqa: PLC0415 - brings torch
-
-    command.description = DESCRIPTION
-    add_options(command)
+    command.description = EVALUATION
+    add_evaluate_options(command)
     command.add_argument("--workers", default="1", metavar="K", help="spread the images over so many Ray workers")
     command.add_argument("--gpus-per-worker", metavar="G", help="by default one each where there are any")
 

@@ -26,7 +26,7 @@ def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1) -> 
     try:
         while (job := source.next()) is not None:
             watch.started(job)
-            perform(job.configs, folder, watch.progress, processes=processes)
+            perform(job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes)
             watch.finished(job)
             source.finished(job)
     finally:

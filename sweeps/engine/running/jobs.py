@@ -15,11 +15,12 @@ from typing import Protocol, TextIO
 
 from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
 from zsr_core.audit.plan import Request
-from zsr_core.codec import to_plain
+from zsr_core.events import Event, OnEvent, plain_numbers
 from zsr_core.files import write_text
 from zsr_core.trial.audited import audit_trial, keep_failure
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.result import TrialResult, read_result
+from zsr_core.trial.context import RunContext
+from zsr_core.trial.result import TrialResult, read_result, write_result
 from zsr_core.trial.run import run_trial_together
 
 
@@ -39,6 +40,7 @@ class Job:
 
     trials: tuple[PlannedTrial, ...]
     configs: tuple[TrialConfig, ...]
+    score_eps: float  # the study's budget, at which its end is audited
 
     @property
     def key(self) -> str:
@@ -48,7 +50,7 @@ class Job:
 def job(study: Study, trials: Iterable[PlannedTrial]) -> Job:
     """Return the job of running ``trials`` of ``study``."""
     chosen = tuple(trials)
-    return Job(trials=chosen, configs=tuple(study.config(trial) for trial in chosen))
+    return Job(trials=chosen, configs=tuple(study.config(trial) for trial in chosen), score_eps=study.score_eps)
 
 
 class Source(Protocol):
@@ -85,11 +87,17 @@ class Listed:
 
 
 def perform(
-    configs: Iterable[TrialConfig], folder: Path, report: Report, device: str | None = None, processes: int = 1
+    configs: Iterable[TrialConfig],
+    folder: Path,
+    report: Report,
+    *,
+    score_eps: float,
+    device: str | None = None,
+    processes: int = 1,
 ) -> None:
     """Run the trials one after the other, each into its folder under ``folder``; what is done already is left alone.
 
-    ``processes`` share each trial: one a GPU.
+    ``processes`` share each trial: one a GPU. ``score_eps``: the study's budget, at which the end is audited.
     """
     for config in configs:
         place = trial_folder(folder, config.trial_id)
@@ -97,24 +105,22 @@ def perform(
         if earlier is None or earlier.status != "done":
             place.mkdir(parents=True, exist_ok=True)
             with (place / "progress.jsonl").open("w", encoding="utf-8") as log, _fatal_errors_kept(place):
-                _run(config, place, processes, _reporter(config, report, log), folder, device)
+                context = RunContext(cache=folder, device=device, on_event=_reporter(config, report, log))
+                _run(config, place, processes, context)
         if config.eval_suite.split == "report":
-            _audit(place, folder, device)
+            _audit(place, folder, device, score_eps)
 
 
-def _run(
-    config: TrialConfig, place: Path, processes: int, say: Callable[[dict[str, float]], None], cache: Path,
-    device: str | None,
-) -> None:  # fmt: skip
+def _run(config: TrialConfig, place: Path, processes: int, context: RunContext) -> None:
     """Run one trial. Whatever ends it, ``sys.exit`` too, becomes its row; only Ctrl-C passes through."""
     try:
-        run_trial_together(config, place, processes, report=say, cache=cache, device=device)
+        run_trial_together(config, place, processes, context)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         told = f"{type(error).__name__}: {error}".rstrip(": ")
         write_text(place / "traceback.txt", traceback.format_exc())
-        record_failure(cache, config, f"{told} (raised by the trial itself)")
+        write_failure(place, config, f"{told} (raised by the trial itself)")
 
 
 @contextmanager
@@ -130,23 +136,26 @@ def _fatal_errors_kept(place: Path) -> Iterator[None]:
     file.unlink(missing_ok=True)
 
 
-def _audit(place: Path, folder: Path, device: str | None) -> None:
+def _audit(place: Path, folder: Path, device: str | None, eps: float) -> None:
     """Audit, in the cheap tier, what a study ends with; an audit that breaks costs no result, and says so."""
     result = read_result(place)
     if result is None or result.status != "done" or result.audit:
         return
     try:
-        audit_trial(result, place, folder, Request(tier="cheap"), device=device)
+        audit_trial(result, place, folder, Request(tier="cheap", eps=eps), device=device)
     except Exception as error:
-        keep_failure(result, place, error)
+        keep_failure(result, place, error, eps=eps)
 
 
-def _reporter(config: TrialConfig, report: Report, log: TextIO) -> Callable[[dict[str, float]], None]:
-    """Return what a trial reports to: all is logged; epochs are passed on, other news at most every few seconds."""
+def _reporter(config: TrialConfig, report: Report, log: TextIO) -> OnEvent:
+    """Return a trial's ``on_event``: it logs epochs and tasks, and reports epochs, and tasks every few seconds."""
     epochs, trial_id = config.epochs, config.trial_id
     last = {"time": -REPORT_SECONDS, "epoch": 0.0}
 
-    def say(metrics: dict[str, float]) -> None:
+    def on_event(event: Event) -> None:
+        metrics = plain_numbers(event)
+        if metrics is None:
+            return
         now, epoch = time.monotonic(), metrics.get("epoch")
         print(json.dumps({"time": round(time.time(), 2), **metrics}), file=log, flush=True)
         last["epoch"] = last["epoch"] if epoch is None else epoch
@@ -155,13 +164,13 @@ def _reporter(config: TrialConfig, report: Report, log: TextIO) -> Callable[[dic
             share = (last["epoch"] + metrics.get("task", 0) / metrics.get("tasks", 1)) / (epochs + 1)
             report(trial_id, {**metrics, "epochs": epochs, "done_share": share})
 
-    return say
+    return on_event
 
 
-def record_failure(folder: Path, config: TrialConfig, error: str) -> TrialResult:
-    """Write and return a failed result that says why there is no other."""
+def write_failure(place: Path, config: TrialConfig, error: str) -> TrialResult:
+    """Write a failed result into a trial's folder and return it."""
     result = TrialResult(trial_id=config.trial_id, config=config, status="failed", error=error)
-    write_text(trial_folder(folder, config.trial_id) / "result.json", json.dumps(to_plain(result), indent=1) + "\n")
+    write_result(place, result)
     return result
 
 
@@ -179,4 +188,4 @@ def settle(folder: Path, job: Job, error: str, trace: str = "") -> None:
         reason = f"its worker broke: {fatal.splitlines()[0]}" if fatal.strip() else error
         if fatal or trace:
             write_text(place / "traceback.txt", f"{fatal}\n{trace}".strip() + "\n")
-        record_failure(folder, config, reason)
+        write_failure(place, config, reason)

@@ -198,7 +198,8 @@ def run_on_ray(source: Source, folder: Path, watch: Watch, on: Cluster, *, searc
 
 def _packed(job: Job) -> str:
     """Return a job as text: Tune would take a mapping apart in search of domains."""
-    return json.dumps({"key": job.key, "configs": [to_plain(config) for config in job.configs]})
+    configs = [to_plain(config) for config in job.configs]
+    return json.dumps({"key": job.key, "configs": configs, "score_eps": job.score_eps})
 
 
 def _key(trial: Trial) -> str:
@@ -212,12 +213,16 @@ def _short_name(trial: Trial) -> str:
 def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processes: int) -> None:
     """What a Ray worker does with one job."""
     torch.set_num_threads(threads)
-    configs = [from_plain(TrialConfig, plain) for plain in json.loads(config["job"])["configs"]]
+    packed = json.loads(config["job"])
+    configs = [from_plain(TrialConfig, plain) for plain in packed["configs"]]
 
     def report(trial_id: str, metrics: dict[str, float]) -> None:
         tune.report({"trial": trial_id, "said": metrics})
 
-    perform(configs, Path(folder), report, "cuda" if gpu else "cpu", processes)
+    perform(
+        configs, Path(folder), report, score_eps=packed["score_eps"], device="cuda" if gpu else "cpu",
+        processes=processes,
+    )  # fmt: skip
     tune.report({"ended": True})
 
 

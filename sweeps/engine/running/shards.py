@@ -21,13 +21,14 @@ from zsr_core.evaluation.suite import merged
 from zsr_core.files import write_text
 from zsr_core.records import SampleRecord, from_table, to_table
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext, Spread
 from zsr_core.trial.cost import evaluation_parts
-from zsr_core.trial.run import Spread, evaluate_shard
+from zsr_core.trial.run import evaluate_shard
 
 POLL_S = 5.0
 
 
-def spread_over(workers: int, gpus: float | None, say: Callable[[str], None], cache: Path | None = None) -> Spread:
+def spread_over(workers: int, gpus: float | None, say: Callable[[str], None]) -> Spread:
     """Return what evaluates a trial on ``workers`` Ray workers at a time, each with ``gpus`` (or one CPU).
 
     A worker that dies is started again and finds its finished batches in the trial's folder, which all nodes share.
@@ -39,21 +40,16 @@ def spread_over(workers: int, gpus: float | None, say: Callable[[str], None], ca
 
     def spread(config: TrialConfig, parts: Path) -> list[SampleRecord]:
         with cluster(gpus, workers) as on:
-            return _run(config, parts, workers, on, say, cache)
+            return _run(config, parts, workers, on, say)
 
     return spread
 
 
-def _run(
-    config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Callable[[str], None], cache: Path | None
-) -> list[SampleRecord]:
+def _run(config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Callable[[str], None]) -> list[SampleRecord]:
     threads = int(on.cpus_per_trial)
     work = ray.remote(num_cpus=threads, num_gpus=on.gpus_per_trial, max_retries=3)(_shard)
     stated = to_plain(config)
-    jobs = {
-        work.remote(stated, str(parts), k, workers, None if cache is None else str(cache), threads): k
-        for k in range(workers)
-    }
+    jobs = {work.remote(stated, str(parts), k, workers, threads): k for k in range(workers)}
     found: dict[int, list[SampleRecord]] = {}
     waiting = list(jobs)
     begun = time.monotonic()
@@ -105,10 +101,9 @@ def _answer(job: Any) -> Any:
         raise
 
 
-def _shard(config: dict[str, Any], parts: str, k: int, of: int, cache: str | None, threads: int) -> Any:
+def _shard(config: dict[str, Any], parts: str, k: int, of: int, threads: int) -> Any:
     """Run in a worker: return the records of one shard as an Arrow table."""
     torch.set_num_threads(threads)
-    where = None if cache is None else Path(cache)
     trial = from_plain(TrialConfig, config)
-    tick = _meter(trial, Path(parts), k, of)
-    return to_table(evaluate_shard(trial, Path(parts), (k, of), cache=where, tick=tick))
+    context = RunContext(on_event=_meter(trial, Path(parts), k, of))
+    return to_table(evaluate_shard(trial, Path(parts), (k, of), context))

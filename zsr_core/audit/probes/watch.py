@@ -12,7 +12,8 @@ from zsr_core.attacks import Attack, Draws, Target
 from zsr_core.attacks.losses import cross_entropy, margin
 from zsr_core.audit.facts import Seen, Watched
 from zsr_core.audit.scene import Scene
-from zsr_core.evaluation.predict import RunAttack, predict
+from zsr_core.evaluation.attacked import RunAttack
+from zsr_core.evaluation.predict import predict
 from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
 

@@ -1,0 +1,36 @@
+"""Names that a command line offers, kept apart from what they stand for, so that ``--help`` imports no torch.
+
+Each table takes its keys from here, and :func:`rows_of` refuses a table that lacks one or has another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
+
+Row = TypeVar("Row")
+
+MINIATURE = "miniature"
+PromptSet = Literal["tga", "agft", "openai-ensemble"]  # whose class names and templates
+PROMPT_SETS: tuple[PromptSet, ...] = ("tga", "agft", "openai-ensemble")
+Tier = Literal["none", "cheap", "full"]  # of the audit
+TIERS: tuple[Tier, ...] = ("none", "cheap", "full")
+PRESETS = (MINIATURE, "paper", "flyp")
+ATTACKS = (
+    "pgd100-tga", "cw100-tga", "pgd20-agft", "aa-standard", "aa-plus", "aa-rand", "aa-tecoa", "aa-fare", "aa-agft",
+    "pgd10", "pgd100", "cw100", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "adaptive", "transfer-untouched",
+    "noise100", "confidence-away-mu0.1", "confidence-away-mu1", "confidence-away-mu10", "confidence-flip-mu0.1",
+    "confidence-flip-mu1", "confidence-flip-mu10",
+)  # fmt: skip
+
+
+def rows_of(names: Sequence[str], rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Return ``rows`` in the order of ``names``.
+
+    Raises:
+        KeyError: naming a name without its row, or a row without its name.
+    """
+    stray = set(names) ^ set(rows)
+    if stray:
+        raise KeyError(f"names and rows differ in {', '.join(sorted(stray))}")
+    return {name: rows[name] for name in names}
