@@ -83,7 +83,7 @@ def test_recording_nowhere_is_refused(
 
 
 HEAVY = ("torch", "open_clip", "numpy", "pyarrow", "pandas", "matplotlib", "mlflow", "optuna", "ray", "scipy", "rich")
-LIGHT = ["", *(name for name in COMMANDS if name != "evaluate")]
+LIGHT = ["", *COMMANDS]
 
 
 @pytest.mark.parametrize("command", LIGHT)
