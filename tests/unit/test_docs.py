@@ -39,6 +39,7 @@ from sweeps.engine import Sweep, launch
 from sweeps.engine.documents.parquet import export_study
 from sweeps.engine.documents.samples import export_samples
 from sweeps.engine.running.options import read_options
+from sweeps.engine.study.folder import read_results, read_study
 from zsr_core import __version__
 from zsr_core.codec import ConfigError
 from zsr_core.records import ARROW
@@ -324,8 +325,13 @@ def test_a_sweep_that_the_reader_writes_can_be_planned(
 
 @pytest.mark.slow
 @_of("python write")
-def test_a_sweep_that_the_reader_writes_runs_to_its_end(block: Block, workplace: Path) -> None:
-    assert launch(_run(block)["SWEEP"], ["--local", "--tracking", "none"]) == 0
+def test_a_sweep_that_the_reader_writes_runs(block: Block, workplace: Path) -> None:
+    sweep = _run(block)["SWEEP"]
+    assert launch(sweep, ["--local", "--tracking", "none", "--seeds", "1", "--limit", "2"]) == 1  # the rest is missing
+    folder = workplace / "results" / sweep.name
+    results = read_results(folder, read_study(folder))
+    assert [(result.status, result.error) for result in results.values()] == [("done", ""), ("done", "")]
+    assert (folder / "table.md").is_file()
 
 
 # ---- text
