@@ -83,7 +83,7 @@ def _blocks() -> Iterator[Block]:
 BLOCKS = tuple(_blocks())
 
 
-def _of(start: str, *, without: Sequence[str] = ()) -> Any:
+def _of(start: str, *, without: Sequence[str] = ()) -> pytest.MarkDecorator:
     chosen = [b for b in BLOCKS if b.info.startswith(start) and not any(b.info.startswith(w) for w in without)]
     assert chosen
     return pytest.mark.parametrize("block", chosen, ids=[b.place for b in chosen])
