@@ -12,17 +12,20 @@ from hypothesis import example as example_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.analysis.matrix import Block, Cell, Column, Gap, Matrix, Row
+from sweeps.engine.analysis.difference import Cell, Column, Difference
+from sweeps.engine.analysis.matrix import Block, Matrix, Row
 from sweeps.engine.documents.forms.csv import comma_separated
 from sweeps.engine.documents.forms.html import html_fragment
 from sweeps.engine.documents.forms.latex import TEX, latex, tex
 from sweeps.engine.documents.forms.markdown import markdown, markdown_table, md
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.forms.written import FORMS, written
-from sweeps.engine.wording.matrix import BOLD, Described, star, value_text
+from sweeps.engine.wording.matrix import BOLD, Described, p_text, star, value_text
 
 NASTY = '[50%] w/o <b>α_x</b> & $lr ~ {1e-3}^2 #1 | \\frac *a* "q"'
-GAP = Gap(value=-1.25, seeds=3, t_low=-4.0, t_high=1.5, low=-2.5, high=-0.1, test="bootstrap", p=0.01, p_holm=0.03)
+GAP = Difference(
+    value=-1.25, seeds=3, t_low=-2.1, t_high=-0.4, low=-2.5, high=-0.1, test="bootstrap", p=0.01, p_holm=0.03
+)
 CELL = Cell(value=42.06, sd=0.5, t_low=40.8, t_high=43.3, low=41.0, high=43.0, gap=GAP)
 
 
@@ -299,6 +302,16 @@ def test_html_is_well_formed_and_shows_labels_as_they_are() -> None:
 @pytest.mark.parametrize(("p", "shown"), [(None, ""), (0.049, "*"), (0.05, ""), (1.0, "")])
 def test_a_star_is_for_what_holds_after_correction(p: float | None, shown: str) -> None:
     assert star(replace(GAP, p_holm=p)) == shown
+
+
+def test_where_few_seeds_do_not_bear_the_sign_out_there_is_neither_star_nor_p() -> None:
+    assert p_text(GAP) == "p=0.030"
+    doubtful = replace(GAP, t_low=-4.0, t_high=1.5)
+    assert (star(doubtful), p_text(doubtful)) == ("", "")
+    one = replace(GAP, seeds=1, t_low=None, t_high=None)
+    assert (star(one), p_text(one)) == ("", "")
+    many = replace(doubtful, seeds=5)
+    assert (star(many), p_text(many)) == ("*", "p=0.030")
 
 
 def test_one_seed_shows_the_interval_over_images_and_no_records_none() -> None:
