@@ -166,7 +166,7 @@ def test_the_command_draws_the_means_a_score_by_set_and_another_baseline(tmp_pat
         ({"baseline": "alpha=0.1 beta=0.1"}, "forest"),
     )
     for request, name in asked:
-        drawn = draw(tmp_path, Request(kinds=("forest",), **request))  # type: ignore[arg-type]
+        drawn = draw(open_study(tmp_path), Request(kinds=("forest",), **request))  # type: ignore[arg-type]
         assert [path.name for path in drawn.paths] == [f"{name}.{kind}" for kind in ("png", "svg", "pdf")]
 
 
@@ -185,4 +185,4 @@ def test_what_a_forest_cannot_show_is_refused(
 ) -> None:
     make_study(tmp_path, levels=(0.1, 1.0))
     with pytest.raises(ConfigError, match=words):
-        draw(tmp_path, Request(kinds=("forest",), **request_))  # type: ignore[arg-type]
+        draw(open_study(tmp_path), Request(kinds=("forest",), **request_))  # type: ignore[arg-type]

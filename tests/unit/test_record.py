@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder, write_study
-from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.study.objectives import TITLES
 from sweeps.engine.study.plan import new_study
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking import entries
@@ -478,15 +478,15 @@ class TestRecording:
         run = runs_at(uri)[trial.trial_id]
         assert run.info.status == runs_at(uri)[""].info.status == "RUNNING"
         assert (run.data.params["alpha"], run.data.tags["cell"]) == ("0.003", trial.cell)
-        assert run.data.metrics.keys() == {*OBJECTIVES, "train_loss"}
-        assert all(math.isnan(run.data.metrics[name]) for name in OBJECTIVES), "what is not known yet is no number"
+        assert run.data.metrics.keys() == {*TITLES, "train_loss"}
+        assert all(math.isnan(run.data.metrics[name]) for name in TITLES), "what is not known yet is no number"
         finish(folder, study, trial)
         recorder.trial_finished(trial.trial_id)
         until(lambda: runs_at(uri)[trial.trial_id].info.status == "FINISHED")
         until(lambda: record.SEAL in runs_at(uri)[trial.trial_id].data.tags)
         ended = runs_at(uri)[trial.trial_id]
         assert ended.info.run_id == run.info.run_id
-        assert [ended.data.metrics[name] for name in OBJECTIVES] == [60, 20, 30]
+        assert [ended.data.metrics[name] for name in TITLES] == [60, 20, 30]
         assert said == []
 
     def test_the_scores_of_a_trial_that_was_watched_come_before_its_curves(self, folder: Path, uri: str) -> None:
@@ -499,7 +499,7 @@ class TestRecording:
         finish(folder, study, study.plan[1])
         mirror.trial(study.plan[1].trial_id)
         metrics = MlflowClient(tracking_uri=uri).get_run(mirror.runs[study.plan[1].trial_id].run_id).data.metrics
-        assert list(metrics)[:3] == list(OBJECTIVES)
+        assert list(metrics)[:3] == list(TITLES)
         assert not any(math.isnan(value) for value in metrics.values())
 
     def test_a_trial_that_fails_under_watch_has_no_score_that_is_not_a_number(self, folder: Path, uri: str) -> None:
@@ -512,7 +512,7 @@ class TestRecording:
         mirror.trial(study.plan[1].trial_id)
         run = runs_at(uri)[study.plan[1].trial_id]
         assert run.info.status == "FAILED"
-        assert run.data.metrics.keys().isdisjoint(OBJECTIVES)
+        assert run.data.metrics.keys().isdisjoint(TITLES)
         assert curve(uri, run, "train_loss") == [(0, 2.0), (1, 1.0)], "its curves are those of its folder"
         assert record_study(folder, uri).already_there == 1
 

@@ -156,7 +156,7 @@ def test_latex_has_rows_of_one_width_and_escapes_every_label(sets: tuple[str, ..
     assert tables == [[4] * 6, [3] * 5][: 1 + bool(sets)]
     for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
         assert text.count(rule) == len(tables)
-    assert "\\textbf{42.1} {\\footnotesize $\\pm$ 1.2}" in text
+    assert "\\textbf{42.1} {\\footnotesize $\\pm$ 0.5}" in text
     assert "42.1$^{\\dagger}$" in text
     assert "$-1.2\\ [-2.5, -0.1]^{*}$" in text
     assert "w/o x: failed 3 of 3 seeds: loss is NaN \\& 100\\% lost\\_at \\{step\\}." in text
@@ -191,7 +191,7 @@ def test_markdown_has_one_line_per_row_and_no_label_breaks_it() -> None:
         "configuration", "clean, %", "robust, %", "harmonic, %", "Δ clean", "Δ robust", "Δ harmonic", "notes"
     ]  # fmt: skip
     assert found[2][0] == '[50%] w/o \\<b>α_x\\</b> & $lr ~ {1e-3}^2 #1 \\| \\\\frac \\*a\\* "q"'
-    assert found[2][1:5] == ["**42.1 ± 1.2**", "42.1† ± 1.2", "–", "-1.2 [-2.5, -0.1] p=0.030"]
+    assert found[2][1:5] == ["**42.1 ± 0.5**", "42.1† ± 0.5", "–", "-1.2 [-2.5, -0.1] p=0.030"]
     assert found[2][-1] == "chosen; † audit fails G19"
     assert found[3][-1] == "baseline"
     assert found[4][-1] == "failed 3 of 3 seeds: loss is NaN & 100% lost_at {step}"
@@ -219,7 +219,7 @@ def test_the_terminal_holds_the_matrix_in_its_width(width: int) -> None:
     wide = row("a label that is far longer than the column it stands in " * 3)
     text = terminal(example(wide, sets=()), width=width)
     assert max(map(len, text.splitlines())) <= width
-    assert "42.1 ± 1.2" in text
+    assert "42.1 ± 0.5" in text
     assert "-1.2 [-2.5, -0.1] *" in text
     assert "w/o x: failed 3 of 3 seeds: loss is NaN & 100% lost_at {step}" in " ".join(text.split())
     assert "\x1b" not in text
@@ -235,7 +235,7 @@ def test_sixteen_sets_continue_below_in_a_hundred_columns() -> None:
 
 def test_bold_is_for_terminals_that_show_it_and_is_explained_there_alone() -> None:
     shown = replace(example(), legend=(BOLD,))
-    assert "\x1b[1m42.1 ± 1.2" in terminal(shown, color=True)
+    assert "\x1b[1m42.1 ± 0.5" in terminal(shown, color=True)
     assert "Bold: the highest" in terminal(shown, color=True)
     assert "Bold" not in terminal(shown)
 
@@ -289,10 +289,10 @@ def test_html_is_well_formed_and_shows_labels_as_they_are() -> None:
     assert not reader.open
     assert reader.rows[0] == ["configuration", "clean", "robust", "harmonic"]
     assert reader.rows[1][0] == f"{NASTY}chosen; † audit fails G19"
-    assert reader.rows[1][1:] == ["42.1 ± 1.2-1.2 [-2.5, -0.1], p=0.030 *", "42.1† ± 1.2-1.2 [-2.5, -0.1], p=0.030 *",
+    assert reader.rows[1][1:] == ["42.1 ± 0.5-1.2 [-2.5, -0.1], p=0.030 *", "42.1† ± 0.5-1.2 [-2.5, -0.1], p=0.030 *",
                                   "–"]  # fmt: skip
     assert reader.rows[4] == ["configuration", "a<b", "c&d"]
-    assert "<b>42.1 ± 1.2</b>" in text
+    assert "<b>42.1 ± 0.5</b>" in text
     assert not re.search(r"(src|href|url)\s*[=(]", text)
 
 
