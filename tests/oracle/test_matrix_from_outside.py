@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.engine.analysis.matrix import read_matrices
+from sweeps.engine.analysis.matrix import MatrixRequest, matrices
 from sweeps.engine.documents.forms.csv import comma_separated
-from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder, write_study
+from sweeps.engine.study.folder import PlannedTrial, Study, open_study, trial_folder, write_study
 from zsr_core.codec import to_plain
 from zsr_core.data import DataRef
 from zsr_core.evaluation.measure import measure
@@ -81,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="parts", study="parts", question="What does each part add?", preset="miniature", mode="matrix",
         search=None,
         space={}, objectives=("clean", "robust"), surfaces=(), published={}, base=base, seeds=(0, 1, 2), plan=plan,
-        fingerprint="0" * 12, created="2026-01-01T00:00:00+00:00", zsr="0.1.0", baseline="full",
+        fingerprint="0" * 12, created="2026-01-01T00:00:00+00:00", zsr="0.1.0", baseline="full", score_eps=EPS,
     )  # fmt: skip
     write_study(where, study)
     for trial in plan:
@@ -100,7 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def told(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     """What `zsr table --format csv --per-set` prints: (configuration, metric, over) -> its line."""
-    lines = csv.DictReader(io.StringIO(comma_separated(read_matrices(folder, per_set=True))))
+    lines = csv.DictReader(io.StringIO(comma_separated(matrices(open_study(folder), MatrixRequest(per_set=True)))))
     return {(line["configuration"], line["metric"], line["over"]): line for line in lines}
 
 
@@ -250,7 +250,7 @@ def test_with_one_seed_and_one_set_p_is_that_of_the_discordant_counts(folder: Pa
     (one / "study.json").write_text(json.dumps({**study, "seeds": [0]}))
     for trial in study["plan"]:
         (one / "trials" / trial["trial_id"]).symlink_to(folder / "trials" / trial["trial_id"])
-    lines = csv.DictReader(io.StringIO(comma_separated(read_matrices(one, per_set=True))))
+    lines = csv.DictReader(io.StringIO(comma_separated(matrices(open_study(one), MatrixRequest(per_set=True)))))
     tested = [line for line in lines if line["test"] == "McNemar"]
     assert len(tested) == 18
     for line in tested:

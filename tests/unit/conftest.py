@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder, write_study
+from sweeps.engine.study.folder import PlannedTrial, Role, Study, trial_folder, write_study
 from zsr_core.codec import to_plain
 from zsr_core.data import DataRef
 from zsr_core.evaluation.measure import measure
@@ -106,7 +106,7 @@ def build_study(
     report: bool = True,
     eps: Sequence[float] = (1 / 255,),
 ) -> Study:
-    """Write a study of ``levels`` x ``levels``, or of scattered ``points`` as a search leaves it, and return it."""
+    """Write a study of ``levels`` x ``levels``, or of scattered ``points`` as a search leaves it, and return its plan."""
     sets = (DataRef(), *(DataRef(name=task) for task in SETS))
     base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=sets, eps=tuple(eps)))
     cells = [dict(variant.overrides) for variant in grid(dict.fromkeys(SPACE, levels))]
@@ -114,7 +114,7 @@ def build_study(
         cells = [dict(zip(SPACE, point, strict=True)) for point in points]
     plan: list[PlannedTrial] = []
 
-    def add(cell: str, overrides: dict[str, object], role: str) -> None:
+    def add(cell: str, overrides: dict[str, object], role: Role, proposal: int | None = None) -> None:
         for seed in seeds:
             trial_id = base.with_({**overrides, "seed": seed}).trial_id
             plan.append(
@@ -125,22 +125,25 @@ def build_study(
                     overrides=overrides,
                     seed=seed,
                     role=role,
+                    split="report" if "eval_suite.split" in overrides else "selection",
+                    proposal=proposal,
                 )
             )
 
     add("untouched", {"epochs": 0}, "baseline")
-    for cell in cells:
-        add(" ".join(f"{path[7:]}={value:g}" for path, value in cell.items()), cell, "cell")
+    for number, cell in enumerate(cells, 1):
+        label = " ".join(f"{path[7:]}={value:g}" for path, value in cell.items())
+        add(label, cell, "cell", number if points else None)
     if report:
         split = {"eval_suite.split": "report"}
-        add("untouched (report)", {"epochs": 0, **split}, "baseline")
+        add("untouched", {"epochs": 0, **split}, "baseline")
         add("alpha=0.1 beta=0.1", {"method.alpha": 0.1, "method.beta": 0.1, **split}, "final")
     study = Study(
         name=name, study=name, question="Where should the weights stand?", preset="miniature",
         mode="search" if points else "matrix", search="tpe" if points else None, space=SPACE,
         objectives=("clean", "robust"), surfaces=(("method.alpha", "method.beta"),),
         published={"method.alpha": 0.08, "method.beta": 0.05}, base=base, seeds=tuple(seeds), plan=tuple(plan),
-        fingerprint="0" * 12, created="2026-01-01T00:00:00+00:00", zsr="0.1.0",
+        fingerprint="0" * 12, created="2026-01-01T00:00:00+00:00", zsr="0.1.0", score_eps=eps[0],
     )  # fmt: skip
     write_study(folder, study)
     for trial in plan:

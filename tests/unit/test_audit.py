@@ -15,7 +15,7 @@ import torch
 from sweeps.engine.commands.main import main
 from sweeps.engine.running.audit import baseline, row_of, siblings, wanted
 from sweeps.engine.running.jobs import perform
-from sweeps.engine.study.folder import Study, read_results, trial_folder
+from sweeps.engine.study.folder import Study, StudyFolder, open_study, trial_folder
 from sweeps.engine.tracking.entries import result_tags
 from zsr_core.attacks import AutoAttack, Draws, Pgd, Square, Target
 from zsr_core.audit import report as core
@@ -296,11 +296,11 @@ def test_a_request_that_cannot_be_met_is_one_line(
 
 def test_without_a_name_the_end_of_the_study_is_audited(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0))
-    results = read_results(tmp_path, study)
-    assert {t.overrides["eval_suite.split"] for t in wanted(study, results, "")} == {"report"}
+    folder = open_study(tmp_path)
+    assert {t.overrides["eval_suite.split"] for t in wanted(folder, "")} == {"report"}
     cell = next(t for t in study.plan if t.role == "cell")
-    assert wanted(study, results, cell.trial_id[:6]) == [cell]
-    assert cell in wanted(study, results, cell.label)
+    assert wanted(folder, cell.trial_id[:6]) == [cell]
+    assert cell in wanted(folder, cell.label)
 
 
 def with_attacks(result: TrialResult, **values: float) -> TrialResult:
@@ -331,33 +331,34 @@ def test_the_baseline_is_the_studys_tecoa_measured_alike_under_more_than_pgd(
     tmp_path: Path, make_study: MakeStudy
 ) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0))
-    results = read_results(tmp_path, study)
+    results = dict(open_study(tmp_path).results)
+    folder = StudyFolder(path=tmp_path, study=study, results=results)
     final, other = study.plan[-1], study.plan[1]
     assert row_of(results[final.trial_id], 1 / 255) is None, "PGD alone confirms no gain"
     results[final.trial_id] = with_attacks(results[final.trial_id], clean=55.4, pgd=44.5, worst=31.4)
-    assert baseline(study, results, final, 1 / 255) is None, "there is no TeCoA"
+    assert baseline(folder, final) is None, "there is no TeCoA"
     tecoa = replace(results[final.trial_id], config=replace(results[final.trial_id].config, method=TeCoA()))
     results[other.trial_id] = with_attacks(tecoa, clean=46.7, pgd=30.7, worst=31.0)
     assert row_of(results[final.trial_id], 1 / 255) == Row(clean=55.4, pgd=44.5, worst=31.4)
-    assert baseline(study, results, final, 1 / 255) == Row(clean=46.7, pgd=30.7, worst=31.0)
+    assert baseline(folder, final) == Row(clean=46.7, pgd=30.7, worst=31.0)
 
 
 def test_siblings_are_trials_trained_otherwise(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0))
-    results = read_results(tmp_path, study)
+    folder = open_study(tmp_path)
     final = study.plan[-1]
-    mine = results[final.trial_id].config.training_id
-    near = siblings(study, results, final)
-    assert len(near) == 2
-    assert len({config.training_id for config in near} | {mine}) == 3
+    mine = folder.results[final.trial_id].config.training_id
+    found = siblings(folder, final)
+    assert len(found) == 2
+    assert len({config.training_id for config in found} | {mine}) == 3
 
 
 def test_an_audit_that_breaks_costs_no_result_and_says_why(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,))
-    untouched = next(t for t in study.plan if t.label.startswith("untouched (report)"))
-    before = read_results(tmp_path, study)[untouched.trial_id]
+    untouched = next(t for t in study.plan if t.role == "baseline" and t.is_report)
+    before = open_study(tmp_path).results[untouched.trial_id]
     perform([study.config(untouched)], tmp_path, lambda *_: None, "cpu")  # its numbers name no weights
-    after = read_results(tmp_path, study)[untouched.trial_id]
+    after = open_study(tmp_path).results[untouched.trial_id]
     assert after.measurements == before.measurements
     assert set(after.audit.values()) == {"SKIP"}
     report = core.read_report(trial_folder(tmp_path, untouched.trial_id))
@@ -367,7 +368,7 @@ def test_an_audit_that_breaks_costs_no_result_and_says_why(tmp_path: Path, make_
 
 def test_a_tracked_run_says_its_gravest_verdict_and_each(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,))
-    trial, result = study.plan[1], read_results(tmp_path, study)[study.plan[1].trial_id]
+    trial, result = study.plan[1], open_study(tmp_path).results[study.plan[1].trial_id]
     audited = replace(result, audit={"G01": "PASS", "G09": "WARN", "G22": "SKIP"})
     tags = result_tags(study, trial, audited, tmp_path)
     assert (tags["audit"], tags["audit.G01"]) == ("WARN", "PASS")

@@ -21,8 +21,8 @@ from sweeps.engine.analysis.published_pairs import (
     profile_of,
 )
 from sweeps.engine.documents.published import beside_lines, headline_row, tally_lines, write_beside
-from sweeps.engine.study.folder import Study, read_results
-from sweeps.engine.study.plan import is_report, new_study
+from sweeps.engine.study.folder import Study, StudyFolder, open_study
+from sweeps.engine.study.plan import new_study
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import listing
 from sweeps.engine.wording.answer import answer
@@ -190,10 +190,9 @@ def test_where_we_cut_a_set_ourselves_the_page_says_on_which_part_it_was_measure
 
 
 def test_a_study_on_the_miniature_is_labelled_and_compared_with_nothing(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, levels=(0.1,))
-    results = read_results(tmp_path, study)
-    assert {m.miniature for m in measured_numbers(study, results)} == {True}
-    text = write_beside(tmp_path).read_text(encoding="utf-8")
+    make_study(tmp_path, levels=(0.1,))
+    assert {m.miniature for m in measured_numbers(open_study(tmp_path))} == {True}
+    text = write_beside(open_study(tmp_path)).read_text(encoding="utf-8")
     assert "## The built-in miniature and the published means" in text
     assert "compare the order of the methods in each, never a value with its neighbour" in text
     assert "Of the same kind" not in text
@@ -201,8 +200,8 @@ def test_a_study_on_the_miniature_is_labelled_and_compared_with_nothing(tmp_path
 
 
 def test_a_failed_trial_measures_nothing(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, levels=(0.1,), fails=lambda trial: True, report=False)
-    lines = beside_lines(study, read_results(tmp_path, study))
+    make_study(tmp_path, levels=(0.1,), fails=lambda trial: True, report=False)
+    lines = beside_lines(open_study(tmp_path))
     assert lines[-1].startswith("- ")
 
 
@@ -230,8 +229,8 @@ def test_a_reproduction_scores_every_row_on_the_report_split_from_the_start() ->
     study = _study(_reproduction())
     finals = [t for t in study.plan if t.role == "final"]
     assert [(t.cell, t.seed) for t in finals] == [(t.cell, t.seed) for t in study.plan if t.role == "cell"]
-    assert all(is_report(t) for t in finals)
-    assert not any(is_report(t) for t in _study(_reproduction(reproduces={})).plan)
+    assert all(t.is_report for t in finals)
+    assert not any(t.is_report for t in _study(_reproduction(reproduces={})).plan)
 
 
 def test_a_plan_counts_the_training_of_one_model_once() -> None:
@@ -240,7 +239,7 @@ def test_a_plan_counts_the_training_of_one_model_once() -> None:
     def seconds(config: Any) -> float:
         return 100.0 if config.epochs else 1.0
 
-    total = listing(study, {}, seconds, slots=1)[-1]
+    total = listing(StudyFolder(path=Path("nowhere"), study=study, results={}), seconds, slots=1)[-1]
     assert total.startswith(f"About {round((6 * 100 + 6 + 4) / 60)} min of work")
 
 
@@ -253,11 +252,11 @@ def test_a_reproduction_of_a_table_that_is_not_shipped_is_refused() -> None:
 
 def test_the_answer_tells_the_chosen_cells_report_not_the_first_rows(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.01, 0.1))
-    results = read_results(tmp_path, study)
+    folder = open_study(tmp_path)
     finals = [t for t in study.plan if t.role == "final"]
     other = replace(finals[0], cell="another", trial_id="0" * 12)
     twice = replace(study, plan=(*[t for t in study.plan if t.role != "final"], other, *finals))
-    assert answer(twice, results) == answer(study, results)
+    assert answer(StudyFolder(path=tmp_path, study=twice, results=folder.results)) == answer(folder)
 
 
 def test_methods_trained_again_share_data_and_length() -> None:

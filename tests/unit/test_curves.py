@@ -20,9 +20,9 @@ from sweeps.engine.analysis.curves import (
     slices,
 )
 from sweeps.engine.analysis.score_query import Reading, parse_score
-from sweeps.engine.analysis.scores import best, scores
+from sweeps.engine.analysis.scores import best, known, scores
 from sweeps.engine.figures.kinds import Request, draw
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, open_study, trial_folder, write_study
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.trial.result import TrialResult
 
@@ -30,13 +30,13 @@ MakeStudy = Callable[..., Study]
 Change = Callable[[PlannedTrial, TrialResult], TrialResult]
 
 
-def rewritten(folder: Path, study: Study, change: Change) -> dict[str, TrialResult]:
-    """Change every result on disk, as other trials would have left them, and read them back."""
-    found = read_results(folder, study)
+def rewritten(path: Path, study: Study, change: Change) -> StudyFolder:
+    """Change every result on disk, as other trials would have left them, and read the study again."""
+    results = open_study(path).results
     for trial in study.plan:
-        path = trial_folder(folder, trial.trial_id) / "result.json"
-        path.write_text(json.dumps(to_plain(change(trial, found[trial.trial_id]))))
-    return read_results(folder, study)
+        file = trial_folder(path, trial.trial_id) / "result.json"
+        file.write_text(json.dumps(to_plain(change(trial, results[trial.trial_id]))))
+    return open_study(path)
 
 
 def test_a_learning_curve_is_the_mean_over_seeds_of_the_epochs_all_reached(
@@ -51,21 +51,21 @@ def test_a_learning_curve_is_the_mean_over_seeds_of_the_epochs_all_reached(
         rows = tuple({"epoch": float(e), "loss": 4.0 / e + trial.seed, "seconds": 1.0} for e in range(1, epochs + 1))
         return replace(result, history=rows)
 
-    results = rewritten(tmp_path, study, learned)
-    assert columns(study, results) == ["loss"]
-    (curve,) = learning_curves(study, results, "loss")
+    folder = rewritten(tmp_path, study, learned)
+    assert columns(folder) == ["loss"]
+    (curve,) = learning_curves(folder, "loss")
     assert (curve.label, curve.x, curve.n) == ("alpha=0.1 beta=0.1", (1.0, 2.0), 2)
     assert curve.mean == (4.5, 2.5)
     assert curve.sd == pytest.approx((math.sqrt(0.5), math.sqrt(0.5)))
     with pytest.raises(ConfigError, match="'los' is in no trial's history; there are: loss; did you mean 'loss'"):
-        learning_curves(study, results, "los")
+        learning_curves(folder, "los")
 
 
 def test_one_epoch_is_no_curve(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,), report=False)
     rewritten(tmp_path, study, lambda _, result: replace(result, history=({"epoch": 1.0, "loss": 4.0},)))
     with pytest.raises(ConfigError, match="learning: every trial of weights trained for one epoch; a curve needs two"):
-        draw(tmp_path, Request(kinds=("learning",)))
+        draw(open_study(tmp_path), Request(kinds=("learning",)))
 
 
 def with_budgets(trial: PlannedTrial, result: TrialResult) -> TrialResult:
@@ -78,16 +78,16 @@ def with_budgets(trial: PlannedTrial, result: TrialResult) -> TrialResult:
 def test_a_curve_over_the_budget_starts_at_clean_accuracy(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0), seeds=(0, 1), report=True)
     with pytest.raises(ConfigError, match="no trial of weights was attacked under two budgets"):
-        eps_curves(study, read_results(tmp_path, study))
-    results = rewritten(tmp_path, study, with_budgets)
-    found = eps_curves(study, results)
-    assert [c.curve.label for c in found] == ["untouched", *(row.cell for row in scores(study, results))]
-    for row, each in zip(scores(study, results), found[1:], strict=True):
+        eps_curves(open_study(tmp_path))
+    folder = rewritten(tmp_path, study, with_budgets)
+    found = eps_curves(folder)
+    assert [c.curve.label for c in found] == ["untouched", *(row.cell for row in scores(folder))]
+    for row, each in zip(scores(folder), found[1:], strict=True):
         curve = each.curve
         assert curve.x == pytest.approx((0.0, 1 / 255, 2 / 255))
-        assert row.robust is not None
-        assert curve.mean == pytest.approx((row.clean, row.robust, row.robust - 9.5))
-        assert each.auc == pytest.approx((row.clean + 2 * row.robust + row.robust - 9.5) / 4)  # type: ignore[operator]
+        clean, robust = known(row.value("clean")), known(row.value("robust"))
+        assert curve.mean == pytest.approx((clean, robust, robust - 9.5))
+        assert each.auc == pytest.approx((clean + 2 * robust + robust - 9.5) / 4)
 
 
 def test_the_area_under_a_curve_is_its_mean_over_budgets() -> None:
@@ -100,7 +100,7 @@ def test_the_area_under_a_curve_is_its_mean_over_budgets() -> None:
 
 def test_only_the_worst_over_attacks_is_on_the_curve(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,), report=False)
-    (result, *_) = read_results(tmp_path, study).values()
+    (result, *_) = open_study(tmp_path).results.values()
     spoiled = tuple(replace(m, value=99.0) if m.attack == "pgd10" else m for m in result.measurements)
     assert accuracy_by_eps(replace(result, measurements=spoiled)) == accuracy_by_eps(result)
 
@@ -128,12 +128,12 @@ def test_the_front_grows_in_the_order_that_cells_finished(tmp_path: Path, make_s
         stamp = f"2026-01-01T00:00:{order[trial.trial_id]:02d}+00:00"
         return replace(result, provenance={**result.provenance, "finished": stamp})
 
-    results = rewritten(tmp_path, study, stamped)
-    found = hypervolume_over_time(study, results)
-    cells = scores(study, results)
+    folder = rewritten(tmp_path, study, stamped)
+    found = hypervolume_over_time(folder)
+    cells = scores(folder)
     assert list(found.cells) == [c.cell for c in reversed(cells)]
     assert list(found.share) == sorted(found.share)
-    whole = hypervolume([(c.clean or 0, c.robust or 0) for c in cells]) / 100
+    whole = hypervolume([(known(c.value("clean")), known(c.value("robust"))) for c in cells]) / 100
     assert found.share[-1] == pytest.approx(whole)
     assert found.settled == 4  # the best cell, alpha = beta = 0.1, was the last to finish
     assert [c.cell for c in found.front] == ["alpha=0.1 beta=0.1"]
@@ -142,20 +142,20 @@ def test_the_front_grows_in_the_order_that_cells_finished(tmp_path: Path, make_s
 def test_a_front_needs_a_cell_with_both_scores(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,), fails=lambda trial: trial.role == "cell", report=False)
     with pytest.raises(ConfigError, match="no cell of weights has both"):
-        hypervolume_over_time(study, read_results(tmp_path, study))
+        hypervolume_over_time(open_study(tmp_path))
 
 
 def test_a_slice_has_every_cell_and_the_line_through_the_chosen_one(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, fails=lambda t: t.cell == "alpha=1 beta=1", report=False)
-    results = read_results(tmp_path, study)
-    cells = scores(study, results)
-    alpha, _beta = slices(study, results, Reading(name="robust"), best(cells, "robust"))
+    folder = open_study(tmp_path)
+    cells = scores(folder)
+    alpha, _beta = slices(folder, Reading(name="robust"), best(cells, "robust"))
     assert (alpha.path, alpha.log, alpha.published) == ("method.alpha", True, 0.08)
     assert len(alpha.points) == 8
-    at_best = [(c.overrides["method.alpha"], c.robust) for c in cells if c.overrides["method.beta"] == 0.1]
+    at_best = [(c.overrides["method.alpha"], c.value("robust")) for c in cells if c.overrides["method.beta"] == 0.1]
     assert list(alpha.line) == at_best
-    assert alpha.chosen == (0.1, best(cells, "robust").robust)  # type: ignore[union-attr]
-    unchosen, _ = slices(study, results, Reading(name="robust"), None)
+    assert alpha.chosen == (0.1, best(cells, "robust").value("robust"))  # type: ignore[union-attr]
+    unchosen, _ = slices(folder, Reading(name="robust"), None)
     assert (unchosen.line, unchosen.chosen) == ((), None)
 
 
@@ -163,7 +163,7 @@ def test_parallel_axes_run_from_lowest_to_highest_and_end_with_the_best_line(
     tmp_path: Path, make_study: MakeStudy
 ) -> None:
     study = make_study(tmp_path, report=False)
-    data = parallel(study, read_results(tmp_path, study), parse_score("harmonic"), [parse_score("clean")])
+    data = parallel(open_study(tmp_path), parse_score("harmonic"), [parse_score("clean")])
     assert [axis.label for axis in data.axes] == ["method.alpha", "method.beta", "clean"]
     assert data.axes[0].ticks == ((0.0, "0.01"), (0.5, "0.1"), (1.0, "1"))
     assert len(data.lines) == 9
@@ -175,17 +175,18 @@ def test_parallel_axes_run_from_lowest_to_highest_and_end_with_the_best_line(
 
 def test_methods_on_a_parallel_axis_are_called_by_their_type(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
-    results = read_results(tmp_path, study)
+    folder = open_study(tmp_path)
     kinds = {"alpha=0.1 beta=0.1": "TgaZsr", "alpha=1 beta=1": "TeCoA"}
     plan = tuple(replace(t, overrides={"method": {"type": kinds[t.cell]}}) for t in study.plan if t.cell in kinds)
-    data = parallel(replace(study, plan=plan), results, Reading(name="clean"), [])
+    write_study(tmp_path, replace(study, plan=plan))
+    data = parallel(open_study(tmp_path), Reading(name="clean"), [])
     assert {name for _, name in data.axes[0].ticks} == {"TgaZsr", "TeCoA"}
 
 
 def test_a_study_without_an_axis_has_neither_slices_nor_parallel_lines(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,), report=False)
-    results = read_results(tmp_path, study)
+    folder = open_study(tmp_path)
     with pytest.raises(ConfigError, match="no numeric axis of weights varies"):
-        slices(study, results, Reading(name="clean"), None)
+        slices(folder, Reading(name="clean"), None)
     with pytest.raises(ConfigError, match="no axis of weights varies"):
-        parallel(study, results, Reading(name="clean"), [])
+        parallel(folder, Reading(name="clean"), [])

@@ -12,7 +12,7 @@ import pytest
 
 from sweeps.engine.documents import parquet as export
 from sweeps.engine.documents.parquet import Exported, export_study, write_trials
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder
+from sweeps.engine.study.folder import PlannedTrial, Study, open_study, trial_folder
 from zsr_core.codec import ConfigError
 
 MakeStudy = Callable[..., Study]
@@ -49,11 +49,11 @@ def one_missing(trial: PlannedTrial) -> bool:
 
 def test_every_measurement_of_every_trial_is_a_row(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, fails=one_failed, missing=one_missing)
-    rows = rows_of(export_study(tmp_path))
+    rows = rows_of(export_study(open_study(tmp_path)))
     expected = [
         (trial.trial_id, trial.role, m.task, m.attack, m.eps, m.metric, m.value, m.low, m.n)
         for trial in study.plan
-        for m in read_results(tmp_path, study).get(trial.trial_id, _Nothing).measurements
+        for m in open_study(tmp_path).results.get(trial.trial_id, _Nothing).measurements
     ]
     got = [
         tuple(row[name] for name in ("trial_id", "role", "task", "attack", "eps", "metric", "value", "low", "n"))
@@ -69,7 +69,7 @@ class _Nothing:
 
 def test_failed_and_missing_trials_are_rows_with_their_reason(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, fails=one_failed, missing=one_missing)
-    rows = {row["status"]: row for row in rows_of(export_study(tmp_path)) if row["value"] is None}
+    rows = {row["status"]: row for row in rows_of(export_study(open_study(tmp_path))) if row["value"] is None}
     assert set(rows) == {"failed", "missing"}
     assert rows["failed"]["error"] == "loss is NaN at step 12, term larm"
     assert rows["failed"]["config.method.alpha"] == 1.0
@@ -79,7 +79,7 @@ def test_failed_and_missing_trials_are_rows_with_their_reason(tmp_path: Path, ma
 
 def test_numbers_stay_numbers_and_text_is_coded(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path)
-    schema = pq.read_schema(export_study(tmp_path))
+    schema = pq.read_schema(export_study(open_study(tmp_path)))
     kinds = {name: schema.field(name).type for name in schema.names}
     assert kinds["config.method.alpha"] == pa.float64()
     assert kinds["config.epochs"] == pa.int64()
@@ -92,7 +92,7 @@ def test_numbers_stay_numbers_and_text_is_coded(tmp_path: Path, make_study: Make
 
 def test_the_file_is_zstd_and_opens_in_pandas(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path)
-    path = export_study(tmp_path)
+    path = export_study(open_study(tmp_path))
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
     frame = pd.read_parquet(path)
     harmonic = frame[(frame.task == "zero_shot_mean") & (frame.metric == "harmonic") & (frame.role == "cell")]
@@ -104,7 +104,7 @@ def test_the_file_is_zstd_and_opens_in_pandas(tmp_path: Path, make_study: MakeSt
 def test_two_studies_concatenate(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path / "a", name="a", levels=(0.1,))
     make_study(tmp_path / "b", name="b", levels=(0.2,), fails=lambda trial: trial.role == "cell")
-    tables = [pq.read_table(export_study(tmp_path / name)) for name in ("a", "b")]
+    tables = [pq.read_table(export_study(open_study(tmp_path / name))) for name in ("a", "b")]
     both = pa.concat_tables(tables, promote_options="permissive")
     assert both.num_rows == sum(table.num_rows for table in tables)
     assert set(both["study"].to_pylist()) == {"a", "b"}
@@ -146,9 +146,9 @@ def test_rows_are_written_a_group_at_a_time(tmp_path: Path, monkeypatch: pytest.
 
 def test_exporting_again_gives_the_same_bytes(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1, 1.0))
-    first = export_study(tmp_path).read_bytes()
+    first = export_study(open_study(tmp_path)).read_bytes()
     (tmp_path / "study.parquet").unlink()
-    assert export_study(tmp_path).read_bytes() == first
+    assert export_study(open_study(tmp_path)).read_bytes() == first
 
 
 def test_the_way_a_result_is_laid_out_does_not_matter(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -158,7 +158,7 @@ def test_the_way_a_result_is_laid_out_does_not_matter(tmp_path: Path, make_study
         for trial in study.plan:
             file = trial_folder(tmp_path, trial.trial_id) / "result.json"
             file.write_text(json.dumps(json.loads(file.read_text()), indent=indent))
-        tables.append(pq.read_table(export_study(tmp_path)))
+        tables.append(pq.read_table(export_study(open_study(tmp_path))))
     assert tables[0].num_rows > len(study.plan)
     assert [table.equals(tables[0]) for table in tables] == [True] * 4
 
@@ -186,7 +186,10 @@ def test_a_trial_with_very_many_measurements_stands_among_small_ones(tmp_path: P
 @pytest.mark.parametrize("text", ["{", "[1]", json.dumps({"status": "done"}), "\udcff"])
 def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, make_study: MakeStudy, text: str) -> None:
     study = make_study(tmp_path, levels=(0.1,), report=False)
+    folder = open_study(tmp_path)
     broken = trial_folder(tmp_path, study.plan[0].trial_id) / "result.json"
     broken.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ConfigError, match=rf"{study.plan[0].trial_id}/result\.json is not a trial's result"):
-        export_study(tmp_path)
+        export_study(folder)
+    with pytest.raises(ConfigError, match=rf"{study.plan[0].trial_id}/result\.json"):
+        open_study(tmp_path)

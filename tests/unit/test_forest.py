@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from sweeps.engine.analysis.matrix import Matrix, Row, read_matrices
+from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, Row, matrix
 from sweeps.engine.figures.forest import forest_figure, reach
 from sweeps.engine.figures.kinds import Request, draw
 from sweeps.engine.figures.style import ACCENT, COLUMN, PAGE
 from sweeps.engine.format import eps_text
-from sweeps.engine.study.folder import PlannedTrial
+from sweeps.engine.study.folder import PlannedTrial, open_study
 from sweeps.engine.wording.forest import Forest, Mark, forest
 from zsr_core.codec import ConfigError
 
@@ -30,14 +30,15 @@ def found(tmp_path: Path, make_study: MakeStudy) -> Matrix:
         return trial.cell == "alpha=1 beta=1" or trial.label == "alpha=1 beta=0.1 seed=2"
 
     make_study(tmp_path, seeds=(0, 1, 2), fails=fails)
-    matrix = read_matrices(tmp_path, per_set=True, draws=400)[0]
-    return replace(matrix, rows=tuple(map(first_holds, matrix.rows)))
+    whole = matrix(open_study(tmp_path), MatrixRequest(per_set=True, draws=400))
+    return replace(whole, rows=tuple(map(first_holds, whole.rows)))
 
 
 def first_holds(row: Row) -> Row:
     """The row with its first column's difference beyond doubt and all others within it."""
     cells = tuple(
-        replace(cell, gap=cell.gap and replace(cell.gap, p_holm=0.2 if j else 0.01)) for j, cell in enumerate(row.cells)
+        replace(cell, gap=cell.gap and replace(cell.gap, seeds=5, p_holm=0.2 if j else 0.01))
+        for j, cell in enumerate(row.cells)
     )
     return replace(row, cells=cells)
 
@@ -165,7 +166,7 @@ def test_the_command_draws_the_means_a_score_by_set_and_another_baseline(tmp_pat
         ({"baseline": "alpha=0.1 beta=0.1"}, "forest"),
     )
     for request, name in asked:
-        drawn = draw(tmp_path, Request(kinds=("forest",), **request))  # type: ignore[arg-type]
+        drawn = draw(open_study(tmp_path), Request(kinds=("forest",), **request))  # type: ignore[arg-type]
         assert [path.name for path in drawn.paths] == [f"{name}.{kind}" for kind in ("png", "svg", "pdf")]
 
 
@@ -184,4 +185,4 @@ def test_what_a_forest_cannot_show_is_refused(
 ) -> None:
     make_study(tmp_path, levels=(0.1, 1.0))
     with pytest.raises(ConfigError, match=words):
-        draw(tmp_path, Request(kinds=("forest",), **request_))  # type: ignore[arg-type]
+        draw(open_study(tmp_path), Request(kinds=("forest",), **request_))  # type: ignore[arg-type]

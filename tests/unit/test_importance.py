@@ -18,7 +18,7 @@ from sweeps.engine.analysis.importance import (
     varied,
 )
 from sweeps.engine.analysis.score_query import Reading
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results
+from sweeps.engine.study.folder import PlannedTrial, Study, open_study, write_study
 from zsr_core.codec import ConfigError
 from zsr_core.space import Choice, Real
 
@@ -35,8 +35,8 @@ def points(n: int) -> list[tuple[float, float]]:
 
 
 def test_the_weight_that_moves_the_score_is_the_important_one_by_both(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, points=points(40), report=False)
-    found = importances(study, read_results(tmp_path, study), HARMONIC, draws=4)
+    make_study(tmp_path, points=points(40), report=False)
+    found = importances(open_study(tmp_path), HARMONIC, draws=4)
     assert found.paths == ("method.alpha", "method.beta")
     by = {(row.evaluator, row.path): row for row in found.rows}
     for evaluator in ("fANOVA", "PED-ANOVA"):
@@ -49,13 +49,13 @@ def test_the_weight_that_moves_the_score_is_the_important_one_by_both(tmp_path: 
     text = "\n".join(importance_lines(found))
     assert f"| method.alpha | fANOVA | {by['fANOVA', 'method.alpha'].share:.2f} |" in text
     assert "top 25 %" in text
-    again = importances(study, read_results(tmp_path, study), HARMONIC, draws=4)
+    again = importances(open_study(tmp_path), HARMONIC, draws=4)
     assert again == found
 
 
 def test_a_random_search_has_no_bias_to_state(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = replace(make_study(tmp_path, points=points(30), report=False), search="random")
-    found = importances(study, read_results(tmp_path, study), HARMONIC, draws=2)
+    write_study(tmp_path, replace(make_study(tmp_path, points=points(30), report=False), search="random"))
+    found = importances(open_study(tmp_path), HARMONIC, draws=2)
     assert found.adaptive is None
     assert "biased" not in found.note()
     assert NARROW < WIDE
@@ -67,25 +67,25 @@ def test_below_thirty_configurations_there_is_no_importance(tmp_path: Path, make
         return trial.cell == study_cell
 
     study_cell = "alpha={:g} beta={:g}".format(*points(30)[3])
-    study = make_study(tmp_path, points=points(30), fails=fails, report=False)
+    make_study(tmp_path, points=points(30), fails=fails, report=False)
     with pytest.raises(ConfigError, match="importance: weights has 29 completed configurations, expected at least 30"):
-        importances(study, read_results(tmp_path, study), HARMONIC)
+        importances(open_study(tmp_path), HARMONIC)
 
 
 def test_seeds_of_a_configuration_count_once(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0), seeds=(0, 1, 2), report=False)
-    results = read_results(tmp_path, study)
-    at, values = configurations(study, results, HARMONIC)
+    folder = open_study(tmp_path)
+    at, values = configurations(folder, HARMONIC)
     assert len(values) == 4
-    first = [results[t.trial_id] for t in study.plan if t.overrides == at[0]]
+    first = [folder.results[t.trial_id] for t in study.plan if t.overrides == at[0]]
     means = [m.value for r in first for m in r.measurements if (m.task, m.metric) == ("zero_shot_mean", "harmonic")]
     assert values[0] == pytest.approx(np.mean(means))
 
 
 def test_one_axis_has_nothing_to_be_compared_with(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, points=[(0.01 * 1.1**i, 0.1) for i in range(5)], report=False)
+    make_study(tmp_path, points=[(0.01 * 1.1**i, 0.1) for i in range(5)], report=False)
     with pytest.raises(ConfigError, match="varies 1 axes, expected at least 2"):
-        importances(study, read_results(tmp_path, study), HARMONIC)
+        importances(open_study(tmp_path), HARMONIC)
 
 
 def test_axes_are_taken_as_they_are_drawn_and_words_as_choices(tmp_path: Path, make_study: MakeStudy) -> None:

@@ -9,15 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeps.engine.analysis.matrix import Cell, Gap, Matrix, read_ablation, read_matrices, read_records, with_holm
+from sweeps.engine.analysis.difference import Cell, Difference
+from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrices, with_holm
+from sweeps.engine.analysis.matrix import ablation as ablation_matrix
 from sweeps.engine.analysis.matrix import matrix as build
-from sweeps.engine.analysis.outcomes import Budgets, Outcomes
+from sweeps.engine.analysis.outcomes import trial_outcomes
 from sweeps.engine.analysis.stats import exact_mcnemar, holm, summarise
 from sweeps.engine.documents.forms import FORMS
-from sweeps.engine.documents.forms.written import written
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, read_study, trial_folder, write_study
+from sweeps.engine.documents.forms.written import matrix_text
+from sweeps.engine.study.folder import (
+    PlannedTrial,
+    Study,
+    StudyFolder,
+    open_study,
+    read_study,
+    trial_folder,
+    write_study,
+)
 from sweeps.engine.study.plan import new_study
-from sweeps.engine.wording.matrix import family_text, legend_of, read_described
+from sweeps.engine.wording.matrix import family_text, legend_of
 from sweeps.tga_components import SWEEP
 from zsr_core.codec import ConfigError
 
@@ -50,7 +60,7 @@ def ablation(tmp_path: Path, make_study: MakeStudy, built: Path) -> Callable[...
 
 
 def read(folder: Path, **options: object) -> Matrix:
-    return read_matrices(folder, draws=500, **options)[0]  # type: ignore[arg-type]
+    return build(open_study(folder), MatrixRequest(draws=500, **options))  # type: ignore[arg-type]
 
 
 def cell(found: Matrix, label: str, title: str, over: str = "3-set mean (without source)") -> Cell:
@@ -60,7 +70,7 @@ def cell(found: Matrix, label: str, title: str, over: str = "3-set mean (without
     )  # fmt: skip
 
 
-def gap(found: Matrix, label: str, title: str, over: str = "3-set mean (without source)") -> Gap:
+def gap(found: Matrix, label: str, title: str, over: str = "3-set mean (without source)") -> Difference:
     own = cell(found, label, title, over).gap
     assert own is not None
     return own
@@ -114,18 +124,18 @@ def test_both_means_are_named_and_the_training_set_is_in_one_alone(
 
 def test_sixteen_sets_have_a_sixteen_set_and_a_fifteen_set_mean(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,), report=False)
-    results = read_results(tmp_path, study)
+    results = dict(open_study(tmp_path).results)
     tasks = ["source", *(f"set {i}" for i in range(15))]
     for name, result in results.items():
         rows = [replace(m, task=task) for task in tasks for m in result.measurements if m.task == "animals"]
         results[name] = replace(result, measurements=tuple(rows))
-    found = build(study, results, {})
+    found = build(StudyFolder(path=tmp_path / "without records", study=study, results=results))
     assert [block.title for block in found.blocks] == ["15-set mean (without source)", "16-set mean"]
 
 
 def test_a_cell_is_the_mean_over_seeds_with_their_t_interval(tmp_path: Path, ablation: Callable[..., Study]) -> None:
     study = ablation()
-    results = read_results(tmp_path, study)
+    results = open_study(tmp_path).results
     values = [
         m.value
         for trial in study.plan
@@ -156,13 +166,13 @@ def test_one_sets_accuracies_are_tested_by_mcnemar_and_all_else_by_the_bootstrap
         ("set", "clean"), ("set", "robust")
     }  # fmt: skip
     assert len(tests) == 9
-    records = read_records(tmp_path, study, read_results(tmp_path, study))
+    folder = open_study(tmp_path)
     net: dict[str, int] = {}
     for trial in study.plan:
         sign = {BEST: 1, BASELINE: -1}.get(trial.cell, 0) * (trial.role == "cell")
         if sign:
-            own = records[trial.trial_id][1 / 255]["dishes"]
-            for name, right in zip(own.ids.tolist(), own.robust.tolist(), strict=True):
+            outcomes = trial_outcomes(folder, trial.trial_id)[1 / 255]["dishes"]
+            for name, right in zip(outcomes.ids.tolist(), outcomes.robust.tolist(), strict=True):
                 net[name] = net.get(name, 0) + sign * int(right)
     tested = gap(found, BEST, "robust", "dishes")
     assert tested.p == pytest.approx(exact_mcnemar(list(net.values())))
@@ -267,13 +277,14 @@ def test_the_report_split_has_a_matrix_of_its_own_against_the_untouched_model(
     tmp_path: Path, ablation: Callable[..., Study]
 ) -> None:
     ablation()
-    first, last = read_matrices(tmp_path, draws=500)
-    told = read_described(tmp_path)
+    folder = open_study(tmp_path)
+    first, last = matrices(folder, MatrixRequest(draws=500))
     assert (first.split, last.split) == ("selection", "report")
-    assert [row.label for row in last.rows] == ["untouched (report)", BEST]
-    assert last.baseline == "untouched (report)"
+    assert [row.label for row in last.rows] == ["untouched", BEST]
+    assert last.baseline == "untouched"
     assert gap(last, BEST, "robust").value > 0
-    assert any(line.startswith("Winner's curse: of 4 equally good cells") for line in told[0].legend)
+    told = matrix_text(folder, "md", MatrixRequest(draws=500))
+    assert told.count("Winner's curse: of 4 equally good cells") == 1
 
 
 def test_rows_of_different_budgets_are_compared_at_every_one(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -287,12 +298,11 @@ def test_rows_of_different_budgets_are_compared_at_every_one(tmp_path: Path, mak
     assert low is not None
     assert high is not None
     assert low > high
-    results = read_results(tmp_path, study)
-    cells = [t for t in study.plan if t.role == "cell"]
-    for trial in cells:  # as a sweep over the training budget leaves it
-        config = results[trial.trial_id].config.with_({"threat.eps": 2 / 255})
-        results[trial.trial_id] = replace(results[trial.trial_id], config=config)
-    mixed = build(study, results, read_records(tmp_path, study, results), draws=500)
+    plan = [  # as a sweep over the training budget leaves it
+        replace(t, overrides={**t.overrides, "threat.eps": 2 / 255}) if t.role == "cell" else t for t in study.plan
+    ]
+    write_study(tmp_path, replace(study, plan=tuple(plan)))
+    mixed = read(tmp_path)
     assert [c.title for c in mixed.columns[:5]] == titles
 
 
@@ -317,10 +327,9 @@ def test_the_matrix_made_again_is_the_same(tmp_path: Path, ablation: Callable[..
 
 def test_a_comparison_of_equals_finds_nothing(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,), report=False)
-    results = read_results(tmp_path, study)
-    same: Budgets = {1 / 255: {name: Outcomes(ids=np.array(["a", "b"]), clean=np.ones(2), robust=np.array([1.0, 0.0]))
-                               for name in ("source", "animals", "dishes", "sport")}}  # fmt: skip
-    found = build(study, results, dict.fromkeys(results, same), per_set=True, draws=200)
+    one, other = (trial_folder(tmp_path, trial.trial_id) / "samples.parquet" for trial in study.plan)
+    shutil.copy(one, other)
+    found = build(open_study(tmp_path), MatrixRequest(per_set=True, draws=200))
     gaps = [own.gap for own in found.rows[1].cells if own.gap is not None]
     assert gaps
     assert all((g.value, g.low, g.high, g.p, g.p_holm) == (0, 0, 0, 1, 1) for g in gaps)
@@ -330,11 +339,11 @@ def test_an_ablation_has_its_first_mean_to_show_and_a_grid_has_surfaces(
     tmp_path: Path, ablation: Callable[..., Study], make_study: MakeStudy
 ) -> None:
     ablation()
-    shown = read_ablation(tmp_path)
+    shown = ablation_matrix(open_study(tmp_path))
     assert shown is not None
     assert [block.title for block in shown.blocks] == ["3-set mean (without source)"]
     make_study(tmp_path / "grid", levels=(0.1,))
-    assert read_ablation(tmp_path / "grid") is None
+    assert ablation_matrix(open_study(tmp_path / "grid")) is None
 
 
 def test_a_sweep_of_parts_is_compared_with_the_row_without_any() -> None:
@@ -345,7 +354,7 @@ def test_a_sweep_of_parts_is_compared_with_the_row_without_any() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_that_all_failed_are_rows_in_every_form(tmp_path: Path, make_study: MakeStudy, form: str) -> None:
     make_study(tmp_path, levels=(0.1,), fails=lambda trial: True)
-    text = written(read_described(tmp_path), form)
+    text = matrix_text(open_study(tmp_path), form)
     for label in ("untouched", "alpha=0.1 beta=0.1"):
         assert label in text
     assert text.count("loss is NaN at step 12, term larm") >= 4  # two rows on either split

@@ -18,8 +18,8 @@ from sweeps.engine.analysis.score_query import (
     score_unit,
     score_value,
 )
-from sweeps.engine.analysis.scores import scores
-from sweeps.engine.study.folder import Study, read_results
+from sweeps.engine.analysis.scores import known, scores
+from sweeps.engine.study.folder import Study, open_study
 from zsr_core.codec import ConfigError
 
 MakeStudy = Callable[..., Study]
@@ -50,29 +50,31 @@ def test_a_text_that_is_no_score_is_refused(text: str) -> None:
 
 def test_the_objectives_are_what_the_table_has(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, report=False)
-    results = read_results(tmp_path, study)
-    for row in scores(study, results):
-        result = next(results[t.trial_id] for t in study.plan if t.cell == row.cell)
-        assert score_value(result, parse_score("clean")) == row.clean
-        assert score_value(result, parse_score("robust@1/255")) == row.robust
-        assert score_value(result, parse_score("harmonic")) == row.harmonic
-        assert score_value(result, parse_score("clean - robust")) == row.clean - row.robust  # type: ignore[operator]
-        assert score_value(result, parse_score("robust@2/255")) is None
+    folder = open_study(tmp_path)
+    for row in scores(folder):
+        result = next(folder.results[t.trial_id] for t in study.plan if t.cell == row.cell)
+        assert score_value(result, parse_score("clean"), 1 / 255) == row.value("clean")
+        assert score_value(result, parse_score("robust@1/255"), 1 / 255) == row.value("robust")
+        assert score_value(result, parse_score("harmonic"), 1 / 255) == row.value("harmonic")
+        assert score_value(result, parse_score("clean - robust"), 1 / 255) == known(row.value("clean")) - known(
+            row.value("robust")
+        )
+        assert score_value(result, parse_score("robust@2/255"), 1 / 255) is None
 
 
 def test_a_clean_number_comes_before_one_under_attack_unless_a_budget_is_named(
     tmp_path: Path, make_study: MakeStudy
 ) -> None:
-    study = make_study(tmp_path, levels=(0.1,), report=False)
-    (result, *_) = read_results(tmp_path, study).values()
+    make_study(tmp_path, levels=(0.1,), report=False)
+    (result, *_) = open_study(tmp_path).results.values()
     row = result.measurements[0]
     error = [
         replace(row, metric="ece", task="zero_shot_mean", attack=attack, eps=eps, value=value)
         for attack, eps, value in (("none", 0.0, 3.0), ("worst", 1 / 255, 9.0))
     ]
     measured = replace(result, measurements=(*result.measurements, *error))
-    assert score_value(measured, parse_score("ece")) == 3.0
-    assert score_value(measured, parse_score("ece@1/255")) == 9.0
+    assert score_value(measured, parse_score("ece"), 1 / 255) == 3.0
+    assert score_value(measured, parse_score("ece@1/255"), 1 / 255) == 9.0
 
 
 @pytest.mark.parametrize(
@@ -87,17 +89,16 @@ def test_a_clean_number_comes_before_one_under_attack_unless_a_budget_is_named(
 def test_a_score_that_was_not_measured_says_what_was(
     tmp_path: Path, make_study: MakeStudy, text: str, message: str
 ) -> None:
-    study = make_study(tmp_path, levels=(0.1,), report=False)
-    results = read_results(tmp_path, study)
+    make_study(tmp_path, levels=(0.1,), report=False)
     with pytest.raises(ConfigError, match=message):
-        check_score(parse_score(text), results.values())
+        check_score(parse_score(text), open_study(tmp_path))
 
 
 def test_rows_carry_the_whole_configuration_and_no_score_where_there_is_none(
     tmp_path: Path, make_study: MakeStudy
 ) -> None:
-    study = make_study(tmp_path, levels=(0.1, 1.0), fails=lambda t: t.cell == "alpha=1 beta=1", report=False)
-    rows = score_rows(study, read_results(tmp_path, study), parse_score("robust"))
+    make_study(tmp_path, levels=(0.1, 1.0), fails=lambda t: t.cell == "alpha=1 beta=1", report=False)
+    rows = score_rows(open_study(tmp_path), parse_score("robust"))
     assert [row["status"] for row in rows] == ["done", "done", "done", "failed"]
     assert rows[-1]["robust"] is None
     assert {(row["method"], row["optim.name"], row["study"]) for row in rows} == {("TGA-ZSR", "sgd", "weights")}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,10 @@ import pytest
 from search_spaces import Axis
 from search_spaces.tga_zsr import PARTS, WEIGHTS
 from sweeps.engine import Sweep
-from sweeps.engine.study.folder import PlannedTrial, Study
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.plan import (
     closing,
     continued,
-    is_report,
-    missing,
     new_study,
     points,
     study_name,
@@ -55,6 +54,10 @@ def study(asked: Sweep | None = None, **changes: Any) -> Study:
 
 def ended(plan: Study, *trials: PlannedTrial, status: Any = "done") -> Mapping[str, TrialResult]:
     return {t.trial_id: TrialResult(trial_id=t.trial_id, config=plan.config(t), status=status) for t in trials}
+
+
+def read(plan: Study, results: Mapping[str, TrialResult]) -> StudyFolder:
+    return StudyFolder(path=Path("nowhere"), study=plan, results=results)
 
 
 def test_a_grid_holds_every_combination_after_the_untouched_model() -> None:
@@ -149,7 +152,10 @@ def test_what_is_done_is_not_missing_and_what_failed_is() -> None:
     found = study()
     done, failed, *rest = found.plan
     results = {**ended(found, done), **ended(found, failed, status="failed")}
-    assert missing(found.plan, results) == (failed, *rest)
+    folder = read(found, results)
+    assert folder.unfinished() == (failed, *rest)
+    assert [folder.status(trial) for trial in found.plan[:3]] == ["done", "failed", "missing"]
+    assert list(folder.done()) == [done.trial_id]
 
 
 def test_going_on_with_fewer_seeds_keeps_what_has_a_result() -> None:
@@ -186,6 +192,7 @@ def test_a_search_keeps_its_proposals_and_gives_them_the_seeds_asked_for() -> No
     found = continued(earlier, study(search="tpe", seeds=(0, 1)), {}, "here")
     assert suggestions(found) == {"#001 alpha=0.5": {"method.alpha": 0.5}}
     assert [t.seed for t in found.plan if t.role == "cell"] == [0, 1]
+    assert [t.proposal for t in found.plan] == [None, None, 1, 1]
 
 
 def test_proposals_that_round_to_one_label_are_cells_apart() -> None:
@@ -193,6 +200,8 @@ def test_proposals_that_round_to_one_label_are_cells_apart() -> None:
     for value in (0.500001, 0.500002):
         found = replace(found, plan=(*found.plan, *suggested(found, {"method.alpha": value}, (0, 1))))
     assert list(suggestions(found)) == ["#001 alpha=0.5", "#002 alpha=0.5"]
+    assert [t.proposal for t in found.plan if t.role == "cell"] == [1, 1, 2, 2]
+    assert [row.proposal for row in found.rows(role="cell")] == [1, 2]
 
 
 def test_samples_are_the_studys_total_and_a_finite_space_bounds_them() -> None:
@@ -211,7 +220,8 @@ def test_a_study_ends_with_the_chosen_cell_and_the_untouched_model_on_the_report
     chosen = Variant(label="alpha=0.1 beta=0.1", overrides={"method.alpha": 0.1, "method.beta": 0.1})
     end = closing(found, chosen, (0, 1))
     assert [(t.role, t.seed) for t in end] == [("baseline", 0), ("baseline", 1), ("final", 0), ("final", 1)]
-    assert all(is_report(t) and found.config(t).eval_suite.split == "report" for t in end)
+    assert [t.cell for t in end] == ["untouched", "untouched", chosen.label, chosen.label]
+    assert all(t.is_report and t.split == "report" and found.config(t).eval_suite.split == "report" for t in end)
     cell = next(t for t in found.plan if t.cell == chosen.label)
     assert found.config(end[2]).training_id == found.config(cell).training_id, "re-scoring must not train again"
 
@@ -225,7 +235,7 @@ def test_a_later_choice_replaces_the_earlier_end() -> None:
 
 def test_the_listing_counts_what_is_left_and_what_it_costs() -> None:
     found = study()
-    text = "\n".join(listing(found, ended(found, *found.plan[:4]), lambda config: 60.0, slots=2))
+    text = "\n".join(listing(read(found, ended(found, *found.plan[:4])), lambda config: 60.0, slots=2))
     assert "6 of 10 trials to run; then the best cell" in text
     assert "About 6 min of work: 3 min with 2 at a time." in text
     assert text.count("missing ") == 6
@@ -233,7 +243,7 @@ def test_the_listing_counts_what_is_left_and_what_it_costs() -> None:
 
 
 def test_the_listing_of_a_search_counts_what_it_has_yet_to_propose() -> None:
-    text = "\n".join(listing(study(search="gp"), {}, lambda config: 1.0, slots=1, to_come=7))
+    text = "\n".join(listing(read(study(search="gp"), {}), lambda config: 1.0, slots=1, to_come=7))
     assert "and 7 trials that gp has yet to propose" in text
     assert "8 of 8 trials to run" in text
 

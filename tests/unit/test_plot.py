@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from sweeps.engine.analysis.curves import Curve
 from sweeps.engine.analysis.interpolation import cliffs
 from sweeps.engine.analysis.panels import Panel
-from sweeps.engine.analysis.scores import CellScore, score_cell
+from sweeps.engine.analysis.scores import CellScore
+from sweeps.engine.analysis.stats import summarise
 from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.figures.kinds import KINDS, Request, draw, plot_study, ranking
 from sweeps.engine.figures.lines import NAMED, first_named
@@ -45,7 +46,7 @@ from sweeps.engine.figures.surface_views import (
 )
 from sweeps.engine.figures.surfaces import surfaces_figure
 from sweeps.engine.figures.tradeoff import frame, pair, tradeoff_figure
-from sweeps.engine.study.folder import PlannedTrial, Study, write_study
+from sweeps.engine.study.folder import PlannedTrial, Study, open_study, write_study
 from zsr_core.codec import ConfigError
 from zsr_core.space import Real
 
@@ -143,14 +144,13 @@ def test_the_untouched_model_is_in_the_frame_only_if_it_is_near() -> None:
 
 
 def test_an_unmeasured_cell_has_no_place_in_the_trade_off() -> None:
-    failed = score_cell("a", {}, [{"status": "failed", "error": "x", "clean": None, "robust": None, "harmonic": None}])
-    assert np.isnan(pair(failed)).all()
+    assert np.isnan(pair(CellScore(cell="a", failed=1, reason="x"))).all()
 
 
 def test_a_study_has_its_figures_twice_the_same_to_the_byte(tmp_path: Path, make_study: MakeStudy) -> None:
     points = tuple((0.01 * 1.6**i, 0.01 * 1.6 ** (i * 3 % 10)) for i in range(9))
     make_study(tmp_path, points=points, seeds=(0, 1), report=False)
-    paths = plot_study(tmp_path)
+    paths = plot_study(open_study(tmp_path))
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
         "figures/surface_alpha_beta.png",
         "figures/surface_alpha_beta.svg",
@@ -162,7 +162,7 @@ def test_a_study_has_its_figures_twice_the_same_to_the_byte(tmp_path: Path, make
     before = [path.read_bytes() for path in paths]
     for path in paths:
         path.unlink()
-    assert [path.read_bytes() for path in plot_study(tmp_path)] == before
+    assert [path.read_bytes() for path in plot_study(open_study(tmp_path))] == before
 
 
 def test_failed_and_missing_cells_do_not_keep_the_figure_from_being_drawn(
@@ -172,13 +172,13 @@ def test_failed_and_missing_cells_do_not_keep_the_figure_from_being_drawn(
         return trial.cell == "alpha=0.01 beta=1" or (trial.cell == "alpha=0.1 beta=1" and trial.seed == 1)
 
     make_study(tmp_path, seeds=(0, 1), fails=fails, missing=lambda trial: trial.cell == "alpha=1 beta=1", report=False)
-    assert all(path.stat().st_size > 10_000 for path in plot_study(tmp_path))
+    assert all(path.stat().st_size > 10_000 for path in plot_study(open_study(tmp_path)))
 
 
 def test_a_study_without_a_finished_trial_has_nothing_to_draw(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1,), missing=lambda trial: True, report=False)
     with pytest.raises(ConfigError, match=r"plot: .* has no finished trial to draw"):
-        plot_study(tmp_path)
+        plot_study(open_study(tmp_path))
 
 
 def test_noise_does_not_fill_the_colour_bar() -> None:
@@ -299,8 +299,8 @@ def test_of_many_lines_the_best_are_named() -> None:
 
 
 def cell(name: str, clean: float, robust: float) -> CellScore:
-    rows = [{"status": "done", "clean": clean, "robust": robust, "harmonic": clean + robust}]
-    return score_cell(name, {}, rows)
+    values = {"clean": clean, "robust": robust, "harmonic": clean + robust}
+    return CellScore(cell=name, n=1, over_seeds={score: summarise([value]) for score, value in values.items()})
 
 
 def test_methods_are_told_apart_by_name() -> None:
@@ -326,29 +326,30 @@ def test_the_names_of_methods_fit_the_legend(names: tuple[str, ...]) -> None:
 def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1, 1.0), report=False)
     with pytest.raises(ConfigError, match=r"--kind: unknown value 'countour'.*did you mean 'contour'"):
-        draw(tmp_path, Request(kinds=("countour",)))
+        draw(open_study(tmp_path), Request(kinds=("countour",)))
     with pytest.raises(ConfigError, match="axis: 'gamma' does not vary"):
-        draw(tmp_path, Request(x="gamma"))
+        draw(open_study(tmp_path), Request(x="gamma"))
     with pytest.raises(ConfigError, match="importance: weights has 4 completed configurations"):
-        draw(tmp_path, Request(kinds=("importance",)))
+        draw(open_study(tmp_path), Request(kinds=("importance",)))
 
 
 def test_a_study_without_a_surface_has_the_trade_off_alone(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
     write_study(tmp_path, replace(study, surfaces=(), space={}))
-    assert [path.stem for path in plot_study(tmp_path)] == ["clean_vs_robust"] * 3
+    assert [path.stem for path in plot_study(open_study(tmp_path))] == ["clean_vs_robust"] * 3
 
 
 def test_a_facet_and_a_difference_are_in_the_files_name(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1, 1.0), report=False)
-    drawn = draw(tmp_path, Request(kinds=("contour",), x="beta", y="alpha", z="clean - robust", facet="dataset"))
+    request = Request(kinds=("contour",), x="beta", y="alpha", z="clean - robust", facet="dataset")
+    drawn = draw(open_study(tmp_path), request)
     assert drawn.paths[0].name == "contour_beta_alpha_clean_-_robust_by_dataset.png"
 
 
 @pytest.mark.slow
 def test_every_kind_is_drawn_or_said_why_not(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1, 1.0), seeds=(0, 1), report=False)
-    drawn = draw(tmp_path, Request(kinds=("all",)))
+    drawn = draw(open_study(tmp_path), Request(kinds=("all",)))
     names = {path.name.split("_")[0].removesuffix(path.suffix) for path in drawn.paths}
     assert names == {"surface", "contour", "gp", "published", "clean", "forest", "pareto", "slices", "parallel"}
     assert [line.split(":")[0] for line in drawn.left_out] == ["learning", "eps", "importance"]

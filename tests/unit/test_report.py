@@ -373,7 +373,7 @@ def test_paper_is_no_narrow_screen(tmp_path: Path, make_study: MakeStudy) -> Non
 def test_a_caption_keeps_its_names(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=LEVELS)
     write_study(tmp_path, replace(study, space={}, surfaces=()))  # listed variants: an ablation
-    pictures, _ = drawn(tmp_path, 1_600_000)
+    pictures, _ = drawn(open_study(tmp_path), 1_600_000)
     assert [p.words for p in pictures if p.title == "Forest."] == [
         "Differences to the baseline row with their intervals and Holm's correction."
     ]
@@ -383,7 +383,7 @@ def test_figures_beyond_the_room_are_left_out_and_named(tmp_path: Path, make_stu
     from sweeps.engine.documents.report.figures import drawn  # noqa: PLC0415 - brings matplotlib
 
     make_study(tmp_path, levels=LEVELS)
-    pictures, left_out = drawn(tmp_path, 200_000)
+    pictures, left_out = drawn(open_study(tmp_path), 200_000)
     assert len(pictures) == 1
     assert "`zsr plot --kind" in left_out[0]
 

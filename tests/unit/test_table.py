@@ -108,7 +108,7 @@ def test_the_table_of_a_study_says_it_all(tmp_path: Path, make_study: MakeStudy)
         return trial.cell == "alpha=1 beta=1" and trial.role == "cell"
 
     make_study(tmp_path, fails=fails)
-    text = write_table(tmp_path).read_text(encoding="utf-8")
+    text = write_table(open_study(tmp_path)).read_text(encoding="utf-8")
     assert text.startswith("# Where should the weights stand?\n")
     assert "**Measured on the built-in miniature.**" in text
     assert "TGA-ZSR on miniature, trained on source for 2 epochs against pgd2, step 0.25 eps, at 1/255" in text
@@ -129,17 +129,17 @@ def test_the_table_of_a_study_says_it_all(tmp_path: Path, make_study: MakeStudy)
 
 def test_the_table_made_again_is_the_same(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1, 1.0), seeds=(0, 1))
-    first = write_table(tmp_path).read_bytes()
+    first = write_table(open_study(tmp_path)).read_bytes()
     (tmp_path / "table.md").unlink()
-    assert write_table(tmp_path).read_bytes() == first
+    assert write_table(open_study(tmp_path)).read_bytes() == first
 
 
 def test_without_records_the_gain_is_paired_by_seed(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1,), seeds=(0, 1), report=False)
-    with_records = sections(write_table(tmp_path).read_text(encoding="utf-8"))[0][0]
+    with_records = sections(write_table(open_study(tmp_path)).read_text(encoding="utf-8"))[0][0]
     for trial in study.plan:
         (trial_folder(tmp_path, trial.trial_id) / "samples.parquet").unlink()
-    without = sections(write_table(tmp_path).read_text(encoding="utf-8"))[0][0]
+    without = sections(write_table(open_study(tmp_path)).read_text(encoding="utf-8"))[0][0]
     assert [cell.split()[0] for cell in without] == [cell.split()[0] for cell in with_records]
 
 
@@ -148,6 +148,6 @@ def test_a_study_without_a_finished_cell_is_still_a_table(
     tmp_path: Path, make_study: MakeStudy, levels: tuple[float, ...]
 ) -> None:
     make_study(tmp_path, levels=levels, fails=lambda trial: trial.role == "cell", report=False)
-    cells, _ = sections(write_table(tmp_path).read_text(encoding="utf-8"))
+    cells, _ = sections(write_table(open_study(tmp_path)).read_text(encoding="utf-8"))
     assert len(cells) == 10
     assert all(row[-1].startswith("failed: ") for row in cells[:-1])

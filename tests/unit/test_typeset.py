@@ -12,7 +12,8 @@ from hypothesis import example as example_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.engine.analysis.matrix import Block, Cell, Column, Gap, Matrix, Row
+from sweeps.engine.analysis.difference import Cell, Column, Difference
+from sweeps.engine.analysis.matrix import Block, Matrix, Row
 from sweeps.engine.documents.forms import FORMS
 from sweeps.engine.documents.forms.csv import comma_separated
 from sweeps.engine.documents.forms.html import html_fragment
@@ -20,10 +21,12 @@ from sweeps.engine.documents.forms.latex import TEX, latex, tex
 from sweeps.engine.documents.forms.markdown import markdown, markdown_table, md
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.forms.written import written
-from sweeps.engine.wording.matrix import BOLD, Described, star, value_text
+from sweeps.engine.wording.matrix import BOLD, Described, p_text, star, value_text
 
 NASTY = '[50%] w/o <b>α_x</b> & $lr ~ {1e-3}^2 #1 | \\frac *a* "q"'
-GAP = Gap(value=-1.25, seeds=3, t_low=-4.0, t_high=1.5, low=-2.5, high=-0.1, test="bootstrap", p=0.01, p_holm=0.03)
+GAP = Difference(
+    value=-1.25, seeds=3, t_low=-2.1, t_high=-0.4, low=-2.5, high=-0.1, test="bootstrap", p=0.01, p_holm=0.03
+)
 CELL = Cell(value=42.06, sd=0.5, t_low=40.8, t_high=43.3, low=41.0, high=43.0, gap=GAP)
 
 
@@ -154,7 +157,7 @@ def test_latex_has_rows_of_one_width_and_escapes_every_label(sets: tuple[str, ..
     assert tables == [[4] * 6, [3] * 5][: 1 + bool(sets)]
     for rule in ("\\toprule", "\\midrule", "\\bottomrule"):
         assert text.count(rule) == len(tables)
-    assert "\\textbf{42.1} {\\footnotesize $\\pm$ 1.2}" in text
+    assert "\\textbf{42.1} {\\footnotesize $\\pm$ 0.5}" in text
     assert "42.1$^{\\dagger}$" in text
     assert "$-1.2\\ [-2.5, -0.1]^{*}$" in text
     assert "w/o x: failed 3 of 3 seeds: loss is NaN \\& 100\\% lost\\_at \\{step\\}." in text
@@ -189,7 +192,7 @@ def test_markdown_has_one_line_per_row_and_no_label_breaks_it() -> None:
         "configuration", "clean, %", "robust, %", "harmonic, %", "Δ clean", "Δ robust", "Δ harmonic", "notes"
     ]  # fmt: skip
     assert found[2][0] == '[50%] w/o \\<b>α_x\\</b> & $lr ~ {1e-3}^2 #1 \\| \\\\frac \\*a\\* "q"'
-    assert found[2][1:5] == ["**42.1 ± 1.2**", "42.1† ± 1.2", "–", "-1.2 [-2.5, -0.1] p=0.030"]
+    assert found[2][1:5] == ["**42.1 ± 0.5**", "42.1† ± 0.5", "–", "-1.2 [-2.5, -0.1] p=0.030"]
     assert found[2][-1] == "chosen; † audit fails G19"
     assert found[3][-1] == "baseline"
     assert found[4][-1] == "failed 3 of 3 seeds: loss is NaN & 100% lost_at {step}"
@@ -217,7 +220,7 @@ def test_the_terminal_holds_the_matrix_in_its_width(width: int) -> None:
     wide = row("a label that is far longer than the column it stands in " * 3)
     text = terminal(example(wide, sets=()), width=width)
     assert max(map(len, text.splitlines())) <= width
-    assert "42.1 ± 1.2" in text
+    assert "42.1 ± 0.5" in text
     assert "-1.2 [-2.5, -0.1] *" in text
     assert "w/o x: failed 3 of 3 seeds: loss is NaN & 100% lost_at {step}" in " ".join(text.split())
     assert "\x1b" not in text
@@ -233,7 +236,7 @@ def test_sixteen_sets_continue_below_in_a_hundred_columns() -> None:
 
 def test_bold_is_for_terminals_that_show_it_and_is_explained_there_alone() -> None:
     shown = replace(example(), legend=(BOLD,))
-    assert "\x1b[1m42.1 ± 1.2" in terminal(shown, color=True)
+    assert "\x1b[1m42.1 ± 0.5" in terminal(shown, color=True)
     assert "Bold: the highest" in terminal(shown, color=True)
     assert "Bold" not in terminal(shown)
 
@@ -287,10 +290,10 @@ def test_html_is_well_formed_and_shows_labels_as_they_are() -> None:
     assert not reader.open
     assert reader.rows[0] == ["configuration", "clean", "robust", "harmonic"]
     assert reader.rows[1][0] == f"{NASTY}chosen; † audit fails G19"
-    assert reader.rows[1][1:] == ["42.1 ± 1.2-1.2 [-2.5, -0.1], p=0.030 *", "42.1† ± 1.2-1.2 [-2.5, -0.1], p=0.030 *",
+    assert reader.rows[1][1:] == ["42.1 ± 0.5-1.2 [-2.5, -0.1], p=0.030 *", "42.1† ± 0.5-1.2 [-2.5, -0.1], p=0.030 *",
                                   "–"]  # fmt: skip
     assert reader.rows[4] == ["configuration", "a<b", "c&d"]
-    assert "<b>42.1 ± 1.2</b>" in text
+    assert "<b>42.1 ± 0.5</b>" in text
     assert not re.search(r"(src|href|url)\s*[=(]", text)
 
 
@@ -300,6 +303,16 @@ def test_html_is_well_formed_and_shows_labels_as_they_are() -> None:
 @pytest.mark.parametrize(("p", "shown"), [(None, ""), (0.049, "*"), (0.05, ""), (1.0, "")])
 def test_a_star_is_for_what_holds_after_correction(p: float | None, shown: str) -> None:
     assert star(replace(GAP, p_holm=p)) == shown
+
+
+def test_where_few_seeds_do_not_bear_the_sign_out_there_is_neither_star_nor_p() -> None:
+    assert p_text(GAP) == "p=0.030"
+    doubtful = replace(GAP, t_low=-4.0, t_high=1.5)
+    assert (star(doubtful), p_text(doubtful)) == ("", "")
+    one = replace(GAP, seeds=1, t_low=None, t_high=None)
+    assert (star(one), p_text(one)) == ("", "")
+    many = replace(doubtful, seeds=5)
+    assert (star(many), p_text(many)) == ("*", "p=0.030")
 
 
 def test_one_seed_shows_the_interval_over_images_and_no_records_none() -> None:

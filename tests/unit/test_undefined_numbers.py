@@ -11,11 +11,11 @@ import pytest
 
 from sweeps.engine.analysis.curves import accuracy_by_eps
 from sweeps.engine.analysis.published_pairs import cell_numbers
-from sweeps.engine.analysis.scores import score_cell, trial_row
+from sweeps.engine.analysis.scores import row_score
 from sweeps.engine.documents.parquet import export_study
 from sweeps.engine.running.audit import row_of
 from sweeps.engine.running.course import event
-from sweeps.engine.study.folder import Study, trial_folder
+from sweeps.engine.study.folder import Study, open_study, trial_folder
 from sweeps.engine.tracking.entries import final_points, trial_note, version_tags
 from zsr_core.cli.evaluate import table
 from zsr_core.cli.train import summary
@@ -59,17 +59,19 @@ def test_tables_show_a_dash_with_the_reason(study: Study, result: TrialResult) -
 
 
 def test_tracking_and_progress_leave_it_out(study: Study, result: TrialResult) -> None:
-    assert [point.name for point in final_points(result, at=0)] == ["cost_seconds_total"]
+    assert [point.name for point in final_points(result, at=0, eps=study.score_eps)] == ["cost_seconds_total"]
     assert not {"clean", "robust", "harmonic"} & version_tags(study, study.plan[-1], result).keys()
-    assert event("cell", result).startswith("cell:")
+    assert event("cell", result, study).startswith("cell:")
 
 
-def test_no_analysis_computes_with_it(study: Study, result: TrialResult) -> None:
+def test_no_analysis_computes_with_it(tmp_path: Path, result: TrialResult) -> None:
     assert accuracy_by_eps(result) == {}
     assert row_of(result) is None
     assert cell_numbers([result]) == ()
-    score = score_cell("cell", {}, [trial_row(study.plan[-1], result)])
-    assert (score.n, score.clean, score.robust, score.harmonic) == (1, None, None, None)
+    folder = open_study(tmp_path)
+    (row,) = folder.study.rows(role="cell")
+    score = row_score(folder, row)
+    assert (score.n, *(score.value(name) for name in ("clean", "robust", "harmonic"))) == (1, None, None, None)
 
 
 def test_a_seed_without_a_number_is_left_out_of_the_mean_over_seeds(tmp_path: Path, study: Study) -> None:
@@ -84,7 +86,7 @@ def test_a_seed_without_a_number_is_left_out_of_the_mean_over_seeds(tmp_path: Pa
 
 
 def test_it_is_null_in_the_parquet_file(tmp_path: Path, study: Study, result: TrialResult) -> None:
-    frame = pandas.read_parquet(export_study(tmp_path))
+    frame = pandas.read_parquet(export_study(open_study(tmp_path)))
     rows = frame[frame.trial_id == result.trial_id]
     assert len(rows) == len(result.measurements)
     assert rows.value.isna().all()
