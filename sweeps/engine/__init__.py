@@ -1,6 +1,6 @@
 """The sweep engine: a question in, trials over a laptop or a cluster, an answer out.
 
-``Sweep`` and ``launch`` are imported when they are first used, because they bring torch, and help texts need neither.
+The names are imported when they are first used, because they bring torch, and help texts need none of them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,45 @@ from typing import TYPE_CHECKING, Any
 from sweeps.engine.running.script import report_mistakes
 
 if TYPE_CHECKING:
+    from sweeps.engine.api import (
+        evaluate,
+        figures,
+        matrix_frame,
+        measurements,
+        ranking,
+        run_sweep,
+        train,
+        tuned,
+        weights_of,
+    )
     from sweeps.engine.running.launch import launch
+    from sweeps.engine.study.folder import open_study
     from sweeps.engine.study.sweep import Sweep
 
-__all__ = ["Sweep", "launch"]
+__all__ = [
+    "Sweep",
+    "evaluate",
+    "figures",
+    "launch",
+    "matrix_frame",
+    "measurements",
+    "open_study",
+    "ranking",
+    "run_sweep",
+    "train",
+    "tuned",
+    "weights_of",
+]
 
-_MODULES = {"Sweep": "sweeps.engine.study.sweep", "launch": "sweeps.engine.running.launch"}
+_MODULES = {
+    "Sweep": "sweeps.engine.study.sweep",
+    "launch": "sweeps.engine.running.launch",
+    "open_study": "sweeps.engine.study.folder",
+    **dict.fromkeys(
+        ("evaluate", "figures", "matrix_frame", "measurements", "ranking", "run_sweep", "train", "tuned", "weights_of"),
+        "sweeps.engine.api",
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ CORE = [
     ("study", TEXT), ("trial_id", TEXT), ("label", TEXT), ("cell", TEXT), ("role", TEXT), ("status", TEXT),
     ("error", TEXT), ("seed", "int64"), ("weights_sha", TEXT), ("task", TEXT), ("split", TEXT), ("attack", TEXT),
     ("eps", "double"), ("metric", TEXT), ("value", "double"), ("n", "int64"), ("low", "double"), ("high", "double"),
+    ("reason", TEXT),
 ]  # fmt: skip
 TYPED = {
     "config.method.type": TEXT, "config.method.alpha": "double", "config.method.beta": "double",
@@ -28,8 +29,8 @@ TYPED = {
 }  # fmt: skip
 
 
-def test_the_parquet_schema_is_version_1(tmp_path: Path) -> None:
-    assert SCHEMA_VERSION == 1
+def test_the_parquet_schema_is_version_2(tmp_path: Path) -> None:
+    assert SCHEMA_VERSION == 2
     measured = Measurement(
         trial_id="t", weights_sha="w", task="animals", split="selection", attack="none", eps=0.0, metric="clean",
         value=50.0, n=10, low=20.0, high=80.0,
@@ -41,7 +42,7 @@ def test_the_parquet_schema_is_version_1(tmp_path: Path) -> None:
         cost={"seconds_train": 1.0},
         measurements=json.dumps([to_plain(measured)]).encode(),
     )
-    path = write_trials(tmp_path / "study.parquet", lambda: [trial], {"zsr.schema": "1"})
+    path = write_trials(tmp_path / "study.parquet", lambda: [trial], {"zsr.schema": "2"})
     schema = pq.read_schema(path)
     kinds = [(name, str(schema.field(name).type)) for name in schema.names]
     assert kinds[: len(CORE)] == CORE

@@ -82,7 +82,7 @@ class Fab:
         return best.x, distance(best.x - x, norm).masked_fill(missed, torch.inf)
 
     def _approach(self, target: Target, tries: Tries, towards: Tensor, best: _WrongPoints) -> _WrongPoints:
-        """Walk from the images along the boundary to one class [b] in each try; return ``best`` with the wrong points."""
+        """Walk from the images along the boundary to a class [b] in each try; return ``best`` with the wrong points."""
         rows = torch.arange(len(best.x), device=best.x.device)
         clean = at = best.x.clone()
         for _ in range(self.steps):

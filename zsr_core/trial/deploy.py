@@ -101,6 +101,12 @@ def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext) -> Fitted:
     return fitted
 
 
+def kept_weights(config: TrialConfig, cache: Path) -> Path:
+    """Return the file in ``cache`` that a trial's tuned weights are kept in, whether it is there or not."""
+    clip = untouched_clip(config.model, "cpu")
+    return _kept_weights(config, clip, open_data(config.train_data, "train", clip.tower.image_size), cache)
+
+
 def _kept_weights(config: TrialConfig, clip: Clip, images: ImageSet, cache: Path) -> Path:
     """Return the file of the tuned weights. Its name has the contents of the files that a config names by path."""
     start = fingerprint([clip.sha, images.key], 6)

@@ -18,7 +18,7 @@ from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_f
 from zsr_core.codec import ConfigError, flatten_plain, to_plain
 from zsr_core.files import write_whole
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: with the reason of a number that is undefined
 GROUP_BYTES = 1 << 24  # of measurements' text held in memory at a time, some 50,000 rows
 TRIAL_BYTES = 1 << 12  # what a trial is held to weigh beside its measurements
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -40,10 +40,11 @@ MEASURE_COLUMNS = {
     "attack": TEXT,
     "eps": pa.float64(),  # in [0, 1] pixel units
     "metric": TEXT,
-    "value": pa.float64(),  # percent; null where the trial failed
+    "value": pa.float64(),  # in the metric's unit, mostly percent; null where the trial failed or it is undefined
     "n": pa.int64(),  # images
     "low": pa.float64(),  # 95 % interval over images, percent
     "high": pa.float64(),
+    "reason": TEXT,  # why the value is undefined; empty where it is not
 }
 
 
@@ -70,6 +71,12 @@ def export_study(folder: StudyFolder) -> Path:
     facts = {"zsr.schema": str(SCHEMA_VERSION), "zsr.study": study.study, "zsr.question": study.question}
     path = folder.path / "study.parquet"
     return write_trials(path, lambda: (read_trial(folder.path, study, trial) for trial in study.plan), facts)
+
+
+def study_table(folder: StudyFolder) -> pa.Table:
+    """Return what :func:`export_study` writes, as one Arrow table in memory."""
+    trials = [read_trial(folder.path, folder.study, trial) for trial in folder.study.plan]
+    return to_table(trials, find_schema(trials))
 
 
 def read_trial(path: Path, study: Study, trial: PlannedTrial) -> Exported:

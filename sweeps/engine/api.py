@@ -1,0 +1,247 @@
+"""The engine from Python: studies as data frames and figures, sweeps, single trials and their models, evaluations.
+
+Whatever the command line does, a function here or one that it names does as well. Paths may be text.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas
+import torch
+from matplotlib.figure import Figure
+
+from sweeps.engine.analysis.matrix import MatrixRequest, matrices
+from sweeps.engine.analysis.ranking import ranked
+from sweeps.engine.documents.forms.csv import comma_separated
+from sweeps.engine.documents.parquet import study_table
+from sweeps.engine.figures.kinds import KINDS, Request, draw_into
+from sweeps.engine.running.launch import launch
+from sweeps.engine.running.options import default_results
+from sweeps.engine.study.folder import PlannedTrial, StudyFolder, open_study
+from sweeps.engine.study.plan import study_name
+from sweeps.engine.study.sweep import Sweep
+from zsr_core.codec import ConfigError, did_you_mean, unknown
+from zsr_core.data import DataRef, ImageSet, Split
+from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.evaluation.victim import Victim
+from zsr_core.model.load import ModelRef
+from zsr_core.text import TextBank
+from zsr_core.trial.check import check
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
+from zsr_core.trial.deploy import kept_weights, restored
+from zsr_core.trial.result import TrialResult
+from zsr_core.trial.run import run_trial
+
+Place = StudyFolder | Path | str
+
+
+def _opened(study: Place) -> StudyFolder:
+    return study if isinstance(study, StudyFolder) else open_study(study)
+
+
+# ---- a study as data
+
+
+def measurements(study: Place) -> pandas.DataFrame:
+    """Return one row per measurement, the whole configuration beside it: what ``study.parquet`` holds.
+
+    Raises:
+        ConfigError: if the folder holds no study, or a result that cannot be read.
+    """
+    return study_table(_opened(study)).to_pandas()
+
+
+def ranking(study: Place, split: Split = "selection") -> pandas.DataFrame:
+    """Return the configurations of one split from the best down, the untouched model last.
+
+    A row has the axes by dotted path, then per score its mean in percent, its sample standard deviation over seeds
+    and its difference to the untouched model with the 95 % interval.
+    """
+    found = ranked(_opened(study), split)
+    rows = []
+    for row in found.rows:
+        facts: dict[str, Any] = {
+            "configuration": row.label, **row.overrides, "chosen": row.chosen, "rival": row.label in found.rivals,
+            "seeds": len(row.seeds), "failed": row.failed, "audit_fails": " ".join(row.fails),
+        }  # fmt: skip
+        for column, cell in zip(found.columns, row.cells, strict=True):
+            facts |= {column.title: cell.value, f"{column.title}_sd": cell.sd}
+            if cell.gap is not None:
+                name, (low, high) = f"Δ {column.title}", cell.gap.interval
+                facts |= {name: cell.gap.value, f"{name}_low": low, f"{name}_high": high}
+        rows.append(facts)
+    return pandas.DataFrame(rows)
+
+
+def matrix_frame(study: Place, asked: MatrixRequest | None = None) -> pandas.DataFrame:
+    """Return the matrices of a study, one per split, a row per number with all that is known of it."""
+    text = comma_separated(matrices(_opened(study), asked))
+    return pandas.read_csv(io.StringIO(text))
+
+
+def figures(study: Place, *kinds: str, **asked: Any) -> dict[str, Figure]:
+    """Return figures of a study by name: of the ``kinds`` named, by default those that a launch draws.
+
+    Args:
+        asked: the fields of :class:`~sweeps.engine.figures.kinds.Request`: x, y, z, facet, beside, cliff, baseline.
+
+    Raises:
+        ConfigError: for an unknown kind, or one that cannot be drawn of this study.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("kind", kind, KINDS)
+    beside = tuple(_opened(each) for each in asked.pop("beside", ()))
+    drawn: dict[str, Figure] = {}
+
+    def keep(figure: Figure, name: str) -> None:
+        drawn[name] = figure
+
+    draw_into(_opened(study), Request(kinds=kinds, beside=beside, **asked), keep)
+    return drawn
+
+
+# ---- sweeps
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRun:
+    """A launch that has ended: its exit code (0: every planned trial is done) and the study as it stands."""
+
+    exit_code: int
+    folder: StudyFolder
+
+
+def run_sweep(sweep: Sweep, *, results: Path | str | None = None, **flags: Any) -> SweepRun:
+    """Run what is missing of a sweep, as its script does, and return the study.
+
+    Args:
+        results: where studies are kept; by default ``./results``.
+        flags: the script's flags by name, as in ``local=True, seeds=3, search="tpe", samples=20, tracking="none"``.
+
+    Raises:
+        ConfigError: if the flags cannot be used, or nothing could be started.
+    """
+    given = {**flags, "results": str(results)} if results is not None else flags
+    code = launch(sweep, _arguments(given))
+    preset, search = flags.get("preset", "miniature"), flags.get("search")
+    root = Path(results).expanduser() if results is not None else default_results({}, Path.cwd())
+    return SweepRun(exit_code=code, folder=open_study(root / study_name(sweep, preset, search)))
+
+
+def _arguments(flags: Mapping[str, Any]) -> list[str]:
+    arguments: list[str] = []
+    for name, value in flags.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            arguments.append(flag)
+        elif isinstance(value, (list, tuple)):
+            arguments += [flag, *map(str, value)] if name == "warm_start" else [flag, ",".join(map(str, value))]
+        elif value not in (False, None):
+            arguments += [flag, str(value)]
+    return arguments
+
+
+# ---- trials and models
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TunedModel:
+    """A trial with its model: the classifier as it is deployed, its texts per image set, and its image size."""
+
+    result: TrialResult
+    victim: Victim  # ``victim.embed`` is the image tower; ``victim.logits(x, texts)`` classifies
+    texts: Callable[[ImageSet], TextBank]
+    image_size: int  # pixels a side
+
+
+def train(config: TrialConfig, folder: Path | str, *, device: str | None = None) -> TunedModel:
+    """Train and evaluate one trial in ``folder``, or find it there, and return it with its model.
+
+    The folder holds ``trials/<id>/`` and, so that nothing is trained twice, the tuned weights.
+
+    Raises:
+        ConfigError: if the configuration cannot be used here.
+        RuntimeError: if the trial failed, with its reason.
+    """
+    check(config)
+    root = Path(folder).expanduser()
+    result = run_trial(config, root / "trials" / config.trial_id, RunContext(cache=root, device=device))
+    if result.status != "done":
+        raise RuntimeError(f"trial {config.trial_id} {result.status}: {result.error}")
+    return _model(result, root, device)
+
+
+def tuned(study: Place, cell: str | None = None, *, seed: int | None = None, device: str | None = None) -> TunedModel:
+    """Return a finished trial of a study with its model; without a cell the trial of the study's final choice.
+
+    Raises:
+        ConfigError: if no such trial has finished.
+    """
+    folder = _opened(study)
+    trial = _trial(folder, cell, seed)
+    return _model(folder.results[trial.trial_id], folder.path, device)
+
+
+def weights_of(study: Place, cell: str | None = None, *, seed: int | None = None) -> Path:
+    """Return the file of a cell's tuned weights, as safetensors; without a cell of the study's final choice.
+
+    Raises:
+        ConfigError: if no such trial has finished, it is untouched, or its weights are no longer there.
+    """
+    folder = _opened(study)
+    trial = _trial(folder, cell, seed)
+    config = folder.results[trial.trial_id].config
+    file = kept_weights(config, folder.path) if config.epochs else None
+    if file is None or not file.is_file():
+        raise ConfigError(f"weights: {folder.path} holds no tuned weights of {trial.label!r}")
+    return file
+
+
+def _trial(folder: StudyFolder, cell: str | None, seed: int | None) -> PlannedTrial:
+    done = [trial for trial in folder.study.plan if folder.is_done(trial)]
+    wanted = [t for t in done if (t.role == "final" if cell is None else t.cell == cell) and seed in (None, t.seed)]
+    if not wanted:
+        known = list(dict.fromkeys(trial.cell for trial in done))
+        name = "final choice" if cell is None else repr(cell)
+        of_seed = "" if seed is None else f" with seed {seed}"
+        listing = f"{', '.join(known) or 'none'}{did_you_mean(cell or '', known)}"
+        raise ConfigError(f"cell: no finished trial of {name}{of_seed}; there are: {listing}")
+    return wanted[0]
+
+
+def _model(result: TrialResult, cache: Path, device: str | None) -> TunedModel:
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    victim, texts, size = restored(result.config, cache, where)
+    return TunedModel(result=result, victim=victim, texts=texts, image_size=size)
+
+
+def evaluate(
+    model: ModelRef,
+    suite: EvalSuite,
+    folder: Path | str = "results/evaluated",
+    *,
+    seed: int = 0,
+    device: str | None = None,
+    trained_on: DataRef | None = None,
+) -> TrialResult:
+    """Evaluate a model as it is under attack; finished batches are found again, as ``zsr evaluate`` finds them.
+
+    ``trained_on``: the set that the model was tuned on, which is kept out of the zero-shot mean.
+
+    Raises:
+        ConfigError: if the model or a set cannot be used here.
+        RuntimeError: if the evaluation failed, with its reason.
+    """
+    config = TrialConfig(model=model, epochs=0, seed=seed, eval_suite=suite, train_data=trained_on or DataRef())
+    check(config)
+    result = run_trial(config, Path(folder).expanduser() / config.trial_id, RunContext(device=device))
+    if result.status != "done":
+        raise RuntimeError(f"evaluation {config.trial_id} {result.status}: {result.error}")
+    return result
