@@ -23,7 +23,8 @@ from zsr_core.cli.evaluate import config_of, table
 from zsr_core.cli.train import main
 from zsr_core.codec import to_plain
 from zsr_core.data import miniature, open_data
-from zsr_core.data.sets import DataRef, taken
+from zsr_core.data.open import taken
+from zsr_core.data.ref import DataRef
 from zsr_core.evaluation.suite import merged
 from zsr_core.model.load import Clip, ModelRef, load_clip
 from zsr_core.trial.config import TrialConfig

@@ -21,7 +21,7 @@ from zsr_core.attacks import Attack, Draws, Loss, Target
 from zsr_core.attacks.losses import cross_entropy, margin
 from zsr_core.audit.rules import Feasibility, Gradients, Outputs, Repeats, Slopes
 from zsr_core.data import ImageSet, batches
-from zsr_core.data.sets import taken
+from zsr_core.data.open import taken
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
 from zsr_core.records import SampleRecord

@@ -22,7 +22,7 @@ from zsr_core.audit.probes import Autocast, Scene, Surface
 from zsr_core.audit.rules import Row, skip
 from zsr_core.audit.verdict import RULES, Verdict
 from zsr_core.codec import read_json, require, to_plain, unknown
-from zsr_core.data import ImageSet, open_data
+from zsr_core.data import DataRef, ImageSet, open_data
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.evaluation.victim import Victim
@@ -67,6 +67,7 @@ def scene_of(
     device: torch.device | str = "cpu",
     autocast: Autocast = "none",
     records: Sequence[SampleRecord] = (),
+    trained_on: DataRef | None = None,
 ) -> Scene:
     """Return what a tier looks at: the first images of every task of an evaluation, at one budget.
 
@@ -75,6 +76,7 @@ def scene_of(
         images: at most so many, by default :data:`IMAGES`; the cheap tier takes fewer where it would cost too much.
         autocast: for numbers that others' attacks made under autocast; ours run in fp32.
         records: what the evaluation left, which says what it cost.
+        trained_on: the training set, as of :func:`zsr_core.data.open_data`.
 
     Raises:
         ConfigError: for an unknown tier, or no image.
@@ -82,7 +84,10 @@ def scene_of(
     if tier not in TIERS:
         raise unknown("tier", tier, TIERS)
     require(images is None or images >= 1, "images", images, "at least 1 image")
-    sets = [open_data(ref, suite.split, image_size, suite.n, space=suite.space) for ref in suite.tasks]
+    sets = [
+        open_data(ref, suite.split, image_size, suite.n, space=suite.space, trained_on=trained_on)
+        for ref in suite.tasks
+    ]
     scene = Scene(
         victim=victim, tasks=tuple((one, banks(one)) for one in sets), seed=seed, batch_size=suite.batch_size,
         threat=ThreatModel(norm=suite.norm, eps=eps, space=suite.space), device=device, autocast=autocast,

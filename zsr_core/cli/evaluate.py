@@ -19,9 +19,9 @@ from zsr_core.attacks.profiles import PROFILES, profile
 from zsr_core.audit.plan import TIERS, Tier
 from zsr_core.audit.report import read_report
 from zsr_core.codec import ConfigError, require
-from zsr_core.data import DataRef, task_ref
+from zsr_core.data import DataRef, is_flat, same_set, task_ref, task_refs
 from zsr_core.data.miniature import ZERO_SHOT
-from zsr_core.data.tasks import PROMPT_SETS
+from zsr_core.data.prompts import PROMPT_SETS
 from zsr_core.duration import duration
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.meter import Meter, Part, Standing
@@ -49,7 +49,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", default="miniature", help="'miniature' or an open_clip architecture, e.g. ViT-B-32-quickgelu")
     add("--weights", metavar="FILE|TAG", help="a local .safetensors or .pt file, or an open_clip tag")
     add("--text-from", metavar="FILE|TAG", help="the CLIP whose texts go with weights of an image tower alone: openai")
-    add("--tasks", default="", metavar="A,B", help="names of sets, or folders of images with one sub-folder a class")
+    add(
+        "--tasks",
+        default="",
+        metavar="A,B",
+        help="names of sets, or folders of images with one sub-folder a class; NAME=FOLDER names one",
+    )
     add("--root", default=os.environ.get("ZSR_DATA", "data"), metavar="DIR", help="where the sets lie ($ZSR_DATA)")
     add("--prompts", choices=PROMPT_SETS, help="whose class names and templates (default: TGA-ZSR's)")
     add(
@@ -93,17 +98,19 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
         ConfigError: for an unknown attack, set or architecture, with the nearest name, or a budget out of range.
     """
     small = options.model == "miniature"
-    names = [name for name in options.tasks.split(",") if name] or (["source", *ZERO_SHOT] if small else [])
+    names = options.tasks or (",".join(["source", *ZERO_SHOT]) if small else "")
     require(bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
+    trained_on = task_ref(options.trained_on, options.root) if options.trained_on else DataRef()
+    tasks = task_refs(names, options.root, prompts=options.prompts, on_corrupt=options.on_corrupt)
+    # Nothing is chosen here, so a folder without splits is measured whole.
+    whole = options.split == "report" and any(is_flat(task) and not same_set(task, trained_on) for task in tasks)
     budgets = [text for text in options.eps.split(",") if text] or ["4/255" if small else "1/255"]
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
     suite = EvalSuite(
-        tasks=tuple(
-            task_ref(name, options.root, prompts=options.prompts, on_corrupt=options.on_corrupt) for name in names
-        ),
-        split=options.split,
+        tasks=tasks,
+        split="all" if whole else options.split,
         n=options.n or None,
         attacks=attacks,
         eps=tuple(_number("--eps", text) for text in budgets),
@@ -112,7 +119,6 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
     )
     given = {"pretrained": options.weights, "text_from": options.text_from}
     model = ModelRef(name=options.model, **{name: value for name, value in given.items() if value})
-    trained_on = task_ref(options.trained_on, options.root) if options.trained_on else DataRef()
     config = TrialConfig(model=model, train_data=trained_on, epochs=0, seed=options.seed, eval_suite=suite)
     return config.with_(dict(parse_override(text) for text in options.set))
 

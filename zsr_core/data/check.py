@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from zsr_core.codec import ConfigError, require
-from zsr_core.data.formats import Part, PartName
+from zsr_core.data.formats.listing import Part, PartName
 from zsr_core.data.partition import FOLDER, cut, digest, store, stored_at
 from zsr_core.data.pictures import Files, unreadable
-from zsr_core.data.tasks import TASKS, ZeroShotTask, needs, read, task, words
+from zsr_core.data.prompts import words
+from zsr_core.data.tasks import TASKS, ZeroShotTask, needs, read, task
 
 State = Literal["found", "missing", "incomplete"]
 # Compressed archives are read to their end up to this size, to see whether they are whole; of larger ones the start.

@@ -31,6 +31,8 @@ from zsr_core.files import write_text, write_whole
 VARIABLE = "ZSR_CACHE"
 # Images that a worker decodes at a time: 5 MB of them at 224 pixels.
 CHUNK = 32
+# Suffixes of files that may have more than 8 bits a channel.
+WIDE = (".png", ".tif", ".tiff", ".pgm", ".ppm")
 # A disk is never filled to the brim: results are written to it too.
 DISK_SHARE = 0.9
 # Of the files of a set, as many at most are asked when they were written.
@@ -63,8 +65,10 @@ def _made(key: str, pictures: Pictures, rows: Sequence[int], how: Sequence[int])
     decoders are, since two versions may round differently.
     """
     decoders = [PIL.__version__, *(features.version(name) for name in ("libjpeg_turbo", "jpg", "webp"))]
+    # Marks pixels that were scaled by their set's range; earlier versions scaled each picture by itself.
+    scaled = [2] if any(name.lower().endswith(WIDE) for name in getattr(pictures, "names", ())) else []
     asked = rows[:: max(1, -(-len(rows) // ASKED))]
-    return fingerprint([key, pictures.stamp(asked), decoders, list(how)], 16)
+    return fingerprint([key, pictures.stamp(asked), decoders, [*how, *scaled]], 16)
 
 
 def kept_unreadable(
@@ -78,8 +82,8 @@ def kept_unreadable(
         return find()
     file = folder / f"{_readable(called)}-{_made(key, pictures, rows, [])}.unreadable.json"
     if file.is_file():
-        listed: list[int] = json.loads(file.read_text(encoding="utf-8"))
-        if unreadable(pictures, listed) == listed:
+        listed = _listed(file)
+        if listed is not None and unreadable(pictures, listed) == listed:
             return listed
     found = find()
     try:
@@ -87,6 +91,15 @@ def kept_unreadable(
     except OSError as error:
         raise ConfigError(f"{VARIABLE}: {folder} cannot hold decoded images ({error})") from error
     return found
+
+
+def _listed(file: Path) -> list[int] | None:
+    """Return the row numbers in a file; None of one that is torn, which is made again."""
+    try:
+        listed = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return listed if isinstance(listed, list) and all(isinstance(row, int) for row in listed) else None
 
 
 def _shape(decoded: Decoded) -> tuple[int, int, int, int]:

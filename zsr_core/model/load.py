@@ -19,6 +19,7 @@ from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.data import miniature
 from zsr_core.model.tower import ImageTower
 from zsr_core.model.weights import SUFFIXES, Fit, Weights, fit, read_weights
+from zsr_core.text import check_tokens
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, [0, 1] units
 
@@ -73,6 +74,11 @@ def check_model(ref: ModelRef, path: str = "config.model") -> None:
     """
     _check_weights(ref, path)
     _tokenizer(ref.name, path)
+
+
+def check_texts(ref: ModelRef, classes: Sequence[str], templates: Sequence[str], path: str = "classes") -> None:
+    """Raise ``ConfigError`` at ``path`` naming classes that the model's tokenizer turns into equal tokens."""
+    check_tokens(_tokenizer(ref.name, "config.model"), classes, templates, path)
 
 
 def _check_weights(ref: ModelRef, path: str) -> None:

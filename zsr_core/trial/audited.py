@@ -45,7 +45,7 @@ def trial_scene(
     records = from_table(read_samples(path)) if path.is_file() else []
     scene = scene_of(
         victim, config.eval_suite, banks, size, tier=tier, eps=config.headline_eps, images=images, seed=config.seed,
-        device=where, autocast=autocast, records=records,
+        device=where, autocast=autocast, records=records, trained_on=config.train_data,
     )  # fmt: skip
     return scene, records
 

@@ -13,7 +13,8 @@ from zsr_core.codec import unknown
 from zsr_core.data import DataRef
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.pictures import Preprocessing
-from zsr_core.data.tasks import SIXTEEN, PromptSet, task
+from zsr_core.data.prompts import PromptSet
+from zsr_core.data.tasks import SIXTEEN, task
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import (
     METHODS,

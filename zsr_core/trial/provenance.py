@@ -21,7 +21,11 @@ from zsr_core.trial.config import TrialConfig
 def skipped(config: TrialConfig, size: int) -> dict[str, str]:
     """Return ``{"skipped_<split>_<set>": "2: a.jpg, b.jpg"}`` for sets that leave out what cannot be decoded."""
     suite = config.eval_suite
-    sets = [open_data(task, suite.split, size, suite.n, space=suite.space) for task in suite.tasks if task.skips]
+    sets = [
+        open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
+        for task in suite.tasks
+        if task.skips
+    ]
     if config.epochs and config.train_data.skips:
         sets.append(open_data(config.train_data, "train", size))
     return {f"skipped_{s.split}_{s.name}": f"{len(s.skipped)}: {', '.join(s.skipped)}" for s in sets if s.skipped}

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from zsr_core.codec import ConfigError, to_plain
-from zsr_core.data import ImageSet
+from zsr_core.data import ImageSet, zero_shot_names
 from zsr_core.evaluation.journal import Journal, Tick
 from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.suite import evaluate, merged
@@ -187,7 +187,7 @@ def _run(
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
     write_samples(folder / "samples.parquet", records)
-    zero_shot = [t.called for t in config.eval_suite.tasks if t.called != config.train_data.called]
+    zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
     ended = time.perf_counter()
     seconds = {"seconds_train": trained - begun, "seconds_eval": ended - trained, "seconds_total": ended - begun}
     gpu = {"gpu_seconds": world.size * (ended - begun)} if device.type == "cuda" else {}
@@ -217,6 +217,7 @@ def _records(
     return evaluate(
         victim, config.eval_suite, bank, clip.tower.image_size, seed=config.seed, trial_id=config.trial_id,
         device=device, progress=progress, journal=journal, tick=tick, shard=shard,
+        trained_on=config.train_data,
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from sweeps.engine.study.folder import PlannedTrial, Role, Study, read_results, 
 from sweeps.engine.study.objectives import AVERAGE, OBJECTIVES, WORST, Objective, score_eps
 from sweeps.engine.study.plan import is_report
 from zsr_core.codec import unknown
+from zsr_core.data import trained_names
 from zsr_core.trial.result import TrialResult
 
 Scope = Literal["zero-shot", "all", "set"]
@@ -268,14 +269,14 @@ def columns_of(
     planned = [task.called for task in study.base.eval_suite.tasks]
     known = {m.metric for m in rows} or set(metrics)
     sets = tuple(dict.fromkeys([m.task for m in rows if m.task != AVERAGE] or planned))
-    trained = study.base.train_data.called
-    others = tuple(name for name in sets if name != trained)
+    trained = trained_names(study.base.eval_suite.tasks, study.base.train_data)
+    others = tuple(name for name in sets if name not in trained)
     groups: list[tuple[Scope, str, tuple[str, ...]]] = []
     if others:
-        without = f" (without {trained})" if trained in sets else ""
+        without = f" (without {', '.join(trained)})" if len(others) < len(sets) else ""
         groups.append(("zero-shot", f"{len(others)}-set mean{without}", others))
-    if trained in sets:
-        groups.append(("all", f"{len(sets)}-set mean" if others else trained, sets))
+    if len(others) < len(sets):
+        groups.append(("all", f"{len(sets)}-set mean" if others else ", ".join(trained), sets))
     if per_set:
         groups += [("set", name, (name,)) for name in sets]
     return tuple(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sweeps.engine.analysis.stats import Array, Interval, harmonic, hierarchical_bootstrap
 from sweeps.engine.study.folder import PlannedTrial, trial_folder
 from sweeps.engine.study.objectives import score_eps
+from zsr_core.data import trained_names
 from zsr_core.records import read_samples
 from zsr_core.trial.result import TrialResult
 
@@ -38,7 +39,9 @@ Budgets = Mapping[float, Mapping[str, Outcomes]]  # eps -> task -> outcomes
 def read_outcomes(folder: Path, result: TrialResult) -> dict[str, Outcomes]:
     """Return the zero-shot tasks' outcomes at the budget that scores are read at; empty without records of attacks."""
     every = read_budgets(folder, result).get(score_eps(result.config), {})
-    return {task: found for task, found in every.items() if task != result.config.train_data.called}
+    config = result.config
+    trained = trained_names(config.eval_suite.tasks, config.train_data)
+    return {task: found for task, found in every.items() if task not in trained}
 
 
 def read_budgets(folder: Path, result: TrialResult) -> dict[float, dict[str, Outcomes]]:

@@ -13,6 +13,7 @@ from sweeps.engine.format import eps_text, leaf
 from sweeps.engine.study.folder import Study
 from sweeps.engine.study.objectives import AVERAGE, WORST
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
+from zsr_core.data import trained_names
 from zsr_core.space import short
 from zsr_core.trial.result import TrialResult
 
@@ -111,7 +112,9 @@ def _scores(source: Source, score: Score, facet: str | None) -> list[tuple[str, 
         attacks = dict.fromkeys(m.attack for m in rows if m.attack not in ("none", WORST) and m.metric == _name(score))
         return [(attack, over(score, attack=attack)) for attack in attacks]
     if facet == "dataset":
-        tasks = dict.fromkeys(m.task for m in rows if m.task not in (AVERAGE, source.study.base.train_data.called))
+        base = source.study.base
+        trained = trained_names(base.eval_suite.tasks, base.train_data)
+        tasks = dict.fromkeys(m.task for m in rows if m.task not in (AVERAGE, *trained))
         return [(task, over(score, task=task)) for task in tasks]
     return [("", score)]
 

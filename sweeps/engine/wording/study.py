@@ -13,6 +13,7 @@ from sweeps.engine.study.folder import Study
 from sweeps.engine.study.objectives import AVERAGE, WORST, score_eps
 from zsr_core.attacks import Pgd
 from zsr_core.codec import to_plain
+from zsr_core.data import trained_names
 from zsr_core.trial.result import TrialResult
 
 
@@ -40,7 +41,7 @@ def scoring_text(study: Study, results: Iterable[TrialResult]) -> str:
     """Return how it was scored: sets, split, attacks, budget and seeds, as the finished trials have it."""
     cells = {trial.trial_id for trial in study.plan if trial.role == "cell"}
     rows = [m for result in results if result.trial_id in cells for m in result.measurements]
-    sets = {m.task for m in rows} - {AVERAGE, study.base.train_data.called}
+    sets = {m.task for m in rows} - {AVERAGE, *trained_names(study.base.eval_suite.tasks, study.base.train_data)}
     attacks = sorted({m.attack for m in rows} - {"none", WORST})
     per_image = " (worst per image)" if len(attacks) > 1 else ""
     return (

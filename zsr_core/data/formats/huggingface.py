@@ -1,10 +1,8 @@
-"""Sets packed in few files: webdataset's tar shards, and folders that Hugging Face ``datasets`` or its hub saved.
+"""Folders that Hugging Face ``datasets`` saved, and the Parquet files of its hub.
 
-Read by us, with ``tarfile`` and pyarrow: a picture is found where it lies, so any order is as quick as the file's own;
-but Parquet's, whose pictures come by the row group.
-Formats: webdataset's README (a sample is the files of one name up to its first dot); ``datasets``'
-``Dataset.save_to_disk`` (Arrow IPC streams, ``dataset_info.json``, ``state.json``; ``dataset_dict.json`` above splits),
-and its hub's Parquet files, ``data/train-00000-of-00002.parquet``, whose schema holds the column types as JSON.
+Formats: ``Dataset.save_to_disk`` (Arrow IPC streams, ``dataset_info.json``, ``state.json``; ``dataset_dict.json`` above
+splits), and the hub's Parquet files, ``data/train-00000-of-00002.parquet``, whose schema holds the column types as
+JSON. A picture is read where it lies, so any order is as quick as the file's own; of Parquet by the row group.
 """
 
 from __future__ import annotations
@@ -14,201 +12,26 @@ import io
 import json
 import os
 import re
-import tarfile
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
 from zsr_core.codec import ConfigError, require
-from zsr_core.data.formats import EXTENSIONS, Part
-from zsr_core.data.pictures import rgb, written
+from zsr_core.data.formats.listing import Part
+from zsr_core.data.formats.webdataset import LABELS
+from zsr_core.data.lists import composed
+from zsr_core.data.partition import OWN
+from zsr_core.data.pictures import Extents, rgb, written
 
-# How a split of the folder's own may be called. The first of them that is there is what is reported.
-HELD = ("val", "validation", "valid", "test")
-OWN = ("train", *HELD)
-# Where a sample's JSON may say its class, in the order of preference.
-LABELS = ("label", "cls", "class", "label_name", "class_name")
-CLASSES = ("classnames.txt", "classes.txt")
 INFO, STATE = "dataset_info.json", "state.json"
-
-
-# --- webdataset ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Members:
-    """Pictures inside tar files, uncompressed as tar itself is."""
-
-    shards: tuple[Path, ...]
-    names: tuple[str, ...]  # [N]
-    places: np.ndarray  # int64 [N, 3]: which shard, first byte, bytes
-
-    def place(self, row: int) -> str:
-        return f"{self.shards[self.places[row, 0]]}:{self.names[row]}"
-
-    def read(self, row: int) -> Image.Image:
-        shard, first, size = (int(value) for value in self.places[row])
-        with self.shards[shard].open("rb") as file:
-            file.seek(first)
-            with Image.open(io.BytesIO(file.read(size))) as image:
-                return rgb(image)
-
-    def known_by(self, rows: Sequence[int]) -> str:
-        """Return a digest of how long these pictures are."""
-        return hashlib.blake2b(self.places[rows, 2].tobytes(), digest_size=8).hexdigest()
-
-    def stamp(self, rows: Sequence[int]) -> list[int] | str:
-        return [written(shard) for shard in self.shards]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sample:
-    shard: int
-    name: str
-    first: int
-    size: int
-    label: int | str
-
-
-def tar_splits(root: Path) -> tuple[str, ...]:
-    """Return the folder's own splits: sub-folders with shards, or what the shards' names begin with."""
-    return tuple(name for name in OWN if _shards(root, name))
-
-
-def _shards(root: Path, split: str) -> list[Path]:
-    """Return the shards of a split, ``train/0.tar`` or ``set-train-000.tar``; of "" those of no split."""
-    if split and (root / split).is_dir():
-        return sorted((root / split).glob("*.tar"))
-    found = sorted(root.glob("*.tar"))
-    of = {shard: [name for name in OWN if name in shard.stem.replace("_", "-").split("-")] for shard in found}
-    return [shard for shard in found if (split in of[shard] if split else not of[shard])]
-
-
-def tar_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
-    """Return the samples of the shards of ``split``. Only headers and labels are read.
-
-    Class numbers are positions in ``classnames.txt`` (or ``classes.txt``); names need no such file.
-    """
-    shards = tuple(_shards(root, split))
-    return _tar_part(root, split, classes, shards, tuple(written(file) for file in (*shards, *_class_files(root))))
-
-
-@lru_cache(maxsize=16)
-def _tar_part(
-    root: Path, split: str, classes: tuple[str, ...] | None, shards: tuple[Path, ...], stamp: tuple[int, ...]
-) -> Part:
-    packed = sorted(p.name for end in ("gz", "tgz", "zst", "bz2", "xz") for p in root.rglob(f"*.{end}"))
-    hint = f"; unpack {packed[0]} first: pictures inside it cannot be sought" if packed else ""
-    require(len(shards) > 0, "root", str(root / split), f"shards that end in .tar{hint}")
-    samples = [sample for i, shard in enumerate(shards) for sample in _samples(shard, i)]
-    require(len(samples) > 0, "root", str(shards[0]), "images with a .cls or .json beside each; found none")
-    listed = classes or _class_list(root) or _named(samples, root)
-    label_of = {name: i for i, name in enumerate(listed)}
-    labels = [_label(sample, shards[sample.shard], label_of) for sample in samples]
-    names = tuple(sample.name for sample in samples)
-    return Part(
-        pictures=Members(shards=shards, names=names, places=np.array([(s.shard, s.first, s.size) for s in samples])),
-        ids=tuple(f"{shards[s.shard].relative_to(root).as_posix()}:{s.name}" for s in samples),
-        labels=torch.tensor(labels, dtype=torch.int64),
-        classes=listed,
-    )
-
-
-def _class_files(root: Path) -> list[Path]:
-    return [root / name for name in CLASSES if (root / name).is_file()]
-
-
-def _class_list(root: Path) -> tuple[str, ...] | None:
-    for file in _class_files(root):
-        return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
-    return None
-
-
-def _named(samples: Sequence[_Sample], root: Path) -> tuple[str, ...]:
-    number = next((sample for sample in samples if isinstance(sample.label, int)), None)
-    if number is not None:
-        raise ConfigError(
-            f"root: {root} has no {CLASSES[0]}, expected the class names, one a line: "
-            f"{number.name} says class {number.label}"
-        )
-    return tuple(sorted({str(sample.label) for sample in samples}))
-
-
-def _label(sample: _Sample, shard: Path, label_of: Mapping[str, int]) -> int:
-    if isinstance(sample.label, str) and sample.label in label_of:
-        return label_of[sample.label]
-    inside = isinstance(sample.label, int) and 0 <= sample.label < len(label_of)
-    require(inside, "root", f"{shard}:{sample.name}", f"one of the {len(label_of)} classes, not {sample.label!r}")
-    return int(sample.label)
-
-
-def _samples(shard: Path, number: int) -> Iterator[_Sample]:
-    """Yield the samples of one tar file: files of one sample stand one after the other."""
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            group: dict[str, tarfile.TarInfo] = {}
-            before = ""
-            for member in archive:
-                if not member.isfile():
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                stem, _, end = name.partition(".")
-                key = f"{folder}/{stem}"
-                if key != before:
-                    yield from _sample(archive, group, shard, number)
-                    group, before = {}, key
-                group[end.lower()] = member
-            yield from _sample(archive, group, shard, number)
-            length = shard.stat().st_size
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise ConfigError(f"root: {shard} cannot be read as a tar file ({error})") from None
-    if length < archive.offset + tarfile.BLOCKSIZE:  # a whole one ends in blocks of zeros
-        raise ConfigError(f"root: {shard} cannot be read as a tar file (it ends early, after {length:,} bytes)")
-
-
-def _sample(
-    archive: tarfile.TarFile, group: Mapping[str, tarfile.TarInfo], shard: Path, number: int
-) -> Iterator[_Sample]:
-    ends = [end for end in group if f".{end.rpartition('.')[2]}" in EXTENSIONS]
-    if not ends:
-        return
-    image = group[min(ends, key=len)]  # 1.jpg, not 1.mask.png
-    label = _said(archive, group, f"{shard}:{image.name}")
-    yield _Sample(shard=number, name=image.name, first=image.offset_data, size=image.size, label=label)
-
-
-def _said(archive: tarfile.TarFile, group: Mapping[str, tarfile.TarInfo], place: str) -> int | str:
-    """Return the class number or name that a sample's ``.cls``, else its ``.json``, says."""
-    if "cls" in group:
-        text = _text(archive, group["cls"])
-        return int(text) if text.lstrip("-").isdigit() else text
-    require("json" in group, "root", place, f"a .cls or .json beside it; there is {', '.join(group)}")
-    try:
-        plain = json.loads(_text(archive, group["json"]))
-    except ValueError as error:
-        raise ConfigError(f"root: the .json beside {place} is not JSON ({error})") from None
-    found = next((plain[field] for field in LABELS if field in plain), None) if isinstance(plain, dict) else plain
-    said = isinstance(found, (int, str)) and not isinstance(found, bool)
-    require(said, "root", f"the .json beside {place}", f"its class, a number or a name, as {', '.join(LABELS)}")
-    return found  # type: ignore[return-value]
-
-
-def _text(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    opened = archive.extractfile(member)
-    assert opened is not None  # of a file it never is
-    return opened.read().decode("utf-8", errors="replace").strip()
-
-
-# --- Hugging Face datasets -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,18 +41,28 @@ class Cells:
     files: tuple[Path, ...]
     starts: tuple[int, ...]  # the first row of each file
     column: str
+    count: int  # rows of all files
 
     def place(self, row: int) -> str:
         which = self._which(row)
         return f"{self.files[which]}[{row - self.starts[which]}].{self.column}"
 
     def read(self, row: int) -> Image.Image:
+        with self.opened(row) as image:
+            return rgb(image, self.extents)
+
+    def opened(self, row: int) -> Image.Image:
+        """Return the picture as its cell has it."""
         content, path = self._cell(row)
         if content is None and not path:
             raise ValueError("neither bytes nor a path")
         file = self.files[self._which(row)].parent / str(path)
-        with Image.open(io.BytesIO(content) if content is not None else file) as image:
-            return rgb(image)
+        return Image.open(io.BytesIO(content) if content is not None else file)
+
+    @cached_property
+    def extents(self) -> Extents:
+        """The range of the stored numbers of all of them."""
+        return Extents(count=self.count, opened=self.opened)
 
     def known_by(self, rows: Sequence[int]) -> str:
         """Return a digest of how long the files are, and of the first of these pictures."""
@@ -358,7 +191,7 @@ def _typed(
         for column in (image, label):
             require(column in known, "root", str(file), f"a column {column!r} as {told.name} says")
     if features[label]["_type"] == "ClassLabel":
-        listed = tuple(str(name) for name in features[label].get("names") or ())
+        listed = tuple(composed(str(name)) for name in features[label].get("names") or ())
         require(len(listed) > 0, "root", str(told), f"features.{label}.names: the class names")
         same = classes is None or listed == classes
         require(same, "root", str(told), f"features.{label}.names as in {root / 'train'}")
@@ -387,7 +220,7 @@ def _rows(
     require(len(found) > 0, "root", str(files[0]), "rows; found none")
     labels = [label_of.get(y, -1) if named else y for y in found]
     strange = next((i for i, y in enumerate(labels) if not (isinstance(y, int) and 0 <= y < len(classes))), None)
-    cells = Cells(files=files, starts=tuple(starts), column=image)
+    cells = Cells(files=files, starts=tuple(starts), column=image, count=len(found))
     if strange is not None:
         place = cells.place(strange).removesuffix(image) + label
         raise ConfigError(f"root: {place} is {found[strange]}, expected one of its {len(classes)} classes")
