@@ -184,5 +184,6 @@ def _check_apart(place: Path, folders: Sequence[str], spoken: Sequence[str]) -> 
     for folder, name in zip(folders, spoken, strict=True):
         require(bool(name), "root", str(place), f"a name for the class {folder!r}")
         if name in first:
-            raise ConfigError(f"root: {place} calls the classes {first[name]!r} and {folder!r} both {name!r}")
+            both = f"the classes {first[name]!r} and {folder!r} both {name!r}"
+            raise ConfigError(f"root: {place} calls {both}, expected every class name once")
         first[name] = folder
