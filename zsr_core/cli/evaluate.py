@@ -27,12 +27,13 @@ from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.meter import Meter, Part, Standing
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
-from zsr_core.model.load import ModelRef, check_model, is_file
+from zsr_core.model.load import ModelRef, check_model, image_size_of, is_file
 from zsr_core.threat import Norm, budget_text
 from zsr_core.trial.audited import audit_trial, keep_failure
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.cost import Estimate, estimate, evaluation_parts
+from zsr_core.trial.provenance import set_notes
 from zsr_core.trial.result import TrialResult, read_result
 from zsr_core.trial.run import Spread, run_trial
 
@@ -171,6 +172,8 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         require(not cuda or torch.cuda.is_available(), "--device", "cuda", "'cpu': torch finds no CUDA here")
         check_model(config.model)
         parts = evaluation_parts(config)
+        for note in set_notes(config, image_size_of(config.model)):
+            print(f"note: {note}", flush=True)
         if options.plan:  # also without the data, whose published sizes will do
             print(plan_text(parts, estimate(config), config.eval_suite.norm))
             return 0
@@ -287,9 +290,10 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     mark = "†" if failed else ""
     file = result.config.model.pretrained
     of_file = f" ({file})" if file else ""
+    images = "every image of folders without splits" if suite.split == "all" else f"{suite.split} split"
     lines = [
         f"Accuracy in percent with 95 % intervals over images; {result.config.model.name}, weights "
-        f"{result.provenance.get('weights_sha', '')}{of_file}, {suite.split} split, seed {result.config.seed}."
+        f"{result.provenance.get('weights_sha', '')}{of_file}, {images}, seed {result.config.seed}."
         + (" Measured on the built-in miniature." if result.config.model.name == "miniature" else ""),
         "",
         "| set | n | " + " | ".join(names) + " |",

@@ -163,11 +163,13 @@ def check_names(refs: Sequence[DataRef]) -> None:
     seen: dict[str, DataRef] = {}
     bare: dict[DataRef, str] = {}
     for ref in refs:
-        before = seen.setdefault(ref.called, ref)
-        if before is not ref:
-            two = ref.kind is not None and not same_set(ref, before)
-            where = f"a name for each of {before.root or before.source} and {ref.root}; --tasks name=PATH gives one"
+        before = seen.get(ref.called)
+        if before is not None:
+            two = (ref.kind is not None or before.kind is not None) and not same_set(ref, before)
+            of = f"{before.root or before.source} and {ref.root or ref.source}"
+            where = f"a name for each of {of}; --tasks name=PATH gives one"
             require(False, "tasks", [other.called for other in refs], where if two else "every task once")
+        seen[ref.called] = ref
         alike = bare.setdefault(replace(ref, name="") if ref.kind else ref, ref.called)
         require(alike == ref.called, "tasks", [alike, ref.called], f"one name for {ref.root}")
 
@@ -231,7 +233,8 @@ def _is_name(given: str) -> bool:
 
 
 def _is_folder(text: str, root: str | Path) -> bool:
-    return _folder(text, root) is not None or ("=" in text and _folder(text.partition("=")[2], root) is not None)
+    given, sign, path = text.partition("=")
+    return _folder(text, root) is not None or (bool(sign) and _is_name(given) and _folder(path, root) is not None)
 
 
 def _folder(name: str, root: str | Path) -> Path | None:

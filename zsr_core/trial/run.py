@@ -27,7 +27,7 @@ from zsr_core.text import TextBank
 from zsr_core.training.fit import Report
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
-from zsr_core.trial.provenance import _peak_bytes, provenance, skipped
+from zsr_core.trial.provenance import _peak_bytes, provenance, set_notes, skipped
 from zsr_core.trial.result import TrialResult, read_result, write_result
 
 # (config, folder of finished batches) -> the records of the whole suite
@@ -187,6 +187,7 @@ def _run(
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
     write_samples(folder / "samples.parquet", records)
+    notes = set_notes(config, clip.tower.image_size)
     zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
     ended = time.perf_counter()
     seconds = {"seconds_train": trained - begun, "seconds_eval": ended - trained, "seconds_total": ended - begun}
@@ -197,6 +198,7 @@ def _run(
         provenance={
             "weights_sha": victim.sha, "initial_weights_sha": clip.sha, "processes": str(world.size),
             **skipped(config, clip.tower.image_size),
+            **({"data_notes": "; ".join(notes)} if notes else {}),
         },
     )  # fmt: skip
 

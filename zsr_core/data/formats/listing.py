@@ -83,7 +83,8 @@ def unread_text(unread: Counter[str]) -> str:
     """Return how many files of which suffixes are not read, as a clause; empty if there are none."""
     if not unread:
         return ""
-    kinds = ", ".join(f"{n:,} of {shown(suffix)}" for suffix, n in unread.most_common(SHOWN))
+    most = sorted(unread.items(), key=lambda one: (-one[1], one[0]))[:SHOWN]
+    kinds = ", ".join(f"{n:,} of {shown(suffix)}" for suffix, n in most)
     more = f" and {len(unread) - SHOWN} suffixes more" if len(unread) > SHOWN else ""
     return f"{unread.total():,} files are not read as images: {kinds}{more}"
 
