@@ -51,8 +51,8 @@ def kind_of(image: Image.Image) -> Kind | None:
     return "16-bit colour" if any(";16" in word for word in raw) else None
 
 
-def _words(told: object) -> tuple[object, ...]:
-    return told if isinstance(told, tuple) else (told,)
+def _words(entry: object) -> tuple[object, ...]:
+    return entry if isinstance(entry, tuple) else (entry,)
 
 
 def in_eight_bits(image: Image.Image, extent: Callable[[Kind], Extent]) -> Image.Image:
@@ -117,7 +117,7 @@ def _extent_of(image: Image.Image) -> Extent:
 def extent_in(kind: Kind, count: int, opened: Callable[[int], Image.Image]) -> Extent:
     """Return the numbers of this kind in a set of ``count`` pictures, of which evenly spaced ones are looked at.
 
-    Pictures that cannot be read are passed over; whoever needs one of them is told.
+    Pictures that cannot be read are passed over here, because reading one raises its own error.
     """
     step = max(1, -(-count // SAMPLED))
     for rows in (range(0, count, step), range(count)):

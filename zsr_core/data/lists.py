@@ -25,9 +25,9 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def refused(file: Path, line: int, found: str, expected: str) -> ConfigError:
+def refused(file: Path, line: int, text: str, expected: str) -> ConfigError:
     """Return the error that names a list, its line, what stands there and what was expected."""
-    return ConfigError(f"root: {file}, line {line}: got {found!r}, expected {expected}")
+    return ConfigError(f"root: {file}, line {line}: got {text!r}, expected {expected}")
 
 
 def numbered_lines(file: Path) -> list[tuple[int, str]]:

@@ -28,7 +28,7 @@ from zsr_core.rng import generator
 from zsr_core.text import check_prompts
 from zsr_core.threat import PixelSpace
 
-# How many files at most are asked for their size, to know a set by: of a million, every fiftieth.
+# A set's key takes the sizes of so many files at most: of a million, those of every fiftieth.
 SIZED = 20_000
 
 
@@ -178,7 +178,7 @@ def check_data(
 
 
 def check_apart(ref: DataRef, train: DataRef, path: str) -> None:
-    """Raise ``ConfigError`` naming ``path`` if a folder is a copy of the training set, which no path tells."""
+    """Raise ``ConfigError`` naming ``path`` if a folder is a copy of the training set, whose path differs."""
     if ref.kind is None or train.kind is None or same_set(ref, train):
         return
     try:
@@ -300,12 +300,12 @@ def _undecodable(pictures: Pictures, rows: tuple[int, ...]) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _unreadable(pictures: Pictures, rows: tuple[int, ...], stamp: str | tuple[int, ...]) -> tuple[int, ...]:
-    """``stamp``: when the pictures were written; those of a set that was mended are tried anew."""
+    """``stamp``: when the pictures were written, so that those of a repaired set are tried again."""
     return tuple(unreadable(pictures, rows))
 
 
 def _bytes_of(part: Part, rows: Tensor) -> list[int] | str:
-    """What tells these pixels from others of the same names: sizes of files; of arrays the first pictures' bytes."""
+    """Return what differs for other pixels of the same names: file sizes; of arrays a digest of the first pictures."""
     if isinstance(part.pictures, Files):
         step = max(1, -(-len(rows) // SIZED))
         files = (part.pictures.base / part.pictures.names[row] for row in rows[::step].tolist())
@@ -319,7 +319,7 @@ def _bytes_of(part: Part, rows: Tensor) -> list[int] | str:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except OSError:  # a file that a list names and the disk lacks: whoever reads it is told
+    except OSError:  # a list names a file that is not there; reading it raises an error
         return -1
 
 

@@ -87,11 +87,11 @@ def cut(root: Path, name: str, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"root: {file} cannot be read as a stored split ({error})") from None
-    require(isinstance(found, dict), "root", str(file), "a stored split")
-    plain: dict[str, Any] = found
+    require(isinstance(stored, dict), "root", str(file), "a stored split")
+    plain: dict[str, Any] = stored
     return plain
 
 

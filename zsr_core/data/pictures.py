@@ -49,7 +49,7 @@ def shown(name: str) -> str:
 
 
 def written(file: Path) -> int:
-    """Return when the file was last changed, in nanoseconds; -1 of one that is not there, as its reader is told."""
+    """Return when the file was last changed, in nanoseconds; -1 of one that is not there."""
     try:
         return file.stat().st_mtime_ns
     except OSError:
@@ -211,7 +211,9 @@ def picture(pictures: Pictures, row: int) -> Image.Image:
     """
     try:
         return pictures.read(row)
-    except Exception as error:  # decoders fail in more ways than can be listed; each becomes one line with the place
+    except (
+        Exception
+    ) as error:  # decoders fail in more ways than can be listed; each error becomes one line with the place
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"root: {pictures.place(row)} cannot be read as an image ({reason})") from error
 
@@ -233,9 +235,9 @@ class Decoded:
         if self.preprocessing is not None:
             return to_tensor(PREPROCESSING[self.preprocessing](image, self.size))
         if image.size != (self.size, self.size):
-            found = f"{image.width} x {image.height}"
+            own = f"{image.width} x {image.height}"
             raise ConfigError(
-                f"root: {self.pictures.place(row)} has {found} pixels, expected {self.size} x {self.size}: "
+                f"root: {self.pictures.place(row)} has {own} pixels, expected {self.size} x {self.size}: "
                 "the native pictures of a set have one size"
             )
         return to_tensor(image)

@@ -283,10 +283,10 @@ NAMES: tuple[str, ...] = tuple(task.name for task in TASKS)
 
 def task(name: str, path: str = "name") -> ZeroShotTask:
     """Return the row. Raises ``ConfigError`` at ``path`` for an unknown name, with the nearest one."""
-    found = next((row for row in TASKS if row.name == name), None)
-    if found is None:
+    match = next((row for row in TASKS if row.name == name), None)
+    if match is None:
         raise unknown(path, name, NAMES)
-    return found
+    return match
 
 
 def needs(row: ZeroShotTask, part: PartName) -> tuple[str, ...]:
@@ -300,7 +300,7 @@ def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
     Raises:
         ConfigError: in one sentence, for whatever is on disk that is not this set.
     """
-    # Not Path.exists, which raises for what may not be looked into.
+    # Not Path.exists, because that raises where access is denied.
     lacks = [path for path in needs(row, part) if not os.path.exists(root / path)]
     if lacks:
         expected = f"{', '.join(needs(row, part))} below it, unpacked from {' and '.join(row.archives)}"
@@ -311,18 +311,18 @@ def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
 
 @lru_cache(maxsize=64)
 def _read(name: str, root: Path, part: PartName, stamp: tuple[int, ...]) -> Part:
-    """``stamp``: when the set's files were written last; a set that was mended is read anew."""
+    """``stamp``: when the set's files were written last; a repaired set is read again."""
     row = task(name)
     try:
-        found = row.read(root, part)
+        part_read = row.read(root, part)
     except ConfigError as error:
         raise ConfigError(str(error)) from None
-    except Exception as error:  # a damaged set stops its reader in more ways than can be listed
+    except Exception as error:  # readers fail in more ways than can be listed on a damaged set
         reason = " ".join(str(error).split())
         if isinstance(error, LookupError) or not reason:  # its text is a bare key
             reason = f"{type(error).__name__} {reason}".strip()
         raise ConfigError(f"root: {root} holds no {name} that can be read ({reason})") from error
-    require(len(found.labels) > 0, "root", str(root / row.folder), f"images of {row.title}; found none")
-    inside = bool(((found.labels >= 0) & (found.labels < len(found.classes))).all())
-    require(inside, "root", str(root / row.folder), f"labels of the {len(found.classes)} classes")
-    return found
+    require(len(part_read.labels) > 0, "root", str(root / row.folder), f"images of {row.title}; found none")
+    inside = bool(((part_read.labels >= 0) & (part_read.labels < len(part_read.classes))).all())
+    require(inside, "root", str(root / row.folder), f"labels of the {len(part_read.classes)} classes")
+    return part_read

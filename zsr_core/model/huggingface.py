@@ -106,7 +106,7 @@ def _projected(name: str) -> str:
 
 def _renamed(own: str, table: Iterable[tuple[str, str]]) -> str | None:
     for pattern, to in table:
-        found = re.fullmatch(pattern, own)
-        if found is not None:
-            return found.expand(to)
+        match = re.fullmatch(pattern, own)
+        if match is not None:
+            return match.expand(to)
     return None

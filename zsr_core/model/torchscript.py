@@ -88,13 +88,13 @@ def tensors_of_script(file: Path, path: str) -> dict[str, Tensor]:
             order = f"{root}/byteorder"
             if order in archive.namelist() and archive.read(order) != b"little":
                 raise ValueError("its numbers are big-endian")
-            found = dict(_attributes(_ScriptReader(archive, root).load(), ""))
+            tensors = dict(_attributes(_ScriptReader(archive, root).load(), ""))
     except pickle.UnpicklingError as error:
         raise ConfigError(f"{path}: {file} holds pickled code ({error}); expected modules and tensors alone") from None
     except Exception as error:  # a damaged archive makes the readers stumble in any way
         raise ConfigError(f"{path}: {file} is no whole TorchScript archive ({first_line(error)})") from None
-    require(bool(found), path, str(file), "an archive that holds tensors")
-    return found
+    require(bool(tensors), path, str(file), "an archive that holds tensors")
+    return tensors
 
 
 def first_line(error: Exception) -> str:

@@ -44,7 +44,7 @@ ALIKE = 0.9  # share of equal shapes from which two state dicts may be one model
 BESIDE = {"quick_gelu"}  # what may stand in a state dict and is no tensor of it
 MODULES = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 LFS_POINTER, ZIP = b"version https://git-lfs", b"PK"
-# What checkpoints hold beside tensors, of types that are read as nothing: numbers of a log, command lines, paths.
+# Types that checkpoints hold beside tensors and that are passed over: numbers of a log, command lines, paths.
 PASSED_OVER = (
     "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "argparse.Namespace",
     "pathlib.PosixPath", "pathlib._local.PosixPath",
@@ -53,11 +53,10 @@ PASSED_OVER = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """What a file holds, and what it says of the activation that its weights were trained with."""
+    """What a file holds, and the activation that its weights were trained with, where it states one."""
 
-    tensors: dict[
-        str, Tensor
-    ]  # by the file's own names, Hugging Face's by open_clip's; on the meta device if only shapes were asked for
+    # By the file's own names, Hugging Face's by open_clip's; on the meta device if only shapes were asked for.
+    tensors: dict[str, Tensor]
     quick_gelu: bool | None = None  # None: nothing in the file says so
     hint: str = ""  # how it says so
 
@@ -149,7 +148,7 @@ def _hidden_act(config: Path) -> str:
 
 
 class _Nothing:
-    """Stands for an object that is passed over: made and filled without effect."""
+    """Takes the place of an object that is passed over: made and filled without effect."""
 
     def __init__(self, *args: object) -> None:
         """Take what the object would have been made of."""
@@ -161,21 +160,21 @@ class _Nothing:
 def _load(file: Path, path: str, *, zipped: bool) -> Any:
     try:
         passed = torch.serialization.safe_globals([(_Nothing, name) for name in PASSED_OVER])
-        with passed, warnings.catch_warnings(action="ignore"):  # of foreign files, which then are refused
+        with passed, warnings.catch_warnings(action="ignore"):  # torch warns of some files that are refused afterwards
             return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"{path}: {file} holds pickled code or is no weights file ({_asked_for(error)}); expected plain tensors: "
             "where you trust the file, save its state_dict alone, or convert it to safetensors"
         ) from None
-    except Exception as error:  # bytes that are no weights make the readers stumble in any way
+    except Exception as error:  # readers fail in more ways than can be listed on bytes that are no weights
         raise ConfigError(f"{path}: {file} is truncated or no weights file ({first_line(error)})") from None
 
 
 def _asked_for(error: Exception) -> str:
     """Return what a pickle asked for, without torch's advice on how to let it have that."""
-    found = re.search(r"[Uu]nsupported [^\n]+?(?= was not an allowed| whose module|\n|$)", str(error))
-    return found.group() if found else "it is no file of torch.save's"
+    match = re.search(r"[Uu]nsupported [^\n]+?(?= was not an allowed| whose module|\n|$)", str(error))
+    return match.group() if match else "it is no file of torch.save's"
 
 
 def _unwrapped(loaded: Any, file: Path, path: str) -> Weights:
@@ -256,27 +255,27 @@ def _contents(loaded: Any) -> str:
 # Which tensor of a file fills which of the model.
 
 
-def fit(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], file: Path, path: str) -> Fit:
+def fit(shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], file: Path, path: str) -> Fit:
     """Return how the tensors of a file fill a model, whole or its image tower alone; both by name and shape.
 
     Raises:
         ConfigError: naming the first tensors that are missing, left over or of another shape, or the two image towers
-            between which a file leaves the choice.
+            that a file holds.
     """
     bare = {name.removeprefix("visual."): name for name in wanted if name.startswith("visual.")}
-    prefix = _image_prefix(found, bare, file, path)
-    names = {prefix + name: to for name, to in bare.items() if prefix + name in found}
-    text = _text_names(found, wanted, prefix.removesuffix("visual.")) if prefix.endswith("visual.") else {}
+    prefix = _image_prefix(shapes, bare, file, path)
+    names = {prefix + name: to for name, to in bare.items() if prefix + name in shapes}
+    text = _text_names(shapes, wanted, prefix.removesuffix("visual.")) if prefix.endswith("visual.") else {}
     whole = any(to not in OPTIONAL for to in text.values())
     names |= text if whole else {}
-    differs = _differs(found, wanted, names, prefix, whole)
+    differs = _differs(shapes, wanted, names, prefix, whole)
     if differs is not None:
         raise ConfigError(f"{path}: {file} is of another architecture: {differs}")
     return Fit(names=names, whole=whole, projected=PROJECTION in names.values() or PROJECTION not in wanted)
 
 
 def _differs(
-    found: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     wanted: Mapping[str, tuple[int, ...]],
     names: Mapping[str, str],
     prefix: str,
@@ -284,9 +283,9 @@ def _differs(
 ) -> str | None:
     """Return by which tensors the file is not the model, the first ones named; None where it is."""
     wrong = [
-        f"{name} has shape {list(found[name])}, expected {list(wanted[to])}"
+        f"{name} has shape {list(shapes[name])}, expected {list(wanted[to])}"
         for name, to in names.items()
-        if math.prod(found[name]) != math.prod(wanted[to]) or (found[name] != wanted[to] and to not in OPTIONAL)
+        if math.prod(shapes[name]) != math.prod(wanted[to]) or (shapes[name] != wanted[to] and to not in OPTIONAL)
     ]
     if wrong:
         return f"{'; '.join(wrong[:SHOWN])} ({len(wrong)} such)"
@@ -294,12 +293,12 @@ def _differs(
     of_model = [name for name in wanted if (whole or name.startswith("visual.")) and not _idle(name)]
     lacking = [name for name in of_model if name not in filled]
     if lacking and (whole or lacking != [PROJECTION]):
-        first, held = ", ".join(lacking[:SHOWN]), ", ".join([*found][:SHOWN])
+        first, held = ", ".join(lacking[:SHOWN]), ", ".join([*shapes][:SHOWN])
         return f"it lacks {len(lacking)} tensors, first {first}; it holds {held}, ..."
     root, kinds = prefix.removesuffix("visual."), {name.split(".")[0] for name in wanted} | {"text"}
     over = [
         name
-        for name in found
+        for name in shapes
         if name not in names
         and not _idle(name)
         and (name.startswith(prefix) or (whole and name.removeprefix(root).split(".")[0] in kinds))
@@ -311,12 +310,12 @@ def _idle(name: str) -> bool:
     return name.split(".")[-1] in IDLE | OPTIONAL
 
 
-def _image_prefix(found: Mapping[str, tuple[int, ...]], bare: Mapping[str, str], file: Path, path: str) -> str:
+def _image_prefix(shapes: Mapping[str, tuple[int, ...]], bare: Mapping[str, str], file: Path, path: str) -> str:
     """Return what stands before the image tower's own names in the file: "visual.", "module.", or nothing."""
     # The first convolution tells an image tower from a text tower, whose blocks are called the same.
     anchor = "conv1.weight" if "conv1.weight" in bare else next(iter(bare))
-    ends = [name.removesuffix(anchor) for name in found if name == anchor or name.endswith(f".{anchor}")]
-    share = {prefix: sum(prefix + name in found for name in bare) / len(bare) for prefix in ends}
+    ends = [name.removesuffix(anchor) for name in shapes if name == anchor or name.endswith(f".{anchor}")]
+    share = {prefix: sum(prefix + name in shapes for name in bare) / len(bare) for prefix in ends}
     if not share:
         return "visual."
     best = max(share, key=lambda prefix: (share[prefix], -len(prefix)))
@@ -328,7 +327,7 @@ def _image_prefix(found: Mapping[str, tuple[int, ...]], bare: Mapping[str, str],
 
 
 def _text_names(
-    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], root: str
+    shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], root: str
 ) -> dict[str, str]:
     """Return file name -> model name of all that is not the image tower.
 
@@ -339,7 +338,7 @@ def _text_names(
         if to.startswith("visual."):
             continue
         other = to.removeprefix("text.") if to.startswith("text.") else f"text.{to}"
-        name = next((root + each for each in (to, other) if root + each in found), None)
+        name = next((root + each for each in (to, other) if root + each in shapes), None)
         if name is not None:
             names[name] = to
     return names

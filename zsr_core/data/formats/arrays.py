@@ -42,11 +42,11 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _unpickled(file: Path) -> dict[str, Any]:
     try:
-        found = _ArraysOnly(io.BytesIO(file.read_bytes()), encoding="latin1").load()
+        content = _ArraysOnly(io.BytesIO(file.read_bytes()), encoding="latin1").load()
     except Exception as error:  # a damaged pickle stops its reader in any way, none of which says which file
         raise ValueError(f"{file.name}: {error or type(error).__name__}") from error
-    require(isinstance(found, dict), "root", str(file), "a batch of CIFAR's Python version")
-    return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in found.items()}
+    require(isinstance(content, dict), "root", str(file), "a batch of CIFAR's Python version")
+    return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
 
 
 def _cifar(
@@ -87,8 +87,8 @@ def stl10(root: Path, part: PartName) -> Part:
     which = "train" if part == "train" else "test"
     images, size = place / f"{which}_X.bin", 3 * 96 * 96
     labels = torch.from_numpy(np.fromfile(place / f"{which}_y.bin", dtype=np.uint8).astype(np.int64)) - 1
-    found = images.stat().st_size
-    require(found == size * len(labels), "root", str(images), f"{size * len(labels)} bytes, not {found}")
+    length = images.stat().st_size
+    require(length == size * len(labels), "root", str(images), f"{size * len(labels)} bytes, not {length}")
     classes = names_in(place / "class_names.txt")
     inside = bool(((labels >= 0) & (labels < len(classes))).all())
     require(inside, "root", str(place), f"labels from 1 to {len(classes)}, as class_names.txt lists")

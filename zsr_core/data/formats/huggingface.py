@@ -89,10 +89,10 @@ def _table(file: Path) -> Any:
 
 @lru_cache(maxsize=256)
 def _mapped_table(file: Path, process: int, stamp: int) -> Any:
-    """``process``: one opened before a fork is not used after it. ``stamp``: nor one written anew."""
+    """``process`` and ``stamp``: a table opened before a fork, or before the file changed, is not used."""
     try:
         table = pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
-        table.validate(full=True)  # a damaged offset would be followed to anywhere; no picture is read for it
+        table.validate(full=True)  # without it a damaged offset would read anywhere; no picture is read for it
         return table
     except (OSError, pa.ArrowInvalid) as error:
         reason = str(error).partition("\n")[0]
@@ -117,14 +117,14 @@ def _groups(file: Path, stamp: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4)
 def _group(file: Path, group: int, column: str, stamp: int) -> Any:
-    """Parquet is read by row groups, of a hundred pictures as the hub writes them: cheap in order, dear at random."""
+    """Parquet is read by row groups, of a hundred pictures as the hub writes them: quick in order, slow at random."""
     return pq.ParquetFile(file).read_row_group(group, columns=[column])[column]
 
 
 def parquet_files(root: Path, split: str = "") -> tuple[Path, ...]:
     """Return the Parquet files of a split, or all of a folder, in the folder itself or its ``data``."""
-    found = sorted(file for folder in (root, root / "data") for file in folder.glob("*.parquet"))
-    return tuple(file for file in found if not split or re.split(r"[-.]", file.name)[0] == split)
+    files = sorted(file for folder in (root, root / "data") for file in folder.glob("*.parquet"))
+    return tuple(file for file in files if not split or re.split(r"[-.]", file.name)[0] == split)
 
 
 def arrow_splits(root: Path) -> tuple[str, ...]:
@@ -181,20 +181,20 @@ def _parquet_part(
 
 
 def _typed(
-    files: tuple[Path, ...], features: Any, told: Path, classes: tuple[str, ...] | None, root: Path, split: str
+    files: tuple[Path, ...], features: Any, types_file: Path, classes: tuple[str, ...] | None, root: Path, split: str
 ) -> Part:
-    """Return the rows of ``files``; ``told`` is where their columns' types stand."""
-    require(isinstance(features, dict), "root", str(told), "features: its columns and types")
-    image, label = _column(told, features, "Image"), _column(told, features, "ClassLabel")
+    """Return the rows of ``files``; ``types_file`` states the types of their columns."""
+    require(isinstance(features, dict), "root", str(types_file), "features: its columns and types")
+    image, label = _column(types_file, features, "Image"), _column(types_file, features, "ClassLabel")
     for file in files:
         known = pq.read_schema(file).names if file.suffix == ".parquet" else _table(file).column_names
         for column in (image, label):
-            require(column in known, "root", str(file), f"a column {column!r} as {told.name} says")
+            require(column in known, "root", str(file), f"a column {column!r} as {types_file.name} says")
     if features[label]["_type"] == "ClassLabel":
         listed = tuple(composed(str(name)) for name in features[label].get("names") or ())
-        require(len(listed) > 0, "root", str(told), f"features.{label}.names: the class names")
+        require(len(listed) > 0, "root", str(types_file), f"features.{label}.names: the class names")
         same = classes is None or listed == classes
-        require(same, "root", str(told), f"features.{label}.names as in {root / 'train'}")
+        require(same, "root", str(types_file), f"features.{label}.names as in {root / 'train'}")
         return _rows(files, image, label, listed, split, named=False)
     said = {str(name) for file in files for name in _whole(file, label)}
     return _rows(files, image, label, classes or tuple(sorted(said)), split, named=True)
@@ -212,18 +212,18 @@ def _rows(
 ) -> Part:
     """``named``: labels are class names, and not positions in ``classes``."""
     label_of: dict[Any, int] = {name: i for i, name in enumerate(classes)} if named else {}
-    found: list[Any] = []
+    values: list[Any] = []
     starts: list[int] = []
     for file in files:
-        starts.append(len(found))
-        found += _whole(file, label)
-    require(len(found) > 0, "root", str(files[0]), "rows; found none")
-    labels = [label_of.get(y, -1) if named else y for y in found]
+        starts.append(len(values))
+        values += _whole(file, label)
+    require(len(values) > 0, "root", str(files[0]), "rows; found none")
+    labels = [label_of.get(y, -1) if named else y for y in values]
     strange = next((i for i, y in enumerate(labels) if not (isinstance(y, int) and 0 <= y < len(classes))), None)
-    cells = Cells(files=files, starts=tuple(starts), column=image, count=len(found))
+    cells = Cells(files=files, starts=tuple(starts), column=image, count=len(values))
     if strange is not None:
         place = cells.place(strange).removesuffix(image) + label
-        raise ConfigError(f"root: {place} is {found[strange]}, expected one of its {len(classes)} classes")
+        raise ConfigError(f"root: {place} is {values[strange]}, expected one of its {len(classes)} classes")
     return Part(
         pictures=cells,
         ids=tuple(f"{split or 'row'}-{row}" for row in range(len(labels))),
@@ -232,15 +232,15 @@ def _rows(
     )
 
 
-def _column(told: Path, features: Mapping[str, Any], kind: str) -> str:
+def _column(types_file: Path, features: Mapping[str, Any], kind: str) -> str:
     usual = {"Image": ("image", "img"), "ClassLabel": ("label", "labels", "fine_label")}[kind]
     types = {name: what if isinstance(what, dict) else {} for name, what in features.items()}
-    found = [name for name, what in types.items() if what.get("_type") == kind]
-    if not found and kind == "ClassLabel":
-        found = [name for name in (*usual, *LABELS) if types.get(name, {}).get("dtype") in ("string", "large_string")]
-    best = [name for name in usual if name in found] or found
+    fitting = [name for name, what in types.items() if what.get("_type") == kind]
+    if not fitting and kind == "ClassLabel":
+        fitting = [name for name in (*usual, *LABELS) if types.get(name, {}).get("dtype") in ("string", "large_string")]
+    best = [name for name in usual if name in fitting] or fitting
     has = ", ".join(f"{name} ({types[name].get('_type', what)})" for name, what in features.items())
-    require(len(best) > 0, "root", str(told), f"a feature of type {kind}; it has {has}")
+    require(len(best) > 0, "root", str(types_file), f"a feature of type {kind}; it has {has}")
     return best[0]
 
 
@@ -252,5 +252,5 @@ def _json(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"root: {file} is not JSON ({error})") from None
     require(isinstance(plain, dict), "root", str(file), f"an object, of {expected}")
-    found: dict[str, Any] = plain
-    return found
+    content: dict[str, Any] = plain
+    return content

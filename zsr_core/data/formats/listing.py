@@ -116,11 +116,11 @@ def part_of_files(
 def by_folder(base: Path, below: str, label_of: Mapping[str, int], classes: Sequence[str]) -> Part:
     """Return the images below ``base / below``, labelled by the sub-folder they are in."""
     folder = base / below
-    found = [(name, file) for name in folders_below(folder) for file in images_below(base, os.path.join(below, name))]
-    strange = dict.fromkeys(name for name, _ in found if name not in label_of)
+    files = [(name, file) for name in folders_below(folder) for file in images_below(base, os.path.join(below, name))]
+    strange = dict.fromkeys(name for name, _ in files if name not in label_of)
     require(not strange, "root", str(folder), f"the set's class folders, not {', '.join(map(shown, [*strange][:3]))}")
-    require(len(found) > 0, "root", str(folder), f"class folders with images; found none{_packed(folder)}")
-    return part_of_files(base, [file for _, file in found], [label_of[name] for name, _ in found], classes)
+    require(len(files) > 0, "root", str(folder), f"class folders with images; found none{_packed(folder)}")
+    return part_of_files(base, [file for _, file in files], [label_of[name] for name, _ in files], classes)
 
 
 def _packed(folder: Path) -> str:

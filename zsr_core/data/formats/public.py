@@ -112,20 +112,20 @@ def class_folders(
 ) -> Part:
     """Read a folder per class."""
     place = root / folder
-    found = {name: images_below(place, name) for name in folders_below(place) if name not in without}
-    return _labelled(place, found, published)
+    files_of = {name: images_below(place, name) for name in folders_below(place) if name not in without}
+    return _labelled(place, files_of, published)
 
 
-def _labelled(place: Path, found: Mapping[str, Sequence[str]], published: tuple[str, ...]) -> Part:
+def _labelled(place: Path, files_of: Mapping[str, Sequence[str]], published: tuple[str, ...]) -> Part:
     """Return the images of each folder. Where published classes lack, the others keep their places.
 
     A folder without images is no class: it would be one more text that draws images away from theirs.
     """
-    named = [name for name, files in found.items() if files]
+    named = [name for name, files in files_of.items() if files]
     require(len(named) > 0, "root", str(place), "class folders with images; found none")
     classes = published if set(named) <= set(published) else tuple(named)
     label_of = {name: i for i, name in enumerate(classes)}
-    files = [(file, label_of[name]) for name in named for file in found[name]]
+    files = [(file, label_of[name]) for name in named for file in files_of[name]]
     return part_of_files(place, [file for file, _ in files], [label for _, label in files], classes)
 
 
@@ -142,10 +142,10 @@ def caltech256(root: Path, part: PartName) -> Part:
     """Folders are numbered: ``001.ak47``. Only their own images count: one holds a folder of others below it."""
     place = root / "caltech256" / "256_ObjectCategories"
     published = tuple(f"{i:03d}.{name}" for i, name in enumerate(class_lists.CALTECH256, start=1))
-    found = {
+    files_of = {
         name: [file for file in images_below(place, name) if file.count("/") == 1] for name in folders_below(place)
     }
-    return _labelled(place, found, published)
+    return _labelled(place, files_of, published)
 
 
 def tiny_imagenet(root: Path, part: PartName) -> Part:

@@ -83,9 +83,9 @@ def _shards(root: Path, split: str) -> list[Path]:
     """Return the shards of a split, ``train/0.tar`` or ``set-train-000.tar``; of "" those of no split."""
     if split and (root / split).is_dir():
         return sorted((root / split).glob("*.tar"))
-    found = sorted(root.glob("*.tar"))
-    of = {shard: [name for name in OWN if name in shard.stem.replace("_", "-").split("-")] for shard in found}
-    return [shard for shard in found if (split in of[shard] if split else not of[shard])]
+    shards = sorted(root.glob("*.tar"))
+    of = {shard: [name for name in OWN if name in shard.stem.replace("_", "-").split("-")] for shard in shards}
+    return [shard for shard in shards if (split in of[shard] if split else not of[shard])]
 
 
 def tar_part(root: Path, split: str, classes: tuple[str, ...] | None) -> Part:
@@ -204,10 +204,10 @@ def _said(archive: tarfile.TarFile, group: Mapping[str, tarfile.TarInfo], place:
         plain = json.loads(_text(archive, group["json"]))
     except ValueError as error:
         raise ConfigError(f"root: the .json beside {place} is not JSON ({error})") from None
-    found = next((plain[field] for field in LABELS if field in plain), None) if isinstance(plain, dict) else plain
-    said = isinstance(found, (int, str)) and not isinstance(found, bool)
+    label = next((plain[field] for field in LABELS if field in plain), None) if isinstance(plain, dict) else plain
+    said = isinstance(label, (int, str)) and not isinstance(label, bool)
     require(said, "root", f"the .json beside {place}", f"its class, a number or a name, as {', '.join(LABELS)}")
-    return composed(found) if isinstance(found, str) else found  # type: ignore[return-value]
+    return composed(label) if isinstance(label, str) else label  # type: ignore[return-value]
 
 
 def _text(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
