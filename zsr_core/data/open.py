@@ -179,7 +179,7 @@ def check_data(
 
 def check_apart(ref: DataRef, train: DataRef, path: str) -> None:
     """Raise ``ConfigError`` naming ``path`` if a folder is a copy of the training set, whose path differs."""
-    if ref.kind is None or train.kind is None or same_set(ref, train):
+    if ref.kind is None or ref.kind != train.kind or same_set(ref, train):
         return
     try:
         alike = _content(ref) == _content(train)
