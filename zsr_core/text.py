@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.codec import fingerprint, require
+from zsr_core.codec import ConfigError, fingerprint, require
+
+SHOWN = 5  # classes that an error lists
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +38,38 @@ def check_prompts(classes: Sequence[str], templates: Sequence[str]) -> None:
     require(len(templates) > 0, "templates", list(templates), "at least one template")
     for template in templates:
         require("{}" in template, "templates", template, "a template with {} where the class name goes")
+
+
+def check_tokens(
+    tokenize: Callable[[list[str]], Tensor], classes: Sequence[str], templates: Sequence[str], path: str = "classes"
+) -> None:
+    """Raise ``ConfigError`` naming classes whose prompts become equal token rows, so that no model can tell them apart.
+
+    Names do where the tokenizer knows none of their words, or where they differ after the end of its context alone.
+    """
+    suspects = _alike(tokenize, range(len(classes)), classes, templates[0])
+    for template in templates[1:]:  # an ensemble tells two classes apart if one of its templates does
+        if not suspects:
+            return
+        suspects = [group for alike in suspects for group in _alike(tokenize, alike, classes, template)]
+    if suspects:
+        names = ", ".join(repr(classes[row]) for row in suspects[0][:SHOWN])
+        more = f" and {len(suspects[0]) - SHOWN} more" if len(suspects[0]) > SHOWN else ""
+        raise ConfigError(
+            f"{path}: the classes {names}{more} become equal tokens in {templates[0]!r}; expected names whose first "
+            "words the model's tokenizer knows and that differ before its context ends"
+        )
+
+
+def _alike(
+    tokenize: Callable[[list[str]], Tensor], rows: Sequence[int], classes: Sequence[str], template: str
+) -> list[list[int]]:
+    """Return the groups of two or more ``rows`` whose token rows are equal."""
+    tokens = tokenize([template.replace("{}", classes[row]) for row in rows])
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, ids in zip(rows, tokens.tolist(), strict=True):
+        groups.setdefault(tuple(ids), []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ from zsr_core.cli.options import add_evaluate_options
 from zsr_core.cli.table import table
 from zsr_core.codec import to_plain
 from zsr_core.data import miniature, open_data
-from zsr_core.data.sets import DataRef, taken
+from zsr_core.data.open import taken
+from zsr_core.data.ref import DataRef
 from zsr_core.evaluation.suite import merged
 from zsr_core.model.load import Clip, ModelRef, load_clip
 from zsr_core.trial.config import TrialConfig
@@ -192,6 +193,25 @@ def test_classes_that_no_text_tells_apart_are_refused_before_anything_runs(
         assert says in said.err
         assert said.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_splits_is_measured_whole_and_counts_as_zero_shot_whatever_it_is_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("a/source", "b/source"):
+        for name in ("cat", "dog"):
+            _pictures(tmp_path / place / name, 6)
+    (tmp_path / "b/source/dog/more.jfif").write_bytes(b"x")
+    folders = f"{tmp_path}/a/source,other={tmp_path}/b/source"
+    words = ["--attacks", "pgd2", "--audit", "none", "--device", "cpu", "--out", str(tmp_path / "out")]
+    Image.new("RGB", (40, 40)).save(tmp_path / "b/source/dog/7.png")
+    assert zsr(["evaluate", "--tasks", folders, "--n", "0", *words]) == 0
+    said = capsys.readouterr().out
+    assert "note: other: 1 files are not read as images: 1 of .jfif" in said
+    rows = {line.split(" | ")[0]: line.split(" | ")[1] for line in said.splitlines() if line.startswith("| ")}
+    assert rows == {"| set": "n", "| source": "12", "| other": "13", "| mean of the zero-shot sets": "25"}
+    result = json.loads(next((tmp_path / "out").glob("*/result.json")).read_text())
+    assert result["provenance"]["data_notes"].startswith("other: 1 files are not read")
 
 
 def test_an_interrupt_says_how_to_go_on(

@@ -16,7 +16,7 @@ from torchvision import datasets
 
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, ImageSet, batches, check_data, miniature, open_data
-from zsr_core.data.sets import held_out
+from zsr_core.data.partition import held_out
 
 # Workers are forked; later versions of Python warn of that wherever threads run, as torch's always do.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

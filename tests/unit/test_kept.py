@@ -18,11 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from zsr_core.codec import ConfigError
-from zsr_core.data import DataRef, ImageSet, batches, check_data, open_data, sets
+from zsr_core.data import DataRef, ImageSet, batches, check_data, open_data
+from zsr_core.data import open as open_module
 from zsr_core.data.feeding import Floats, ahead
 from zsr_core.data.kept import CHUNK, Kept
+from zsr_core.data.open import taken
 from zsr_core.data.pictures import Files
-from zsr_core.data.sets import taken
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -212,13 +213,13 @@ def test_what_cannot_be_decoded_is_listed_once_and_missed_when_repaired(
     bad.write_bytes(whole[:60])
     when = bad.stat().st_mtime_ns
     calls: list[int] = []
-    find = sets._unreadable
+    find = open_module._unreadable
 
     def counted(pictures: Any, rows: tuple[int, ...], stamp: tuple[int, ...]) -> tuple[int, ...]:
         calls.append(len(rows))
         return find(pictures, rows, stamp)
 
-    monkeypatch.setattr(sets, "_unreadable", counted)
+    monkeypatch.setattr(open_module, "_unreadable", counted)
     first, again = (_open(root, on_corrupt="skip") for _ in range(2))
     assert first.skipped == again.skipped == (str(bad.relative_to(root)),)
     assert len(calls) == 1

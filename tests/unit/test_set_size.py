@@ -12,7 +12,7 @@ from sweeps.engine import launch
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, open_data, set_size
 from zsr_core.data.miniature import IMAGE_SIZE
-from zsr_core.data.sets import Split
+from zsr_core.data.partition import Split
 
 
 @pytest.mark.parametrize(

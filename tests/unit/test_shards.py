@@ -194,7 +194,8 @@ def test_grey_cmyk_and_one_pixel_pictures_become_rgb(tmp_path: Path) -> None:
     Image.new("RGB", (1, 1), (9, 7, 0)).save(dot, "PNG")
     pictures = [_bytes(64, "JPEG", "L"), _bytes(80, "JPEG", "CMYK"), dot.getvalue()]
     _tar(_names(tmp_path / "w") / "test-0.tar", [
-        (f"{i}.{end}", content) for i, p in enumerate(pictures) for end, content in (("jpg", p), ("cls", b"0"))
+        (f"{i}.{end}", content)
+        for i, p in enumerate(pictures) for end, content in (("jpg", p), ("cls", str(i).encode()))
     ])  # fmt: skip
     _saved(tmp_path / "h" / "test", [[({"bytes": p, "path": None}, 0) for p in pictures]])
     (tmp_path / "h" / "dataset_dict.json").write_text('{"splits": ["test"]}')

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zsr_core.codec import ConfigError
-from zsr_core.text import check_prompts, encode_classes
+from zsr_core.text import check_prompts, check_tokens, encode_classes
 
 
 def test_each_prompt_is_normalised_before_and_after_the_mean_over_templates() -> None:
@@ -58,3 +58,28 @@ def test_prompts_that_cannot_be_used_are_refused(classes: Any, templates: Any, s
     with pytest.raises(ConfigError) as error:
         check_prompts(classes, templates)
     assert says in str(error.value)
+
+
+def _words(texts: list[str]) -> Tensor:
+    """Letters as ids, other signs as one id, after six signs nothing: a tokenizer with a context."""
+    rows = [[ord(c) if c.isalpha() else 1 for c in text[:6]] for text in texts]
+    return torch.tensor([row + [0] * (6 - len(row)) for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("classes", "templates", "named"),
+    [
+        (("a1", "b", "a2"), ("{}",), "'a1', 'a2'"),  # signs that the tokenizer does not know
+        (("long name", "long nape", "b"), ("{}",), "'long name', 'long nape'"),  # beyond its context
+        (("12", "34", "5"), ("{}", "a {}"), "'12', '34'"),
+    ],
+)
+def test_classes_that_become_equal_tokens_are_named(classes: Any, templates: Any, named: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check_tokens(_words, classes, templates)
+    assert f"the classes {named} become equal tokens" in str(error.value)
+
+
+def test_one_template_that_tells_two_classes_apart_is_enough() -> None:
+    check_tokens(_words, ("kitten", "kitty"), ("{}",))
+    check_tokens(_words, ("abc", "abd"), ("xxxx {}", "{}"))

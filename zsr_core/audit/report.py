@@ -22,7 +22,7 @@ from zsr_core.audit.plan import IMAGES, TIERS, Request, Tier, affordable, steps
 from zsr_core.audit.scene import Scene
 from zsr_core.audit.verdict import Verdict, judge
 from zsr_core.codec import ConfigError, read_json, to_plain
-from zsr_core.data import ImageSet, open_data
+from zsr_core.data import DataRef, ImageSet, open_data
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import write_text, write_whole
@@ -63,11 +63,13 @@ def scene_of(
     seed: int = 0,
     device: torch.device | str = "cpu",
     records: Sequence[SampleRecord] = (),
+    trained_on: DataRef | None = None,
 ) -> Scene:
     """Return the scene of a request: the first images of every task of an evaluation, at the request's budget.
 
     Args:
         records: the evaluation's; the cheap tier's share is taken of what they cost.
+        trained_on: the training set, as of :func:`zsr_core.data.open_data`.
 
     Raises:
         ConfigError: if the request names no budget.
@@ -75,7 +77,10 @@ def scene_of(
     eps = request.eps
     if eps is None:
         raise ConfigError("eps: got None, expected the budget that is audited")
-    sets = [open_data(ref, suite.split, image_size, suite.n, space=suite.space) for ref in suite.tasks]
+    sets = [
+        open_data(ref, suite.split, image_size, suite.n, space=suite.space, trained_on=trained_on)
+        for ref in suite.tasks
+    ]
     scene = Scene(
         victim=victim, tasks=tuple((one, banks(one)) for one in sets), seed=seed, batch_size=suite.batch_size,
         threat=ThreatModel(norm=suite.norm, eps=eps, space=suite.space), device=device,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zsr_core.audit.outcomes import ImageKey
 from zsr_core.data import ImageSet, batches
-from zsr_core.data.sets import taken
+from zsr_core.data.open import taken
 from zsr_core.evaluation.victim import Victim
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel

@@ -18,18 +18,19 @@ from zsr_core.cli.plan import plan_text, standing_line
 from zsr_core.cli.start import check_device, writable
 from zsr_core.cli.table import table
 from zsr_core.codec import ConfigError, parse_number, require
-from zsr_core.data import DataRef, task_ref
+from zsr_core.data import DataRef, is_flat, same_set, task_ref, task_refs
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.evaluation.meter import Meter, Part
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
-from zsr_core.model.load import ModelRef, check_model, is_file
+from zsr_core.model.load import ModelRef, check_model, image_size_of, is_file
 from zsr_core.names import MINIATURE, TIERS, Tier
 from zsr_core.trial.audited import audit_trial, keep_failure
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext, Spread
 from zsr_core.trial.cost import estimate, evaluation_parts
+from zsr_core.trial.provenance import set_notes
 from zsr_core.trial.result import TrialResult, read_result
 from zsr_core.trial.run import run_trial
 
@@ -45,6 +46,8 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         check_device(options.device)
         check_model(config.model)
         parts = evaluation_parts(config)
+        for note in set_notes(config, image_size_of(config.model)):
+            print(f"note: {note}", flush=True)
         if options.plan:  # also without the data: published sizes are enough
             print(plan_text(parts, estimate(config), config.eval_suite.norm))
             return 0
@@ -88,23 +91,25 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
     """
     given = {"pretrained": options.weights, "text_from": options.text_from}
     model = ModelRef(name=options.model, **{name: value for name, value in given.items() if value})
-    suite = _suite(options)
     trained_on = task_ref(options.trained_on, options.root) if options.trained_on else DataRef()
+    suite = _suite(options, trained_on)
     config = TrialConfig(model=model, train_data=trained_on, epochs=0, seed=options.seed, eval_suite=suite)
     return config.with_(dict(parse_override(text) for text in options.set))
 
 
-def _suite(options: argparse.Namespace) -> EvalSuite:
+def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     small = options.model == MINIATURE
-    names = [name for name in options.tasks.split(",") if name] or (["source", *ZERO_SHOT] if small else [])
+    names = options.tasks or (",".join(["source", *ZERO_SHOT]) if small else "")
     require(bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
+    tasks = task_refs(names, options.root, prompts=options.prompts, on_corrupt=options.on_corrupt)
+    # Nothing is chosen here, so a folder without splits is measured whole.
+    whole = options.split == "report" and any(is_flat(task) and not same_set(task, trained_on) for task in tasks)
     budgets = [text for text in options.eps.split(",") if text] or ["4/255" if small else "1/255"]
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
-    tasks = (task_ref(n, options.root, prompts=options.prompts, on_corrupt=options.on_corrupt) for n in names)
     return EvalSuite(
-        tasks=tuple(tasks), split=options.split, n=options.n or None, attacks=attacks,
+        tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
     )  # fmt: skip
 

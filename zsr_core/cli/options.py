@@ -62,7 +62,12 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _add_data(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--tasks", default="", metavar="A,B", help="names of sets, or folders of images with one sub-folder a class")
+    add(
+        "--tasks",
+        default="",
+        metavar="A,B",
+        help="names of sets, or folders of images with one sub-folder a class; NAME=FOLDER names one",
+    )
     words = "the folder that holds the sets ($ZSR_DATA, else data)"
     add("--root", default=os.environ.get("ZSR_DATA", "data"), metavar="DIR", help=words)
     add("--prompts", choices=PROMPT_SETS, help="whose class names and templates (default: TGA-ZSR's)")

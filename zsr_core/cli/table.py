@@ -34,9 +34,10 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
 def _caption(result: TrialResult) -> str:
     model, suite = result.config.model, result.config.eval_suite
     of_file = f" ({model.pretrained})" if model.pretrained else ""
+    images = "every image of folders without splits" if suite.split == "all" else f"{suite.split} split"
     return (
         f"Accuracy in percent with 95 % intervals over images; {model.name}, weights "
-        f"{result.provenance.get('weights_sha', '')}{of_file}, {suite.split} split, seed {result.config.seed}."
+        f"{result.provenance.get('weights_sha', '')}{of_file}, {images}, seed {result.config.seed}."
         + (" Measured on the built-in miniature." if model.name == MINIATURE else "")
     )
 

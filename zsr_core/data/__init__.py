@@ -3,6 +3,34 @@
 from __future__ import annotations
 
 from zsr_core.data.feeding import batches
-from zsr_core.data.sets import DataRef, ImageSet, SetSize, Split, check_data, open_data, set_size, task_ref
+from zsr_core.data.open import ImageSet, SetSize, check_apart, check_data, open_data, set_size
+from zsr_core.data.partition import Split
+from zsr_core.data.ref import (
+    DataRef,
+    is_flat,
+    is_training_set,
+    same_set,
+    task_ref,
+    task_refs,
+    trained_names,
+    zero_shot_names,
+)
 
-__all__ = ["DataRef", "ImageSet", "SetSize", "Split", "batches", "check_data", "open_data", "set_size", "task_ref"]
+__all__ = [
+    "DataRef",
+    "ImageSet",
+    "SetSize",
+    "Split",
+    "batches",
+    "check_apart",
+    "check_data",
+    "is_flat",
+    "is_training_set",
+    "open_data",
+    "same_set",
+    "set_size",
+    "task_ref",
+    "task_refs",
+    "trained_names",
+    "zero_shot_names",
+]

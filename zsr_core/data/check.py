@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from zsr_core.codec import ConfigError, require
-from zsr_core.data.formats import Part, PartName
+from zsr_core.data.formats.listing import Part, PartName
 from zsr_core.data.partition import FOLDER, cut, digest, store, stored_at
 from zsr_core.data.pictures import Files, unreadable
-from zsr_core.data.tasks import TASKS, ZeroShotTask, needs, read, task, words
+from zsr_core.data.prompts import words
+from zsr_core.data.tasks import TASKS, ZeroShotTask, needs, read, task
 
 State = Literal["found", "missing", "incomplete"]
 # Compressed archives are read to their end up to this size, to see whether they are whole; of larger ones the start.
@@ -61,13 +62,13 @@ def _check(row: ZeroShotTask, root: Path, decode: bool, write_splits: bool) -> F
     faults: list[str] = []
     for part in row.counts:
         try:
-            found = read(row, root, part)
-            seen.append(_counted(row, part, found))
-            faults += _faults(row, part, found, decode)
+            content = read(row, root, part)
+            seen.append(_counted(row, part, content))
+            faults += _faults(row, part, content, decode)
             if part != "report":
                 # Rows of a set that is not whole would not fit the whole one.
-                whole = len(found.ids) == row.counts[part]
-                seen.append(_split(row, root, found, write_splits and whole))
+                whole = len(content.ids) == row.counts[part]
+                seen.append(_split(row, root, content, write_splits and whole))
         except (ConfigError, OSError) as error:
             faults.append(f"{part}: {error}")
     state: State = "incomplete" if faults else "found"
@@ -80,48 +81,48 @@ def _where(row: ZeroShotTask) -> str:
     return f"official page: {row.page}; archives: {', '.join(row.archives)}; licence: {row.licence}"
 
 
-def _counted(row: ZeroShotTask, part: PartName, found: Part) -> str:
-    images = f"{len(found.ids):,} images of {row.counts[part]:,}"
-    return f"{part} ({row.splits[part]}): {images}, {len(found.classes)} classes of {len(row.classes)}"
+def _counted(row: ZeroShotTask, part: PartName, content: Part) -> str:
+    images = f"{len(content.ids):,} images of {row.counts[part]:,}"
+    return f"{part} ({row.splits[part]}): {images}, {len(content.classes)} classes of {len(row.classes)}"
 
 
-def _faults(row: ZeroShotTask, part: PartName, found: Part, decode: bool) -> Iterator[str]:
-    if len(found.ids) != row.counts[part]:
-        yield f"{part}: {len(found.ids):,} images, published are {row.counts[part]:,}"
-    ours, published = ([words(name) for name in names] for names in (found.classes, row.classes))
+def _faults(row: ZeroShotTask, part: PartName, content: Part, decode: bool) -> Iterator[str]:
+    if len(content.ids) != row.counts[part]:
+        yield f"{part}: {len(content.ids):,} images, published are {row.counts[part]:,}"
+    ours, published = ([words(name) for name in names] for names in (content.classes, row.classes))
     if ours != published:
         more, less = ([name for name in a if name not in b] for a, b in ((ours, published), (published, ours)))
         apart = "; ".join(f"{how} {_first(names)}" for how, names in (("strange", more), ("lacking", less)) if names)
         alike = sorted(ours) == sorted(published)
         what = "in another order" if alike else f"not the {len(published)} published: {apart or 'some twice'}"
         yield f"{part}: classes {what}"
-    without = len(set(range(len(found.classes))) - set(found.labels.tolist()))
+    without = len(set(range(len(content.classes))) - set(content.labels.tolist()))
     if without:
-        yield f"{part}: {without} of {len(found.classes)} classes have no image"
-    lacking = _lacking(found)
+        yield f"{part}: {without} of {len(content.classes)} classes have no image"
+    lacking = _lacking(content)
     if lacking:
-        yield f"{part}: {len(lacking):,} images are listed and not there, first {found.pictures.place(lacking[0])}"
+        yield f"{part}: {len(lacking):,} images are listed and not there, first {content.pictures.place(lacking[0])}"
     if decode:
         gone = set(lacking)
-        broken = unreadable(found.pictures, [i for i in range(len(found.ids)) if i not in gone])
+        broken = unreadable(content.pictures, [i for i in range(len(content.ids)) if i not in gone])
         if broken:
-            yield f"{part}: {len(broken):,} of {len(found.ids):,} images cannot be read"
-        yield from (f"{part}: {found.pictures.place(i)} cannot be read as an image" for i in broken)
+            yield f"{part}: {len(broken):,} of {len(content.ids):,} images cannot be read"
+        yield from (f"{part}: {content.pictures.place(i)} cannot be read as an image" for i in broken)
 
 
 def _first(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _lacking(found: Part) -> list[int]:
-    if not isinstance(found.pictures, Files):
+def _lacking(content: Part) -> list[int]:
+    if not isinstance(content.pictures, Files):
         return []
     listed: dict[str, frozenset[str]] = {}
     lacking = []
-    for row, name in enumerate(found.pictures.names):
+    for row, name in enumerate(content.pictures.names):
         folder, _, file = name.rpartition("/")
         if folder not in listed:
-            listed[folder] = _entries(found.pictures.base / folder)
+            listed[folder] = _entries(content.pictures.base / folder)
         if file not in listed[folder]:
             lacking.append(row)
     return lacking
@@ -136,10 +137,10 @@ def _entries(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _split(row: ZeroShotTask, root: Path, found: Part, write: bool) -> str:
+def _split(row: ZeroShotTask, root: Path, content: Part, write: bool) -> str:
     if write:
-        store(root, row.name, found.ids)
-    rest, selection = cut(root, row.name, found.ids)
+        store(root, row.name, content.ids)
+    rest, selection = cut(root, row.name, content.ids)
     other = "report" if row.cut_by_us else "train"
     kept = stored_at(root, row.name)
     how = f"stored in {FOLDER}/{kept.name}" if kept.is_file() else "drawn by seed"

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zsr_core.data.kept import Kept
-from zsr_core.data.sets import ImageSet, Picked
+from zsr_core.data.open import ImageSet, Picked
 from zsr_core.data.workers import MOST, cores, in_workers
 
 T = TypeVar("T")

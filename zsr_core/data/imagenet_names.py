@@ -28,8 +28,8 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
 TEMPLATES: tuple[str, ...] = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)  # 80
 
 # Both lists name some classes alike; with one text for two classes the second could never be right. Each of these is
-# told apart by another of its own WordNet or OpenAI names; the papers leave the pairs as they are (0.2 - 0.3 % of the
-# images are of a second of a pair).
+# distinguished by another of its own WordNet or OpenAI names; the papers leave the pairs as they are (0.2 -
+# 0.3 % of the images are of a second of a pair).
 APART_SHORT: Mapping[str, str] = {
     "n02012849": "crane bird",  # n03126707: crane
     "n02113186": "cardigan welsh corgi",  # n02963159: cardigan
@@ -41,12 +41,13 @@ APART_OPENAI: Mapping[str, str] = {
 }
 
 
-def _short() -> Mapping[str, str]:
-    lemmas = dict(line.split("\t", 1) for line in _lines("imagenet_synset_to_lemma.txt"))
-    return {wnid: lemmas[wnid].split(",")[0].strip() for wnid in WNIDS}
+def _first() -> Mapping[str, str]:
+    lemmas = (line.split("\t", 1) for line in _lines("imagenet_synset_to_lemma.txt"))
+    return {wnid: names.split(",")[0].strip() for wnid, names in lemmas}
 
 
-_SHORT = _short()
+_FIRST = _first()  # of ImageNet-21k
+_SHORT = {wnid: _FIRST[wnid] for wnid in WNIDS}
 _OPENAI = dict(zip(WNIDS, IMAGENET_CLASSNAMES, strict=True))
 
 
@@ -58,6 +59,11 @@ def short_names(wnids: Sequence[str]) -> tuple[str, ...]:
 def openai_names(wnids: Sequence[str]) -> tuple[str, ...]:
     """Return OpenAI's curated name of each class, as open_clip ships them."""
     return tuple(APART_OPENAI.get(wnid) or _known(_OPENAI, wnid) for wnid in wnids)
+
+
+def wordnet_name(wnid: str) -> str | None:
+    """Return the first lemma of a WordNet id of ImageNet-21k; None of any other text."""
+    return APART_SHORT.get(wnid) or _FIRST.get(wnid)
 
 
 def _known(names: Mapping[str, str], wnid: str) -> str:

@@ -31,9 +31,11 @@ from zsr_core.files import write_text, write_whole
 VARIABLE = "ZSR_CACHE"
 # Images that a worker decodes at a time: 5 MB of them at 224 pixels.
 CHUNK = 32
-# A disk is never filled to the brim: results are written to it too.
+# Suffixes of files that may have more than 8 bits a channel.
+WIDE = (".png", ".tif", ".tiff", ".pgm", ".ppm")
+# Share of the free space that decoded pixels may take, because results are written to the same disk.
 DISK_SHARE = 0.9
-# Of the files of a set, as many at most are asked when they were written.
+# The time of writing is read of so many files of a set at most.
 ASKED = 20_000
 
 
@@ -63,8 +65,10 @@ def _made(key: str, pictures: Pictures, rows: Sequence[int], how: Sequence[int])
     decoders are, since two versions may round differently.
     """
     decoders = [PIL.__version__, *(features.version(name) for name in ("libjpeg_turbo", "jpg", "webp"))]
+    # Marks pixels that were scaled by their set's range; earlier versions scaled each picture by itself.
+    scaled = [2] if any(name.lower().endswith(WIDE) for name in getattr(pictures, "names", ())) else []
     asked = rows[:: max(1, -(-len(rows) // ASKED))]
-    return fingerprint([key, pictures.stamp(asked), decoders, list(how)], 16)
+    return fingerprint([key, pictures.stamp(asked), decoders, [*how, *scaled]], 16)
 
 
 def kept_unreadable(
@@ -78,15 +82,24 @@ def kept_unreadable(
         return find()
     file = folder / f"{_readable(called)}-{_made(key, pictures, rows, [])}.unreadable.json"
     if file.is_file():
-        listed: list[int] = json.loads(file.read_text(encoding="utf-8"))
-        if unreadable(pictures, listed) == listed:
+        listed = _listed(file)
+        if listed is not None and unreadable(pictures, listed) == listed:
             return listed
-    found = find()
+    broken = find()
     try:
-        write_text(file, json.dumps(found) + "\n")
+        write_text(file, json.dumps(broken) + "\n")
     except OSError as error:
         raise ConfigError(f"{VARIABLE}: {folder} cannot hold decoded images ({error})") from error
-    return found
+    return broken
+
+
+def _listed(file: Path) -> list[int] | None:
+    """Return the row numbers in a file; None of one that is torn, which is made again."""
+    try:
+        listed = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return listed if isinstance(listed, list) and all(isinstance(row, int) for row in listed) else None
 
 
 def _shape(decoded: Decoded) -> tuple[int, int, int, int]:
@@ -95,7 +108,7 @@ def _shape(decoded: Decoded) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kept:
-    """Rows to pixels, as :class:`Decoded`, from ``file`` once that is there; it is built when asked for."""
+    """Rows to pixels, as :class:`Decoded`, from ``file`` once that is there; :meth:`build` makes it."""
 
     decoded: Decoded
     file: Path
@@ -109,13 +122,13 @@ class Kept:
         if not self.file.is_file():
             return None
         try:
-            found = _mapped(self.file, self.file.stat().st_mtime_ns)
-        except (ValueError, EOFError):  # cut short, or no such file at all: to be built again
+            pixels = _mapped(self.file, self.file.stat().st_mtime_ns)
+        except (ValueError, EOFError):  # cut short, or another format: it is built again
             return None
-        return found if found.shape == _shape(self.decoded) and found.dtype == torch.uint8 else None
+        return pixels if pixels.shape == _shape(self.decoded) and pixels.dtype == torch.uint8 else None
 
     def build(self) -> Tensor:
-        """Return all pixels, decoding them first if nobody has; whoever comes meanwhile waits for them.
+        """Return all pixels, decoding them first if the file is not there; other processes wait for it meanwhile.
 
         Raises:
             ConfigError: naming the image that cannot be decoded, or the folder if it cannot be written or is too full.

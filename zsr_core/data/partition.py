@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +15,14 @@ from zsr_core.codec import ConfigError, require
 from zsr_core.files import write_text
 from zsr_core.rng import generator
 
+# "all" is for sets that nothing trains on and that have no splits of their own: every image. Of others it is "report".
+Split = Literal["train", "selection", "report", "all"]
+SPLITS: tuple[Split, ...] = ("train", "selection", "report", "all")
 HELD_OUT = 0.2  # share of a training set kept for selection, truly held out
 FOLDER = "zsr-splits"  # beside the sets
+# How a folder may call the splits it has. The first of HELD that is there is what is reported.
+HELD = ("val", "validation", "valid", "test")
+OWN = ("train", *HELD)
 
 
 def held_out(n: int, name: str) -> tuple[Tensor, Tensor]:
@@ -24,6 +30,22 @@ def held_out(n: int, name: str) -> tuple[Tensor, Tensor]:
     order = torch.randperm(n, generator=generator(0, "held-out", name))
     cut = n - round(HELD_OUT * n)
     return order[:cut].sort().values, order[cut:].sort().values
+
+
+def trained_parts(n: int, name: str) -> dict[Split, Tensor]:
+    """Return the rows of each split of a set that is trained on and has none: 60, 20 and 20 % of ``n``."""
+    rest, selection = held_out(n, name)
+    kept = round(len(rest) * 0.75)
+    order = rest[torch.randperm(len(rest), generator=generator(0, "flat", name))]
+    report = order[kept:].sort().values
+    return {"train": order[:kept].sort().values, "selection": selection, "report": report, "all": report}
+
+
+def untrained_parts(n: int, name: str) -> dict[Split, Tensor]:
+    """Return the rows of each split of a set without splits that nothing trains on: a half selects, a half reports."""
+    order = torch.randperm(n, generator=generator(0, "halves", name))
+    selection, report = order[: n // 2].sort().values, order[n // 2 :].sort().values
+    return {"selection": selection, "report": report, "all": torch.arange(n)}
 
 
 def digest(ids: Sequence[str]) -> str:
@@ -65,11 +87,11 @@ def cut(root: Path, name: str, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"root: {file} cannot be read as a stored split ({error})") from None
-    require(isinstance(found, dict), "root", str(file), "a stored split")
-    plain: dict[str, Any] = found
+    require(isinstance(stored, dict), "root", str(file), "a stored split")
+    plain: dict[str, Any] = stored
     return plain
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from zsr_core.codec import ConfigError
+from zsr_core.data.levels import Extent, Kind, extent_in, in_eight_bits
 
 Preprocessing = Literal["resize256_crop224", "resize224", "resize224_bicubic"]
 # A picture longer than so many times its width is cut to that before it is resized: only its middle is kept anyway,
@@ -48,7 +49,7 @@ def shown(name: str) -> str:
 
 
 def written(file: Path) -> int:
-    """Return when the file was last changed, in nanoseconds; -1 of one that is not there, as its reader is told."""
+    """Return when the file was last changed, in nanoseconds; -1 of one that is not there."""
     try:
         return file.stat().st_mtime_ns
     except OSError:
@@ -66,8 +67,17 @@ class Files:
         return shown(str(self.base / self.names[row]))
 
     def read(self, row: int) -> Image.Image:
-        with Image.open(self.base / self.names[row]) as image:
-            return rgb(image)
+        with self.opened(row) as image:
+            return rgb(image, self.extents)
+
+    def opened(self, row: int) -> Image.Image:
+        """Return the picture as its file has it."""
+        return Image.open(self.base / self.names[row])
+
+    @cached_property
+    def extents(self) -> Extents:
+        """The range of the stored numbers of all of them."""
+        return Extents(count=len(self.names), opened=self.opened)
 
     def stamp(self, rows: Sequence[int]) -> list[int] | str:
         return [written(self.base / self.names[row]) for row in rows]
@@ -135,14 +145,26 @@ def _opened(file: Path, opener: Callable[..., Any], process: int) -> Any:
     return opener(file, "r")
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """Return the image in 8-bit RGB. Transparency is dropped; 16-bit grey is scaled, where PIL cuts it off at 255."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image)
-        image = Image.fromarray((grey >> 8 if grey.max(initial=0) > 255 else grey).astype(np.uint8))
-    elif "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+class Extents:
+    """The smallest and largest number of the pictures of a set, for each kind of numbers that it has."""
+
+    def __init__(self, *, count: int, opened: Callable[[int], Image.Image]) -> None:
+        self._count, self._opened = count, opened
+        self._known: dict[Kind, Extent] = {}
+
+    def __call__(self, kind: Kind) -> Extent:
+        """Return the range of the numbers of this kind; pictures are looked at once."""
+        if kind not in self._known:
+            self._known[kind] = extent_in(kind, self._count, self._opened)
+        return self._known[kind]
+
+
+def rgb(image: Image.Image, extents: Callable[[Kind], Extent]) -> Image.Image:
+    """Return the image in 8-bit RGB. Transparency is dropped; numbers of more bits are scaled as their set has them."""
+    eight = in_eight_bits(image, extents)
+    if eight is image and "transparency" in image.info:
+        eight = image.convert("RGBA")
+    return eight.convert("RGB")
 
 
 def _shorter_side(image: Image.Image, side: int, filter: Image.Resampling) -> Image.Image:
@@ -189,7 +211,9 @@ def picture(pictures: Pictures, row: int) -> Image.Image:
     """
     try:
         return pictures.read(row)
-    except Exception as error:  # decoders fail in more ways than can be listed; each becomes one line with the place
+    except (
+        Exception
+    ) as error:  # decoders fail in more ways than can be listed; each error becomes one line with the place
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ConfigError(f"root: {pictures.place(row)} cannot be read as an image ({reason})") from error
 
@@ -211,9 +235,9 @@ class Decoded:
         if self.preprocessing is not None:
             return to_tensor(PREPROCESSING[self.preprocessing](image, self.size))
         if image.size != (self.size, self.size):
-            found = f"{image.width} x {image.height}"
+            own = f"{image.width} x {image.height}"
             raise ConfigError(
-                f"root: {self.pictures.place(row)} has {found} pixels, expected {self.size} x {self.size}: "
+                f"root: {self.pictures.place(row)} has {own} pixels, expected {self.size} x {self.size}: "
                 "the native pictures of a set have one size"
             )
         return to_tensor(image)

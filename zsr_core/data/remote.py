@@ -10,6 +10,14 @@ from zsr_core.codec import ConfigError, fingerprint, require
 from zsr_core.data.kept import DISK_SHARE, VARIABLE, alone, cache_folder
 
 
+def on_disk(root: str) -> Path:
+    """Return the folder with ``~`` and links resolved. Raises ``ConfigError`` for a home that is not there."""
+    try:
+        return Path(root).expanduser().resolve()
+    except (RuntimeError, OSError) as error:  # no such user; links in a circle
+        raise ConfigError(f"root: got {root!r}, expected a folder that can be found ({error})") from None
+
+
 def local(root: str) -> Path:
     """Return the folder ``root``, which of a URL is its copy below ``ZSR_CACHE``, whole or not there.
 
@@ -19,7 +27,7 @@ def local(root: str) -> Path:
         ConfigError: naming the URL, if fsspec or the storage's own package is not installed, or it cannot be read.
     """
     if "://" not in root:
-        return Path(root).expanduser().resolve()
+        return on_disk(root)
     folder = cache_folder()
     if folder is None:
         raise ConfigError(f"root: got {root!r}, expected a folder on this machine, or {VARIABLE}: where to copy it to")

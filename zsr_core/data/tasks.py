@@ -1,57 +1,49 @@
 """The public image sets as rows: where each lies, how it is read, split, named and prompted, and how large it is.
 
-Counts are the published ones. Class names and templates: ``tga`` is the lineage of TeCoA, PMG-AFT, TGA-ZSR and UCAT
-(zhyblue424/TGA-ZSR, ``utils.py`` and ``replace/datasets/``), ``agft`` is YuboCui/AGFT (``clip_dataset.py``),
-``openai-ensemble`` is OpenAI's (openai/CLIP, ``data/prompts.md``; of ImageNet as open_clip ships it), which FARE's
-evaluation uses (chs20/RobustVLM, ``CLIP_benchmark``). Where a set has no prompts of OpenAI's, ImageNet's stand in.
-
-Known differences: names that two classes would share keep what tells them apart (:mod:`zsr_core.data.imagenet_names`,
-:func:`car_models`); trailing blanks and AGFT's upper case, which CLIP's tokenizer drops, are dropped here.
+Counts are the published ones.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from zsr_core.codec import ConfigError, require, unknown
-from zsr_core.data import class_lists, formats
-from zsr_core.data.formats import Part, PartName, Reader
-from zsr_core.data.imagenet_names import SUBSETS, TEMPLATES, WNIDS, openai_names, short_names
+from zsr_core.data import class_lists
+from zsr_core.data.formats import arrays, public
+from zsr_core.data.formats.listing import Part, PartName, Reader, written_below
+from zsr_core.data.imagenet_names import SUBSETS, WNIDS
+from zsr_core.data.partition import Split
 from zsr_core.data.pictures import Preprocessing
-from zsr_core.names import PROMPT_SETS as PROMPT_SETS
-from zsr_core.names import PromptSet as PromptSet
+from zsr_core.data.prompts import (
+    CALTECH,
+    CAR,
+    FLOWERS_OPENAI,
+    LAND,
+    LAND_OPENAI,
+    PHOTO,
+    PLAIN,
+    TEMPLATE,
+    TEXTURE,
+    TISSUE,
+    Prompts,
+    aircraft,
+    as_spelled,
+    both,
+    called,
+    car_models,
+    faces_are_people,
+    flowers,
+    imagenet_prompts,
+    numbered_folders,
+    prompts,
+)
+from zsr_core.names import PromptSet  # fmt: skip
 from zsr_core.threat import PixelSpace
-
-TEMPLATE = "This is a photo of a {}"  # TeCoA's default: no full stop
-Names = Callable[[Sequence[str]], Sequence[str]]
-
-
-def words(name: str) -> str:
-    """Return a name as words: lower case, ``_ - /`` as blanks."""
-    return name.lower().replace("_", " ").replace("-", " ").replace("/", " ").strip()
-
-
-def all_words(classes: Sequence[str]) -> Sequence[str]:
-    return [words(name) for name in classes]
-
-
-def as_spelled(classes: Sequence[str]) -> Sequence[str]:
-    return list(classes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompts:
-    """Templates, and what a class is called in them. With ``merge`` classes of one name are one class."""
-
-    templates: tuple[str, ...]
-    names: Names = all_words
-    merge: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,121 +75,25 @@ class ZeroShotTask:
         """Whether the set has no training part of its own, so that selection and report share one part."""
         return "all" in self.splits
 
-    def part_of(self, split: Literal["train", "selection", "report"]) -> PartName:
+    def part_of(self, split: Split) -> PartName:
         """Return the part that a split is taken from."""
         if self.cut_by_us:
             return "all"
-        return "report" if split == "report" else "train"
+        return "report" if split in ("report", "all") else "train"
 
 
-def prompts(
-    tga: str | Prompts = TEMPLATE, agft: str | Prompts | None = None, openai: Sequence[str] | Prompts = TEMPLATES
-) -> dict[PromptSet, Prompts]:
-    """Return the three prompt sets of a task; ``agft`` is ``tga`` with a full stop where it is not given."""
-    if agft is None:
-        agft = f"{tga}." if isinstance(tga, str) else tga
-    return {
-        "tga": Prompts(templates=(tga,)) if isinstance(tga, str) else tga,
-        "agft": Prompts(templates=(agft,)) if isinstance(agft, str) else agft,
-        "openai-ensemble": openai if isinstance(openai, Prompts) else Prompts(templates=tuple(openai)),
-    }
-
-
-def both(
-    template: str, names: Names = all_words, openai: Sequence[str] | Prompts = TEMPLATES
-) -> dict[PromptSet, Prompts]:
-    """Return the prompt sets of a task that TGA-ZSR and AGFT prompt alike."""
-    same = Prompts(templates=(template,), names=names)
-    return prompts(same, same, openai)
-
-
-def imagenet_prompts() -> dict[PromptSet, Prompts]:
-    def spoken(wnids: Sequence[str]) -> Sequence[str]:
-        return all_words(short_names(wnids))
-
-    return prompts(
-        Prompts(templates=(TEMPLATE,), names=spoken),
-        Prompts(templates=(f"{TEMPLATE}.",), names=spoken),
-        Prompts(templates=TEMPLATES, names=openai_names),
-    )
-
-
-def called(published: Sequence[str], spoken: Sequence[str]) -> Names:
-    """Return the names ``spoken`` for the ``published`` classes, by class; a class beyond them is said in words."""
-    table = dict(zip(published, spoken, strict=True))
-    return lambda classes: [table.get(name, words(name)) for name in classes]
-
-
-def numbered_folders(classes: Sequence[str]) -> Sequence[str]:
-    """Caltech-256: ``010.beer-mug`` and ``015.bonsai-101`` without number and suffix."""
-    return [words(name[4:].removesuffix("-101") if name[:3].isdigit() else name) for name in classes]
-
-
-def aircraft(classes: Sequence[str]) -> Sequence[str]:
-    """FGVC-Aircraft: variants that start with a 7 are Boeing's. Hyphens stay."""
-    return [f"Boeing {name}".lower() if name.startswith("7") else name.lower() for name in classes]
-
-
-def car_models(classes: Sequence[str]) -> Sequence[str]:
-    """Stanford Cars without the year, but for the seven pairs of models that nothing else tells apart."""
-    bare = [name[:-5] if name[-4:].isdigit() else name for name in classes]
-    twice = {name for name, n in Counter(bare).items() if n > 1}
-    kept = [name if short in twice else short for name, short in zip(classes, bare, strict=True)]
-    return [name.lower().replace("_", " ").replace("-", " ") for name in kept]
-
-
-def flowers(classes: Sequence[str]) -> Sequence[str]:
-    """AGFT's Flowers-102: words alone."""
-    return [words(name).replace("'", "").replace("?", "") for name in classes]
-
-
-def faces_are_people(classes: Sequence[str]) -> Sequence[str]:
-    """AGFT's Caltech-101: ``Faces`` and ``Faces_easy`` are both ``person``, so that 100 classes are left."""
-    return ["person" if name in ("Faces", "Faces_easy") else words(name) for name in classes]
-
-
-_LAND = ("annual crop land", "a forest", "brushland or shrubland", "a highway or a road", "industrial buildings",
-         "pasture land", "permanent crop land", "residential buildings", "a river", "a sea or a lake")  # fmt: skip
-_LAND_OPENAI = ("annual crop land", "forest", "brushland or shrubland", "highway or road",
-                "industrial buildings or commercial buildings", "pasture land", "permanent crop land",
-                "residential buildings or homes or apartments", "river", "lake or sea")  # fmt: skip
-_TISSUE = ("healthy", "tumor")
-_FLOWERS_OPENAI = {"globe-flower": "globe flower", "pink-yellow dahlia?": "pink and yellow dahlia",
-                   "ball moss": "air plant"}  # fmt: skip
-
-
-_PHOTO = tuple(
-    f"a {how}photo of {one} {small}{{}}."
-    for one in ("a", "the")
-    for how, small in (
-        ("", ""), ("blurry ", ""), ("black and white ", ""), ("low contrast ", ""), ("high contrast ", ""),
-        ("bad ", ""), ("good ", ""), ("", "small "), ("", "big "),
-    )
-)  # fmt: skip
-_THINGS = ("a photo of {} {{}}.", "a painting of {} {{}}.", "{} plastic {{}}.", "a sculpture of {} {{}}.",
-           "a sketch of {} {{}}.", "a tattoo of {} {{}}.", "{} toy {{}}.", "a rendition of {} {{}}.",
-           "{} embroidered {{}}.", "{} cartoon {{}}.", "{} {{}} in a video game.", "{} plushie {{}}.",
-           "{} origami {{}}.", "art of {} {{}}.", "graffiti of {} {{}}.", "a drawing of {} {{}}.",
-           "a doodle of {} {{}}.")  # fmt: skip
-_CALTECH = tuple(template.format(one) for one in ("a", "the") for template in _THINGS)
-_TEXTURE = tuple(
-    f"a photo of {one} {{}} {what}." for one in ("a", "the") for what in ("texture", "pattern", "thing", "object")
-)
-_CAR = ("a photo of a {}.", "a photo of the {}.", "a photo of my {}.", "i love my {}!", "a photo of my dirty {}.",
-        "a photo of my clean {}.", "a photo of my new {}.", "a photo of my old {}.")  # fmt: skip
-_PLAIN = ("a photo of a {}.", "a photo of the {}.")
 _NON_COMMERCIAL = "non-commercial research and education only"
 _UNSTATED = "none stated; research use"
 
 TINY_IMAGENET = ZeroShotTask(
-    name="tiny_imagenet", title="Tiny-ImageNet", read=formats.tiny_imagenet, folder="tiny-imagenet-200",
+    name="tiny_imagenet", title="Tiny-ImageNet", read=public.tiny_imagenet, folder="tiny-imagenet-200",
     layout=("tiny-imagenet-200/val",), train_layout=("tiny-imagenet-200/train",), archives=("tiny-imagenet-200.zip",),
     splits={"train": "train, 500 a class", "report": "val, 50 a class"}, counts={"train": 100_000, "report": 10_000},
     classes=class_lists.TINY_IMAGENET, prompts=imagenet_prompts(), native=64,
     licence=f"ImageNet's: {_NON_COMMERCIAL}", page="Stanford CS231n, Tiny ImageNet Visual Recognition Challenge",
 )  # fmt: skip
 IMAGENET = ZeroShotTask(
-    name="imagenet", title="ImageNet", read=formats.imagenet, folder="imagenet",
+    name="imagenet", title="ImageNet", read=public.imagenet, folder="imagenet",
     layout=("imagenet/val",), train_layout=("imagenet/train",),
     archives=("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
     splits={"train": "train", "report": "val"}, counts={"train": 1_281_167, "report": 50_000}, classes=WNIDS,
@@ -205,39 +101,39 @@ IMAGENET = ZeroShotTask(
     page="ImageNet, ILSVRC 2012 (image-net.org, Large Scale Visual Recognition Challenge 2012)",
 )  # fmt: skip
 CIFAR10 = ZeroShotTask(
-    name="cifar10", title="CIFAR-10", read=formats.cifar10, folder="cifar-10-batches-py",
+    name="cifar10", title="CIFAR-10", read=arrays.cifar10, folder="cifar-10-batches-py",
     layout=("cifar-10-batches-py/batches.meta", "cifar-10-batches-py/test_batch"),
     train_layout=tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
     archives=("cifar-10-python.tar.gz",), splits={"train": "train", "report": "test"},
-    counts={"train": 50_000, "report": 10_000}, classes=class_lists.CIFAR10, prompts=prompts(openai=_PHOTO),
+    counts={"train": 50_000, "report": 10_000}, classes=class_lists.CIFAR10, prompts=prompts(openai=PHOTO),
     preprocessing="resize224", native=32, licence=_UNSTATED,
     page="The CIFAR-10 dataset, Alex Krizhevsky, University of Toronto",
 )  # fmt: skip
 CIFAR100 = ZeroShotTask(
-    name="cifar100", title="CIFAR-100", read=formats.cifar100, folder="cifar-100-python",
+    name="cifar100", title="CIFAR-100", read=arrays.cifar100, folder="cifar-100-python",
     layout=("cifar-100-python/meta", "cifar-100-python/test"), train_layout=("cifar-100-python/train",),
     archives=("cifar-100-python.tar.gz",), splits={"train": "train", "report": "test"},
-    counts={"train": 50_000, "report": 10_000}, classes=class_lists.CIFAR100, prompts=prompts(openai=_PHOTO),
+    counts={"train": 50_000, "report": 10_000}, classes=class_lists.CIFAR100, prompts=prompts(openai=PHOTO),
     preprocessing="resize224", native=32, licence=_UNSTATED,
     page="The CIFAR-100 dataset, Alex Krizhevsky, University of Toronto",
 )  # fmt: skip
 STL10 = ZeroShotTask(
-    name="stl10", title="STL-10", read=formats.stl10, folder="stl10_binary",
+    name="stl10", title="STL-10", read=arrays.stl10, folder="stl10_binary",
     layout=("stl10_binary/class_names.txt", "stl10_binary/test_X.bin", "stl10_binary/test_y.bin"),
     train_layout=("stl10_binary/train_X.bin", "stl10_binary/train_y.bin"),
     archives=("stl10_binary.tar.gz",), splits={"train": "train", "report": "test"},
-    counts={"train": 5_000, "report": 8_000}, classes=class_lists.STL10, prompts=prompts(openai=_PLAIN),
+    counts={"train": 5_000, "report": 8_000}, classes=class_lists.STL10, prompts=prompts(openai=PLAIN),
     preprocessing="resize224", native=96, licence="images of ImageNet: " + _NON_COMMERCIAL,
     page="STL-10 dataset, Adam Coates, Stanford University",
 )  # fmt: skip
 SUN397 = ZeroShotTask(
-    name="sun397", title="SUN397", read=formats.sun397, folder="SUN397", layout=("SUN397/ClassName.txt",),
+    name="sun397", title="SUN397", read=public.sun397, folder="SUN397", layout=("SUN397/ClassName.txt",),
     archives=("SUN397.tar.gz",), splits={"all": "every image"}, counts={"all": 108_754}, classes=class_lists.SUN397,
-    prompts=prompts(openai=_PLAIN), licence="research use; the images are their owners'",
+    prompts=prompts(openai=PLAIN), licence="research use; the images are their owners'",
     page="SUN Database: Scene Categorization Benchmark, Princeton Vision Group",
 )  # fmt: skip
 FOOD101 = ZeroShotTask(
-    name="food101", title="Food101", read=formats.food101, folder="food-101",
+    name="food101", title="Food101", read=public.food101, folder="food-101",
     layout=("food-101/images", "food-101/meta/test.json"), train_layout=("food-101/meta/train.json",),
     archives=("food-101.tar.gz",), splits={"train": "train, 750 a class", "report": "test, 250 a class"},
     counts={"train": 75_750, "report": 25_250}, classes=class_lists.FOOD101,
@@ -245,7 +141,7 @@ FOOD101 = ZeroShotTask(
     licence="scientific fair use; the images are Foodspotting's", page="Food-101, Computer Vision Lab, ETH Zurich",
 )  # fmt: skip
 OXFORD_PETS = ZeroShotTask(
-    name="oxford_pets", title="OxfordPets", read=formats.oxford_pets, folder="oxford-iiit-pet",
+    name="oxford_pets", title="OxfordPets", read=public.oxford_pets, folder="oxford-iiit-pet",
     layout=("oxford-iiit-pet/images", "oxford-iiit-pet/annotations/test.txt"),
     train_layout=("oxford-iiit-pet/annotations/trainval.txt",),
     archives=("images.tar.gz", "annotations.tar.gz"), splits={"train": "trainval", "report": "test"},
@@ -255,7 +151,7 @@ OXFORD_PETS = ZeroShotTask(
     page="The Oxford-IIIT Pet Dataset, Visual Geometry Group, University of Oxford",
 )  # fmt: skip
 FLOWERS102 = ZeroShotTask(
-    name="flowers102", title="Flowers102", read=formats.flowers102, folder="flowers-102",
+    name="flowers102", title="Flowers102", read=public.flowers102, folder="flowers-102",
     layout=("flowers-102/jpg", "flowers-102/imagelabels.mat", "flowers-102/setid.mat"), archives=("102flowers.tgz",),
     splits={"train": "trnid and valid, 10 a class each", "report": "tstid"},
     counts={"train": 2_040, "report": 6_149}, classes=class_lists.FLOWERS102,
@@ -263,36 +159,36 @@ FLOWERS102 = ZeroShotTask(
         Prompts(templates=("A photo of a {}, a type of flower.",)),
         Prompts(templates=("A photo of a {}, a type of flower.",), names=flowers),
         Prompts(templates=("a photo of a {}, a type of flower.",),
-                names=lambda classes: [_FLOWERS_OPENAI.get(name, name) for name in classes]),
+                names=lambda classes: [FLOWERS_OPENAI.get(name, name) for name in classes]),
     ),
     metric="mean per class", licence=_UNSTATED,
     page="102 Category Flower Dataset, Visual Geometry Group, University of Oxford",
 )  # fmt: skip
 DTD = ZeroShotTask(
-    name="dtd", title="DTD", read=formats.dtd, folder="dtd/dtd",
+    name="dtd", title="DTD", read=public.dtd, folder="dtd/dtd",
     layout=("dtd/dtd/images", "dtd/dtd/labels/test1.txt"),
     train_layout=("dtd/dtd/labels/train1.txt", "dtd/dtd/labels/val1.txt"),
     archives=("dtd-r1.0.1.tar.gz",), splits={"train": "train1 and val1", "report": "test1"},
     counts={"train": 3_760, "report": 1_880}, classes=class_lists.DTD,
-    prompts=both("A surface with a {} texture.", openai=Prompts(templates=_TEXTURE, names=as_spelled)),
+    prompts=both("A surface with a {} texture.", openai=Prompts(templates=TEXTURE, names=as_spelled)),
     licence="research use",
     page="Describable Textures Dataset, Visual Geometry Group, University of Oxford",
 )  # fmt: skip
 EUROSAT = ZeroShotTask(
-    name="eurosat", title="EuroSAT", read=formats.eurosat, folder="eurosat/2750", layout=("eurosat/2750",),
+    name="eurosat", title="EuroSAT", read=public.eurosat, folder="eurosat/2750", layout=("eurosat/2750",),
     archives=("EuroSAT.zip", "EuroSAT_RGB.zip"), splits={"all": "every image"}, counts={"all": 27_000},
     classes=class_lists.EUROSAT,
     prompts=both(
-        "A centered satellite photo of {}.", called(class_lists.EUROSAT, _LAND),
+        "A centered satellite photo of {}.", called(class_lists.EUROSAT, LAND),
         Prompts(templates=("a centered satellite photo of {}.", "a centered satellite photo of a {}.",
                            "a centered satellite photo of the {}."),
-                names=called(class_lists.EUROSAT, _LAND_OPENAI)),
+                names=called(class_lists.EUROSAT, LAND_OPENAI)),
     ),
     native=64, licence="MIT",
     page="EuroSAT: Land Use and Land Cover Classification with Sentinel-2, Patrick Helber, DFKI",
 )  # fmt: skip
 FGVC_AIRCRAFT = ZeroShotTask(
-    name="fgvc_aircraft", title="FGVC-Aircraft", read=formats.fgvc_aircraft, folder="fgvc-aircraft-2013b",
+    name="fgvc_aircraft", title="FGVC-Aircraft", read=public.fgvc_aircraft, folder="fgvc-aircraft-2013b",
     layout=("fgvc-aircraft-2013b/data/images", "fgvc-aircraft-2013b/data/variants.txt",
             "fgvc-aircraft-2013b/data/images_variant_test.txt"),
     train_layout=("fgvc-aircraft-2013b/data/images_variant_trainval.txt",),
@@ -307,69 +203,69 @@ FGVC_AIRCRAFT = ZeroShotTask(
     page="FGVC-Aircraft Benchmark, Visual Geometry Group, University of Oxford",
 )  # fmt: skip
 CALTECH101 = ZeroShotTask(
-    name="caltech101", title="Caltech-101", read=formats.caltech101, folder="caltech101/101_ObjectCategories",
+    name="caltech101", title="Caltech-101", read=public.caltech101, folder="caltech101/101_ObjectCategories",
     layout=("caltech101/101_ObjectCategories",), archives=("caltech-101.zip", "101_ObjectCategories.tar.gz"),
     splits={"all": "every image but BACKGROUND_Google's"}, counts={"all": 8_677}, classes=class_lists.CALTECH101,
     prompts=prompts(
         TEMPLATE,
         Prompts(templates=("A photo of a {}.",), names=faces_are_people, merge=True),
-        Prompts(templates=_CALTECH, names=called(class_lists.CALTECH101, class_lists.CALTECH101_OPENAI)),
+        Prompts(templates=CALTECH, names=called(class_lists.CALTECH101, class_lists.CALTECH101_OPENAI)),
     ),
     metric="mean per class", licence="CC BY 4.0", page="Caltech 101, CaltechDATA, Li, Andreeto, Ranzato and Perona",
 )  # fmt: skip
 CALTECH256 = ZeroShotTask(
-    name="caltech256", title="Caltech-256", read=formats.caltech256, folder="caltech256/256_ObjectCategories",
+    name="caltech256", title="Caltech-256", read=public.caltech256, folder="caltech256/256_ObjectCategories",
     layout=("caltech256/256_ObjectCategories",), archives=("256_ObjectCategories.tar",),
     splits={"all": "every image, 257.clutter among them"}, counts={"all": 30_607},
     classes=tuple(f"{i:03d}.{name}" for i, name in enumerate(class_lists.CALTECH256, start=1)),
-    prompts=both("A photo of a {}.", numbered_folders, Prompts(templates=_CALTECH, names=numbered_folders)),
+    prompts=both("A photo of a {}.", numbered_folders, Prompts(templates=CALTECH, names=numbered_folders)),
     licence="CC BY 4.0", page="Caltech 256, CaltechDATA, Griffin, Holub and Perona",
 )  # fmt: skip
 STANFORD_CARS = ZeroShotTask(
-    name="stanford_cars", title="StanfordCars", read=formats.stanford_cars, folder="stanford_cars",
+    name="stanford_cars", title="StanfordCars", read=public.stanford_cars, folder="stanford_cars",
     layout=("stanford_cars/devkit/cars_meta.mat", "stanford_cars/cars_test_annos_withlabels.mat",
             "stanford_cars/cars_test"),
     train_layout=("stanford_cars/devkit/cars_train_annos.mat", "stanford_cars/cars_train"),
     archives=("cars_train.tgz", "cars_test.tgz", "car_devkit.tgz"), splits={"train": "train", "report": "test"},
     counts={"train": 8_144, "report": 8_041}, classes=class_lists.STANFORD_CARS,
-    prompts=both("A photo of a {}.", car_models, Prompts(templates=_CAR, names=as_spelled)),
+    prompts=both("A photo of a {}.", car_models, Prompts(templates=CAR, names=as_spelled)),
     licence="ImageNet's: " + _NON_COMMERCIAL, page="Cars Dataset, Jonathan Krause, Stanford AI Laboratory",
 )  # fmt: skip
 PCAM = ZeroShotTask(
-    name="pcam", title="PCAM", read=formats.pcam, folder="pcam",
+    name="pcam", title="PCAM", read=public.pcam, folder="pcam",
     layout=tuple(f"pcam/camelyonpatch_level_2_split_test_{axis}.h5" for axis in "xy"),
     train_layout=tuple(f"pcam/camelyonpatch_level_2_split_train_{axis}.h5" for axis in "xy"),
     archives=tuple(f"camelyonpatch_level_2_split_{s}_{axis}.h5.gz" for s in ("train", "test") for axis in "xy"),
     splits={"train": "train (valid is left alone)", "report": "test"}, counts={"train": 262_144, "report": 32_768},
-    classes=_TISSUE,
+    classes=TISSUE,
     prompts=prompts(
         # The slip of the pen is in TeCoA's and TGA-ZSR's code alike, hence in their numbers.
-        Prompts(templates=("{}",), names=called(_TISSUE, ("Tthis is a photo of healthy lymph node tissue.",
+        Prompts(templates=("{}",), names=called(TISSUE, ("Tthis is a photo of healthy lymph node tissue.",
                                                           "This is a photo of lymph node tumor tissue."))),
         Prompts(templates=("This is a photo of {}.",),
-                names=called(_TISSUE, ("healthy lymph node tissue", "lymph node tumor tissue"))),
+                names=called(TISSUE, ("healthy lymph node tissue", "lymph node tumor tissue"))),
         Prompts(templates=("this is a photo of {}",),
-                names=called(_TISSUE, ("lymph node", "lymph node containing metastatic tumor tissue"))),
+                names=called(TISSUE, ("lymph node", "lymph node containing metastatic tumor tissue"))),
     ),
     native=96, licence="CC0 1.0", page="PatchCamelyon (PCam), Bas Veeling; Grand Challenge",
 )  # fmt: skip
 IMAGENET_A = ZeroShotTask(
-    name="imagenet_a", title="ImageNet-A", read=formats.imagenet_a, folder="imagenet-a", layout=("imagenet-a",),
+    name="imagenet_a", title="ImageNet-A", read=public.imagenet_a, folder="imagenet-a", layout=("imagenet-a",),
     archives=("imagenet-a.tar",), splits={"all": "every image"}, counts={"all": 7_500}, classes=SUBSETS["a"],
     prompts=imagenet_prompts(), licence="MIT", page="Natural Adversarial Examples, Dan Hendrycks and others",
 )  # fmt: skip
 IMAGENET_R = ZeroShotTask(
-    name="imagenet_r", title="ImageNet-R", read=formats.imagenet_r, folder="imagenet-r", layout=("imagenet-r",),
+    name="imagenet_r", title="ImageNet-R", read=public.imagenet_r, folder="imagenet-r", layout=("imagenet-r",),
     archives=("imagenet-r.tar",), splits={"all": "every image"}, counts={"all": 30_000}, classes=SUBSETS["r"],
     prompts=imagenet_prompts(), licence="MIT", page="The Many Faces of Robustness, Dan Hendrycks and others",
 )  # fmt: skip
 IMAGENET_SKETCH = ZeroShotTask(
-    name="imagenet_sketch", title="ImageNet-Sketch", read=formats.imagenet_sketch, folder="sketch", layout=("sketch",),
+    name="imagenet_sketch", title="ImageNet-Sketch", read=public.imagenet_sketch, folder="sketch", layout=("sketch",),
     archives=("ImageNet-Sketch.zip",), splits={"all": "every image"}, counts={"all": 50_889}, classes=WNIDS,
     prompts=imagenet_prompts(), licence="MIT", page="ImageNet-Sketch, Haohan Wang, Carnegie Mellon University",
 )  # fmt: skip
 IMAGENET_V2 = ZeroShotTask(
-    name="imagenet_v2", title="ImageNet-V2", read=formats.imagenet_v2,
+    name="imagenet_v2", title="ImageNet-V2", read=public.imagenet_v2,
     folder="imagenetv2-matched-frequency-format-val", layout=("imagenetv2-matched-frequency-format-val",),
     archives=("imagenetv2-matched-frequency.tar.gz",), splits={"all": "matched frequency, every image"},
     counts={"all": 10_000}, classes=WNIDS, prompts=imagenet_prompts(), licence="MIT",
@@ -387,10 +283,10 @@ NAMES: tuple[str, ...] = tuple(task.name for task in TASKS)
 
 def task(name: str, path: str = "name") -> ZeroShotTask:
     """Return the row. Raises ``ConfigError`` at ``path`` for an unknown name, with the nearest one."""
-    found = next((row for row in TASKS if row.name == name), None)
-    if found is None:
+    match = next((row for row in TASKS if row.name == name), None)
+    if match is None:
         raise unknown(path, name, NAMES)
-    return found
+    return match
 
 
 def needs(row: ZeroShotTask, part: PartName) -> tuple[str, ...]:
@@ -404,29 +300,29 @@ def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
     Raises:
         ConfigError: in one sentence, for whatever is on disk that is not this set.
     """
-    # Not Path.exists, which raises for what may not be looked into.
+    # Not Path.exists, because that raises where access is denied.
     lacks = [path for path in needs(row, part) if not os.path.exists(root / path)]
     if lacks:
         expected = f"{', '.join(needs(row, part))} below it, unpacked from {' and '.join(row.archives)}"
         raise ConfigError(f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {expected}")
-    stamp = tuple(when for path in needs(row, part) for when in formats.written_below(root / path))
+    stamp = tuple(when for path in needs(row, part) for when in written_below(root / path))
     return _read(row.name, root, part, stamp)
 
 
 @lru_cache(maxsize=64)
 def _read(name: str, root: Path, part: PartName, stamp: tuple[int, ...]) -> Part:
-    """``stamp``: when the set's files were written last; a set that was mended is read anew."""
+    """``stamp``: when the set's files were written last; a repaired set is read again."""
     row = task(name)
     try:
-        found = row.read(root, part)
+        part_read = row.read(root, part)
     except ConfigError as error:
         raise ConfigError(str(error)) from None
-    except Exception as error:  # a damaged set stops its reader in more ways than can be listed
+    except Exception as error:  # readers fail in more ways than can be listed on a damaged set
         reason = " ".join(str(error).split())
         if isinstance(error, LookupError) or not reason:  # its text is a bare key
             reason = f"{type(error).__name__} {reason}".strip()
         raise ConfigError(f"root: {root} holds no {name} that can be read ({reason})") from error
-    require(len(found.labels) > 0, "root", str(root / row.folder), f"images of {row.title}; found none")
-    inside = bool(((found.labels >= 0) & (found.labels < len(found.classes))).all())
-    require(inside, "root", str(root / row.folder), f"labels of the {len(found.classes)} classes")
-    return found
+    require(len(part_read.labels) > 0, "root", str(root / row.folder), f"images of {row.title}; found none")
+    inside = bool(((part_read.labels >= 0) & (part_read.labels < len(part_read.classes))).all())
+    require(inside, "root", str(root / row.folder), f"labels of the {len(part_read.classes)} classes")
+    return part_read

@@ -11,7 +11,9 @@ import torch
 from zsr_core.attacks import AnyAttack, Pgd
 from zsr_core.codec import require
 from zsr_core.data import DataRef, ImageSet, Split, open_data
-from zsr_core.data.sets import SPLITS, taken
+from zsr_core.data.open import taken
+from zsr_core.data.partition import SPLITS
+from zsr_core.data.ref import check_names
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
@@ -25,7 +27,8 @@ from zsr_core.threat import Norm, PixelSpace, ThreatModel
 class EvalSuite:
     """What a trial is measured on: tasks x (clean + attacks x eps). ``eps`` in [0, 1] pixel units.
 
-    ``split`` is "selection" wherever trials are compared to choose one, "report" for the chosen.
+    ``split`` is "selection" wherever trials are compared to choose one, "report" for the chosen, and "all" where
+    nothing is chosen: every image of a folder that has no splits and that nothing trains on.
     ``n`` keeps so many images of each task, as ``DataRef.limit`` does. ``space`` says which tensor the budget lives on,
     here and in every record: the model's input, or of sets with one native size those pixels, which the model then
     resizes inside (bicubic, differentiable; fewer pixels make the attack weaker).
@@ -42,13 +45,8 @@ class EvalSuite:
 
     def __post_init__(self) -> None:
         require(len(self.tasks) > 0, "tasks", self.tasks, "at least one task")
-        require(
-            len({t.called for t in self.tasks}) == len(self.tasks),
-            "tasks",
-            [t.called for t in self.tasks],
-            "every task once",
-        )
-        require(self.split in SPLITS, "split", self.split, "'selection' or 'report'")
+        check_names(self.tasks)
+        require(self.split in SPLITS, "split", self.split, "'selection', 'report' or 'all'")
         require(self.n is None or self.n >= 1, "n", self.n, "at least 1 image per task")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         require(
@@ -82,6 +80,7 @@ def evaluate(
     journal: Journal | None = None,
     on_event: OnEvent = ignore,
     shard: tuple[int, int] = (0, 1),
+    trained_on: DataRef | None = None,
 ) -> list[SampleRecord]:
     """Return the records of every task of the suite.
 
@@ -89,11 +88,12 @@ def evaluate(
         journal: where finished batches are kept for a resume.
         on_event: is called after every batch and every task.
         shard: (k, K) for images k, k + K, k + 2K, ... of each task alone; :func:`merged` puts the K parts together.
+        trained_on: as of :func:`open_data`: it decides which images of a task training leaves to be measured on.
     """
     k, of = shard
     records: list[SampleRecord] = []
     for i, ref in enumerate(suite.tasks):
-        images = open_data(ref, suite.split, image_size, suite.n, space=suite.space)
+        images = open_data(ref, suite.split, image_size, suite.n, space=suite.space, trained_on=trained_on)
         if of > 1:
             images = taken(images, range(k, len(images.labels), of))
             if len(images.labels) == 0:  # a task of fewer images than there are shards

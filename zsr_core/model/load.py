@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.data import miniature
 from zsr_core.model.tower import ImageTower
-from zsr_core.model.weights import SUFFIXES, Fit, Weights, fit, read_weights
+from zsr_core.model.weights import PROJECTION, SUFFIXES, Fit, Weights, fit, read_weights
+from zsr_core.text import check_tokens
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, [0, 1] units
 
@@ -75,6 +76,11 @@ def check_model(ref: ModelRef, path: str = "config.model") -> None:
     _tokenizer(ref.name, path)
 
 
+def check_texts(ref: ModelRef, classes: Sequence[str], templates: Sequence[str], path: str = "classes") -> None:
+    """Raise ``ConfigError`` at ``path`` naming classes that the model's tokenizer turns into equal tokens."""
+    check_tokens(_tokenizer(ref.name, "config.model"), classes, templates, path)
+
+
 def _check_weights(ref: ModelRef, path: str) -> None:
     if ref.name != miniature.NAME and ref.name not in open_clip.list_models():
         raise ConfigError(
@@ -122,6 +128,7 @@ def _fitting(ref: ModelRef, field: str, weights: Weights, path: str) -> Fit:
         _check_activation(ref.name, weights.quick_gelu, f"{at}: {file}", weights.hint)
     if field == "text_from":
         require(found.whole, at, str(file), "a whole CLIP: the file holds an image tower alone")
+        require(found.projected, at, str(file), "a whole CLIP: the image tower has no projection")
     elif not found.whole and ref.text_from is None and ref.name != miniature.NAME:
         tags = open_clip.list_pretrained_tags_by_model(ref.name)
         one = f"such as {'openai' if 'openai' in tags else tags[0]!r}" if tags else "or a file"
@@ -182,15 +189,20 @@ def _build(ref: ModelRef) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(ref.init_seed)  # open_clip draws its initial weights from the global generator
             model = _unfilled(ref.name)
+    projected = True
     if ref.pretrained is not None and is_file(ref.pretrained):
-        _fill(model, _renamed(ref, "pretrained"))
+        image = _renamed(ref, "pretrained")
+        projected = PROJECTION in image or PROJECTION not in model.state_dict()
+        _fill(model, image)
     if ref.text_from is not None:
         whole = (
             _renamed(ref, "text_from")
             if is_file(ref.text_from)
             else _of_tag(ref.name, ref.text_from, "config.model.text_from").state_dict()
         )
-        _fill(model, {name: tensor for name, tensor in whole.items() if not name.startswith("visual.")})
+        # A tower without its projection gets the one that goes with the texts.
+        taken = {name for name in whole if not name.startswith("visual.") or (name == PROJECTION and not projected)}
+        _fill(model, {name: whole[name] for name in taken})
     return model
 
 
@@ -212,6 +224,8 @@ def _renamed(ref: ModelRef, field: str) -> dict[str, Tensor]:
     broken = [name for name in found.names if not weights.tensors[name].isfinite().all()]
     if broken:
         raise ConfigError(f"{at}: {file} holds NaN or infinite numbers in {len(broken)} tensors, first {broken[0]}")
+    if not any(bool(weights.tensors[name].any()) for name, to in found.names.items() if to.startswith("visual.")):
+        raise ConfigError(f"{at}: {file} holds an image tower of zeros alone, as a difference of two models may be")
     return {to: weights.tensors[name] for name, to in found.names.items()}
 
 

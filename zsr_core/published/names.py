@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from zsr_core.data.tasks import PromptSet
+from zsr_core.names import PromptSet
 
 UNTOUCHED = "CLIP"  # the model as it came, in every paper's tables
 UNTRAINED = (UNTOUCHED, "TTC")  # TTC is a defence of the model as it came

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from zsr_core.codec import ConfigError, require, unknown
-from zsr_core.data.tasks import PromptSet
+from zsr_core.names import PromptSet
 from zsr_core.published.names import (
     ATTACKS,
     AVERAGES,

@@ -52,7 +52,10 @@ def trial_scene(
     records = from_table(read_samples(path)) if path.is_file() else []
     suite = config.eval_suite
     asked = replace(request, eps=budget_of(config, request.eps))
-    scene = scene_of(victim, suite, banks, size, asked, seed=config.seed, device=where, records=records)
+    scene = scene_of(
+        victim, suite, banks, size, asked, seed=config.seed, device=where, records=records,
+        trained_on=config.train_data,
+    )  # fmt: skip
     return scene, Evaluation(attacks=suite.attacks, records=tuple(records), measurements=result.measurements)
 
 

@@ -6,10 +6,10 @@ import open_clip
 import torch
 
 from zsr_core.codec import ConfigError
-from zsr_core.data import check_data
+from zsr_core.data import check_apart, check_data
 from zsr_core.methods import AnyMethod
 from zsr_core.methods.views import Views
-from zsr_core.model.load import ModelRef, check_model, image_size_of, tower_shapes
+from zsr_core.model.load import ModelRef, check_model, check_texts, image_size_of, tower_shapes
 from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
 
@@ -19,11 +19,15 @@ def check(config: TrialConfig) -> None:
     check_model(config.model)
     size = image_size_of(config.model)
     if config.epochs:
-        check_data(config.train_data, "train", "config.train_data", size)
+        images = check_data(config.train_data, "train", "config.train_data", size)
+        check_texts(config.model, images.classes, images.templates, "config.train_data.classes")
         check_reads(config.method, config.model)
     suite = config.eval_suite
     for i, task in enumerate(suite.tasks):
-        check_data(task, suite.split, f"config.eval_suite.tasks[{i}]", size, space=suite.space)
+        path = f"config.eval_suite.tasks[{i}]"
+        images = check_data(task, suite.split, path, size, space=suite.space, trained_on=config.train_data)
+        check_texts(config.model, images.classes, images.templates, f"{path}.classes")
+        check_apart(task, config.train_data, path)
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:

@@ -47,7 +47,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
     parts: list[Part] = []
     size = image_size_of(config.model)
     for task in config.eval_suite.tasks:
-        found = set_size(task, config.eval_suite.split, size, config.eval_suite.n)
+        found = set_size(task, config.eval_suite.split, size, config.eval_suite.n, trained_on=config.train_data)
         n, classes = found.images, found.classes
         require(classes >= 2, f"task {task.called!r}", classes, "at least two classes: with one, every answer is right")
         blank = Part(

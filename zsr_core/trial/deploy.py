@@ -17,7 +17,7 @@ from zsr_core.data import ImageSet, open_data
 from zsr_core.evaluation.regulariser import regulariser
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import write_text, write_whole
-from zsr_core.model.load import Clip, ModelRef, computes_quick_gelu, load_clip, weights_sha
+from zsr_core.model.load import Clip, ModelRef, check_texts, computes_quick_gelu, load_clip, weights_sha
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.training.fit import Fitted, fit
@@ -130,4 +130,5 @@ def untouched_clip(ref: ModelRef, device: str) -> Clip:
 
 @lru_cache(maxsize=256)
 def class_bank(ref: ModelRef, device: str, classes: tuple[str, ...], templates: tuple[str, ...]) -> TextBank:
+    check_texts(ref, classes, templates)
     return encode_classes(untouched_clip(ref, device).encode_text, classes, templates)

@@ -14,17 +14,30 @@ import open_clip
 import torch
 
 import zsr_core
-from zsr_core.data import open_data
+from zsr_core.data import open_data, set_size
 from zsr_core.trial.config import TrialConfig
 
 
 def skipped(config: TrialConfig, size: int) -> dict[str, str]:
     """Return ``{"skipped_<split>_<set>": "2: a.jpg, b.jpg"}`` for sets that leave out what cannot be decoded."""
     suite = config.eval_suite
-    sets = [open_data(task, suite.split, size, suite.n, space=suite.space) for task in suite.tasks if task.skips]
+    sets = [
+        open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
+        for task in suite.tasks
+        if task.skips
+    ]
     if config.epochs and config.train_data.skips:
         sets.append(open_data(config.train_data, "train", size))
     return {f"skipped_{s.split}_{s.name}": f"{len(s.skipped)}: {', '.join(s.skipped)}" for s in sets if s.skipped}
+
+
+def set_notes(config: TrialConfig, size: int) -> tuple[str, ...]:
+    """Return ``"set: sentence"`` for what was odd in reading a set: skipped files, class names that are no words."""
+    suite, train = config.eval_suite, config.train_data
+    sets = [(task, set_size(task, suite.split, size, suite.n, trained_on=train)) for task in suite.tasks]
+    if config.epochs:
+        sets.append((train, set_size(train, "train", size)))
+    return tuple(dict.fromkeys(f"{ref.called}: {note}" for ref, found in sets for note in found.notes))
 
 
 def peak_bytes(device: torch.device) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from zsr_core.codec import ConfigError, to_plain
-from zsr_core.data import ImageSet
+from zsr_core.data import ImageSet, zero_shot_names
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.suite import evaluate, merged
@@ -27,7 +27,7 @@ from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import HERE, RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
-from zsr_core.trial.provenance import peak_bytes, provenance, skipped
+from zsr_core.trial.provenance import peak_bytes, provenance, set_notes, skipped
 from zsr_core.trial.result import TrialResult, read_result, write_result
 
 PARTS = "parts"  # below a trial's folder, while its evaluation lasts
@@ -154,13 +154,15 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
     write_samples(folder / "samples.parquet", records)
     seconds = _seconds(begun, trained, device, world)
-    zero_shot = [t.called for t in config.eval_suite.tasks if t.called != config.train_data.called]
+    zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
+    notes = set_notes(config, clip.tower.image_size)
     return TrialResult(
         trial_id=config.trial_id, config=config, status="done", measurements=tuple(measure(records, zero_shot)),
         history=tuple(tuned.history), cost={**tuned.cost, **seconds, "peak_bytes": peak_bytes(device)},
         provenance={
             "weights_sha": victim.sha, "initial_weights_sha": clip.sha, "processes": str(world.size),
             **skipped(config, clip.tower.image_size),
+            **({"data_notes": "; ".join(notes)} if notes else {}),
         },
     )  # fmt: skip
 
@@ -183,4 +185,5 @@ def _records(
     return evaluate(
         victim, config.eval_suite, bank, clip.tower.image_size, seed=config.seed, trial_id=config.trial_id,
         device=context.where, journal=Journal(folder=parts), on_event=context.on_event, shard=shard,
+        trained_on=config.train_data,
     )  # fmt: skip

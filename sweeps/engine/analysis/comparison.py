@@ -186,7 +186,7 @@ def _at(own: RowTrials, eps: float, called: float) -> RowTrials:
 
 def _zero_shot(series: Mapping[str, Array], sides: Iterable[RowTrials]) -> dict[str, Array]:
     """Return the series of the sets that neither side was trained on and of which both have the same images."""
-    trained = {trained_on(result) for side in sides for result in side.results.values()}
+    trained = {name for side in sides for result in side.results.values() for name in trained_on(result)}
     return {name: arms for name, arms in series.items() if name not in trained and arms.shape[2]}
 
 

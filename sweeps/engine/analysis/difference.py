@@ -135,7 +135,7 @@ class RowTrials:
     def sets(self) -> tuple[str, ...]:
         """Return the zero-shot sets that all finished seeds have records of, at any budget."""
         names = [
-            [task for task in outcomes if task != trained_on(self.results[seed])]
+            [task for task in outcomes if task not in trained_on(self.results[seed])]
             for seed, budgets in self.records.items()
             for outcomes in budgets.values()
         ]

@@ -19,7 +19,7 @@ from sweeps.engine.format import eps_text
 from sweeps.engine.study.folder import PlannedRow, Role, StudyFolder
 from sweeps.engine.study.objectives import score_named, shown_scores
 from zsr_core.codec import unknown
-from zsr_core.data import Split
+from zsr_core.data import Split, trained_names
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 
 
@@ -215,8 +215,9 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
     numbers = [m for row in rows for result in folder.done(row.trials).values() for m in result.measurements]
     known = {m.metric for m in numbers} or {score.metric for score in wanted}
     sets = tuple(dict.fromkeys([m.task for m in numbers if m.task != ZERO_SHOT_MEAN]))
-    groups = set_groups(sets or tuple(task.called for task in study.base.eval_suite.tasks),
-                        study.base.train_data.called, per_set=asked.per_set)  # fmt: skip
+    tasks = study.base.eval_suite.tasks
+    trained = trained_names(tasks, study.base.train_data)
+    groups = set_groups(sets or tuple(task.called for task in tasks), trained, per_set=asked.per_set)
     return tuple(
         Column(
             metric=score.name,
@@ -233,15 +234,17 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
     )
 
 
-def set_groups(sets: Sequence[str], trained: str, *, per_set: bool) -> list[tuple[Scope, str, tuple[str, ...]]]:
+def set_groups(
+    sets: Sequence[str], trained: Sequence[str], *, per_set: bool
+) -> list[tuple[Scope, str, tuple[str, ...]]]:
     """Return the groups of sets that a matrix averages over: (scope, title, names)."""
-    others = tuple(name for name in sets if name != trained)
+    others = tuple(name for name in sets if name not in trained)
+    own = ", ".join(name for name in sets if name in trained)
     groups: list[tuple[Scope, str, tuple[str, ...]]] = []
     if others:
-        without = f" (without {trained})" if trained in sets else ""
-        groups.append(("zero-shot", f"{len(others)}-set mean{without}", others))
-    if trained in sets:
-        groups.append(("all", f"{len(sets)}-set mean" if others else trained, tuple(sets)))
+        groups.append(("zero-shot", f"{len(others)}-set mean{f' (without {own})' if own else ''}", others))
+    if own:
+        groups.append(("all", f"{len(sets)}-set mean" if others else own, tuple(sets)))
     if per_set:
         groups += [("set", name, (name,)) for name in sets]
     return groups

@@ -15,6 +15,7 @@ from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.stats import Array, Interval, harmonic, hierarchical_bootstrap
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST
+from zsr_core.data import trained_names
 from zsr_core.records import read_samples
 from zsr_core.trial.result import TrialResult
 
@@ -89,17 +90,17 @@ def row_outcomes(folder: StudyFolder, row: PlannedRow) -> Arm:
 
 
 def zero_shot(arm: Arm, results: Mapping[int, TrialResult], eps: float) -> Seeds:
-    """Return an arm's zero-shot tasks at one budget; ``results`` say, by seed, which task was trained on."""
+    """Return an arm's zero-shot tasks at one budget; ``results`` say, by seed, which tasks were trained on."""
     return {
-        seed: {task: outcomes for task, outcomes in budgets[eps].items() if task != trained_on(results[seed])}
+        seed: {task: outcomes for task, outcomes in budgets[eps].items() if task not in trained_on(results[seed])}
         for seed, budgets in arm.items()
         if eps in budgets
     }
 
 
-def trained_on(result: TrialResult) -> str:
-    """Return the name of the set that a trial was fine-tuned on."""
-    return result.config.train_data.called
+def trained_on(result: TrialResult) -> tuple[str, ...]:
+    """Return the names of the tasks that read the set which a trial was fine-tuned on."""
+    return trained_names(result.config.eval_suite.tasks, result.config.train_data)
 
 
 def row_interval(folder: StudyFolder, score: CellScore) -> dict[str, Interval]:

@@ -12,6 +12,7 @@ from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.format import eps_text, leaf
 from sweeps.engine.study.folder import Study, StudyFolder
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
+from zsr_core.data import trained_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import short
 
@@ -114,9 +115,9 @@ def _scores(source: Source, score: Query, facet: str | None) -> list[tuple[str, 
         attacks = dict.fromkeys(m.attack for m in rows if m.attack not in ("none", WORST) and m.metric == _name(score))
         return [(attack, over(score, attack=attack)) for attack in attacks]
     if facet == "dataset":
-        tasks = dict.fromkeys(
-            m.task for m in rows if m.task not in (ZERO_SHOT_MEAN, source.study.base.train_data.called)
-        )
+        base = source.study.base
+        trained = trained_names(base.eval_suite.tasks, base.train_data)
+        tasks = dict.fromkeys(m.task for m in rows if m.task not in (ZERO_SHOT_MEAN, *trained))
         return [(task, over(score, task=task)) for task in tasks]
     return [("", score)]
 

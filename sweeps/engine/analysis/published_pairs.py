@@ -12,6 +12,7 @@ from sweeps.engine.format import MINIATURE, eps_text
 from sweeps.engine.study.folder import StudyFolder
 from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import PROFILES
+from zsr_core.data import zero_shot_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.published import OUR_MODELS, UNTOUCHED, Published, same_eps
 from zsr_core.threat import Norm, PixelSpace
@@ -194,7 +195,7 @@ def cell_numbers(results: Sequence[TrialResult]) -> tuple[Measured, ...]:
 
 def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
     m, suite = seeds[0], config.eval_suite
-    zero_shot = tuple(t.called for t in suite.tasks if t.called != config.train_data.called)
+    zero_shot = zero_shot_names(suite.tasks, config.train_data)
     tasks = zero_shot if m.task == ZERO_SHOT_MEAN else (m.task,)
     attacks = {attack.name: profile_of(attack) for attack in suite.attacks}
     parts = [part for part in (config.method if config.epochs else None, config.defence) if part is not None]

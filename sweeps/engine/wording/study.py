@@ -12,6 +12,7 @@ from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import headline
 from zsr_core.attacks import Pgd
 from zsr_core.codec import to_plain
+from zsr_core.data import trained_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.trial.result import TrialResult
 
@@ -45,7 +46,8 @@ def scoring_text(folder: StudyFolder) -> str:
     """Return how it was scored: sets, split, attacks, budget and seeds, as the finished trials have it."""
     study = folder.study
     cells = folder.done(trial for trial in study.plan if trial.role == "cell").values()
-    sets = {m.task for result in cells for m in result.measurements} - {ZERO_SHOT_MEAN, study.base.train_data.called}
+    trained = trained_names(study.base.eval_suite.tasks, study.base.train_data)
+    sets = {m.task for result in cells for m in result.measurements} - {ZERO_SHOT_MEAN, *trained}
     attacks = attacks_of(cells)
     per_image = " (worst per image)" if len(attacks) > 1 else ""
     return (
