@@ -135,8 +135,8 @@ def all_subsets(parts: Mapping[str, Mapping[str, Any]]) -> tuple[Variant, ...]:
 def product(*designs: Sequence[Variant]) -> tuple[Variant, ...]:
     """Return every combination of one row of each design, the last design running fastest.
 
-    Overrides apply in the designs' order, so a branch may be refined by what follows it (``method``, then
-    ``method.alpha``), never undone. A combination of references is a reference.
+    Overrides apply in the designs' order: a later design may set a field of a branch that an earlier one has set
+    (``method``, then ``method.alpha``), but not set the same path again. A combination of references is a reference.
 
     Raises:
         ConfigError: if there is no design, one is empty, or one sets again what an earlier one has set.

@@ -1,6 +1,7 @@
 """Work on a CPU side by side: one thread per core on a batch of its own, instead of all cores on one batch.
 
-A small batch's products are too small to share out: two cores end one 1.3 times as soon, and two batches twice as soon.
+Products of a small batch are too small to share: two cores finish one batch 1.3 times as fast, two batches twice as
+fast.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def side_by_side(work: Callable[[Item], Answer], items: Iterable[Item], threads:
     ``CancelledError``. Of several errors the first in the order of ``items`` is raised.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # new threads begin with it
+    torch.set_num_threads(1)  # new threads start with this number
     errors: dict[int, Exception] = {}
 
     def watched(number: int, item: Item) -> Answer:

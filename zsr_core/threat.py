@@ -13,7 +13,7 @@ from zsr_core.codec import is_finite, require
 
 Norm = Literal["linf", "l2"]
 PixelSpace = Literal["model_input", "native"]
-INWARDS = 1 - 2**-22  # of an l2 radius: two roundings of fp32, which else end outside
+INWARDS = 1 - 2**-22  # of an l2 radius, because two roundings in fp32 could end outside
 
 
 def check_eps(path: str, eps: float) -> None:
@@ -23,7 +23,7 @@ def check_eps(path: str, eps: float) -> None:
 
 
 def l2_size(delta: Tensor) -> Tensor:
-    """Return [B], in double: in fp32 the sum over an image's pixels is off by more than a radius may be exceeded by."""
+    """Return [B], in double, because the error of a sum over pixels in fp32 exceeds the tolerance of a radius."""
     size: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, dtype=torch.float64)
     return size
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zsr_core.codec import ConfigError, is_finite, parse_number
+from zsr_core.names import MINIATURE as MINIATURE
 
-MINIATURE = "miniature"
 NBSP = "\u00a0"
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
 

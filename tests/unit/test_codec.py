@@ -18,6 +18,7 @@ from zsr_core.codec import (
     flatten,
     from_plain,
     is_finite,
+    parse_number,
     to_plain,
     with_overrides,
 )
@@ -211,3 +212,8 @@ def test_replacing_fields_leaves_the_original_as_it_was() -> None:
     base = _Outer(needed=1)
     assert with_overrides(base, {"inner.gain": 2}).inner.gain == 2.0
     assert base.inner.gain == 1.0
+
+
+def test_a_number_is_written_as_a_decimal_or_as_a_fraction() -> None:
+    assert [parse_number(text) for text in ("4/255", "0.5", "1e-3", "2")] == [4 / 255, 0.5, 1e-3, 2.0]
+    assert [parse_number(text) for text in ("", "a/b", "1/0", "1/", "/2", "1/2/3")] == [None] * 6

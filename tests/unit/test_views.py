@@ -62,6 +62,14 @@ def test_a_cached_teacher_is_read_instead_of_run(tiny: Any) -> None:
     assert teacher.tally.forward == 0
 
 
+def test_whether_something_is_encoded_is_said_without_encoding_it(tiny: Any) -> None:
+    student = tiny.tower()
+    views = tiny.views(student, tiny.tower())
+    assert views.encoded("student_adv") is None
+    assert student.tally.forward == 0
+    assert views.student_adv is views.encoded("student_adv")
+
+
 def test_an_attack_of_many_steps_shares_what_the_clean_images_look_like(tiny: Any) -> None:
     student, teacher = tiny.tower(), tiny.tower(seed=1)
     views = tiny.views(student, teacher, n=4)

@@ -1,4 +1,4 @@
-"""Attacks made for one defence: they climb its own loss terms too, or aim at how sure it is."""
+"""Attacks made for one defence: they climb its own loss terms too, or its confidence."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class Adaptive:
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence:
-    """Climbs towards answers that are wrong and sure: for claims that uncertainty betrays an attack (Tramer et al.,
-    NeurIPS 2020: a detector is tested against attacks that know it).
+    """Climbs towards wrong answers of high confidence, to test claims that uncertainty detects attacks (Tramer et
+    al., NeurIPS 2020: a detector is tested against attacks that know it).
 
     ``goal="away"``: ``CE(z, y) - mu H(softmax z)``; ``goal="flip"``: ``-CE(z, t) - mu H(softmax z)``, t the likeliest
-    wrong class of the clean image. It never stops at the flip, where a model is least sure, and returns the point
-    where its objective is largest, so its robust accuracy is no headline.
+    wrong class of the clean image. It does not stop where the answer flips, because a model is least confident
+    there, and returns the point of its largest objective; its robust accuracy is therefore no worst case.
     """
 
     goal: Literal["away", "flip"] = "away"

@@ -33,13 +33,13 @@ class Apgd:
     """Auto-PGD (Croce & Hein, ICML 2020, arXiv 2003.01690, Algorithm 1), for linf and l2, as AutoAttack runs it
     (fra31/auto-attack, ``autopgd_base.py``): from the sphere, step 2 eps with momentum; at checkpoints, the first
     after 22 % of the ``steps`` and then every 3 % sooner down to 6 %, an image's step is halved and the image taken
-    back to its best point, if at most ``rho`` of its steps since the last one gained, or if it has found nothing
-    better since while its step was whole.
+    back to its best point, if at most ``rho`` of its steps since the last one gained, or if its best loss
+    has not grown since then and its step was not halved then.
 
     ``loss``: cross-entropy; DLR; DLR towards each of the ``targets`` likeliest wrong classes in turn (as many as there
     are); or the margin. Ours: an image is dropped the moment it falls; the last iterate needs no gradient; the
-    targets are ranked once, which takes one forward. What comes back is the image's fall, else its point of largest
-    loss.
+    targets are ranked once, which takes one forward. It returns the point at which the image fell, else its point of
+    largest loss.
     """
 
     loss: LossName = "ce"
@@ -132,7 +132,7 @@ class Apgd:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kept:
-    """The best found for each image, or for each try at it, so far; written in place."""
+    """The best point of each image so far, or of each try at it; written in place."""
 
     x: Tensor  # [B, 3, H, W]
     loss: Tensor  # [B]
@@ -154,7 +154,7 @@ class Kept:
         return (self.fallen if self.tries is None else self.tries.over(self.fallen))[rows]
 
     def fell(self, rows: Tensor, x_adv: Tensor) -> None:
-        """Keep the fall of these rows: nothing better can be found for them."""
+        """Keep the points at which these rows fell: they are final."""
         self.x[rows] = x_adv
         self.fallen[rows] = True
 
@@ -236,7 +236,7 @@ def _look(at: _Walk, objective: Objective, kept: Kept, *, last: bool, before: Te
         fallen = torch.zeros_like(loss, dtype=torch.bool) if fooled is None else fooled
         down = int(fallen.sum())
         grad = at.grad if last or down == len(fallen) else torch.autograd.grad(loss.sum(), x_adv)[0]
-    # A loss that is no number is never the best, and such a gradient moves nothing.
+    # A loss that is NaN is never the best, and a gradient that is NaN moves nothing.
     x_adv, loss = x_adv.detach(), loss.detach().to(x_adv.dtype).nan_to_num(-torch.inf, torch.inf, -torch.inf)
     at = at._replace(x_adv=x_adv, loss=loss, grad=grad.nan_to_num(0.0, 0.0, 0.0))
     if before is not None:

@@ -1,4 +1,7 @@
-"""What an attack is: it moves images up an objective within a threat model; its caller projects and judges again."""
+"""What an attack is: it moves images up an objective within a threat model; its caller projects and judges again.
+
+An image falls when the classifier is wrong on what an attack made of it; until then it stands.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,8 @@ class Target:
     ``ask(x [b, 3, H, W], rows [b])`` gives logits [S, b, C], differentiable in ``x``: S draws of a randomised
     classifier, 1 otherwise. Every call is counted as queries of those rows. With ``certain`` the same input always
     gets the same answer, so that a wrong one is final and the image may be dropped; else no attack may stop early.
-    An attack that asks ahead, to fill a batch, takes back with ``unask(rows [b], number [b])`` what it did not use:
-    what an image's attack costs does not depend on the batch.
+    An attack that asks ahead, to fill a batch, takes back with ``unask(rows [b], number [b])`` what it did not use,
+    because the cost of attacking an image must not depend on the batch.
     """
 
     ask: Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +50,7 @@ class Target:
     classes: int
     certain: bool = True
     unask: Callable[[Tensor, Tensor], None] = lambda rows, number: None
-    room: int = 64  # rows of one question that memory is sure to hold, where there are fewer images
+    room: int = 64  # rows of one question that fit into memory, also where there are fewer images
     # What the method's own loss adds to cross-entropy, [b]: adaptive attacks climb it too. None: it adds nothing.
     regulariser: PerImage | None = None
     # Other models' logits of the same images by name, e.g. "untouched": where transferred examples are made.
@@ -75,7 +78,7 @@ class Target:
 
 
 def one_each(drawn: torch.Generator | list[torch.Generator], images: int) -> list[torch.Generator]:
-    """Return a generator per image; one for the batch serves them in turn."""
+    """Return a generator per image; a single one for the batch is repeated."""
     return [drawn] * images if isinstance(drawn, torch.Generator) else list(drawn)
 
 
@@ -87,7 +90,7 @@ class Attack(Protocol):
         """How records and tables call it, e.g. "pgd10": everything that differs from the defaults is in it."""
 
     def stages(self, classes: int) -> tuple[Attack, ...]:
-        """Return what is run in turn, each on the images that the ones before left standing; mostly itself alone.
+        """Return what is run in turn, each on the images that the ones before left standing; usually itself alone.
 
         An attack that cannot face so few ``classes`` names its replacement here, and the records say which ran.
         """
@@ -96,4 +99,4 @@ class Attack(Protocol):
         """Return x_adv [B, 3, H, W], the best found for each image."""
 
     def cost(self, classes: int) -> tuple[int, int]:
-        """Return (forwards, input-only backwards) for an image that never falls; where nothing new can come, fewer."""
+        """Return (forwards, input-only backwards) for an image that never falls: at most so many."""

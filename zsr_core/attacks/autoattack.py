@@ -1,4 +1,4 @@
-"""AutoAttack: the ensemble that is the field's yardstick, and the shorter lists that papers have called so."""
+"""AutoAttack: the field's standard ensemble, and the shorter lists that papers have run under its name."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class AutoAttack:
     """AutoAttack (Croce & Hein, ICML 2020, arXiv 2003.01690; fra31/auto-attack), each part on what still stands.
 
     ``standard``, ``plus`` and ``rand`` are the authors' versions; ``tecoa``, ``fare`` and ``agft`` the lists that CLIP
-    papers ran under the name (``attacks/profiles.py`` has their sources). ``plus`` lacks the untargeted FAB, which
-    takes a backward per class and step and whose boundaries FAB-T meets one by one. A randomised defence is met
-    through the mean over its draws (``attack_samples``), 20 in the authors' ``rand``.
+    papers ran under the name (``attacks/profiles.py`` has their sources). ``plus`` lacks the untargeted FAB, because it
+    takes a backward per class and step, and FAB-T tries the same boundaries one by one. A randomised defence is
+    attacked through the mean over its draws (``attack_samples``), 20 in the authors' ``rand``.
 
     With three classes targeted DLR is replaced by DLR; with two the parts on DLR, which needs three, are left out:
-    the official code stops with an IndexError there, and papers ran the rest. The records tell what ran.
+    the official code stops with an IndexError there, and papers ran the rest. The records list what ran.
     """
 
     version: Literal["standard", "plus", "rand", "tecoa", "fare", "agft"] = "standard"

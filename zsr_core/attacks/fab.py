@@ -25,8 +25,8 @@ class Fab:
     ``alpha_max`` towards the point of that plane nearest to the image (section 2, equations 4 to 10; defaults of
     fra31/auto-attack, ``fab_base.py``). From a wrong point it steps back to ``beta`` of its distance.
 
-    Theirs asks twice a step: whether the new point is wrong, then for the gradient where the step back ended. Ours
-    asks once: the boundary is linearised at the new point, as near to it as the other, and only the step back moves.
+    The official code asks twice a step: whether the new point is wrong, then for the gradient where the step back
+    ended. Ours asks once: it linearises the boundary at the new point, which is as near to it as the other.
     """
 
     steps: int = 100
@@ -82,7 +82,7 @@ class Fab:
         return best.x, distance(best.x - x, norm).masked_fill(missed, torch.inf)
 
     def _approach(self, target: Target, tries: Tries, towards: Tensor, best: _WrongPoints) -> _WrongPoints:
-        """Walk from the images along the boundary to a class [b] in each try; return ``best`` with the wrong points."""
+        """Walk from the images along the boundary to one class [b] in each try; return ``best``, written in place."""
         rows = torch.arange(len(best.x), device=best.x.device)
         clean = at = best.x.clone()
         for _ in range(self.steps):
@@ -185,7 +185,7 @@ def to_plane(starts: Tensor, slope: Tensor, gaps: Tensor, norm: Norm) -> Tensor:
         free = (stuck_from - lam[..., None]).clamp_(min=0).sign_()
         rest, short = (gain * free).sum(dim=2), wanted - torch.addcmul(held, held, free, value=-1).sum(dim=2)
         onward = torch.where(rest > 0, short / rest.clamp(min=TINY), torch.inf)
-        # Pixels that are stuck stay stuck as lam grows; without a new one lam comes out the same and all is done.
+        # A pixel at the box's edge stays there as lam grows; if no further one gets there, lam is final.
         if bool((onward <= lam).all()):
             break
         lam = torch.maximum(lam, onward)

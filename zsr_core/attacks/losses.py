@@ -21,7 +21,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Return [b]: ``max_{j != y} z_j - z_y``, positive where the image is fooled (Carlini & Wagner 2017, f_6).
 
-    Not clamped, so that a gradient is there while the image still stands; it does not saturate as cross-entropy does.
+    Not clamped, so that it has a gradient while the image still stands; it does not saturate as cross-entropy does.
     """
     return others(logits, labels).amax(dim=1) - own(logits, labels)
 

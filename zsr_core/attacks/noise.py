@@ -1,4 +1,4 @@
-"""Uniform noise: a control that no attack may be weaker than, and that no honest defence falls to."""
+"""Uniform noise: a control. No attack may be weaker, and an honest model must withstand it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Noise:
         """Return x_adv [B, 3, H, W]: per image the first point that fools, else the one of the largest margin."""
         rows = torch.arange(len(x), device=x.device)
         generators = one_each(draws("noise", rows), len(rows))
-        found, best = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
+        result, best = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         for _ in range(self.draws):
             if len(rows) == 0:
                 break
@@ -45,6 +45,6 @@ class Noise:
             logits = target.logits(tried, rows)
             gained, fallen = margin(logits, target.labels[rows]), target.fooled(logits, rows)
             better = (gained > best[rows]) | fallen
-            found[rows[better]], best[rows[better]] = tried[better], gained[better]
+            result[rows[better]], best[rows[better]] = tried[better], gained[better]
             rows = rows[~fallen]
-        return found
+        return result

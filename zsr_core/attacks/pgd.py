@@ -25,11 +25,11 @@ class Pgd:
 
     ``momentum`` mu moves along ``v <- steepest(mu v + steepest(g))``, steepest being the sign for linf and the unit
     direction for l2 (FARE trains so with 0.9; chs20/RobustVLM, ``train/pgd_train.py``); for linf and mu < 1 the new
-    sign always outvotes the old one, so that it only tells where the gradient is 0. ``start_std`` starts from
+    sign always outweighs the old one, so that momentum matters only where the gradient is 0. ``start_std`` starts from
     normal noise of that size, in [0, 1] pixel units, in place of a uniform point of the ball (TRADES and MART: 0.001).
 
     ``loss`` is what an evaluation climbs: cross-entropy, or the margin of Carlini & Wagner, ``cw`` in its name; in
-    training the method says what is climbed. ``label`` is a published profile's name (`attacks/profiles.py`).
+    training the method defines the objective. ``label`` is a published profile's name (`attacks/profiles.py`).
     """
 
     steps: int = 2

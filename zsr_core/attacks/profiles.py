@@ -1,4 +1,4 @@
-"""Attacks by name: what papers ran, reproduced, and what we run ourselves; no two of them share a name."""
+"""Attacks by name: what papers ran, reproduced, and what we run ourselves. Every attack has a name of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Profile:
 
     attack: AnyAttack
     source: str
-    differs: str = ""  # beyond what always does: ours is in fp32, on a per-sample sum, with noise drawn per image
+    differs: str = ""  # beside what always differs: ours is in fp32, on a per-sample sum, with noise drawn per image
 
 
 HALF = "theirs climbs the mean cross-entropy under fp16 autocast, where small gradients vanish"

@@ -1,4 +1,4 @@
-"""Square: random search with square-shaped changes; without a gradient it sees through models that hide theirs."""
+"""Square: random search with square-shaped changes; it needs no gradient, so gradient masking does not stop it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Square:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Searched:
-    """Where the search of each image is, written in place; images go on by themselves, each at its own change."""
+    """Where the search of each image stands, written in place; each image is at its own change."""
 
     rows: Tensor  # [b] in the batch
     clean: Tensor  # [b, 3, H, W]
@@ -121,8 +121,8 @@ class _Searched:
 def _ahead(target: Target, of: _Searched, rate: float) -> int:
     """Return how many changes of an image are tried at once, as if none of them were kept.
 
-    With ``rate`` the share of changes that are kept, n at once are good for ``(1 - (1 - rate)^n) / rate``, for the
-    price of ``n b`` rows and a call.
+    With ``rate`` the share of changes that are kept, n at once are worth ``(1 - (1 - rate)^n) / rate`` and cost
+    ``n b`` rows and a call.
     """
     call, kept = CALL[of.at.device.type == "cuda"], min(max(rate, 1e-3), 1.0)
     return min(range(1, at_once(target, len(of)) + 1), key=lambda n: (call + n * len(of)) / (1 - (1 - kept) ** n))
@@ -219,7 +219,7 @@ def tiles(x: Tensor, eps: float, generators: Sequence[torch.Generator]) -> Tenso
 
 
 def move_mass(at: Tensor, clean: Tensor, eps: float, side: int, choices: Tensor) -> Tensor:
-    """Return ``at`` with a bump added in one square, paid by what another held and by what the budget has left."""
+    """Return ``at`` with a bump added in one square, of the size that another square held and the budget leaves."""
     b, channels, height, width = at.shape
     delta = (at - clean).flatten(2)  # [b, c, H W]
     to, source = (_places(choices[:, i : i + 2], side, height, width)[:, None].expand(b, channels, -1) for i in (0, 2))
@@ -241,12 +241,12 @@ def _onto_sphere(x: Tensor, delta: Tensor, eps: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How random search goes within one kind of ball."""
+    """Random search within one kind of ball."""
 
     start: Callable[[Tensor, float, Sequence[torch.Generator]], Tensor]
     change: Callable[[Tensor, Tensor, float, int, Tensor], Tensor]
     side: Callable[[float, int, int], int]
-    choices: int  # numbers that a change takes beside one per channel
+    choices: int  # random numbers that a change needs, beside one per channel
 
 
 SEARCHES: Mapping[Norm, Search] = {

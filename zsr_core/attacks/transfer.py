@@ -1,4 +1,4 @@
-"""Transferred examples: another model's gradient, the victim's verdict; what masks its own gradient falls to these."""
+"""Transferred examples: made by another model's gradient, judged by the victim; gradient masking does not stop them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from zsr_core.threat import ThreatModel
 class Transfer:
     """PGD up the cross-entropy of ``source``, one of the models that the victim's ``others`` name.
 
-    Every iterate is shown to the victim, so an image is done with when it falls; of one that stands, the iterate worst
-    for the source is returned.
+    The victim classifies every iterate, and an image is dropped when it falls; of one that stands, the iterate of the
+    source's largest loss is returned.
     """
 
     source: str = "untouched"

@@ -1,4 +1,4 @@
-"""Tries at an image side by side, with what they come to one after the other: a few images do not fill a batch."""
+"""Tries at an image side by side, with the outcome of one after the other, because few images do not fill a batch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from zsr_core.attacks.attack import Target
 from zsr_core.attacks.cascade import part
 
-# The most rows that are asked about at once for want of images, on CPU and on CUDA: then a core is busy, and memory is
-# not what decides.
+# The most rows that are asked about at once where there are fewer images, on CPU and on CUDA: enough to keep a core
+# busy, and few enough for any memory.
 FILL = (64, 256)
 
 
 def at_once(target: Target, images: int) -> int:
     """Return how many tries at each of so many images fit into one batch.
 
-    A randomised classifier's answers depend on how often it was asked: there tries are made one after the other.
+    A randomised classifier's answers depend on how often it was asked, so there tries are made one after the other.
     """
     if not target.certain:
         return 1
@@ -29,8 +29,8 @@ def at_once(target: Target, images: int) -> int:
 class Tries:
     """``each`` tries, in their order, at each of the images ``rows``: row ``i * each + k`` is the k-th at image i.
 
-    One after the other, an image's tries end with the first that breaks it. Here those behind it have begun by then;
-    they are left at once, decide nothing, and what they asked is taken back.
+    One after the other, an image's tries end with the first that breaks it. Here the later ones have begun by then:
+    they stop, decide nothing, and their questions are taken back.
     """
 
     rows: Tensor  # [b] in the batch
@@ -57,13 +57,13 @@ class Tries:
         return replace(faced, ask=ask)
 
     def over(self, fallen: Tensor) -> Tensor:
-        """Return [b * each] bool: which tries are to be left, given which have broken their image."""
+        """Return [b * each] bool: which tries stop, given which have broken their image."""
         return fallen.view(-1, self.each).cummax(dim=1).values.flatten()
 
     def settle(self, target: Target, fallen: Tensor, score: Tensor) -> Tensor:
         """Return [b]: of each image's tries the first that broke it, else the first of the largest ``score``.
 
-        Questions of tries behind one that broke the image are taken back.
+        Questions of tries after one that broke the image are taken back.
         """
         broken, number = fallen.view(-1, self.each), torch.arange(self.each, device=fallen.device)
         first, hit = broken.to(torch.uint8).argmax(dim=1), broken.any(dim=1)

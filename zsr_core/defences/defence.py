@@ -15,7 +15,7 @@ Defended = Callable[[Tensor, Sequence[torch.Generator]], Tensor]
 
 
 class Defence(Protocol):
-    """A frozen dataclass; it shapes no training, so trials that differ in it share their tuned weights."""
+    """A frozen dataclass; it does not change training, so trials that differ in it alone share their tuned weights."""
 
     title: ClassVar[str]
 

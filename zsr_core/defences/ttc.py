@@ -1,4 +1,4 @@
-"""TTC: at test time an image that is suspiciously stable is moved away from where it lies, by an attack of our own."""
+"""TTC: at test time an image whose features are suspiciously stable is moved by a counterattack."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Ttc:
     ``sum_k w_k delta_k``, ``w_k ~ exp(beta k)``; otherwise by delta_0, as in the code. F is the original CLIP
     (``stability="original"``) or the tuned model.
 
-    The published tables attack the model without its defence (``attack_samples=0``): such numbers say little of the
-    defence. ``attack_samples`` = n attacks through it: the mean over n draws, with the counterattack taken as constant
-    in the gradient (BPDA). Randomness is drawn per image, so results do not depend on the batch.
+    The published tables attack the model without its defence (``attack_samples=0``): such numbers say little
+    about the defence. ``attack_samples`` = n attacks through it: the mean over n draws, with the counterattack taken as
+    constant in the gradient (BPDA). Randomness is drawn per image, so results do not depend on the batch.
     """
 
     title: ClassVar[str] = "TTC"

@@ -20,7 +20,7 @@ from zsr_core.text import TextBank, encode_classes, encode_prompt
 def regulariser(method: AnyMethod, clip: Clip, tower: ImageTower) -> Regulariser | None:
     """Return what the method's loss adds to cross-entropy; None where it adds nothing.
 
-    Which terms there are is found out by the loss of one black image.
+    The loss of one black image shows which terms there are.
     """
     terms = MethodTerms(method=method, clip=clip, tower=tower)
     device = next(tower.parameters()).device

@@ -24,7 +24,7 @@ Regulariser = Callable[[Tensor, Tensor, TextBank], PerImage]
 class Victim:
     """Images in [0, 1] to zero-shot logits, in fp32, weights frozen, eval mode.
 
-    Behind a test-time defence ``defended`` is what is deployed and judged. Attacks then climb ``embed``, unaware of
+    Behind a test-time defence ``defended`` is what is deployed and judged. Attacks then climb ``embed`` without
     it, or with ``attack_samples`` above 0 the mean over so many draws of the defence (EOT).
     """
 

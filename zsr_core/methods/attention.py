@@ -151,7 +151,7 @@ def map_distance(a: Tensor, b: Tensor, distance: Distance, side: int, minmax: Mi
         if distance == "cos":
             return 1 - F.cosine_similarity(folded(a, side), folded(b, side), dim=1, eps=1e-8)
         return (resize(a, side) - resize(b, side)).flatten(1).abs().mean(dim=1)
-    # Scaled before as well, which a later scaling undoes: rounding in the resize gives a constant map no shape then.
+    # Scaled before too, which the later scaling undoes: rounding in the resize would give a constant map a shape.
     a, b = (min_max(resize(min_max(maps), side)).flatten(1) for maps in (a, b))
     if distance == "l2":
         return l2_norm(a - b)

@@ -28,7 +28,7 @@ class Passes:
 
 
 class Method(Protocol):
-    """A published way to fine-tune. Its file says the equation, the source and where paper and code disagree."""
+    """A published way to fine-tune. Its file states the equation, the source, and where paper and code disagree."""
 
     title: ClassVar[str]  # the paper's name, as tables print it
 
@@ -66,7 +66,7 @@ Seen = Callable[[], tuple[Tensor, Tensor]]
 
 
 class Defaults:
-    """What most methods leave as it is: inherit this, and write ``title``, ``passes`` and ``loss``."""
+    """What most methods do not change: inherit this, and write ``title``, ``passes`` and ``loss``."""
 
     @property
     def teacher_cacheable(self) -> bool:

@@ -50,12 +50,12 @@ class Ucat(Defaults):
     of the frozen model on the clean image: terms ``ce``, ``dirichlet``. Couples the batch through its mean evidence:
     the weight is given as ``weight = lambda E[alpha_0]``, alpha_0 the frozen model's total concentration, the mean
     taken over the batch. The code's lambda = 1e5 / (1 + exp(2 / tau)) means a weight of 240 at 200 classes and tau
-    0.07, of 1e-25 at tau 0.01 and of 4e5 at 0.2: tau could not be searched with it.
+    0.07, of 1e-25 at tau 0.01 and of 4e5 at 0.2, so tau cannot be searched with it.
 
     In closed form the divergence is next to ``alpha_0 KL(softmax(cos_ori / tau) || softmax(cos_adv / tau))`` (``form=
     "asymptotic"``; 1e-7 off at tau 0.07). ``exact`` is in float64: in half precision, as in the code, it is off by
-    percents. ``direction="clean_first"`` is the paper's losing ablation; ``divergence="categorical"`` is the same
-    comparison without evidence, at the same temperature and weight (the paper's own used others).
+    percents. ``direction="clean_first"`` is the weaker variant of the paper's ablation; ``divergence="categorical"`` is
+    the same comparison without evidence, at the same temperature and weight (the paper's own used others).
 
     Figures of the paper show a trained clean branch: its code reads the frozen model (``reference``) and puts the
     cross-entropy on the attack (``ce_input``). Generic evidential learning, ours: ``evidence`` (softplus or relu of

@@ -26,7 +26,7 @@ BUCKET = 1 << 25  # bytes of gradients summed in one go: fewer, larger messages
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Which of how many processes this one is. Alone, every operation gives back what it was given."""
+    """Which of how many processes this one is. Alone, every operation returns its input."""
 
     rank: int = 0
     size: int = 1

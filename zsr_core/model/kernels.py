@@ -39,7 +39,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not fits:
         return F.linear(x, weight, bias)
     if not torch.is_grad_enabled():
-        return _product(x, weight, bias)  # what a graph node costs in Python is a tenth of a small product
+        return _product(x, weight, bias)  # because a graph node costs a tenth of a small product
     out: Tensor = _Linear.apply(x, weight, bias)
     return out
 

@@ -112,7 +112,7 @@ def computes_quick_gelu(name: str) -> bool:
 
 
 def _check_activation(name: str, trained: bool, what: str, why: str) -> None:
-    """The wrong activation breaks nothing and costs points of accuracy: where there is a choice, it must be right."""
+    """Raise ``ConfigError`` for the wrong activation where there is a choice: it runs, and costs points of accuracy."""
     twin = f"{name}-quickgelu" if trained else name.removesuffix("-quickgelu")
     if computes_quick_gelu(name) == trained or twin == name or twin not in open_clip.list_models():
         return
@@ -123,17 +123,17 @@ def _check_activation(name: str, trained: bool, what: str, why: str) -> None:
 def _fitting(ref: ModelRef, field: str, weights: Weights, path: str) -> Fit:
     """Return how the file of ``field`` fills the model, or raise ``ConfigError``."""
     file, at = Path(str(getattr(ref, field))), f"{path}.{field}"
-    found = fit(weights.shapes, _shapes_of(ref.name), file, at)
+    filled = fit(weights.shapes, _shapes_of(ref.name), file, at)
     if weights.quick_gelu is not None:
         _check_activation(ref.name, weights.quick_gelu, f"{at}: {file}", weights.hint)
     if field == "text_from":
-        require(found.whole, at, str(file), "a whole CLIP: the file holds an image tower alone")
-        require(found.projected, at, str(file), "a whole CLIP: the image tower has no projection")
-    elif not found.whole and ref.text_from is None and ref.name != miniature.NAME:
+        require(filled.whole, at, str(file), "a whole CLIP: the file holds an image tower alone")
+        require(filled.projected, at, str(file), "a whole CLIP: the image tower has no projection")
+    elif not filled.whole and ref.text_from is None and ref.name != miniature.NAME:
         tags = open_clip.list_pretrained_tags_by_model(ref.name)
         one = f"such as {'openai' if 'openai' in tags else tags[0]!r}" if tags else "or a file"
         raise ConfigError(f"{at}: {file} holds an image tower alone; expected {path}.text_from to name a tag, {one}")
-    return found
+    return filled
 
 
 def load_clip(ref: ModelRef, device: torch.device | str = "cpu") -> Clip:
@@ -170,14 +170,14 @@ def _tokenizer(name: str, path: str) -> Callable[[list[str]], Tensor]:
     if name == miniature.NAME:
         return miniature.tokenize
     try:
-        found: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(name)
+        tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(name)
     except Exception as error:  # some come from a hub by a library of its own: absent, offline, or changed
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(
-            f"{path}.name: the tokenizer of {name!r} cannot be had here ({first}); expected the package transformers "
+            f"{path}.name: the tokenizer of {name!r} is not here ({first}); expected the package transformers "
             "and a network or a filled cache"
         ) from error
-    return found
+    return tokenizer
 
 
 def _build(ref: ModelRef) -> Any:
@@ -220,13 +220,13 @@ def _renamed(ref: ModelRef, field: str) -> dict[str, Tensor]:
     """Return the tensors of the file in ``field`` that the model takes, by the model's names."""
     file, at = Path(str(getattr(ref, field))), f"config.model.{field}"
     weights = read_weights(file, at)
-    found = _fitting(ref, field, weights, "config.model")
-    broken = [name for name in found.names if not weights.tensors[name].isfinite().all()]
+    filled = _fitting(ref, field, weights, "config.model")
+    broken = [name for name in filled.names if not weights.tensors[name].isfinite().all()]
     if broken:
         raise ConfigError(f"{at}: {file} holds NaN or infinite numbers in {len(broken)} tensors, first {broken[0]}")
-    if not any(bool(weights.tensors[name].any()) for name, to in found.names.items() if to.startswith("visual.")):
+    if not any(bool(weights.tensors[name].any()) for name, to in filled.names.items() if to.startswith("visual.")):
         raise ConfigError(f"{at}: {file} holds an image tower of zeros alone, as a difference of two models may be")
-    return {to: weights.tensors[name] for name, to in found.names.items()}
+    return {to: weights.tensors[name] for name, to in filled.names.items()}
 
 
 @torch.no_grad()
@@ -269,8 +269,8 @@ def _own_pixels(ref: ModelRef, model: Any) -> tuple[int, tuple[float, ...], tupl
 def _usual_pixels(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return mean and std of the architecture's published weights, if all agree: SigLIP's are not CLIP's."""
     tags = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
-    found = {(tuple(tag["mean"]), tuple(tag["std"])) for tag in tags if tag.get("mean") and tag.get("std")}
-    return next(iter(found)) if len(found) == 1 else None
+    pairs = {(tuple(tag["mean"]), tuple(tag["std"])) for tag in tags if tag.get("mean") and tag.get("std")}
+    return next(iter(pairs)) if len(pairs) == 1 else None
 
 
 def _unfilled(name: str, device: str = "cpu") -> Any:

@@ -1,4 +1,4 @@
-"""A training run's state between epochs, in plain tensors: what a killed run needs to end as if it had not been."""
+"""A training run's state between epochs, in plain tensors, from which a killed run goes on to the same weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from zsr_core.model.tower import ImageTower, Tally
 def save_checkpoint(
     path: Path, tower: ImageTower, optimiser: torch.optim.Optimizer, history: list[dict[str, float]]
 ) -> None:
-    """Write weights, passes so far, optimiser state and history, whole or not at all. Random draws are keyed."""
+    """Write weights, passes so far, optimiser state and history, whole or not at all.
+
+    Random draws need no state, because each has a seed of its own.
+    """
     state: dict[str, Any] = {
         "tower": tower.state_dict(),
         "tally": asdict(tower.tally),

@@ -1,4 +1,4 @@
-"""The training loop: one for all methods, whose names it does not know."""
+"""The training loop: one for all methods; it names none of them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def epoch_order(n: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
 
 @contextlib.contextmanager
 def frozen(tower: nn.Module) -> Iterator[None]:
-    """Within, no weight of ``tower`` takes a gradient: a backward through it costs half."""
+    """Within, no weight of ``tower`` takes a gradient, which halves the cost of a backward."""
     weights = [p for p in tower.parameters() if p.requires_grad]
     for p in weights:
         p.requires_grad_(False)

@@ -55,7 +55,7 @@ def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
 def cache_key(tower: ImageTower, weights_sha: str, images: ImageSet) -> str:
     """Return the name of the cache: a hash of the teacher, as weights and as function, and of the pixels it saw.
 
-    The same weights are another teacher with another activation, number of heads or pixel statistics.
+    With another activation, number of heads or pixel statistics, the same weights are another teacher.
     """
     heads = [module.num_heads for module in tower.modules() if hasattr(module, "num_heads")]
     pixels = [tower.mean.flatten().tolist(), tower.std.flatten().tolist(), tower.image_size]

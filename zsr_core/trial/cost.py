@@ -20,7 +20,7 @@ from zsr_core.trial.config import TrialConfig
 class Estimate:
     """What a trial will cost, counted before it starts. Attack costs are for images that never fall: an upper bound."""
 
-    images: int  # training images a epoch
+    images: int  # training images an epoch
     steps: int
     passes_forward: float  # encoder passes over one image
     passes_input_backward: float
@@ -47,12 +47,12 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
     parts: list[Part] = []
     size = image_size_of(config.model)
     for task in config.eval_suite.tasks:
-        found = set_size(task, config.eval_suite.split, size, config.eval_suite.n, trained_on=config.train_data)
-        n, classes = found.images, found.classes
+        counted = set_size(task, config.eval_suite.split, size, config.eval_suite.n, trained_on=config.train_data)
+        n, classes = counted.images, counted.classes
         require(classes >= 2, f"task {task.called!r}", classes, "at least two classes: with one, every answer is right")
         blank = Part(
             task=task.called, condition="none", eps=0.0, stage="", images=n, forwards=1, backwards=0,
-            published=found.published,
+            published=counted.published,
         )  # fmt: skip
         parts.append(blank)
         for eps in config.eval_suite.eps:
@@ -93,12 +93,12 @@ def estimate(config: TrialConfig) -> Estimate:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.visual(torch.empty(1, 3, size, size, device="meta"))
     gflop = counter.get_total_flops() / 1e9
-    found = Estimate(
+    cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
         absent=tuple(dict.fromkeys(absent)),
     )  # fmt: skip
-    return replace(found, seconds=found.seconds_at(_machine_gflops()))
+    return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
 
 
 # Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.

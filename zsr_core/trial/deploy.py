@@ -58,7 +58,7 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
 
 
 def _untouched(config: TrialConfig, clip: Clip) -> Clip:
-    """Return the model before it was tuned: of weights that others tuned, the CLIP whose texts go with them."""
+    """Return the model before tuning; for weights that others tuned, the CLIP whose texts go with them."""
     ref = config.model
     if config.epochs or ref.pretrained is None or ref.text_from is None:
         return clip
@@ -66,7 +66,7 @@ def _untouched(config: TrialConfig, clip: Clip) -> Clip:
 
 
 def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: str) -> TextBank:
-    """Return the class texts of a task as the tuned model is used with them; untouched, as they are."""
+    """Return the class texts that the model uses on a task; a tuned one may use its method's own."""
     own = class_bank(config.model, device, images.classes, images.templates)
     if config.epochs == 0:
         return own
@@ -108,13 +108,13 @@ def kept_weights(config: TrialConfig, cache: Path) -> Path:
 
 
 def _kept_weights(config: TrialConfig, clip: Clip, images: ImageSet, cache: Path) -> Path:
-    """Return the file of the tuned weights. Its name has the contents of the files that a config names by path."""
+    """Return the file of the tuned weights; its name covers the contents of files that the config names by path."""
     start = fingerprint([clip.sha, images.key], 6)
     return cache / "weights" / f"{config.training_id}-{start}.safetensors"
 
 
 def _keep(fitted: Fitted, config: TrialConfig, kept: Path) -> None:
-    """Write the tuned weights, history and cost first, and remove the checkpoint that they replace."""
+    """Write history and cost, then the tuned weights, and remove the checkpoint that they replace."""
     write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
     state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
     facts = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}

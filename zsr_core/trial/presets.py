@@ -59,10 +59,10 @@ def sixteen(prompts: PromptSet = "tga", preprocessing: Preprocessing | None = No
 MINIATURE_EPS = 4 / 255
 
 
-# What each method changes of the shared recipe below, by dotted path. A weight given here stands in for the method's
-# default alone: one that the caller sets stays. Found by `benchmarks/find_recipes.py`: twelve trials for each method,
+# What each method changes of the shared recipe below, by dotted path. A weight given here replaces the method's
+# default alone, not a value that the caller sets. Found by `benchmarks/find_recipes.py`: twelve trials for each method,
 # the shared recipe and eleven points of its learning rate and up to two weights, on the selection renders, seed 0; of
-# those that reach 8 % robust the one of most clean accuracy. No point of ARoW reached that.
+# those that reach 8 % robust, the one with the most clean accuracy. No point of ARoW reached 8 %.
 MINIATURE: Mapping[type[AnyMethod], Mapping[str, Any]] = {
     FtClean: {"optim.lr": 0.000121},
     FtAdv: {"optim.lr": 0.000378},
@@ -196,9 +196,9 @@ def _lineage() -> TrialConfig:
 def flyp(method: AnyMethod) -> TrialConfig:
     """Finetune Like You Pretrain (Goyal et al., CVPR 2023), the optimiser's side; locuslab/FLYP, README, ImageNet.
 
-    With FT-Clean this is FLYP as far as it goes here: the same contrastive loss, but the text tower stays as it is,
-    which is what keeps the zero-shot tasks' texts usable, and a class's text is the mean over OpenAI's templates, where
-    FLYP gives each image a caption made of one of them.
+    With FT-Clean this is FLYP with two differences: the contrastive loss is the same, but the text tower is not tuned,
+    because zero-shot tasks need its texts, and a class's text is the mean over OpenAI's templates, where FLYP gives
+    each image a caption made of one of them.
     """
     return _lineage().with_(
         {
@@ -221,7 +221,7 @@ def side_by_side(
     With ``train_eps`` each method is trained at each of these radii; with ``same_data`` on the shared recipe's images
     and for its epochs, as papers train their baselines again.
     """
-    found: dict[str, tuple[Variant, ...]] = {}
+    variants: dict[str, tuple[Variant, ...]] = {}
     for preset, table in {"miniature": MINIATURE, "paper": papers()}.items():
         rows = [Variant(label=method.title, overrides=changes(method, table)) for method in methods]
         if same_data:
@@ -233,8 +233,8 @@ def side_by_side(
                 for row in rows
                 for eps in train_eps[preset]
             ]
-        found[preset] = tuple(rows)
-    return found
+        variants[preset] = tuple(rows)
+    return variants
 
 
 def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
@@ -248,7 +248,7 @@ def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
 def reproduction(*profiles: str, method: AnyMethod | None = None) -> Mapping[str, TrialConfig]:
     """Return, per preset, what a table's rows start from: the paper's recipe, evaluated by the attacks that it ran.
 
-    They meet every image of the sets, as in the papers, and no choice of 1000. ``method`` is the one whose recipe the
+    They attack every image of the sets, as in the papers, not a choice of 1000. ``method`` is the one whose recipe the
     rows share; without it it is TGA-ZSR's. ``profiles`` are names of :mod:`zsr_core.attacks.profiles`. The miniature
     has its own attack.
     """

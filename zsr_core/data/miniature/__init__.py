@@ -8,8 +8,7 @@ pre-training. Numbers measured here are the miniature's and say nothing exact ab
 from zsr_core.data.miniature.model import MEAN, STD, TEMPLATES, load_model, model_config, tokenize
 from zsr_core.data.miniature.scenes import IMAGE_SIZE, Rendered, render
 from zsr_core.data.miniature.sets import SETS, SPLITS, ZERO_SHOT, SetSpec
-
-NAME = "miniature"
+from zsr_core.names import MINIATURE as NAME
 
 __all__ = [
     "IMAGE_SIZE",
