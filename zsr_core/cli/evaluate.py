@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,11 +22,12 @@ from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.evaluation.meter import Meter, Part
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
-from zsr_core.model.load import ModelRef, check_model, image_size_of, is_file
+from zsr_core.model.load import ModelRef, check_model, image_size_of
 from zsr_core.names import MINIATURE, TIERS, Tier
 from zsr_core.trial.audited import audit_trial, keep_failure
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.content import changed_since
 from zsr_core.trial.context import RunContext, Spread
 from zsr_core.trial.cost import estimate, evaluation_parts
 from zsr_core.trial.provenance import set_notes
@@ -53,8 +53,7 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
             return 0
         check(config)
         folder = writable(Path(options.out) / config.trial_id)
-        before = read_result(folder)
-        _keep_digests(folder, config, before)
+        before = _still_true(folder)
     except ConfigError as error:
         print(f"{prog}: {_by_option(str(error))}", file=sys.stderr)
         return 2
@@ -135,25 +134,20 @@ def _by_option(error: str) -> str:
     return error
 
 
-def _keep_digests(folder: Path, config: TrialConfig, before: TrialResult | None) -> None:
-    """Write digests of the weights files; raise ``ConfigError`` where a finished result is of other contents.
-
-    A config names files by path, and the hash of the image tower alone does not cover the text tower and the scale.
-    """
-    ref, path = config.model, folder / "files.json"
-    files = {"--weights": ref.pretrained, "--text-from": ref.text_from}
-    digests = {option: _digest(Path(file)) for option, file in files.items() if file is not None and is_file(file)}
-    if before is not None and before.status == "done" and path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        changed = next((option for option in digests if digests[option] != known.get(option)), None)
-        expected = f"what {folder} was measured on: the file has changed since; name another --out, or remove that one"
-        require(changed is None, str(changed), files.get(str(changed)), expected)
-    write_text(path, json.dumps(digests) + "\n")
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+def _still_true(folder: Path) -> TrialResult | None:
+    """Return the result in the folder; one that was measured on other contents is set aside, and that is printed."""
+    before = read_result(folder)
+    changed = changed_since(before) if before is not None and before.status == "done" else ()
+    if not changed:
+        return before
+    aside = folder.with_name(f"{folder.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
+    folder.rename(aside)
+    folder.mkdir()
+    print(
+        f"changed since it was measured: {', '.join(changed)}; measured anew, the old numbers are in {aside}",
+        flush=True,
+    )
+    return None
 
 
 def _audited(result: TrialResult, folder: Path, tier: Tier, device: str | None) -> TrialResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,15 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, tower: ImageTower, optimiser: torch.optim.Optimizer) -> list[dict[str, float]]:
-    """Put the saved state into ``tower`` and ``optimiser`` and return the history so far."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    """Put the saved state into ``tower`` and ``optimiser`` and return the history so far.
+
+    A file that is torn counts as none: it is removed, and the history is empty.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        path.unlink(missing_ok=True)
+        return []
     tower.load_state_dict(state["tower"])
     tower.tally = Tally(**state["tally"])
     optimiser.load_state_dict(state["optimiser"])

@@ -78,7 +78,7 @@ def teacher_cache(
     build at once write the same bytes.
     """
     place = folder / cache_key(tower, weights_sha, images)
-    if not world.lead((place / "meta.json").is_file):
+    if not world.lead(lambda: _is_whole(place, with_patches=tower.has_patches)):
         n = len(images.labels)
         with torch.no_grad():
             x, _, _ = next(batches(images, [torch.arange(min(1, n))], device))
@@ -99,6 +99,17 @@ def teacher_cache(
         patches=np.load(place / "patches.npy", mmap_mode="r") if tower.has_patches else None,
         grid=(meta["grid"][0], meta["grid"][1]),
     )
+
+
+def _is_whole(place: Path, *, with_patches: bool) -> bool:
+    """Return whether the folder holds features that can be read; torn ones are made again."""
+    try:
+        json.loads((place / "meta.json").read_text(encoding="utf-8"))
+        for name in ("embeddings", *(("patches",) if with_patches else ())):
+            np.load(place / f"{name}.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
 
 
 Encoding = tuple[np.ndarray, Features, np.ndarray | None]  # rows, features, patch tokens

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from zsr_core.codec import fingerprint, to_plain
@@ -86,10 +87,9 @@ def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext) -> Fitted:
     images = open_data(config.train_data, "train", clip.tower.image_size)
     kept = None if context.cache is None else _kept_weights(config, clip, images, context.cache)
     if kept is not None and world.lead(kept.is_file):
-        tower = copy.deepcopy(clip.tower)
-        tower.visual.load_state_dict(load_file(kept, device=str(device)))
-        facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
-        return Fitted(tower=tower, history=facts["history"], cost=facts["cost"])
+        fitted = _read_kept(clip, kept, str(device))
+        if fitted is not None:
+            return fitted
     text = class_bank(config.model, str(device), images.classes, images.templates)
     fitted = fit(
         clip, config.method, text, images, recipe_of(config), on_event=context.on_event, device=device, world=world,
@@ -113,12 +113,25 @@ def _kept_weights(config: TrialConfig, clip: Clip, images: ImageSet, cache: Path
     return cache / "weights" / f"{config.training_id}-{start}.safetensors"
 
 
+def _read_kept(clip: Clip, kept: Path, device: str) -> Fitted | None:
+    """Return the tuned tower that a file keeps; None if the file is torn or its weights are not those written."""
+    tower = copy.deepcopy(clip.tower)
+    try:
+        tower.visual.load_state_dict(load_file(kept, device=device))
+        facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
+        whole = facts.get("weights_sha", weights_sha(tower)) == weights_sha(tower)
+        return Fitted(tower=tower, history=facts["history"], cost=facts["cost"]) if whole else None
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):
+        return None  # the weights are trained again
+
+
 def _keep(fitted: Fitted, config: TrialConfig, kept: Path) -> None:
     """Write history and cost, then the tuned weights, and remove the checkpoint that they replace."""
-    write_text(kept.with_suffix(".json"), json.dumps({"history": fitted.history, "cost": fitted.cost}))
+    facts = {"history": fitted.history, "cost": fitted.cost, "weights_sha": weights_sha(fitted.tower)}
+    write_text(kept.with_suffix(".json"), json.dumps(facts))
     state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
-    facts = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
-    write_whole(kept, lambda part: save_file(state, part, metadata=facts))
+    header = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
+    write_whole(kept, lambda part: save_file(state, part, metadata=header))
     kept.with_suffix(".checkpoint").unlink(missing_ok=True)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from zsr_core.codec import ConfigError, to_plain
+from zsr_core.codec import ConfigError, require, to_plain
 from zsr_core.data import ImageSet, zero_shot_names
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.measure import measure
@@ -25,6 +25,7 @@ from zsr_core.model.processes import Broken, Member, reason_of, together
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
 from zsr_core.trial.provenance import peak_bytes, provenance, set_notes, skipped
@@ -111,7 +112,12 @@ def _done(config: TrialConfig, folder: Path) -> TrialResult | None:
     stored = read_result(folder)
     if stored is not None and stored.trial_id != config.trial_id:
         raise ConfigError(f"folder: {folder} holds trial {stored.trial_id}, expected {config.trial_id} or none")
-    return stored if stored is not None and stored.status == "done" else None
+    if stored is None or stored.status != "done":
+        return None
+    changed = changed_since(stored)
+    expected = "what its numbers were measured on: restore it, or remove the folder to measure anew"
+    require(not changed, f"folder {folder}", f"other contents of {', '.join(changed)}", expected)
+    return stored
 
 
 def _now() -> str:
@@ -162,6 +168,7 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
         provenance={
             "weights_sha": victim.sha, "initial_weights_sha": clip.sha, "processes": str(world.size),
             **skipped(config, clip.tower.image_size),
+            **content_facts(config),
             **({"data_notes": "; ".join(notes)} if notes else {}),
         },
     )  # fmt: skip

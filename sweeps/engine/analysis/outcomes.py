@@ -15,6 +15,7 @@ from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.stats import Array, Interval, harmonic, hierarchical_bootstrap
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST
+from zsr_core.codec import require
 from zsr_core.data import trained_names
 from zsr_core.records import read_samples
 from zsr_core.trial.result import TrialResult
@@ -43,14 +44,20 @@ Seeds = Mapping[int, Mapping[str, Outcomes]]  # the same at one budget: seed -> 
 def trial_outcomes(folder: StudyFolder, trial_id: str) -> Budgets:
     """Return every task's outcomes, the training set's too, at every budget; empty without records of attacks."""
     path = folder.trial_path(trial_id) / "samples.parquet"
-    return folder.once(("outcomes", trial_id), lambda: read_outcomes(path))
+    return folder.once(("outcomes", trial_id), lambda: read_outcomes(path, trial_id))
 
 
-def read_outcomes(path: Path) -> dict[float, dict[str, Outcomes]]:
-    """Return the outcomes in one ``samples.parquet``: eps -> task -> outcomes; empty without the file or attacks."""
+def read_outcomes(path: Path, trial_id: str) -> dict[float, dict[str, Outcomes]]:
+    """Return the outcomes in one ``samples.parquet``: eps -> task -> outcomes; empty without the file or attacks.
+
+    Raises:
+        ConfigError: naming the file, if it cannot be read or holds the records of another trial.
+    """
     if not path.is_file():
         return {}
-    table = read_samples(path, COLUMNS)
+    table = read_samples(path, ("trial_id", *COLUMNS))
+    owners = set(table["trial_id"].unique().to_pylist())
+    require(owners == {trial_id}, f"samples: {path}", sorted(owners), f"the records of trial {trial_id} alone")
     (task, tasks), (sample, samples), (condition, conditions) = (_coded(table[name]) for name in COLUMNS[:3])
     eps, correct = (np.asarray(table[name].to_numpy(), dtype=np.float64) for name in COLUMNS[3:])
     attacked = (conditions != "none")[condition]

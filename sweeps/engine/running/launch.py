@@ -31,8 +31,10 @@ from sweeps.engine.study.plan import continued, new_study, suggestions, to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
 from sweeps.engine.wording.answer import places, shortfall
-from zsr_core.codec import ConfigError, canonical
+from zsr_core.codec import ConfigError, canonical, require
 from zsr_core.trial.check import check
+from zsr_core.trial.content import changed_since
+from zsr_core.trial.result import TrialResult
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking.recorder import Recorder
@@ -121,6 +123,7 @@ def _launch(sweep: Sweep, options: Options) -> int:
         print("\n".join([*plan_lines(folder, options), *refine_lines(sweep, folder, options)]))
         return DONE
     check_world(study)
+    check_contents(folder)
     if options.local:
         check_gpus(processes_of(options.gpus_per_trial))
     tracking = resolve_tracking(options.tracking, options.results)
@@ -176,6 +179,22 @@ def _check_cluster() -> None:
         from sweeps.engine.running.on_ray import check_cluster  # noqa: PLC0415 - brings Ray
 
         check_cluster()
+
+
+def check_contents(folder: StudyFolder) -> None:
+    """Check that what the finished trials rest on is still what it was: weights files, images, class names, prompts.
+
+    Raises:
+        ConfigError: naming what has changed, because no table may mix numbers of the two.
+    """
+    seen: dict[str, TrialResult] = {}
+    for result in folder.done().values():
+        config = result.config
+        seen.setdefault(canonical([config.model, config.train_data, config.eval_suite, config.epochs > 0]), result)
+    for result in seen.values():
+        changed = changed_since(result)
+        expected = "what the finished trials were measured on; restore it, or give --fresh to begin anew"
+        require(not changed, f"results: {folder.path}", f"other contents of {', '.join(changed)}", expected)
 
 
 def _check_writable(results: Path) -> None:

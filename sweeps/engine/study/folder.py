@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -223,6 +225,27 @@ def trial_folder(path: Path, trial_id: str) -> Path:
 
 
 def read_results(path: Path, study: Study) -> dict[str, TrialResult]:
-    """Return the results there are, by trial id, in plan order. A planned trial without one is missing."""
-    read = ((trial.trial_id, read_result(trial_folder(path, trial.trial_id))) for trial in study.plan)
+    """Return the results there are, by trial id, in plan order. A planned trial without one is missing.
+
+    Raises:
+        ConfigError: naming the file, if a folder holds the result of another trial.
+    """
+    read = ((trial.trial_id, _own_result(path, trial.trial_id)) for trial in study.plan)
     return {trial_id: result for trial_id, result in read if result is not None}
+
+
+def _own_result(path: Path, trial_id: str) -> TrialResult | None:
+    """Return a trial's result. A torn one is set aside, and that is printed: its trial then counts as missing."""
+    folder = trial_folder(path, trial_id)
+    try:
+        result = read_result(folder)
+    except ConfigError as error:
+        file = folder / "result.json"
+        aside = file.with_name("result.json.torn")
+        with suppress(OSError):  # a folder that cannot be written is still read
+            file.rename(aside)
+        print(f"{error}: set aside as {aside.name}, the trial counts as missing", file=sys.stderr)
+        return None
+    if result is not None and result.trial_id != trial_id:
+        raise ConfigError(f"result: {folder / 'result.json'} is of trial {result.trial_id}, expected {trial_id}")
+    return result
