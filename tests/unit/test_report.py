@@ -20,6 +20,7 @@ from sweeps.engine.documents.report.model import Report
 from sweeps.engine.documents.report.page import page
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, open_study, trial_folder, write_study
 from sweeps.engine.study.objectives import shown_scores
+from sweeps.engine.wording.answer import where
 from sweeps.engine.wording.comparison import basis_text, choice, row_name, summary, warnings
 from zsr_core.audit.report import Report as AuditReport
 from zsr_core.audit.verdict import Verdict
@@ -356,7 +357,7 @@ def test_a_search_is_matched_by_its_overrides_and_never_by_number(tmp_path: Path
         plan = tuple(replace(t, cell=cells.get(t.cell, t.cell)) for t in study.plan)
         write_study(tmp_path / name, replace(study, plan=plan))
     (comparison,) = gathered(tmp_path / "a", tmp_path / "b").comparisons
-    names = [row_name(row) for row in comparison.rows]
+    names = [where(row.first) for row in comparison.rows]
     assert names == ["untouched", "alpha=0.2 beta=0.3", "alpha=0.9 beta=0.9"]
     assert all(row.same for row in comparison.rows)
     assert [row_name(row) for row in comparison.only_first] == ["alpha=0.1 beta=0.1"]
