@@ -14,9 +14,7 @@ from sweeps.engine.documents.forms.written import matrix_text
 from sweeps.engine.study.folder import Study, open_study
 
 MakeStudy = Callable[..., Study]
-SURE = Difference(
-    value=2.0, seeds=5, t_low=-1.0, t_high=5.0, low=1.0, high=3.0, test="bootstrap", p=0.001, p_holm=0.01
-)
+SURE = Difference(value=2.0, seeds=5, t_low=-1.0, t_high=5.0, low=1.0, high=3.0, test="bootstrap", p=0.001, p_holm=0.01)
 FEW = replace(SURE, seeds=3, t_low=0.5, t_high=3.5)
 
 

@@ -192,10 +192,7 @@ def test_holm_corrects_each_scope_as_a_family_of_its_own(tmp_path: Path, ablatio
         ]
         assert len(gaps) == size
         assert [g.p_holm for g in gaps] == pytest.approx(holm([g.p or 0.0 for g in gaps]))
-    assert (
-        families(found)[0]
-        == "Holm-corrected over the 12 comparisons on the zero-shot mean"
-    )
+    assert families(found)[0] == "Holm-corrected over the 12 comparisons on the zero-shot mean"
     assert "the 48 comparisons on single sets (each a family of its own)" in family_text(
         found.rows, found.columns, found.blocks[-1].scopes
     )
@@ -211,10 +208,7 @@ def test_a_p_that_is_not_there_leaves_the_family(tmp_path: Path, ablation: Calla
     assert (lost.test, lost.p, lost.p_holm, lost.low) == ("", None, None, None)
     assert lost.t_low is not None
     assert lost.t_low < lost.value
-    assert (
-        families(found)[0]
-        == "Holm-corrected over the 9 comparisons on the zero-shot mean"
-    )
+    assert families(found)[0] == "Holm-corrected over the 9 comparisons on the zero-shot mean"
     assert any("Where records are gone" in line for line in legend_of(found))
     assert with_holm(found.rows, found.columns) == list(found.rows)
 

@@ -56,7 +56,9 @@ def test_the_objectives_are_what_the_table_has(tmp_path: Path, make_study: MakeS
         assert score_value(result, parse_score("clean"), 1 / 255) == row.value("clean")
         assert score_value(result, parse_score("robust@1/255"), 1 / 255) == row.value("robust")
         assert score_value(result, parse_score("harmonic"), 1 / 255) == row.value("harmonic")
-        assert score_value(result, parse_score("clean - robust"), 1 / 255) == known(row.value("clean")) - known(row.value("robust"))
+        assert score_value(result, parse_score("clean - robust"), 1 / 255) == known(row.value("clean")) - known(
+            row.value("robust")
+        )
         assert score_value(result, parse_score("robust@2/255"), 1 / 255) is None
 
 

@@ -30,7 +30,7 @@ def cells(*values: float | None, **changes: Any) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def row(label: str = "a", own: tuple[Cell, ...] = cells(60.0, 40.0, 50.0), **changes: Any) -> Row:  # noqa: B008
+def row(label: str = "a", own: tuple[Cell, ...] = cells(60.0, 40.0, 50.0), **changes: Any) -> Row:
     values: dict[str, Any] = {
         "label": label, "role": "cell", "baseline": False, "chosen": False, "seeds": (0,), "planned": 1, "failed": 0,
         "reason": "", "fails": (), "warns": (), "cells": own, "overrides": {"m.alpha": 0.1}, **changes,
@@ -63,9 +63,7 @@ def sections(text: str) -> tuple[list[list[str]], list[list[str]]]:
 
 
 def test_one_seed_shows_the_interval_over_images() -> None:
-    assert shown(row()) == [
-        ("0.1", "60.0 [58.0, 63.0]", "40.0 [38.0, 43.0]", "50.0 [48.0, 53.0]", "–", "–", "–", "")
-    ]
+    assert shown(row()) == [("0.1", "60.0 [58.0, 63.0]", "40.0 [38.0, 43.0]", "50.0 [48.0, 53.0]", "–", "–", "–", "")]
 
 
 def test_several_seeds_show_their_spread() -> None:
@@ -93,7 +91,11 @@ def test_a_difference_is_starred_where_it_holds_after_correction_and_the_seeds_b
     gap = Difference(value=1.0, low=0.5, high=1.5, seeds=5, test="bootstrap", p=0.001, p_holm=0.01)
     few = replace(gap, seeds=3, t_low=-1.0, t_high=3.0)
     own = tuple(replace(c, gap=g) for c, g in zip(cells(60.0, 40.0, 50.0), (gap, few, None), strict=True))
-    assert [text.replace("\\", "") for text in shown(row(own=own))[0][4:7]] == ["+1.0 [+0.5, +1.5]*", "+1.0 [+0.5, +1.5]", "–"]
+    assert [text.replace("\\", "") for text in shown(row(own=own))[0][4:7]] == [
+        "+1.0 [+0.5, +1.5]*",
+        "+1.0 [+0.5, +1.5]",
+        "–",
+    ]
 
 
 def test_a_resample_that_cannot_differ_shows_no_interval() -> None:

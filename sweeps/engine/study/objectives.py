@@ -39,7 +39,7 @@ class Score:
 
 
 def score_of(metric: Metric) -> Score:
-    """Return the score that reads a metric: on clean images if it has a value there, else per image over all attacks."""
+    """Return the score that reads a metric: on clean images if it has one there, else per image over all attacks."""
     return Score(
         name=metric.name, title=metric.title, metric=metric.name, unit=metric.unit,
         condition="none" if "clean" in metric.conditions else "worst", higher_is_better=metric.higher_is_better,
