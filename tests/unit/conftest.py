@@ -106,7 +106,7 @@ def build_study(
     report: bool = True,
     eps: Sequence[float] = (1 / 255,),
 ) -> Study:
-    """Write a study of ``levels`` x ``levels``, or of scattered ``points`` as a search leaves it, and return its plan."""
+    """Write a study of ``levels`` x ``levels``, or of a search's ``points``; return its plan."""
     sets = (DataRef(), *(DataRef(name=task) for task in SETS))
     base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=sets, eps=tuple(eps)))
     cells = [dict(variant.overrides) for variant in grid(dict.fromkeys(SPACE, levels))]

@@ -99,7 +99,7 @@ def test_the_area_under_a_curve_is_its_mean_over_budgets() -> None:
 
 
 def test_only_the_worst_over_attacks_is_on_the_curve(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, levels=(0.1,), report=False)
+    make_study(tmp_path, levels=(0.1,), report=False)
     (result, *_) = open_study(tmp_path).results.values()
     spoiled = tuple(replace(m, value=99.0) if m.attack == "pgd10" else m for m in result.measurements)
     assert accuracy_by_eps(replace(result, measurements=spoiled)) == accuracy_by_eps(result)
@@ -140,13 +140,13 @@ def test_the_front_grows_in_the_order_that_cells_finished(tmp_path: Path, make_s
 
 
 def test_a_front_needs_a_cell_with_both_scores(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, levels=(0.1,), fails=lambda trial: trial.role == "cell", report=False)
+    make_study(tmp_path, levels=(0.1,), fails=lambda trial: trial.role == "cell", report=False)
     with pytest.raises(ConfigError, match="no cell of weights has both"):
         hypervolume_over_time(open_study(tmp_path))
 
 
 def test_a_slice_has_every_cell_and_the_line_through_the_chosen_one(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, fails=lambda t: t.cell == "alpha=1 beta=1", report=False)
+    make_study(tmp_path, fails=lambda t: t.cell == "alpha=1 beta=1", report=False)
     folder = open_study(tmp_path)
     cells = scores(folder)
     alpha, _beta = slices(folder, Reading(name="robust"), best(cells, "robust"))
@@ -162,7 +162,7 @@ def test_a_slice_has_every_cell_and_the_line_through_the_chosen_one(tmp_path: Pa
 def test_parallel_axes_run_from_lowest_to_highest_and_end_with_the_best_line(
     tmp_path: Path, make_study: MakeStudy
 ) -> None:
-    study = make_study(tmp_path, report=False)
+    make_study(tmp_path, report=False)
     data = parallel(open_study(tmp_path), parse_score("harmonic"), [parse_score("clean")])
     assert [axis.label for axis in data.axes] == ["method.alpha", "method.beta", "clean"]
     assert data.axes[0].ticks == ((0.0, "0.01"), (0.5, "0.1"), (1.0, "1"))
@@ -175,7 +175,7 @@ def test_parallel_axes_run_from_lowest_to_highest_and_end_with_the_best_line(
 
 def test_methods_on_a_parallel_axis_are_called_by_their_type(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
-    folder = open_study(tmp_path)
+    open_study(tmp_path)
     kinds = {"alpha=0.1 beta=0.1": "TgaZsr", "alpha=1 beta=1": "TeCoA"}
     plan = tuple(replace(t, overrides={"method": {"type": kinds[t.cell]}}) for t in study.plan if t.cell in kinds)
     write_study(tmp_path, replace(study, plan=plan))
@@ -184,7 +184,7 @@ def test_methods_on_a_parallel_axis_are_called_by_their_type(tmp_path: Path, mak
 
 
 def test_a_study_without_an_axis_has_neither_slices_nor_parallel_lines(tmp_path: Path, make_study: MakeStudy) -> None:
-    study = make_study(tmp_path, levels=(0.1,), report=False)
+    make_study(tmp_path, levels=(0.1,), report=False)
     folder = open_study(tmp_path)
     with pytest.raises(ConfigError, match="no numeric axis of weights varies"):
         slices(folder, Reading(name="clean"), None)

@@ -17,10 +17,11 @@ from sweeps.engine.documents.html import Picture
 from sweeps.engine.documents.report.figures import drawn
 from sweeps.engine.documents.report.gather import gather
 from sweeps.engine.documents.report.model import Report
-from sweeps.engine.documents.report.page import page, summary
-from sweeps.engine.study.folder import PlannedTrial, Study, read_results, trial_folder, write_study
-from sweeps.engine.study.objectives import OBJECTIVES
-from sweeps.engine.wording.answer import choice, warnings
+from sweeps.engine.documents.report.page import page
+from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, open_study, trial_folder, write_study
+from sweeps.engine.study.objectives import shown_scores
+from sweeps.engine.wording.answer import where
+from sweeps.engine.wording.comparison import basis_text, choice, row_name, summary, warnings
 from zsr_core.audit.report import Report as AuditReport
 from zsr_core.audit.verdict import Verdict
 from zsr_core.codec import ConfigError, to_plain
@@ -60,13 +61,17 @@ class Page(HTMLParser):
         self.words += f" {data}"
 
 
-def undrawn(folder: Path, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
+def undrawn(folder: StudyFolder, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
     return (DOT,), ()
+
+
+def gathered(*paths: Path) -> Report:
+    return gather([open_study(path) for path in paths], undrawn)
 
 
 def read(*folders: Path) -> tuple[Report, Page]:
     """Return the report on the studies and its page, which every test checks for being whole and self-contained."""
-    report = gather(folders, undrawn)
+    report = gathered(*folders)
     source = page(report)
     found = Page(source)
     assert not set(found.tags) & {"script", "link", "iframe", "object", "embed"}
@@ -94,7 +99,7 @@ def test_the_answer_is_scored_on_images_that_chose_nothing(tmp_path: Path, make_
     study = make_study(tmp_path, seeds=(0, 1, 2))
     report, found = read(tmp_path)
     answer = report.studies[0].answer
-    results = read_results(tmp_path, study)
+    results = open_study(tmp_path).results
     values = [
         m.value
         for t in study.plan
@@ -200,7 +205,7 @@ def test_costs_are_added_up_and_shared_weights_are_trained_once(tmp_path: Path, 
     for role in ("cell", "final"):  # one training, two evaluations
         kept = {"seconds_train": 1.5, "seconds_eval": 0.5, "seconds_total": 2.0, "gpu_seconds": 2.0}
         change(tmp_path, trial(study, BEST, role), cost={**kept, **passes})
-    cost = dict(gather([tmp_path], undrawn).studies[0].cost)
+    cost = dict(gathered(tmp_path).studies[0].cost)
     assert cost["GPU"] == "4 GPU seconds"
     assert cost["wall time, added up"] == "14 s: 10 s of training, 4 s of evaluation"
     assert cost["training"].startswith("100 forward, 20 input-only and 10 full backward passes")
@@ -211,7 +216,7 @@ def test_costs_are_added_up_and_shared_weights_are_trained_once(tmp_path: Path, 
 def test_provenance_names_every_commit_and_repeats_by_command(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=LEVELS, seeds=(0, 1))
     change(tmp_path, study.plan[0], provenance={"git_sha": "f" * 40, "git_dirty": "true", "device": "cuda: H200"})
-    told = gather([tmp_path], undrawn).studies[0]
+    told = gathered(tmp_path).studies[0]
     facts = dict(told.provenance)
     assert facts["commit"] == "ffffffffffff with uncommitted changes (1 trial), 0123456789ab (13 trials)"
     assert facts["device"] == "cuda: H200 (1 trial), cpu (13 trials)"
@@ -278,8 +283,8 @@ def test_a_difference_is_paired_by_seed_and_image(tmp_path: Path, make_study: Ma
     (swapped / "samples.parquet").write_bytes(samples.read_bytes())  # what last week had under this name was better
     report, _ = read(tmp_path / "a", tmp_path / "b")
     row = next(row for row in report.comparisons[0].rows if row.label == "alpha=1 beta=1")
-    assert row.basis == "1 seed × 72 images of 3 sets"
-    delta = row.deltas["robust"]
+    assert basis_text(row) == "1 seed × 72 images of 3 sets"
+    delta = row.differences["robust"]
     assert delta.low is not None
     assert delta.high is not None
     assert delta.low < delta.value < delta.high < 0
@@ -288,19 +293,24 @@ def test_a_difference_is_paired_by_seed_and_image(tmp_path: Path, make_study: Ma
 
 def test_two_studies_are_compared_as_one_family_of_tests(tmp_path: Path, make_study: MakeStudy) -> None:
     """What was worse last week, by as many points in each of two rows; the others are as they were."""
-    first = make_study(tmp_path / "a", levels=LEVELS, seeds=(0, 1))
-    second = make_study(tmp_path / "b", levels=LEVELS, seeds=(0, 1))
+    seeds = (0, 1, 2, 3, 4)  # with fewer the seeds by themselves must bear the sign out too
+    first = make_study(tmp_path / "a", levels=LEVELS, seeds=seeds)
+    second = make_study(tmp_path / "b", levels=LEVELS, seeds=seeds)
     source = trial_folder(tmp_path / "a", trial(first, "untouched", "baseline").trial_id)
+    measured = json.loads((source / "result.json").read_text())["measurements"]
     for t in second.plan:
         if t.cell in ("alpha=0.1 beta=1", "alpha=1 beta=0.1"):
             records = (source / "samples.parquet").read_bytes()
             (trial_folder(tmp_path / "b", t.trial_id) / "samples.parquet").write_bytes(records)
+            change(tmp_path / "b", t, measurements=measured)
     report, found = read(tmp_path / "a", tmp_path / "b")
     (comparison,) = report.comparisons
-    deltas = [delta for row in comparison.rows for delta in row.deltas.values()]
+    deltas = [delta for row in comparison.rows for delta in row.differences.values()]
     assert [delta.p_holm for delta in deltas] == holm([delta.p or 0.0 for delta in deltas])
-    assert {(row.label, name) for row in comparison.rows for name, delta in row.deltas.items() if delta.holds} == {
-        (label, name) for label in ("alpha=0.1 beta=1", "alpha=1 beta=0.1") for name in OBJECTIVES
+    assert {(row.label, name) for row in comparison.rows for name, delta in row.differences.items() if delta.holds} == {
+        (label, score.name)
+        for label in ("alpha=0.1 beta=1", "alpha=1 beta=0.1")
+        for score in shown_scores(first.objectives)
     }
     assert "Holm-corrected over the 21 comparisons of this table (7 rows" in found.words
     words = "after Holm's correction over 21 comparisons: clean accuracy is lower in 2, robust accuracy is higher in 2"
@@ -313,14 +323,16 @@ def test_without_records_or_seeds_in_common_a_difference_has_no_interval(tmp_pat
                for name, seeds in (("a", (0, 1, 2)), ("b", (0, 1, 2)), ("c", (5,)))}  # fmt: skip
     for t in studies["a"].plan:
         (trial_folder(tmp_path / "a", t.trial_id) / "samples.parquet").unlink()
-    by_seed = gather([tmp_path / "a", tmp_path / "b"], undrawn).comparisons[0].rows[0]
-    assert by_seed.basis == "3 seeds"
-    assert by_seed.deltas["clean"].low is not None
-    unpaired = gather([tmp_path / "a", tmp_path / "c"], undrawn).comparisons[0].rows[0]
-    (comparison,) = gather([tmp_path / "a", tmp_path / "c"], undrawn).comparisons
+    by_seed = gathered(tmp_path / "a", tmp_path / "b").comparisons[0].rows[0]
+    assert basis_text(by_seed) == "3 seeds"
+    clean = by_seed.differences["clean"]
+    assert (clean.low, clean.p) == (None, None)
+    assert (clean.seeds, clean.t_low, clean.t_high) == (3, 0.0, 0.0), "of equal studies all seeds agree"
+    unpaired = gathered(tmp_path / "a", tmp_path / "c").comparisons[0].rows[0]
+    (comparison,) = gathered(tmp_path / "a", tmp_path / "c").comparisons
     assert "nothing could be tested" in summary(comparison)
-    assert unpaired.basis == "means of other seeds, unpaired"
-    assert unpaired.deltas["clean"].low is None
+    assert basis_text(unpaired) == "means of other seeds, unpaired"
+    assert unpaired.differences["clean"].interval == (None, None)
 
 
 def test_what_changed_is_told_and_unlike_numbers_are_not_subtracted(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -328,7 +340,7 @@ def test_what_changed_is_told_and_unlike_numbers_are_not_subtracted(tmp_path: Pa
     make_study(tmp_path / "b", levels=(0.1,), eps=(2 / 255,), report=False)
     report, found = read(tmp_path / "a", tmp_path / "b")
     (comparison,) = report.comparisons
-    assert {row.label: set(row.deltas) for row in comparison.rows} == {"untouched": {"clean"}, BEST: {"clean"}}
+    assert {row.label: set(row.differences) for row in comparison.rows} == {"untouched": {"clean"}, BEST: {"clean"}}
     assert "The budgets differ." in warnings(*comparison.bases)
     assert "eval_suite.eps" in [change.path for change in comparison.changes]
     assert "robust accuracy is not compared: the budgets are 1/255 and 2/255" in found.words
@@ -344,10 +356,11 @@ def test_a_search_is_matched_by_its_overrides_and_never_by_number(tmp_path: Path
         cells = {t.cell: f"#{i}" for i, t in enumerate(t for t in study.plan if t.role == "cell")}
         plan = tuple(replace(t, cell=cells.get(t.cell, t.cell)) for t in study.plan)
         write_study(tmp_path / name, replace(study, plan=plan))
-    (comparison,) = gather([tmp_path / "a", tmp_path / "b"], undrawn).comparisons
-    assert [row.label for row in comparison.rows] == ["untouched", "alpha=0.2 beta=0.3", "alpha=0.9 beta=0.9"]
+    (comparison,) = gathered(tmp_path / "a", tmp_path / "b").comparisons
+    names = [where(row.first) for row in comparison.rows]
+    assert names == ["untouched", "alpha=0.2 beta=0.3", "alpha=0.9 beta=0.9"]
     assert all(row.same for row in comparison.rows)
-    assert comparison.only_first == ("alpha=0.1 beta=0.1",)
+    assert [row_name(row) for row in comparison.only_first] == ["alpha=0.1 beta=0.1"]
 
 
 def test_the_command_writes_one_small_file_with_its_figures(
@@ -366,7 +379,7 @@ def test_the_command_writes_one_small_file_with_its_figures(
 def test_paper_is_no_narrow_screen(tmp_path: Path, make_study: MakeStudy) -> None:
     """A4 is narrower than the screens on which rows become cards: they do so on screens alone."""
     make_study(tmp_path, levels=LEVELS)
-    text = page(gather([tmp_path], undrawn))
+    text = page(gathered(tmp_path))
     assert re.findall(r"@media ([^{]*max-width[^{]*)", text) == ["screen and (max-width: 46rem) "]
 
 

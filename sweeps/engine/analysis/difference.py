@@ -96,8 +96,8 @@ class Difference:
     @property
     def is_open(self) -> bool:
         """Whether the interval holds 0, or there is none: the two rows cannot be told apart."""
-        low, high = self.interval
-        return (low is None or high is None or low <= 0 <= high) if self.low != self.high else self.value == 0
+        low, high = (self.t_low, self.t_high) if self.low is None else (self.low, self.high)
+        return low is None or high is None or low <= 0 <= high
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,29 +204,29 @@ def report_tiles(reported: Matrix, winner: CellScore) -> tuple[Tile, ...]:
     if row is None or not row.seeds:
         return ()
     columns = reported.blocks[0].columns
-    return tuple(_tile(reported.columns[j], row.cells[j], reported.baseline, row.fails)
+    return tuple(_tile(reported.columns[j], row.cells[j], reported.baseline, row)
                  for j in columns if row.cells[j].value is not None)  # fmt: skip
 
 
 def selection_tiles(row: Row, columns: Sequence[Column]) -> tuple[Tile, ...]:
     """Return the chosen configuration's scores on the split that it was chosen on."""
     return tuple(
-        _tile(column, cell, "untouched", row.fails)
+        _tile(column, cell, "untouched", row)
         for column, cell in zip(columns, row.cells, strict=True)
         if cell.value is not None
     )
 
 
-def _tile(column: Column, cell: Cell, baseline: str, fails: Sequence[str]) -> Tile:
+def _tile(column: Column, cell: Cell, baseline: str, row: Row) -> Tile:
     spread = spread_text(cell)
-    kind = "sd over seeds" if cell.sd is not None else f"{INTERVAL} over images"
+    kind = f"sd over {counted(len(row.seeds), 'seed')}" if cell.sd is not None else f"{INTERVAL} over images"
     gain = ""
     if cell.gap is not None:
         told = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap))))
         gain = f"{told} against {baseline}"
     return Tile(
         title=_title(column.title), value=value_text(replace(cell, sd=None, low=None)) + PERCENT,
-        spread=f"{spread} ({kind})" if spread else "", gain=gain, doubt=_doubt(fails) if cell.doubted else "",
+        spread=f"{spread} ({kind})" if spread else "", gain=gain, doubt=_doubt(row.fails) if cell.doubted else "",
     )  # fmt: skip
 
 

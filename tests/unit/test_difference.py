@@ -1,0 +1,94 @@
+"""When a difference may be called significant, and what of it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Difference, adjusted
+from sweeps.engine.analysis.matrix import MatrixRequest, matrix
+from sweeps.engine.documents.forms.written import matrix_text
+from sweeps.engine.study.folder import Study, open_study
+
+MakeStudy = Callable[..., Study]
+SURE = Difference(value=2.0, seeds=5, t_low=-1.0, t_high=5.0, low=1.0, high=3.0, test="bootstrap", p=0.001, p_holm=0.01)
+FEW = replace(SURE, seeds=3, t_low=0.5, t_high=3.5)
+
+
+def test_from_five_seeds_on_the_bootstrap_is_believed_by_itself() -> None:
+    assert ENOUGH_SEEDS == 5
+    assert SURE.agrees
+    assert SURE.holds
+
+
+@pytest.mark.parametrize(
+    ("t_low", "t_high", "agrees"),
+    [(0.5, 3.5, True), (-3.5, -0.5, True), (-0.1, 4.1, False), (0.0, 4.0, False), (0.0, 0.0, False)],
+)
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_with_fewer_seeds_their_own_t_interval_must_leave_out_0(
+    seeds: int, t_low: float, t_high: float, agrees: bool
+) -> None:
+    few = replace(SURE, seeds=seeds, t_low=t_low, t_high=t_high)
+    assert few.agrees == few.holds == agrees
+
+
+def test_one_seed_bears_nothing_out() -> None:
+    one = replace(SURE, seeds=1, t_low=None, t_high=None)
+    assert not one.agrees
+    assert not one.holds
+
+
+@pytest.mark.parametrize(("p", "holds"), [(0.049, True), (0.05, False), (None, False)])
+def test_a_difference_holds_below_the_level_after_correction(p: float | None, holds: bool) -> None:
+    assert replace(FEW, p_holm=p).holds == holds
+
+
+def test_the_interval_is_the_bootstraps_and_without_records_the_seeds() -> None:
+    assert SURE.interval == (1.0, 3.0)
+    assert replace(SURE, low=None, high=None).interval == (-1.0, 5.0)
+    assert replace(SURE, low=2.0, high=2.0).interval == (None, None), "no width would suggest certainty"
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_open"),
+    [
+        ({}, False),
+        ({"low": -0.5}, True),
+        ({"low": 0.0}, True),
+        ({"low": None, "high": None}, True),  # the t-interval, which holds 0
+        ({"low": None, "high": None, "t_low": 0.5}, False),
+        ({"low": None, "high": None, "t_low": None, "t_high": None}, True),
+        ({"low": 2.0, "high": 2.0}, False),  # all resamples agree on a difference
+        ({"value": 0.0, "low": 0.0, "high": 0.0}, True),  # all resamples agree that there is none
+    ],
+)
+def test_a_difference_is_open_where_its_interval_holds_0(changes: dict[str, float | None], is_open: bool) -> None:
+    assert replace(SURE, **changes).is_open == is_open  # type: ignore[arg-type]
+
+
+def test_each_family_is_adjusted_by_itself_and_one_without_a_p_is_in_none() -> None:
+    untested = Difference(value=1.0, seeds=2)
+    first, second = adjusted([[replace(SURE, p=0.01), None, untested, replace(SURE, p=0.04)], [replace(SURE, p=0.04)]])
+    assert [each and each.p_holm for each in first] == [pytest.approx(0.02), None, None, pytest.approx(0.04)]
+    assert [each and each.p_holm for each in second] == [pytest.approx(0.04)]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2), (0, 1, 2, 3, 4)])
+def test_a_star_in_the_table_is_a_difference_that_holds(
+    tmp_path: Path, make_study: MakeStudy, seeds: tuple[int, ...]
+) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0), seeds=seeds, report=False)
+    folder = open_study(tmp_path)
+    gaps = [cell.gap for row in matrix(folder, MatrixRequest(draws=500)).rows for cell in row.cells if cell.gap]
+    assert any(gap.p_holm is not None and gap.p_holm < 0.05 for gap in gaps)
+    text = matrix_text(folder, "md", MatrixRequest(draws=500))
+    for gap in gaps:
+        by_seeds = gap.t_low is not None and gap.t_high is not None and not gap.t_low <= 0 <= gap.t_high
+        assert gap.agrees == (len(seeds) >= 5 or by_seeds)
+    assert any(gap.holds for gap in gaps) == (len(seeds) > 1)
+    assert ("p<0.001" in text or "p=0." in text) == (len(seeds) > 1)
+    assert ("nothing is starred" in text) == (len(seeds) == 1)
