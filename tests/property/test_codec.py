@@ -37,11 +37,11 @@ methods = st.one_of(
         map_side=st.integers(1, 512),
     ),
 )
+# Paths that an operating system has, of folders that have a name.
+ROOT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])).map(lambda text: f"/data{text}/set")
 data = st.one_of(
     st.builds(DataRef, name=st.sampled_from([s.name for s in miniature.SETS]), limit=st.none() | st.integers(1, 99)),
-    st.builds(
-        DataRef, source=st.sampled_from(["imagefolder", "cifar10", "cifar100"]), name=TEXT, root=st.text(min_size=1)
-    ),
+    st.builds(DataRef, source=st.sampled_from(["imagefolder", "cifar10", "cifar100"]), name=TEXT, root=ROOT),
 )
 attacks = st.builds(
     Pgd,
@@ -53,7 +53,7 @@ attacks = st.builds(
 )
 suites = st.builds(
     EvalSuite,
-    tasks=st.lists(data, min_size=1, max_size=4, unique_by=lambda d: d.called).map(tuple),
+    tasks=st.lists(data, min_size=1, max_size=4, unique_by=(lambda d: d.called, lambda d: d.root or d.name)).map(tuple),
     split=st.sampled_from(["selection", "report"]),
     n=st.none() | st.integers(1, 999),
     attacks=st.lists(attacks, max_size=3, unique_by=lambda a: a.name).map(tuple),

@@ -210,7 +210,7 @@ def test_a_p_that_is_not_there_leaves_the_family(tmp_path: Path, ablation: Calla
     assert lost.t_low is not None
     assert lost.t_low < lost.value
     assert families(found)[0] == "Holm-corrected over the 9 comparisons on the zero-shot mean"
-    assert any("Where records are gone" in line for line in legend_of(found))
+    assert any("Where records are missing" in line for line in legend_of(found))
     assert with_holm(found.rows, found.columns) == list(found.rows)
 
 

@@ -585,8 +585,11 @@ def test_a_broken_picture_stops_with_its_path_or_is_left_out_and_listed(tmp_path
 
 
 def test_an_evaluation_leaves_out_what_cannot_be_decoded_if_so_asked_and_prompts_as_asked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Several of EuroSAT's names are unknown to the miniature, which is refused; here only the images matter.
+    for place in ("check", "deploy"):
+        monkeypatch.setattr(f"zsr_core.trial.{place}.check_texts", lambda *_: None)
     eurosat(tmp_path)
     ids = opened("eurosat", tmp_path, "report").ids
     (tmp_path / "eurosat" / "2750" / ids[2]).write_bytes(b"")

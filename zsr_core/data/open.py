@@ -19,6 +19,7 @@ from zsr_core.data.formats.listing import Part
 from zsr_core.data.formats.webdataset import Members
 from zsr_core.data.imagenet_names import TEMPLATES
 from zsr_core.data.kept import Kept, cache_folder, kept_file, kept_unreadable
+from zsr_core.data.levels import UnknownRange
 from zsr_core.data.partition import HELD_OUT, SPLITS, Split, cut, digest
 from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unreadable
 from zsr_core.data.prompts import TEMPLATE, Prompts
@@ -171,10 +172,19 @@ def check_data(
         enough = len(images.classes) >= 2
         require(enough, "classes", list(images.classes), "at least two: with one, every answer is right")
         if not images.in_memory:
-            images.pixels([0])
+            _check_range(images)
     except ConfigError as error:
         raise ConfigError(f"{path}.{error}") from None
     return images
+
+
+def _check_range(images: ImageSet) -> None:
+    """Raise ``ConfigError`` if nothing says how bright the first picture is; a damaged one fails where it is used."""
+    try:
+        images.pixels([0])
+    except ConfigError as error:
+        if isinstance(error.__cause__, UnknownRange):
+            raise
 
 
 def check_apart(ref: DataRef, train: DataRef, path: str) -> None:

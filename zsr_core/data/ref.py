@@ -61,6 +61,7 @@ class DataRef:
             tasks.task(self.name)
         for field, text in (("name", self.name), ("root", self.root or "")):
             require(_is_text(text), field, shown(text), "text in UTF-8: rename the folder, or give a link to it")
+        require("\0" not in (self.root or ""), "root", self.root, "a path, which holds no zero byte")
         on_disk = self.source != "miniature"
         require(not on_disk or bool(self.root), "root", self.root, f"the folder of the {self.source} data")
         for field, value, known in (
@@ -110,9 +111,10 @@ class DataRef:
 
 def _is_text(text: str) -> bool:
     try:
-        return "\0" not in text and bool(text.encode("utf-8") or True)
+        text.encode("utf-8")
     except UnicodeEncodeError:  # bytes of a path that are no UTF-8
         return False
+    return True
 
 
 def miniature_names() -> tuple[str, ...]:

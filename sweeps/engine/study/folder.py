@@ -1,6 +1,6 @@
-"""A study's folder, read once: what was asked and planned (``study.json``), the results, and the records on demand.
+"""A study's folder, read once: the question and the plan (``study.json``), the results, and the records on demand.
 
-The trial folders are the truth; every table, figure, Parquet file and tracked run derives from them.
+The trial folders are authoritative: every table, figure, Parquet file and tracked run derives from them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from zsr_core.trial.result import Status, TrialResult, read_result
 
 SCHEMA = 2
 Role = Literal["cell", "baseline", "final"]
-UNTOUCHED_LABEL = "untouched"  # the label of the model as it came
-UNTOUCHED = {"epochs": 0}  # the overrides of the model as it came
-SPLIT = "eval_suite.split"  # cells are scored on the selection split, the chosen one then on the report split
-NUMBERED = re.compile(r"#(\d+) ")  # how the label of a search's proposal begins
+UNTOUCHED_LABEL = "untouched"  # the label of the pretrained model without fine-tuning
+UNTOUCHED = {"epochs": 0}  # the overrides of that model
+SPLIT = "eval_suite.split"  # cells are scored on the selection split, the chosen cell then on the report split
+NUMBERED = re.compile(r"#(\d+) ")  # the beginning of the label of a search's proposal
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTrial:
-    """One trial of the plan: its id, how tables call it, what makes it differ from the base, and why it is run."""
+    """One trial of the plan: its id, its label in tables, its overrides of the base, and its role."""
 
     trial_id: str
     label: str
@@ -45,7 +45,7 @@ class PlannedTrial:
 
     @property
     def is_report(self) -> bool:
-        """Whether the trial is scored on the report split: the end of a study, not part of its selection."""
+        """Whether the trial is scored on the report split, so that it takes no part in the selection."""
         return self.split == "report"
 
 
@@ -68,7 +68,7 @@ class PlannedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What ``study.json`` holds: the question, the space it moves in, and the trials planned so far."""
+    """What ``study.json`` holds: the question, the search space, and the trials planned so far."""
 
     name: str
     study: str
@@ -86,10 +86,10 @@ class Study:
     fingerprint: str
     created: str
     zsr: str
-    score_eps: float  # the budget that every row's robust scores are read at, in [0, 1] pixel units
+    score_eps: float  # the budget at which every row's robust scores are read, in [0, 1] pixel units
     schema: int = SCHEMA
     notes: Mapping[str, str] = field(default_factory=dict)
-    # source -> its tables: what the study reproduces, row by row; a study that asks a question of its own has none.
+    # source -> the tables that the study reproduces row by row; empty if it reproduces none.
     reproduces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     baseline: str = UNTOUCHED_LABEL  # the row that tables compare the others with, by its label
 
@@ -98,7 +98,7 @@ class Study:
         return self.base.with_({**trial.overrides, "seed": trial.seed})
 
     def rows(self, *, role: Role | None = None, split: Split | None = None) -> tuple[PlannedRow, ...]:
-        """Return the plan row by row, in plan order: of one role, of one split, or all."""
+        """Return the plan's rows in plan order, optionally of one role or one split only."""
         groups: dict[tuple[Role, Split, str], list[PlannedTrial]] = {}
         for trial in self.plan:
             if role in (None, trial.role) and split in (None, trial.split):
@@ -116,10 +116,10 @@ def _row(trials: list[PlannedTrial]) -> PlannedRow:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudyFolder:
-    """A study as it is on disk: its plan and the results there are. A command reads it once and passes it on.
+    """A study as it is on disk: its plan and the results so far. A command reads it once and passes it on.
 
-    Records per image are read when they are asked for, and what is derived from them is kept for the command's length
-    (:meth:`once`), because several tables rest on the same images.
+    Records per image are read on demand. What is derived from them is cached until the command ends (:meth:`once`),
+    because several tables use the same images.
     """
 
     path: Path
@@ -128,25 +128,25 @@ class StudyFolder:
     _kept: dict[object, object] = field(default_factory=dict, init=False, repr=False)
 
     def result(self, trial: PlannedTrial) -> TrialResult | None:
-        """Return the trial's result, done or not; None where there is none."""
+        """Return the trial's result, done or not; None if it has none."""
         return self.results.get(trial.trial_id)
 
     def status(self, trial: PlannedTrial) -> Status | Literal["missing"]:
-        """Return how the trial ended, or that it has not."""
+        """Return the trial's status; ``missing`` if it has no result."""
         result = self.result(trial)
         return "missing" if result is None else result.status
 
     def is_done(self, trial: PlannedTrial) -> bool:
-        """Return whether the trial has its numbers."""
+        """Return whether the trial is done, so that it has numbers."""
         return self.status(trial) == "done"
 
     def done(self, trials: Iterable[PlannedTrial] | None = None) -> dict[str, TrialResult]:
-        """Return the results that have numbers, by trial id: of ``trials``, by default of the whole plan."""
+        """Return the results of the done trials among ``trials`` (default: all planned ones), by trial id."""
         among = self.study.plan if trials is None else trials
         return {trial.trial_id: self.results[trial.trial_id] for trial in among if self.is_done(trial)}
 
     def by_seed(self, trials: Iterable[PlannedTrial]) -> dict[int, TrialResult]:
-        """Return the results that have numbers, by seed: of the trials of one row."""
+        """Return the results of the done trials among those of one row, by seed."""
         return {trial.seed: self.results[trial.trial_id] for trial in trials if self.is_done(trial)}
 
     def unfinished(self, trials: Iterable[PlannedTrial] | None = None) -> tuple[PlannedTrial, ...]:
@@ -158,7 +158,7 @@ class StudyFolder:
         return trial_folder(self.path, trial_id)
 
     def once(self, key: object, make: Callable[[], T]) -> T:
-        """Return what ``make`` returns, made once for ``key``."""
+        """Return what ``make`` returns; it is called once for each ``key``."""
         if key not in self._kept:
             self._kept[key] = make()
         return cast(T, self._kept[key])
@@ -175,7 +175,7 @@ def open_study(path: Path | str) -> StudyFolder:
 
 
 def read_study(path: Path) -> Study:
-    """Return the plan of the study in the folder ``path``; one that an earlier version wrote is brought up to date.
+    """Return the plan of the study in the folder ``path``; a plan of schema 1 is converted.
 
     Raises:
         ConfigError: naming the folder, if it holds no study or one that cannot be read.
@@ -195,7 +195,7 @@ def read_study(path: Path) -> Study:
 def _from_schema_1(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a study of schema 1 as one of schema 2.
 
-    There the split and the number of a proposal stood in labels, and scores were read at the suite's first budget.
+    Schema 1 kept the split and the number of a proposal in labels, and read scores at the suite's first budget.
     """
     try:
         plan = [_trial_from_schema_1(trial) for trial in plain["plan"]]
@@ -215,17 +215,17 @@ def _trial_from_schema_1(trial: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_study(path: Path, study: Study) -> Path:
-    """Write ``study.json``, whole or not at all."""
+    """Write ``study.json`` atomically."""
     return write_text(path / "study.json", json.dumps(to_plain(study), indent=1) + "\n")
 
 
 def trial_folder(path: Path, trial_id: str) -> Path:
-    """Return where a trial's config, result and records are."""
+    """Return the folder of a trial's config, result and records."""
     return path / "trials" / trial_id
 
 
 def read_results(path: Path, study: Study) -> dict[str, TrialResult]:
-    """Return the results there are, by trial id, in plan order. A planned trial without one is missing.
+    """Return the results by trial id, in plan order; a planned trial without a result is left out.
 
     Raises:
         ConfigError: naming the file, if a folder holds the result of another trial.
@@ -235,14 +235,14 @@ def read_results(path: Path, study: Study) -> dict[str, TrialResult]:
 
 
 def _own_result(path: Path, trial_id: str) -> TrialResult | None:
-    """Return a trial's result. A torn one is set aside, and that is printed: its trial then counts as missing."""
+    """Return a trial's result. A broken file is renamed with a warning, and the trial counts as missing."""
     folder = trial_folder(path, trial_id)
     try:
         result = read_result(folder)
     except ConfigError as error:
         file = folder / "result.json"
         aside = file.with_name("result.json.torn")
-        with suppress(OSError):  # a folder that cannot be written is still read
+        with suppress(OSError):  # a read-only folder can still be read
             file.rename(aside)
         print(f"{error}: set aside as {aside.name}, the trial counts as missing", file=sys.stderr)
         return None

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-CLIFF = 5.0  # points of a score between neighbouring configurations, above which what lies between is unresolved
+CLIFF = 5.0  # points between the scores of two neighbours; above it, the space between them counts as unresolved

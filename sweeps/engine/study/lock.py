@@ -1,4 +1,4 @@
-"""One launch at a time per study: a lock that the kernel releases when its holder dies, however it dies."""
+"""One launch at a time per study: a lock that the kernel releases when its process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from zsr_core.codec import ConfigError
 def only_launch(folder: Path) -> Iterator[None]:
     """Hold the lock of the study in ``folder`` for the length of the block.
 
-    The lock file stands beside the folder, so that setting the folder aside does not carry it away. It is locked
-    by the kernel, never by its presence: what a killed launch leaves behind locks nobody out.
+    The lock file is beside the folder, so that it stays when the folder is renamed. The kernel's lock counts, not the
+    file's existence: the file that a killed launch leaves does not block the next one.
 
     Raises:
         ConfigError: if another launch holds it, saying which.
     """
-    real = folder.resolve()  # else a study and a symbolic link to it would have a lock each
+    real = folder.resolve()  # otherwise a study and a symbolic link to it would have two locks
     path = real.parent / f".{real.name}.lock"
     with path.open("a+", encoding="utf-8") as file:
         try:

@@ -1,7 +1,7 @@
-"""The scores: named readings of a trial's measurements, which a sweep can select by and every table can show.
+"""The scores: named measurements of a trial that a sweep can select by and every table can show.
 
-Clean, robust and harmonic accuracy stand first. Every other metric of the core's table is a score too, under its own
-name, read on clean images where it is measured there and per image over all attacks otherwise.
+Clean, robust and harmonic accuracy come first. Every other metric of the core's table is a score too, under its own
+name. It is read on clean images if it is measured on them, otherwise on the worst attack per image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zsr_core.trial.result import TrialResult
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One row of the table: which measurement a score reads, and how it is called."""
+    """One score: its name, its title, and the measurement that it reads."""
 
     name: str
     title: str  # "robust accuracy"
@@ -30,16 +30,16 @@ class Score:
 
     @property
     def attacked(self) -> bool:
-        """Whether the score speaks of attacked images, so that the audit may doubt it."""
+        """Whether the score is of attacked images, so that the audit applies to it."""
         return self.condition == WORST
 
     def budget(self, eps: float) -> float:
-        """Return the budget that the score is read at, where attacked images are read at ``eps``."""
+        """Return the budget at which the score is read: ``eps`` for attacked images, 0 for clean ones."""
         return eps if self.attacked else 0.0
 
 
 def score_of(metric: Metric) -> Score:
-    """Return the score that reads a metric: of clean images if it is measured there, else of the worst attack."""
+    """Return a metric's score: of clean images if it is measured on them, otherwise of the worst attack per image."""
     return Score(
         name=metric.name, title=metric.title, metric=metric.name, unit=metric.unit,
         condition="none" if "clean" in metric.conditions else "worst", higher_is_better=metric.higher_is_better,
@@ -52,7 +52,7 @@ TITLES = {score.name: score.title for score in SCORES}
 
 
 def score_named(name: str, field: str = "score") -> Score:
-    """Return the row of the table that is called so.
+    """Return the score with this name.
 
     Raises:
         ConfigError: naming ``field`` and the nearest name.
@@ -72,15 +72,15 @@ def check_objectives(names: Sequence[str]) -> None:
 
 
 def shown_scores(objectives: Sequence[str]) -> tuple[Score, ...]:
-    """Return the scores that tables and figures show: clean, robust, harmonic, then what else was selected by."""
+    """Return the scores that tables and figures show: clean, robust, harmonic, then the other objectives."""
     first = (CLEAN, ROBUST, HARMONIC)
     return (*first, *(score_named(name) for name in objectives if name not in {score.name for score in first}))
 
 
 def deciding_score(objectives: Sequence[str]) -> Score:
-    """Return the score that the chosen cell is best at.
+    """Return the score by which the best cell is chosen.
 
-    Of clean and robust accuracy together it is their harmonic mean; of other objectives the first.
+    With clean and robust accuracy as objectives it is their harmonic mean, otherwise the first objective.
     """
     if {CLEAN.name, ROBUST.name} <= set(objectives):
         return HARMONIC
@@ -88,16 +88,16 @@ def deciding_score(objectives: Sequence[str]) -> Score:
 
 
 def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
-    """Return the budget that a study's robust scores are read at, in [0, 1] pixel units.
+    """Return the budget at which a study's robust scores are read, in [0, 1] pixel units.
 
-    ``asked`` is what the sweep names; without it, the base's training radius, where the suite holds that.
+    ``asked`` is the sweep's own value; None stands for the base's training radius.
 
     Raises:
-        ConfigError: naming ``field``, if the suite does not hold the budget.
+        ConfigError: naming ``field``, if the suite does not evaluate the budget.
     """
     budgets = config.eval_suite.eps
     wanted = config.threat.eps if asked is None else asked
-    if not budgets:  # a suite of clean accuracy alone
+    if not budgets:  # the suite measures clean accuracy only
         return wanted
     held = [eps for eps in budgets if abs(eps - wanted) <= 1e-9]
     expected = f"one of the suite's budgets ({', '.join(f'{255 * eps:g}/255' for eps in budgets)}), named by the sweep"
@@ -106,7 +106,7 @@ def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
 
 
 def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
-    """Return a trial's zero-shot averages by score, attacked images at the budget ``eps``; others are absent."""
+    """Return a trial's zero-shot averages by score, attacked images at the budget ``eps``; unmeasured ones are absent."""
     means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == ZERO_SHOT_MEAN}
     read: Mapping[str, Measurement | None] = {
         score.name: means.get((score.metric, score.condition, score.budget(eps))) for score in SCORES

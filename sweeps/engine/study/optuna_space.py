@@ -1,4 +1,4 @@
-"""From the domains of ``space.py`` to the distributions that proposals are drawn from; the only translator."""
+"""Convert the domains of ``zsr_core/space.py`` to the Optuna distributions that proposals are drawn from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def distributions(space: Mapping[str, Domain]) -> dict[str, BaseDistribution]:
     """Return each axis as a distribution under its dotted path; both bounds stay inclusive.
 
     Raises:
-        ConfigError: for a choice among values that are not plain: a proposal is kept as text.
+        ConfigError: for a choice among values that are not plain, because a proposal is stored as text.
     """
     return {path: _distribution(path, domain) for path, domain in space.items()}
 

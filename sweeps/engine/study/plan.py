@@ -1,4 +1,4 @@
-"""The plan plane: a sweep expanded to trials; what is missing, what is re-scored, what it will cost. No Ray here."""
+"""The plan: a sweep expanded to trials, continued from an earlier plan, extended by proposals and the final trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zsr_core.trial.config import TrialConfig
 
 
 def study_name(sweep: Sweep, preset: str, search: str | None) -> str:
-    """Return the study's name, which is its folder's: one per sweep, way of searching and preset."""
+    """Return the name of the study and of its folder: one per sweep, search and preset."""
     scale = "" if preset == "miniature" else f"-{preset}"
     return sweep.name + (f"-{search}" if search else "") + scale
 
@@ -26,7 +26,7 @@ def study_name(sweep: Sweep, preset: str, search: str | None) -> str:
 def new_study(
     sweep: Sweep, *, preset: str, search: str | None, seeds: tuple[int, ...], objectives: tuple[str, ...]
 ) -> Study:
-    """Return the study that is asked for: the untouched model, then in matrix mode every cell, seed by seed."""
+    """Return a new study: the plan has the untouched model, then in matrix mode every cell, seed by seed."""
     if preset not in sweep.base:
         raise unknown("preset", preset, sweep.base)
     base, space = sweep.base[preset], sweep.domains
@@ -67,7 +67,7 @@ def planned(
 
 
 def check_distinct(plan: Iterable[PlannedTrial]) -> None:
-    """Raise ``ConfigError`` if two planned trials are the same configuration: it would run once and count twice."""
+    """Raise ``ConfigError`` if two planned trials have the same configuration, because it would count twice."""
     seen: dict[str, str] = {}
     for trial in plan:
         if trial.trial_id in seen:
@@ -76,10 +76,10 @@ def check_distinct(plan: Iterable[PlannedTrial]) -> None:
 
 
 def continued(earlier: Study, asked: Study, results: Collection[str], where: str) -> Study:
-    """Return the study in folder ``where`` with what is asked now added: what has a result stays, whatever is asked.
+    """Return ``asked`` merged with the study in folder ``where``; earlier trials that have a result stay planned.
 
     Raises:
-        ConfigError: if the folder holds another study, saying what differs.
+        ConfigError: naming what differs, if the folder holds another study.
     """
     if earlier.fingerprint != asked.fingerprint:
         raise ConfigError(
@@ -99,7 +99,7 @@ def continued(earlier: Study, asked: Study, results: Collection[str], where: str
     order = {"baseline": 0, "cell": 1, "final": 2}
     plan = tuple(sorted(plan, key=lambda t: (t.is_report, order[t.role])))
     seeds = tuple(dict.fromkeys((*asked.seeds, *earlier.seeds)))
-    # A search goes on with the budget that its journal knows scores of.
+    # A search keeps its budget, because the scores in its journal were read at it.
     score_eps = earlier.score_eps if asked.mode == "search" else asked.score_eps
     return replace(asked, plan=plan, seeds=seeds, created=earlier.created, notes=earlier.notes, score_eps=score_eps)
 
@@ -108,14 +108,14 @@ def _difference(earlier: Study, asked: Study) -> str:
     if earlier.name != asked.name or earlier.preset != asked.preset:
         return f"{earlier.name}, preset {earlier.preset}"
     sides = [flatten({"base": study.base, "space": dict(study.space)}) for study in (earlier, asked)]
-    there, here = sides
-    paths = [path for path in {**there, **here} if there.get(path) != here.get(path)]
-    listing = ", ".join(f"{path} is {there.get(path)!r} there, {here.get(path)!r} here" for path in paths[:3])
+    old, new = sides
+    paths = [path for path in {**old, **new} if old.get(path) != new.get(path)]
+    listing = ", ".join(f"{path} is {old.get(path)!r} there, {new.get(path)!r} here" for path in paths[:3])
     return listing + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def suggestions(study: Study) -> dict[str, dict[str, Any]]:
-    """Return what a search has proposed so far, in order: cell -> overrides; nothing in matrix mode."""
+    """Return the proposals of a search so far, in order, as cell -> overrides; empty in matrix mode."""
     return {t.cell: dict(t.overrides) for t in study.plan if t.proposal is not None and t.role == "cell"}
 
 
@@ -127,7 +127,7 @@ def _missing_seeds(asked: Study, plan: Iterable[PlannedTrial], cell: str) -> lis
 
 
 def suggested(study: Study, overrides: Mapping[str, Any], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
-    """Return the trials of one more proposal, one per seed; its number keeps cells apart that round to one label."""
+    """Return the trials of one more proposal, one per seed; its number keeps labels unique after rounding."""
     number = len(suggestions(study)) + 1
     values = " ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in overrides.items())
     variant = Variant(label=f"#{number:03d} {values}", overrides=dict(overrides))
@@ -135,14 +135,14 @@ def suggested(study: Study, overrides: Mapping[str, Any], seeds: Sequence[int]) 
 
 
 def to_come(study: Study, samples: int, seeds: int) -> int:
-    """Return how many trials a search of ``samples`` proposals has yet to propose; a finite space bounds it."""
+    """Return how many trials a search of ``samples`` proposals has yet to plan; a finite space may have fewer."""
     if study.mode != "search":
         return 0
     return max(min(samples, points(study.space)) - len(suggestions(study)), 0) * seeds
 
 
 def points(space: Mapping[str, Domain]) -> int:
-    """Return how many points a space has; a large number where an axis is real."""
+    """Return how many points a space has; ``sys.maxsize`` if an axis is real."""
     sizes = [
         len(domain.values) if isinstance(domain, Choice) else 1 + domain.high - domain.low
         for domain in space.values()
@@ -152,14 +152,14 @@ def points(space: Mapping[str, Domain]) -> int:
 
 
 def closing(study: Study, chosen: Variant, seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
-    """Return the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
+    """Return the final trials of the study: the chosen cell and the untouched model on the report split."""
     proposal = next((t.proposal for t in study.plan if t.cell == chosen.label), None)
     return tuple(replace(trial, proposal=proposal if trial.role == "final" else None)
                  for trial in report_trials(study.base, (chosen,), seeds))  # fmt: skip
 
 
 def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
-    """Return the untouched model and the cells, scored on the reporting split."""
+    """Return the trials of the untouched model and of the cells on the report split."""
     report = {SPLIT: "report"}
     untouched = Variant(label=UNTOUCHED_LABEL, overrides={**UNTOUCHED, **report})
     finals = [Variant(label=cell.label, overrides={**cell.overrides, **report}) for cell in cells]
@@ -170,5 +170,5 @@ def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[i
 
 
 def with_closing(study: Study, end: Sequence[PlannedTrial]) -> Study:
-    """Return the study ending in ``end`` alone: an earlier choice is no longer the answer."""
+    """Return the study with ``end`` in place of its earlier trials on the report split."""
     return replace(study, plan=(*(t for t in study.plan if not t.is_report), *end))

@@ -1,4 +1,4 @@
-"""``Sweep``: a question, the space that it is asked of, and what every trial starts from."""
+"""``Sweep``: a question, the search space or variants that answer it, and the base configurations."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from zsr_core.trial.config import TrialConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A question, and what answers it: a grid over ``space``, or listed ``variants``, around each preset's base."""
+    """A question, and the configurations that answer it: a grid over ``space``, or ``variants``, around each base."""
 
     name: str
     question: str
-    base: Mapping[str, TrialConfig]  # preset -> what every trial starts from
+    base: Mapping[str, TrialConfig]  # preset -> the configuration that every trial overrides
     space: tuple[Axis, ...] | Mapping[str, Domain] = ()
-    # Instead of the default grid; a mapping where presets ask for different ones.
+    # Instead of the default grid; a mapping by preset if presets differ.
     variants: tuple[Variant, ...] | Mapping[str, tuple[Variant, ...]] = ()
     levels: int = 5  # of the default grid, for axes that list none of their own
     samples: int = 25  # of a search, unless --samples says otherwise
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
-    # The budget that robust scores are read at, in [0, 1] pixel units, for all presets or by preset. None: the base's
-    # training radius, which the suite must then hold.
+    # The budget at which robust scores are read, in [0, 1] pixel units, for all presets or by preset. None: the base's
+    # training radius, which the suite must then evaluate.
     score_eps: float | Mapping[str, float] | None = None
     surfaces: tuple[tuple[str, str], ...] = ()  # (x, y) paths to draw the scores over
-    # source -> its tables, as `zsr_core.published` calls them: the sweep runs their rows, so that each one is scored on
-    # the report split too, and the published numbers are printed beside the measured ones.
+    # source -> its tables, as `zsr_core.published` names them. The sweep runs their rows, each on the report split too,
+    # and prints the published numbers beside the measured ones.
     reproduces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,17 +67,17 @@ class Sweep:
         self.budget(preset)
 
     def budget(self, preset: str) -> float:
-        """Return the budget that all rows' robust scores are read at, in [0, 1] pixel units.
+        """Return the budget at which all rows' robust scores are read, in [0, 1] pixel units.
 
         Raises:
-            ConfigError: if the preset's suite does not hold it.
+            ConfigError: if the preset's suite does not evaluate it.
         """
         asked = self.score_eps.get(preset) if isinstance(self.score_eps, Mapping) else self.score_eps
         return score_budget(self.base[preset], asked, f"score_eps of preset {preset!r}")
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The space as rows."""
+        """The space as a list of axes."""
         if isinstance(self.space, Mapping):
             return tuple(Axis(path=path, domain=domain) for path, domain in self.space.items())
         return self.space
@@ -95,12 +95,12 @@ class Sweep:
         return self.variants.get(preset, ()) if isinstance(self.variants, Mapping) else self.variants
 
     def cells(self, preset: str) -> tuple[Variant, ...]:
-        """Return what matrix mode runs: the listed variants, or the grid of ``levels`` per axis."""
+        """Return the cells of matrix mode: the listed variants, or the grid of ``levels`` per axis."""
         axes = {a.path: a.levels or axis_levels(a.domain, self.levels) for a in self.axes}
         return self.listed(preset) or grid(axes)
 
     def corners(self) -> Iterable[Variant]:
-        """Return each axis at its ends, all else at the base: a configuration must be able to stand there."""
+        """Yield each axis at both ends, all else at the base, to check that the configurations there are valid."""
         for path, domain in self.domains.items():
             ends = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
             for value in ends:
@@ -108,12 +108,12 @@ class Sweep:
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Raise ``ConfigError`` unless ``seeds`` are one or more different whole numbers."""
+    """Raise ``ConfigError`` unless ``seeds`` has at least one seed and no duplicates."""
     require(len(seeds) > 0 and len(set(seeds)) == len(seeds), "seeds", tuple(seeds), "at least one seed, none twice")
 
 
 def axis_levels(domain: Domain, n: int) -> tuple[Any, ...]:
-    """Return at most ``n`` levels of an axis, both ends among them; a choice gives all its values."""
+    """Return at most ``n`` levels of an axis, including both ends; for a choice all its values."""
     if isinstance(domain, Choice):
         return domain.values
     if isinstance(domain, Real):

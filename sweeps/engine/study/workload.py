@@ -1,4 +1,4 @@
-"""The plan as lines to read, and the cost of what is left to run."""
+"""The plan as lines of text, and the cost of the trials that are left."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def listing(
     to_come: int = 0,
     gpu: Gpu | None = None,
 ) -> list[str]:
-    """Return the plan as lines: every trial with its state, then what is left and about how long it takes.
+    """Return the plan as lines: every trial with its status, then how many are left and the estimated time.
 
-    ``to_come`` is the number of trials that a search has yet to propose, taken to cost what the base costs. ``gpu`` is
-    another machine to say the cost on.
+    ``to_come`` is the number of trials that a search has yet to propose; each is taken to cost as much as the base.
+    ``gpu``: also give the cost in GPU hours of this card.
     """
     study = folder.study
     lines = [f"{study.study}: {study.question}", ""]
@@ -43,14 +43,14 @@ def listing(
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A card that a plan's cost is told for."""
+    """A graphics card, with the seconds that a trial takes on it."""
 
     name: str
     seconds: Callable[[TrialConfig], float]
 
 
 def work_left(folder: StudyFolder, cost: Callable[[TrialConfig], float], to_come: int = 0) -> float:
-    """Return the cost of what is left to run; weights that two trials share are trained once."""
+    """Return the cost of the trials that are left; weights that trials share are trained once."""
     study = folder.study
     left = to_come * cost(study.base)
     trained: set[str] = set()

@@ -1,1 +1,1 @@
-"""What is said of a study, in sentences."""
+"""Sentences about a study: its answer, tables and analyses in words."""

@@ -1,4 +1,4 @@
-"""What a finished launch says: the answer in a sentence, what failed, and where everything is."""
+"""The closing lines of a launch: the answer, the failures, and the paths of all files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeps.engine.wording.matrix import gap_text
 from sweeps.engine.wording.study import scale_note
 from zsr_core.space import short
 
-RIVALS = 8  # rivals of the chosen cell that a sentence names at most
+RIVALS = 8  # most rivals of the chosen cell that a sentence names
 
 
 def answer(
@@ -23,7 +23,7 @@ def answer(
 ) -> list[str]:
     """Return the answer as lines: the chosen cell, its rivals, and its scores on the report split beside untouched.
 
-    ``rivals``: what :class:`~sweeps.engine.analysis.ranking.Ranking` holds of them.
+    ``rivals``: as in :class:`~sweeps.engine.analysis.ranking.Ranking`.
     """
     winner = chosen(folder)
     if winner is None:
@@ -50,12 +50,12 @@ def answer(
 
 
 def rivals_text(decides: Score, rivals: Mapping[str, Difference]) -> str:
-    """Return which cells the chosen one cannot be told from, each with how far the chosen one lies above it."""
-    told = [f"{label} ({gap_text(gap)} points)" for label, gap in list(rivals.items())[:RIVALS]]
+    """Return a sentence on the cells that do not differ significantly from the chosen one, with the differences."""
+    differences = [f"{label} ({gap_text(gap)} points)" for label, gap in list(rivals.items())[:RIVALS]]
     more = f" and {len(rivals) - RIVALS} more" if len(rivals) > RIVALS else ""
     return (
         f"It cannot be told from {counted(len(rivals), 'other cell')} in {decides.title}, because the 95 % interval of "
-        f"the difference holds 0: {', '.join(told)}{more}."
+        f"the difference holds 0: {', '.join(differences)}{more}."
     )
 
 
@@ -71,7 +71,7 @@ def selection_text(curse: Selection) -> str:
 
 
 def where(cell: CellScore) -> str:
-    """Return how a cell is called: by its label, or where that is a proposal's number by its values."""
+    """Return the name of a cell in text: its label, or for a proposal of a search its values."""
     values = [f"{leaf(path)}={short(value)}" for path, value in cell.overrides.items() if path != SPLIT]
     return cell.cell if cell.proposal is None else " ".join(values)
 
@@ -83,7 +83,7 @@ def figures(folder: StudyFolder, cell: CellScore) -> str:
 
 
 def shortfall(folder: StudyFolder, to_come: int = 0) -> list[str]:
-    """Return what keeps the study from being whole, a line each: failures with their reason, trials not run."""
+    """Return one line per failed trial with its reason, and the number of trials that have not run."""
     failed = [
         (trial, folder.results[trial.trial_id]) for trial in folder.study.plan if folder.status(trial) == "failed"
     ]
@@ -92,11 +92,11 @@ def shortfall(folder: StudyFolder, to_come: int = 0) -> list[str]:
     return lines + ([f"{absent} planned trials have not run."] if absent else [])
 
 
-def places(folder: Path, made: Iterable[Path], tracking: str | None) -> list[str]:
-    """Return where the results, what was made from them, and the tracking UI are."""
+def places(folder: Path, written: Iterable[Path], tracking: str | None) -> list[str]:
+    """Return the paths of the results and of the files written from them, and the tracking address."""
     lines = [f"results   {folder}"]
     kinds = {".png": "figure", ".md": "table", ".parquet": "Parquet"}
-    lines += [f"{kinds.get(path.suffix, 'file'):<9} {path}" for path in made if path.suffix not in (".svg", ".pdf")]
+    lines += [f"{kinds.get(path.suffix, 'file'):<9} {path}" for path in written if path.suffix not in (".svg", ".pdf")]
     if tracking:
         lines.append(f"tracking  {tracking}; `make ui` opens it in the browser")
     return lines

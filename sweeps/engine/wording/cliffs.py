@@ -1,4 +1,4 @@
-"""Which trials are proposed between neighbours, as lines to read."""
+"""Proposed trials between neighbours with different scores, as lines of text."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sweeps.engine.study.folder import Study
 from zsr_core.space import short
 
 
-def proposal_lines(study: Study, found: Sequence[Proposal], wanted: Sequence[Query], threshold: float) -> list[str]:
-    """Return what is proposed and why, a line each."""
+def proposal_lines(study: Study, proposals: Sequence[Proposal], wanted: Sequence[Query], threshold: float) -> list[str]:
+    """Return one line per proposal with its reason, then their number."""
     names = ", ".join(score_label(score) for score in wanted)
-    if not found:
+    if not proposals:
         return [f"No neighbours of {study.study} differ by more than {threshold:g} points in {names}."]
     lines = []
-    for p in found:
-        a, b = p.cliff.a, p.cliff.b
+    for proposal in proposals:
+        a, b = proposal.cliff.a, proposal.cliff.b
         lines.append(
-            f"{p.label}: {p.score} is {a.mean:.1f} at ({short(a.x)}, {short(a.y)}), {b.mean:.1f} at ({short(b.x)}, "
-            f"{short(b.y)}): {p.cliff.height:.1f} points apart"
+            f"{proposal.label}: {proposal.score} is {a.mean:.1f} at ({short(a.x)}, {short(a.y)}), "
+            f"{b.mean:.1f} at ({short(b.x)}, {short(b.y)}): {proposal.cliff.height:.1f} points apart"
         )
-    trials = len(found) * len(study.seeds)
-    return [*lines, f"{len(found)} configurations, {trials} trials."]
+    trials = len(proposals) * len(study.seeds)
+    return [*lines, f"{len(proposals)} configurations, {trials} trials."]

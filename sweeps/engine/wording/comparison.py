@@ -1,4 +1,4 @@
-"""What is said of two studies side by side."""
+"""Sentences about two studies side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zsr_core.trial.config import TrialConfig
 
 
 def choice(comparison: Comparison) -> str:
-    """Return what each study chose."""
+    """Return a sentence on the configuration that each study chose."""
     first, second = comparison.first, comparison.second
     names = [where(cell) if cell else None for cell in comparison.chosen]
     if names[0] is None or names[1] is None:
@@ -24,24 +24,24 @@ def choice(comparison: Comparison) -> str:
 
 
 def warnings(first: TrialConfig, second: TrialConfig) -> tuple[str, ...]:
-    """Return why the two studies' numbers are not of one kind: other attacks, sets, images, model or budgets."""
+    """Return why the numbers of two studies are not comparable: other attacks, sets, images, model or budgets."""
     one, two = first.eval_suite, second.eval_suite
-    doubts = []
+    reasons = []
     if first.model != second.model:
-        doubts.append("The models differ, so all scores differ, whatever was tuned.")
+        reasons.append("The models differ, so all scores differ, whatever was tuned.")
     if canonical([to_plain(a) for a in one.attacks]) != canonical([to_plain(a) for a in two.attacks]):
-        doubts.append("The attacks differ, so a difference of robust accuracies is the attacks' too.")
+        reasons.append("The attacks differ, so a difference of robust accuracies may be due to the attacks.")
     if {t.called for t in one.tasks} != {t.called for t in two.tasks}:
-        doubts.append("The sets differ: differences are over the sets that both have.")
+        reasons.append("The sets differ: differences are over the sets that both have.")
     if (one.n, one.split) != (two.n, two.split):
-        doubts.append("The images differ: differences are over the images that both have.")
+        reasons.append("The images differ: differences are over the images that both have.")
     if (one.norm, *map(eps_text, one.eps)) != (two.norm, *map(eps_text, two.eps)):
-        doubts.append("The budgets differ.")
-    return tuple(doubts)
+        reasons.append("The budgets differ.")
+    return tuple(reasons)
 
 
 def summary(comparison: Comparison) -> str:
-    """Return in how many shared rows each score is higher or lower, where the difference is significant."""
+    """Return in how many shared rows each score is significantly higher or lower."""
     if not comparison.rows:
         return "No configuration that both have has finished in both."
     parts = []
@@ -62,7 +62,7 @@ def summary(comparison: Comparison) -> str:
 
 
 def key(comparison: Comparison) -> str:
-    """Return what the differences are, and for which family of tests their p holds."""
+    """Return the legend of the differences, with the family of tests that p is corrected over."""
     n, rows = tested(comparison), counted(len(comparison.rows), "row")
     corrected = (
         f" p by that bootstrap, Holm-corrected over the {counted(n, 'comparison')} of this table ({rows}, each with "
@@ -76,7 +76,7 @@ def key(comparison: Comparison) -> str:
 
 
 def row_name(row: PlannedRow) -> str:
-    """Return how a row is called: by its label, or where that is a proposal's number by its values."""
+    """Return the name of a row in text: its label, or for a proposal of a search its values."""
     name = row.cell
     if row.proposal is not None:
         name = " ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in row.overrides.items())
@@ -84,7 +84,7 @@ def row_name(row: PlannedRow) -> str:
 
 
 def basis_text(row: Matched) -> str:
-    """Return what a row's differences rest on, and what must be said of them."""
+    """Return the seeds and images that a row's differences are computed from, and their caveats."""
     notes = [_basis(row.basis)]
     if row.budgets[0] != row.budgets[1]:
         budgets = " and ".join(eps_text(eps) for eps in row.budgets)

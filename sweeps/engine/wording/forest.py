@@ -1,4 +1,4 @@
-"""The differences of a matrix as a forest plot shows them: a line per configuration, a panel per score or set."""
+"""The content of a forest plot: a line per configuration, a panel per score or set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeps.engine.format import counted
 from sweeps.engine.wording.matrix import DAGGER, family_text
 from zsr_core.codec import ConfigError
 
-MOST = 40  # configurations in one figure
+MOST = 40  # most configurations in one figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,58 +22,58 @@ class Mark:
     low: float | None
     high: float | None
     holds: bool | None  # after Holm's correction; None where nothing was tested
-    doubted: bool  # the audit fails
+    doubted: bool  # a rule of the audit fails
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One configuration: a mark per panel, or why there is none."""
+    """One configuration: a mark per panel, or the reason why it has none."""
 
     label: str
-    note: str  # which seeds it lacks; of a line without marks, why it has none
+    note: str  # which seeds are missing; for a line without marks, the reason
     chosen: bool
     marks: tuple[Mark | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forest:
-    """What is drawn: panels side by side over the same lines. Panels of one ``scale`` share their axis."""
+    """Panels side by side over the same lines. Panels of one ``scale`` share their axis."""
 
     baseline: str
     panels: tuple[str, ...]
     scales: tuple[str, ...]
     lines: tuple[Line, ...]
-    words: tuple[str, ...]  # what the intervals and marks are, and what is left out
+    words: tuple[str, ...]  # the legend, and which lines are left out
 
 
-def forest(found: Matrix, columns: Sequence[int], *, most: int = MOST) -> Forest:
-    """Return the differences in ``columns``, by the matrix's own order; of more than ``most`` lines the highest.
+def forest(matrix: Matrix, columns: Sequence[int], *, most: int = MOST) -> Forest:
+    """Return the differences in ``columns``, in the matrix's order; of more than ``most`` rows the highest ones.
 
     Raises:
-        ConfigError: if no row but the baseline is there.
+        ConfigError: if the matrix has no row but the baseline.
     """
-    rows = [row for row in found.rows if not row.baseline]
+    rows = [row for row in matrix.rows if not row.baseline]
     if not rows:
-        raise ConfigError(f"forest: {found.study} has no row but the baseline {found.baseline!r}")
+        raise ConfigError(f"forest: {matrix.study} has no row but the baseline {matrix.baseline!r}")
     shown = highest(rows, columns, most)
-    lines = tuple(line(row, columns, found.baseline) for row in shown)
+    lines = tuple(line(row, columns, matrix.baseline) for row in shown)
     left_out = (f"{len(rows) - len(shown)} of {counted(len(rows), 'configuration')} lower in rank are not shown.",)
     return Forest(
-        baseline=found.baseline,
-        panels=tuple(title(found.columns[j]) for j in columns),
-        scales=tuple(found.columns[j].metric for j in columns),
+        baseline=matrix.baseline,
+        panels=tuple(title(matrix.columns[j]) for j in columns),
+        scales=tuple(matrix.columns[j].metric for j in columns),
         lines=lines,
-        words=(*words(found, columns, lines), *(left_out if len(shown) < len(rows) else ())),
+        words=(*words(matrix, columns, lines), *(left_out if len(shown) < len(rows) else ())),
     )
 
 
 def title(column: Column) -> str:
-    """Return a panel's title: the score, or the set."""
+    """Return a panel's title: the name of the score or of the set."""
     return column.over if column.scope == "set" else column.title
 
 
 def highest(rows: Sequence[Row], columns: Sequence[int], most: int) -> list[Row]:
-    """Return the ``most`` rows that score highest in the last column, in the matrix's order, the chosen among them."""
+    """Return the ``most`` rows that score highest in the last column, in matrix order; the chosen row is kept."""
 
     def rank(row: Row) -> tuple[bool, float]:
         value = row.cells[columns[-1]].value
@@ -84,14 +84,14 @@ def highest(rows: Sequence[Row], columns: Sequence[int], most: int) -> list[Row]
 
 
 def line(row: Row, columns: Sequence[int], baseline: str) -> Line:
-    """Return one row's marks and what must be said beside them."""
+    """Return one row's marks and their note."""
     marks = tuple(mark(row.cells[j]) for j in columns)
     some = any(mark is not None for mark in marks)
     return Line(label=row.label, note=note(row, baseline, some=some), chosen=row.chosen, marks=marks)
 
 
 def note(row: Row, baseline: str, *, some: bool) -> str:
-    """Return why a line has no mark, or which seeds its marks lack."""
+    """Return why a line has no mark, or which seeds are missing from its marks."""
     missing = row.planned - len(row.seeds) - row.failed
     if some:
         lacks = [f"{n} {word}" for n, word in ((row.failed, "failed"), (missing, "not run")) if n]
@@ -102,7 +102,7 @@ def note(row: Row, baseline: str, *, some: bool) -> str:
 
 
 def mark(cell: Cell) -> Mark | None:
-    """Return a cell's difference; its interval is the bootstrap's, or without records the one over seeds."""
+    """Return a cell's difference with its bootstrap interval, or without records the interval over seeds."""
     gap = cell.gap
     if gap is None:
         return None
@@ -112,19 +112,19 @@ def mark(cell: Cell) -> Mark | None:
     )
 
 
-def words(found: Matrix, columns: Sequence[int], lines: Sequence[Line]) -> tuple[str, ...]:
-    """Return what a reader must know: over what was averaged, drawn and corrected, and which marks are in doubt."""
-    shown = [found.columns[j] for j in columns]
+def words(matrix: Matrix, columns: Sequence[int], lines: Sequence[Line]) -> tuple[str, ...]:
+    """Return the legend: the means, the resampling, the correction, and the marks of failed audits."""
+    shown = [matrix.columns[j] for j in columns]
     means = " and ".join(dict.fromkeys(column.over for column in shown if column.scope != "set"))
-    gaps = [gap for row in found.rows for j in columns if (gap := row.cells[j].gap) is not None]
+    gaps = [gap for row in matrix.rows for j in columns if (gap := row.cells[j].gap) is not None]
     resampled = any(gap.low is not None for gap in gaps)
     seeds = "seeds, then images" if any(gap.seeds > 1 for gap in gaps) else "images"
     kind = f" (bootstrap over {seeds})" if resampled else " (over seeds)"
     what = f"{means}: points" if means else "Points"
-    corrected = family_text(found.rows, found.columns, dict.fromkeys(column.scope for column in shown))
+    corrected = family_text(matrix.rows, matrix.columns, dict.fromkeys(column.scope for column in shown))
     marks = [mark for each in lines for mark in each.marks if mark is not None]
     return (
-        f"{found.split.capitalize()} split. {what} above the row '{found.baseline}', 95 % intervals{kind}.",
+        f"{matrix.split.capitalize()} split. {what} above the row '{matrix.baseline}', 95 % intervals{kind}.",
         *([f"{corrected}."] if corrected else []),
         *(["Red: the chosen configuration."] if any(each.chosen for each in lines) else []),
         *([f"{DAGGER} robustness unverified, the audit fails."] if any(mark.doubted for mark in marks) else []),

@@ -1,4 +1,4 @@
-"""What is said of a matrix: its setting, its legend, its numbers as text."""
+"""A matrix in words: its setting, its legend, its numbers as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeps.engine.wording.study import attacks_of, scale_note, training_text
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """A matrix and what is said of it: the setting it was measured in, and what its numbers and marks mean."""
+    """A matrix with the setting that it was measured in and the legend of its numbers and marks."""
 
     matrix: Matrix
     setting: tuple[str, ...]
@@ -30,16 +30,16 @@ BOLD = "Bold: the highest of a column among tuned rows with all seeds and an aud
 
 
 def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable[Scope]) -> str:
-    """Return which families p was adjusted in, as words; nothing where nothing was tested."""
+    """Return the families of tests that p is corrected over, as text; empty if nothing was tested."""
     words: dict[Scope, str] = {"zero-shot": "the zero-shot mean", "all": "the mean over all sets", "set": "single sets"}
     sizes = {scope: len(family(rows, columns, scope)) for scope in scopes}
-    told = [f"{counted(n, 'comparison')} on {words[scope]}" for scope, n in sizes.items() if n]
-    each = " (each a family of its own)" if len(told) > 1 else ""
-    return f"Holm-corrected over the {' and the '.join(told)}{each}" if told else ""
+    families = [f"{counted(n, 'comparison')} on {words[scope]}" for scope, n in sizes.items() if n]
+    each = " (each a family of its own)" if len(families) > 1 else ""
+    return f"Holm-corrected over the {' and the '.join(families)}{each}" if families else ""
 
 
 def setting_of(folder: StudyFolder) -> tuple[str, ...]:
-    """Return what was trained and attacked, a sentence each."""
+    """Return one sentence on the training, one on the attacks, and the scale if it is the miniature's."""
     study = folder.study
     attacks = attacks_of(folder.done().values())
     per_image = ", the worst per image" if len(attacks) > 1 else ""
@@ -49,7 +49,7 @@ def setting_of(folder: StudyFolder) -> tuple[str, ...]:
 
 
 def legend_of(matrix: Matrix) -> tuple[str, ...]:
-    """Return what the numbers and marks mean, a sentence each: only of what there is."""
+    """Return one sentence for each kind of number and mark that the matrix has."""
     cells = [cell for row in matrix.rows for cell in row.cells]
     gaps = [cell.gap for cell in cells if cell.gap is not None]
     many = any(cell.sd is not None for cell in cells)
@@ -65,7 +65,7 @@ def legend_of(matrix: Matrix) -> tuple[str, ...]:
 
 
 def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> list[str]:
-    """Return what the differences and their stars mean."""
+    """Return the sentences on the differences and their stars."""
     if not gaps:
         return [f"The baseline row '{baseline}' shares no finished seed with another: there are no differences."]
     drawn = any(gap.low is not None for gap in gaps)
@@ -75,7 +75,7 @@ def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> lis
     tests = {gap.test for gap in gaps} - {""}
     fewest = min((gap.seeds for gap in gaps if gap.low is not None), default=0)
     if tests and fewest == 1:
-        lines.append("One seed: nothing is starred, because no interval here holds what another training would change.")
+        lines.append("One seed: nothing is starred, because no interval here includes the variation between trainings.")
     elif tests:
         which = "p by that bootstrap"
         if "McNemar" in tests:
@@ -83,7 +83,7 @@ def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> lis
         seeds = ", and with fewer than 5 seeds the seeds' own t-interval leaves out 0" if fewest < ENOUGH_SEEDS else ""
         lines.append(f"* p < 0.05 after Holm's correction{seeds}; {which}.")
     if any(gap.low is None and gap.t_low is not None for gap in gaps):
-        lines.append("Where records are gone, the interval of Δ is the t-interval over seeds, and there is no p.")
+        lines.append("Where records are missing, the interval of Δ is the t-interval over seeds, and there is no p.")
     return lines
 
 
@@ -91,18 +91,18 @@ DASH = "–"
 DAGGER = "†"
 
 
-# ---- words that all forms share
+# ---- text that all forms share
 
 
 def value_text(cell: Cell) -> str:
-    """Return a number, daggered where the audit doubts it, with its spread."""
+    """Return a number with its spread, and a dagger if a rule of the audit fails."""
     if cell.value is None:
         return DASH
     return " ".join(filter(None, (f"{cell.value:.1f}{DAGGER if cell.doubted else ''}", spread_text(cell))))
 
 
 def spread_text(cell: Cell) -> str:
-    """Return the sample standard deviation over seeds, or with one seed the interval over images, or nothing."""
+    """Return the sample standard deviation over seeds; for one seed the interval over images, or nothing."""
     if cell.value is not None and cell.sd is not None:
         return f"± {cell.sd:.1f}"
     return bracket(cell.low, cell.high, ".1f").strip()
@@ -119,19 +119,19 @@ def star(gap: Difference | None) -> str:
 
 
 def p_text(gap: Difference | None) -> str:
-    """Return the adjusted p; nothing where nothing was tested, or where the few seeds do not bear the sign out."""
+    """Return the adjusted p; empty if nothing was tested, or if fewer than 5 seeds leave the sign open."""
     if gap is None or gap.p_holm is None or not gap.agrees:
         return ""
     return "p<0.001" if gap.p_holm < 0.001 else f"p={gap.p_holm:.3f}"
 
 
 def bracket(low: float | None, high: float | None, form: str) -> str:
-    """Return an interval in brackets; nothing for one without width, because it would suggest certainty."""
+    """Return an interval in brackets; empty if it has no width, because that would suggest false precision."""
     return "" if low is None or high is None or low == high else f" [{low:{form}}, {high:{form}}]"
 
 
 def note_text(row: Row, *, reason: bool = True) -> str:
-    """Return what a reader must know of a row: that it is the baseline or chosen, what failed, which audits fail."""
+    """Return a row's notes: whether it is the baseline or chosen, failed and missing seeds, failed audit rules."""
     notes = [name for name, holds in (("baseline", row.baseline), ("chosen", row.chosen)) if holds]
     of = f" {row.failed} of {row.planned} seeds" if row.planned > 1 else ""
     if row.failed:
@@ -152,8 +152,8 @@ def head_text(block: Block, column: Column) -> str:
     return column.title if block.kind == "mean" else column.over
 
 
-def closing_lines(found: Matrix, block: Block) -> list[str]:
-    text = family_text(found.rows, found.columns, block.scopes)
+def closing_lines(matrix: Matrix, block: Block) -> list[str]:
+    text = family_text(matrix.rows, matrix.columns, block.scopes)
     return [f"{text}."] if text else []
 
 

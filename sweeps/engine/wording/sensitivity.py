@@ -1,4 +1,4 @@
-"""The numbers of a sensitivity analysis, as lines to read."""
+"""The numbers of a sensitivity analysis as text."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from sweeps.engine.analysis.sensitivity import MOSTLY, Sensitivity
 from sweeps.engine.format import NBSP, leaf
 from zsr_core.space import short
 
-# As text.
 
-
-def sensitivity_lines(found: Sensitivity) -> list[str]:
-    """Return the numbers as Markdown lines: the optimum, then one row per number with how it was come by."""
-    best = found.optimum
-    where = f"{leaf(found.x)} = {short(best.x)}, {leaf(found.y)} = {short(best.y)}"
+def sensitivity_lines(result: Sensitivity) -> list[str]:
+    """Return the numbers as Markdown lines: the optimum, then one row per number with its method."""
+    best = result.optimum
+    where = f"{leaf(result.x)} = {short(best.x)}, {leaf(result.y)} = {short(best.y)}"
     lines = [
-        f"**{found.z}**: best sampled {best.mean:.2f} at {where}.",
+        f"**{result.z}**: best sampled {best.mean:.2f} at {where}.",
         "",
         "| number | value | how |",
         "|---|---|---|",
     ]
-    if found.s20_max is None:
+    if result.s20_max is None:
         lines.append("| S20, largest and mean drop within 20 % | – | unresolved: a cliff or the rim is in between |")
     else:
-        how = f"{found.s20_n} sampled" if found.s20_how == "measured" else "interpolated, nothing was sampled within"
+        how = f"{result.s20_n} sampled" if result.s20_how == "measured" else "interpolated, nothing was sampled within"
         lines.append(
-            f"| S20, largest and mean drop within 20 % | {found.s20_max:.2f} %, {found.s20_mean:.2f} % | {how} |"
+            f"| S20, largest and mean drop within 20 % | {result.s20_max:.2f} %, {result.s20_mean:.2f} % | {how} |"
         )
-    for s in found.slopes:
+    for s in result.slopes:
         to = f"{leaf(s.path)} {100 * s.step:+.3g} % to {short(s.to)}"
         lines.append(f"| drop, and per 10 % of step: {to} | {s.drop:.2f} %, {s.per_10:.2f} % | {s.how} |")
-    if found.log_sensitivity is not None:
-        lines.append(f"| log-sensitivity, per e-fold | {found.log_sensitivity:.2f} % | largest of the nearest points |")
-    how = f"{found.plateau_cells} of {found.cells} points; {100 * found.unresolved:.0f} % of the area unresolved"
-    area = f"{100 * found.plateau:.0f} % of the area" if found.unresolved < MOSTLY else "–"
+    if result.log_sensitivity is not None:
+        lines.append(
+            f"| log-sensitivity, per e-fold | {result.log_sensitivity:.2f} % | largest of the nearest points |"
+        )
+    how = f"{result.plateau_cells} of {result.cells} points; {100 * result.unresolved:.0f} % of the area unresolved"
+    area = f"{100 * result.plateau:.0f} % of the area" if result.unresolved < MOSTLY else "–"
     lines.append(f"| plateau, within 2 % of the best | {area} | {how} |")
-    if found.curvature is not None:
-        c = found.curvature
+    if result.curvature is not None:
+        c = result.curvature
         pairs = zip(c.eigenvalues, c.directions, strict=True)
         first, second = (f"{value:.2f} along ({d[0]:.2f}, {d[1]:.2f})" for value, d in pairs)
         how = f"quadratic over {c.n} points, R² {c.r2:.2f}; a unit of a log axis is a decade"
@@ -43,17 +43,17 @@ def sensitivity_lines(found: Sensitivity) -> list[str]:
     return lines
 
 
-def sensitivity_note(found: Sensitivity) -> str:
-    """Return the numbers in one line, for under a figure."""
+def sensitivity_note(result: Sensitivity) -> str:
+    """Return the numbers in one line, for the caption of a figure."""
     words = []
-    if found.s20_max is None:
+    if result.s20_max is None:
         words.append("S20 unresolved")
     else:
-        read = "" if found.s20_how == "measured" else ", interpolated"
-        words.append(f"S20 {found.s20_max:.1f} % (mean {found.s20_mean:.1f} %{read})")
-    steepest = [(path, found.slope(path)) for path in (found.x, found.y)]
+        read = "" if result.s20_how == "measured" else ", interpolated"
+        words.append(f"S20 {result.s20_max:.1f} % (mean {result.s20_mean:.1f} %{read})")
+    steepest = [(path, result.slope(path)) for path in (result.x, result.y)]
     per_10 = [f"{leaf(path)} {s.per_10:.1f} %" for path, s in steepest if s is not None]
     words += [f"per 10 % step: {', '.join(per_10)}"] if per_10 else []
-    if found.unresolved < MOSTLY:
-        words.append(f"plateau {100 * found.plateau:.0f} % of the area")
+    if result.unresolved < MOSTLY:
+        words.append(f"plateau {100 * result.plateau:.0f} % of the area")
     return "; ".join(words).replace(" %", f"{NBSP}%")

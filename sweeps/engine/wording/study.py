@@ -1,4 +1,4 @@
-"""How tables and figures say what was measured: the setting in one sentence, budgets, axes and numbers as text."""
+"""The setting of a study in sentences: training, scoring, spread and provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zsr_core.trial.result import TrialResult
 
 
 def training_text(study: Study) -> str:
-    """Return what was trained: method, model, data, length, attack and budget."""
+    """Return the training as text: method, model, data, length, attack and budget."""
     base = study.base
     varied = {path for trial in study.plan for path in trial.overrides}
     swept = {str(to_plain(trial.overrides["method"])["type"]) for trial in study.plan if "method" in trial.overrides}
@@ -31,7 +31,7 @@ def training_text(study: Study) -> str:
 
 
 def training_attack(attack: Pgd) -> str:
-    """Return the training attack in words. Its last iterate is what the papers keep, so the words leave that out."""
+    """Return the training attack as text, without ``last``, because all papers keep the last iterate."""
     named = replace(attack, keep="last", step_size=None, step_ratio=0.25).name.removesuffix("-last")
     step = f"{attack.step_ratio:.3g} eps" if attack.step_size is None else eps_text(attack.step_size)
     return f"{named}, step {step},"
@@ -43,7 +43,7 @@ def attacks_of(results: Iterable[TrialResult]) -> list[str]:
 
 
 def scoring_text(folder: StudyFolder) -> str:
-    """Return how it was scored: sets, split, attacks, budget and seeds, as the finished trials have it."""
+    """Return the scoring of the finished trials as text: sets, split, attacks, budget and seeds."""
     study = folder.study
     cells = folder.done(trial for trial in study.plan if trial.role == "cell").values()
     trained = trained_names(study.base.eval_suite.tasks, study.base.train_data)
@@ -58,7 +58,7 @@ def scoring_text(folder: StudyFolder) -> str:
 
 
 def spread_text(folder: StudyFolder) -> str:
-    """Return how far one trial's scores are uncertain from its finite number of images, as a sentence or nothing."""
+    """Return the median half-width of one trial's intervals over images, as a sentence; empty if unknown."""
     halves: dict[str, list[float]] = {}
     for result in folder.results.values():
         for name, m in headline(result, folder.study.score_eps).items():
@@ -69,12 +69,12 @@ def spread_text(folder: StudyFolder) -> str:
 
 
 def scale_note(study: Study) -> str:
-    """Return the label that numbers of the built-in miniature carry wherever they appear, else an empty string."""
+    """Return the label of numbers from the built-in miniature; empty for other models."""
     return "measured on the built-in miniature" if study.base.model.name == MINIATURE else ""
 
 
 def provenance_text(study: Study, results: Iterable[TrialResult]) -> str:
-    """Return with what the numbers were made: versions, commit, device; each distinct value once."""
+    """Return the preset, study, versions, commit and device behind the numbers; each distinct value once."""
     facts = [result.provenance for result in results]
     parts = [f"preset {study.preset}", f"study {study.study}"]
     for key in ("zsr", "git_sha", "torch", "device"):
