@@ -42,14 +42,10 @@ __all__ = [
     "weights_of",
 ]
 
-_MODULES = {
+_MODULES = dict.fromkeys(__all__, "sweeps.engine.api") | {
     "Sweep": "sweeps.engine.study.sweep",
     "launch": "sweeps.engine.running.launch",
     "open_study": "sweeps.engine.study.folder",
-    **dict.fromkeys(
-        ("evaluate", "figures_of", "matrix_frame", "measurements", "ranking", "run_sweep", "train", "tuned", "weights_of"),
-        "sweeps.engine.api",
-    ),
 }
 
 

@@ -30,7 +30,7 @@ def metric() -> Metric:
 
 
 def _records(confidences: dict[str, list[float]], wrong: int) -> list[SampleRecord]:
-    """Return per task one record an image and condition; under attack the first ``wrong`` images of a task are wrong."""
+    """Return two records an image, clean and attacked; under attack a task's first ``wrong`` images are wrong."""
     clean = SampleRecord(
         trial_id="t", weights_sha="w", task="a", split="report", sample_id="0", condition="none", attack_id="", ran="",
         stage="", norm="linf", threat_space="model_input", eps=0.0, label=1, pred=1, correct=True, p_max=0.9,
