@@ -14,7 +14,7 @@ from sweeps.engine.running.script import report_mistakes
 if TYPE_CHECKING:
     from sweeps.engine.api import (
         evaluate,
-        figures,
+        figures_of,
         matrix_frame,
         measurements,
         ranking,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Sweep",
     "evaluate",
-    "figures",
+    "figures_of",
     "launch",
     "matrix_frame",
     "measurements",
@@ -42,14 +42,10 @@ __all__ = [
     "weights_of",
 ]
 
-_MODULES = {
+_MODULES = dict.fromkeys(__all__, "sweeps.engine.api") | {
     "Sweep": "sweeps.engine.study.sweep",
     "launch": "sweeps.engine.running.launch",
     "open_study": "sweeps.engine.study.folder",
-    **dict.fromkeys(
-        ("evaluate", "figures", "matrix_frame", "measurements", "ranking", "run_sweep", "train", "tuned", "weights_of"),
-        "sweeps.engine.api",
-    ),
 }
 
 

@@ -5,7 +5,6 @@ Whatever the command line does, a function here or one that it names does as wel
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,17 @@ import torch
 from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.matrix import MatrixRequest, matrices
-from sweeps.engine.analysis.ranking import ranked
-from sweeps.engine.documents.forms.csv import comma_separated
+from sweeps.engine.analysis.ranking import LISTED, ranked
+from sweeps.engine.documents.forms.csv import FIELDS
 from sweeps.engine.documents.parquet import study_table
 from sweeps.engine.figures.kinds import KINDS, Request, draw_into
-from sweeps.engine.running.launch import launch
-from sweeps.engine.running.options import default_results
-from sweeps.engine.study.folder import PlannedTrial, StudyFolder, open_study
+from sweeps.engine.running.launch import run_launch, stoppable
+from sweeps.engine.running.options import read_options
+from sweeps.engine.running.output import encodable_output
+from sweeps.engine.study.folder import SPLIT, PlannedTrial, StudyFolder, open_study
 from sweeps.engine.study.plan import study_name
 from sweeps.engine.study.sweep import Sweep
-from zsr_core.codec import ConfigError, did_you_mean, unknown
+from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.data import DataRef, ImageSet, Split
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.evaluation.victim import Victim
@@ -57,36 +57,54 @@ def measurements(study: Place) -> pandas.DataFrame:
     return study_table(_opened(study)).to_pandas()
 
 
-def ranking(study: Place, split: Split = "selection") -> pandas.DataFrame:
-    """Return the configurations of one split from the best down, the untouched model last.
+def ranking(study: Place, split: Split = "selection", *, most: int = LISTED) -> pandas.DataFrame:
+    """Return the ``most`` best configurations of one split from the best down, the untouched model last.
 
-    A row has the axes by dotted path, then per score its mean in percent, its sample standard deviation over seeds
-    and its difference to the untouched model with the 95 % interval.
+    A row has the axes by dotted path, then per score such as "robust" its mean in percent, its sample standard
+    deviation over seeds (``robust_sd``), its difference to the untouched model in points with the 95 % interval
+    (``robust_gap``, ``robust_gap_low``, ``robust_gap_high``), and whether tables star that (``robust_gap_holds``).
     """
-    found = ranked(_opened(study), split)
+    found = ranked(_opened(study), split, most)
     rows = []
     for row in found.rows:
+        axes = {} if row.role == "baseline" else {path: v for path, v in row.overrides.items() if path != SPLIT}
         facts: dict[str, Any] = {
-            "configuration": row.label, **row.overrides, "chosen": row.chosen, "rival": row.label in found.rivals,
+            "configuration": row.label, **axes, "chosen": row.chosen, "rival": row.label in found.rivals,
             "seeds": len(row.seeds), "failed": row.failed, "audit_fails": " ".join(row.fails),
         }  # fmt: skip
         for column, cell in zip(found.columns, row.cells, strict=True):
-            facts |= {column.title: cell.value, f"{column.title}_sd": cell.sd}
+            name = column.title
+            facts |= {name: cell.value, f"{name}_sd": cell.sd}
             if cell.gap is not None:
-                name, (low, high) = f"Δ {column.title}", cell.gap.interval
-                facts |= {name: cell.gap.value, f"{name}_low": low, f"{name}_high": high}
+                low, high = cell.gap.interval
+                facts |= {f"{name}_gap": cell.gap.value, f"{name}_gap_low": low, f"{name}_gap_high": high}
+                facts[f"{name}_gap_holds"] = cell.gap.holds
         rows.append(facts)
     return pandas.DataFrame(rows)
 
 
-def matrix_frame(study: Place, asked: MatrixRequest | None = None) -> pandas.DataFrame:
-    """Return the matrices of a study, one per split, a row per number with all that is known of it."""
-    text = comma_separated(matrices(_opened(study), asked))
-    return pandas.read_csv(io.StringIO(text))
+def matrix_frame(study: Place, **asked: Any) -> pandas.DataFrame:
+    """Return the matrices of a study, one per split, a row per number with all that is known of it.
+
+    Args:
+        asked: the fields of :class:`~sweeps.engine.analysis.matrix.MatrixRequest`: baseline, metrics, per_set, ...
+
+    Raises:
+        ConfigError: for a baseline that is no row's label, or a score that is not in the table.
+    """
+    rows = [
+        {name: get(matrix, row, column, cell) for name, get in FIELDS}
+        for matrix in matrices(_opened(study), MatrixRequest(**asked))
+        for row in matrix.rows
+        for column, cell in zip(matrix.columns, row.cells, strict=True)
+    ]
+    return pandas.DataFrame(rows, columns=[name for name, _ in FIELDS])
 
 
-def figures(study: Place, *kinds: str, **asked: Any) -> dict[str, Figure]:
+def figures_of(study: Place, *kinds: str, **asked: Any) -> dict[str, Figure]:
     """Return figures of a study by name: of the ``kinds`` named, by default those that a launch draws.
+
+    The kind "all" by itself names every kind; those that cannot be drawn of this study are left out.
 
     Args:
         asked: the fields of :class:`~sweeps.engine.figures.kinds.Request`: x, y, z, facet, beside, cliff, baseline.
@@ -94,16 +112,22 @@ def figures(study: Place, *kinds: str, **asked: Any) -> dict[str, Figure]:
     Raises:
         ConfigError: for an unknown kind, or one that cannot be drawn of this study.
     """
-    for kind in kinds:
+    every = kinds == ("all",)
+    for kind in () if every else kinds:
         if kind not in KINDS:
-            raise unknown("kind", kind, KINDS)
-    beside = tuple(_opened(each) for each in asked.pop("beside", ()))
+            raise unknown("kind", kind, (*KINDS, "all"))
+    folder, beside = _opened(study), tuple(_opened(each) for each in asked.pop("beside", ()))
     drawn: dict[str, Figure] = {}
 
     def keep(figure: Figure, name: str) -> None:
         drawn[name] = figure
 
-    draw_into(_opened(study), Request(kinds=kinds, beside=beside, **asked), keep)
+    for together in [(kind,) for kind in KINDS] if every else [kinds]:
+        try:
+            draw_into(folder, Request(kinds=together, beside=beside, **asked), keep)
+        except ConfigError:
+            if not every:
+                raise
     return drawn
 
 
@@ -112,9 +136,9 @@ def figures(study: Place, *kinds: str, **asked: Any) -> dict[str, Figure]:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRun:
-    """A launch that has ended: its exit code (0: every planned trial is done) and the study as it stands."""
+    """A launch that has ended: its exit code and the study as it stands."""
 
-    exit_code: int
+    exit_code: int  # 0: every planned trial is done; 1: one is missing or failed, or an output could not be made
     folder: StudyFolder
 
 
@@ -126,13 +150,17 @@ def run_sweep(sweep: Sweep, *, results: Path | str | None = None, **flags: Any) 
         flags: the script's flags by name, as in ``local=True, seeds=3, search="tpe", samples=20, tracking="none"``.
 
     Raises:
-        ConfigError: if the flags cannot be used, or nothing could be started.
+        ConfigError: if the input cannot be used, and nothing was started.
+        KeyboardInterrupt: if it was stopped; the same call goes on from what has finished.
     """
     given = {**flags, "results": str(results)} if results is not None else flags
-    code = launch(sweep, _arguments(given))
-    preset, search = flags.get("preset", "miniature"), flags.get("search")
-    root = Path(results).expanduser() if results is not None else default_results({}, Path.cwd())
-    return SweepRun(exit_code=code, folder=open_study(root / study_name(sweep, preset, search)))
+    options = read_options(sweep, _arguments(given))
+    require(not options.plan, "plan", True, "no such flag here: `launch(sweep, ['--plan'])` prints the plan")
+    with encodable_output(), stoppable():
+        code = run_launch(sweep, options)
+    return SweepRun(
+        exit_code=code, folder=open_study(options.results / study_name(sweep, options.preset, options.search))
+    )
 
 
 def _arguments(flags: Mapping[str, Any]) -> list[str]:
@@ -143,7 +171,7 @@ def _arguments(flags: Mapping[str, Any]) -> list[str]:
             arguments.append(flag)
         elif isinstance(value, (list, tuple)):
             arguments += [flag, *map(str, value)] if name == "warm_start" else [flag, ",".join(map(str, value))]
-        elif value not in (False, None):
+        elif value is not None and value is not False:  # 0 is a value: no GPU for a trial
             arguments += [flag, str(value)]
     return arguments
 

@@ -39,7 +39,7 @@ from sweeps.engine import Sweep, launch
 from sweeps.engine.documents.parquet import export_study
 from sweeps.engine.documents.samples import export_samples
 from sweeps.engine.running.options import read_options
-from sweeps.engine.study.folder import read_results, read_study
+from sweeps.engine.study.folder import open_study
 from zsr_core import __version__
 from zsr_core.codec import ConfigError
 from zsr_core.records import ARROW
@@ -126,14 +126,15 @@ def _make(arguments: Sequence[str]) -> None:
 
 def _zsr(arguments: Sequence[str]) -> None:
     module = importlib.import_module(PROJECT["project"]["scripts"]["zsr"].partition(":")[0])
-    module.parser().parse_args(arguments)
+    top, _ = module.parsers(arguments[0])
+    top.parse_args(arguments)
 
 
 def _python(arguments: Sequence[str]) -> None:
     target, *rest = arguments
     if target == "-m":
         assert rest[0] == "zsr_core"
-        importlib.import_module("zsr_core.cli.train")._parser().parse_args(rest[1:])
+        importlib.import_module("zsr_core.cli.options").parser().parse_args(rest[1:])
     elif target.startswith("sweeps/"):
         read_options(_sweep(target), rest)
     else:
@@ -207,8 +208,8 @@ def workplace(
     if "results/" in block.text:
         folder = tmp_path / "results" / "tga_alpha_beta"
         make_study(folder, name="tga_alpha_beta")
-        export_study(folder)
-        export_samples(folder)
+        export_study(open_study(folder))
+        export_samples(open_study(folder))
     if "pictures" in block.text:
         for name, colour in {"red square": (200, 40, 40), "green square": (40, 200, 40), "blue": (40, 40, 200)}.items():
             (tmp_path / "pictures" / name).mkdir(parents=True)
@@ -328,10 +329,9 @@ def test_a_sweep_that_the_reader_writes_can_be_planned(
 def test_a_sweep_that_the_reader_writes_runs(block: Block, workplace: Path) -> None:
     sweep = _run(block)["SWEEP"]
     assert launch(sweep, ["--local", "--tracking", "none", "--seeds", "1", "--limit", "2"]) == 1  # the rest is missing
-    folder = workplace / "results" / sweep.name
-    results = read_results(folder, read_study(folder))
-    assert [(result.status, result.error) for result in results.values()] == [("done", ""), ("done", "")]
-    assert (folder / "table.md").is_file()
+    folder = open_study(workplace / "results" / sweep.name)
+    assert [(result.status, result.error) for result in folder.results.values()] == [("done", ""), ("done", "")]
+    assert (folder.path / "table.md").is_file()
 
 
 # ---- text

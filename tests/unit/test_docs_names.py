@@ -17,6 +17,7 @@ from zsr_core.attacks.profiles import PROFILES
 from zsr_core.audit.verdict import RULES
 from zsr_core.codec import ConfigError
 from zsr_core.data.tasks import TASKS
+from zsr_core.evaluation.metrics import METRICS
 from zsr_core.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +92,7 @@ def _flags() -> list[str]:
 WHOLE: dict[str, Callable[[], list[str]]] = {
     "sweeps.md": _flags,
     "results.md": lambda: [*KINDS, *TRIAL_COLUMNS, *MEASURE_COLUMNS],
-    "evaluation.md": lambda: list(PROFILES),
+    "evaluation.md": lambda: [*PROFILES, *(f"`{metric.name}`" for metric in METRICS)],
     "audit.md": lambda: list(RULES),
     "methods.md": lambda: [
         *(f"{method.title} | `{method.__name__}" for method in METHODS),

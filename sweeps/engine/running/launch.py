@@ -48,7 +48,7 @@ def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     again = command_again(shlex.quote(sys.argv[0]), [shlex.quote(text) for text in given])
-    return _in_order(lambda: _launch(sweep, read_options(sweep, given)), again)
+    return _in_order(lambda: run_launch(sweep, read_options(sweep, given)), again)
 
 
 def _in_order(run: Callable[[], int], again: str) -> int:
@@ -113,7 +113,13 @@ def stoppable() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _launch(sweep: Sweep, options: Options) -> int:
+def run_launch(sweep: Sweep, options: Options) -> int:
+    """Run what is missing of ``sweep`` and return 0 if every planned trial is done, else 1.
+
+    Raises:
+        ConfigError: if the input cannot be used, and nothing was started.
+        KeyboardInterrupt: if it was stopped; what has finished is kept.
+    """
     folder = _open(sweep, options)
     study = folder.study
     known = known_points(study, options.warm_start)
