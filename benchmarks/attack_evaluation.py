@@ -300,35 +300,35 @@ def clean_accuracy(task: Problem, args: argparse.Namespace) -> float:
     return 100 * float(right.float().mean())
 
 
-def table(results: dict[str, Any]) -> str:
+def table(timed: dict[str, Any]) -> str:
     """Return the result in Markdown."""
-    eps = f"{255 * results['eps']:.3g}/255" if results["norm"] == "linf" else f"{results['eps']:.3g} (l2)"
-    weights = "fine-tuned in seconds (miniature numbers)" if results["model"] == miniature.NAME else "random weights"
+    eps = f"{255 * timed['eps']:.3g}/255" if timed["norm"] == "linf" else f"{timed['eps']:.3g} (l2)"
+    weights = "fine-tuned in seconds (miniature numbers)" if timed["model"] == miniature.NAME else "random weights"
     lines = [
-        f"{results['model']}, {weights}, {results['images']} images, {results['classes']} classes, batch {results['batch']}, "
-        f"eps {eps}, clean accuracy {results['clean']:.1f} %, fp32",
-        f"{results['device']}, {results['threads']} threads, torch {results['torch']}, {results['repeats']} interleaved runs",
+        f"{timed['model']}, {weights}, {timed['images']} images, {timed['classes']} classes, batch {timed['batch']}, "
+        f"eps {eps}, clean accuracy {timed['clean']:.1f} %, fp32",
+        f"{timed['device']}, {timed['threads']} threads, torch {timed['torch']}, {timed['repeats']} interleaved runs",
     ]
-    head = ["", f"{'CPU ' if results['clock'] == 'cpu' else ''}seconds (median)", "speed", "peak memory"]
+    head = ["", f"{'CPU ' if timed['clock'] == 'cpu' else ''}seconds (median)", "speed", "peak memory"]
     head += ["robust accuracy", "same verdict as zsr"]
-    for question, what in (("pgd", results["pgd_says"]), ("aa", results["aa_says"])):
-        if question not in results:
+    for question, what in (("pgd", timed["pgd_says"]), ("aa", timed["aa_says"])):
+        if question not in timed:
             continue
-        part = results[question]
+        part = timed[question]
         loads = ", ".join(f"{load:.1f}" for load in part["loads"])
         lines += ["", f"{what}; load average {loads}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         slowest = part["ratio"]["plain"]
         for side, title in TITLES[question].items():
-            partly = side == "plain" and question == "pgd" and results["plain_steps"]
+            partly = side == "plain" and question == "pgd" and timed["plain_steps"]
             lines.append(
                 f"| {title} | {statistics.median(part['seconds'][side]):.1f} | {slowest / part['ratio'][side]:.1f}x "
                 f"| {part['peak_bytes'][side] / 1e9:.2f} GB "
                 + ("| - | - |" if partly else f"| {part['robust'][side]:.1f} % | {part['agree'][side]:.1f} % |")
             )
-        if question == "pgd" and results["plain_steps"]:
+        if question == "pgd" and timed["plain_steps"]:
             lines += [
                 "",
-                f"The plain loop was timed on {results['plain_steps']} of its {results['steps']} equal steps.",
+                f"The plain loop was timed on {timed['plain_steps']} of its {timed['steps']} equal steps.",
             ]
     return "\n".join(lines)
 
@@ -395,10 +395,10 @@ def main() -> None:
     if args.side:
         one_side(args)
         return
-    results = run(args)
-    print(table(results))
+    timed = run(args)
+    print(table(timed))
     if args.json is not None:
-        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(timed, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

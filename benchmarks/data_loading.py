@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        numbers = measured(Path(folder), args)
-    print(report(numbers, args))
+        rates = measured(Path(folder), args)
+    print(report(rates, args))
     if args.json:
-        Path(args.json).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        Path(args.json).write_text(json.dumps(rates, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -121,7 +121,7 @@ def _seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - begun
 
 
-def report(numbers: dict[str, float], args: argparse.Namespace) -> str:
+def report(rates: dict[str, float], args: argparse.Namespace) -> str:
     """Return the numbers as a table."""
     names = {
         "copy_images_per_s": "a copy in memory", "kept_images_per_s": "kept pixels, to floats on the device",
@@ -131,9 +131,9 @@ def report(numbers: dict[str, float], args: argparse.Namespace) -> str:
         f"{args.images} made pictures of {args.width} pixels, batches of {args.batch} x {args.size} pixels, "
         f"{args.device}, {args.threads} thread(s), load average {os.getloadavg()[0]:.1f}", "",
         "| | images/s | of the copy |", "|---|---|---|",
-        *(f"| {names[key]} | {numbers[key]:,.0f} | {numbers[key] / numbers['copy_images_per_s']:.2f} |" for key in names), "",
-        f"kept pixels reach {numbers['share_of_copy']:.2f} of the copy (median of turns); "
-        f"{numbers['kept_images_per_s'] / numbers['decoding_images_per_s']:.0f} times the decoding",
+        *(f"| {names[key]} | {rates[key]:,.0f} | {rates[key] / rates['copy_images_per_s']:.2f} |" for key in names), "",
+        f"kept pixels reach {rates['share_of_copy']:.2f} of the copy (median of turns); "
+        f"{rates['kept_images_per_s'] / rates['decoding_images_per_s']:.0f} times the decoding",
     ))  # fmt: skip
 
 

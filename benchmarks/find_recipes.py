@@ -4,7 +4,8 @@ Prints the table ``MINIATURE`` of ``zsr_core/trial/presets.py``. Every method ge
 same training images, epochs and evaluation: the shared recipe first, then points of its learning rate and at most two
 of its weights, spread evenly over their ranges. Methods are compared at one robustness: the point with the
 highest clean accuracy is chosen among those of at least ``--robust`` percent, over the zero-shot sets, on the
-selection renders, seed 0. If no point reaches it, the point with the best harmonic mean is chosen. A method that sees no attack is chosen by clean
+selection renders, seed 0. If no point reaches it, the point with the best harmonic mean is chosen.
+A method that sees no attack is chosen by clean
 accuracy. (By the harmonic mean alone most methods would go to the learning rate that buys the last point of
 robustness with twenty of clean accuracy.)
 
