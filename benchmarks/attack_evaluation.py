@@ -138,8 +138,8 @@ def own_answers(images: ImageSet, victim: Victim, text: TextBank, args: argparse
     """Return the images labelled as the classifier itself would: with random weights nothing else is ever right."""
     order = torch.arange(len(images.labels)).split(args.batch)
     with torch.no_grad():
-        found = [victim.logits(x, text).argmax(dim=1).cpu() for x, _, _ in batches(images, order, args.device)]
-    return replace(images, labels=torch.cat(found))
+        predictions = [victim.logits(x, text).argmax(dim=1).cpu() for x, _, _ in batches(images, order, args.device)]
+    return replace(images, labels=torch.cat(predictions))
 
 
 def half(task: Problem, args: argparse.Namespace) -> float:
@@ -178,13 +178,13 @@ def plain_loop(task: Problem, args: argparse.Namespace) -> Callable[[], Verdicts
 
     def run() -> Verdicts:
         side.model.eval().requires_grad_(True)
-        found = []
+        correct = []
         for part, labels, start in zip(*(each.split(args.batch) for each in (x, y, starts)), strict=True):
             x_adv = side.attack(part, labels, start)
             with torch.no_grad():
-                found.append(side.logits(x_adv, side.text()).argmax(dim=1) == labels)
+                correct.append(side.logits(x_adv, side.text()).argmax(dim=1) == labels)
         side.model.zero_grad()
-        return torch.cat(found).cpu()
+        return torch.cat(correct).cpu()
 
     return run
 
@@ -293,40 +293,43 @@ def measure(question: str, task: Problem, args: argparse.Namespace) -> dict[str,
 
 
 def clean_accuracy(task: Problem, args: argparse.Namespace) -> float:
-    """Return it in percent."""
+    """Return the accuracy in percent."""
     x, y = task.batch(args.device)
     with torch.no_grad():
         right = torch.cat([task.victim.logits(p, task.text).argmax(dim=1) for p in x.split(args.batch)]) == y
     return 100 * float(right.float().mean())
 
 
-def table(found: dict[str, Any]) -> str:
+def table(timed: dict[str, Any]) -> str:
     """Return the result in Markdown."""
-    eps = f"{255 * found['eps']:.3g}/255" if found["norm"] == "linf" else f"{found['eps']:.3g} (l2)"
-    weights = "fine-tuned in seconds (miniature numbers)" if found["model"] == miniature.NAME else "random weights"
+    eps = f"{255 * timed['eps']:.3g}/255" if timed["norm"] == "linf" else f"{timed['eps']:.3g} (l2)"
+    weights = "fine-tuned in seconds (miniature numbers)" if timed["model"] == miniature.NAME else "random weights"
     lines = [
-        f"{found['model']}, {weights}, {found['images']} images, {found['classes']} classes, batch {found['batch']}, "
-        f"eps {eps}, clean accuracy {found['clean']:.1f} %, fp32",
-        f"{found['device']}, {found['threads']} threads, torch {found['torch']}, {found['repeats']} interleaved runs",
+        f"{timed['model']}, {weights}, {timed['images']} images, {timed['classes']} classes, batch {timed['batch']}, "
+        f"eps {eps}, clean accuracy {timed['clean']:.1f} %, fp32",
+        f"{timed['device']}, {timed['threads']} threads, torch {timed['torch']}, {timed['repeats']} interleaved runs",
     ]
-    head = ["", f"{'CPU ' if found['clock'] == 'cpu' else ''}seconds (median)", "speed", "peak memory"]
+    head = ["", f"{'CPU ' if timed['clock'] == 'cpu' else ''}seconds (median)", "speed", "peak memory"]
     head += ["robust accuracy", "same verdict as zsr"]
-    for question, what in (("pgd", found["pgd_says"]), ("aa", found["aa_says"])):
-        if question not in found:
+    for question, what in (("pgd", timed["pgd_says"]), ("aa", timed["aa_says"])):
+        if question not in timed:
             continue
-        part = found[question]
+        part = timed[question]
         loads = ", ".join(f"{load:.1f}" for load in part["loads"])
         lines += ["", f"{what}; load average {loads}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         slowest = part["ratio"]["plain"]
         for side, title in TITLES[question].items():
-            partly = side == "plain" and question == "pgd" and found["plain_steps"]
+            partly = side == "plain" and question == "pgd" and timed["plain_steps"]
             lines.append(
                 f"| {title} | {statistics.median(part['seconds'][side]):.1f} | {slowest / part['ratio'][side]:.1f}x "
                 f"| {part['peak_bytes'][side] / 1e9:.2f} GB "
                 + ("| - | - |" if partly else f"| {part['robust'][side]:.1f} % | {part['agree'][side]:.1f} % |")
             )
-        if question == "pgd" and found["plain_steps"]:
-            lines += ["", f"The plain loop was timed on {found['plain_steps']} of its {found['steps']} equal steps."]
+        if question == "pgd" and timed["plain_steps"]:
+            lines += [
+                "",
+                f"The plain loop was timed on {timed['plain_steps']} of its {timed['steps']} equal steps.",
+            ]
     return "\n".join(lines)
 
 
@@ -392,10 +395,10 @@ def main() -> None:
     if args.side:
         one_side(args)
         return
-    found = run(args)
-    print(table(found))
+    timed = run(args)
+    print(table(timed))
     if args.json is not None:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(timed, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 `python benchmarks/data_loading.py` makes JPEG pictures of noise-free colour, as large as ImageNet's usual ones, reads
 them through `batches()` as a trial does, decoding and kept (`ZSR_CACHE`), and asserts that both give the same bits.
-The copy beside it moves what the trainer gets, float32 batches on the CPU, from memory into memory that is at hand: no
-way of feeding can be faster. On CUDA the pixels travel as bytes and become floats there; the copy is then of bytes.
+The copy beside it moves what the trainer gets, float32 batches on the CPU, from memory into memory that is at hand: it
+is the upper limit. On CUDA pixels are copied as bytes and converted to floats on the GPU; the copy is then of bytes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        found = measured(Path(folder), args)
-    print(report(found, args))
+        rates = measured(Path(folder), args)
+    print(report(rates, args))
     if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        Path(args.json).write_text(json.dumps(rates, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -50,9 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         ("threads", 1, "threads that turn pixels into floats"),
     ):
         add(f"--{name}", type=_positive, default=value, help=f"{what} (default {value})")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where the batches go")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="device of the batches")
     add("--folder", help="where pictures and pixels are put while it runs (default: the system's temporary folder)")
-    add("--json", metavar="FILE", help="write the numbers there too")
+    add("--json", metavar="FILE", help="also write the numbers to FILE")
     return parser
 
 
@@ -75,14 +75,14 @@ def measured(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     epoch = [*rows] * args.epochs
     copy = _copy(rows[0], args.size, args.device)
     turns: dict[str, list[float]] = {"kept": [], "copy": []}
-    for _ in range(args.repeats + 1):  # in turns, since a machine's speed drifts; the first is not counted
+    for _ in range(args.repeats + 1):  # in turns, because a machine's speed drifts; the first turn is not counted
         turns["kept"].append(len(epoch) / _seconds(lambda: _drain(kept, epoch, args.device), args.device))
         turns["copy"].append(len(epoch) / _seconds(lambda: [copy() for _ in epoch], args.device))
     decoded = _seconds(lambda: _drain(decoding, rows, args.device), args.device)
     for (x, _, _), (same, _, _) in zip(batches(kept, rows), batches(decoding, rows), strict=True):
         assert torch.equal(x, same), "kept pixels differ from decoded ones"
     each = n / len(rows)
-    rates = {f"{name}_images_per_s": each * statistics.median(found[1:]) for name, found in turns.items()}
+    rates = {f"{name}_images_per_s": each * statistics.median(per_turn[1:]) for name, per_turn in turns.items()}
     share = statistics.median(a / b for a, b in zip(turns["kept"][1:], turns["copy"][1:], strict=True))
     return {**rates, "decoding_images_per_s": n / decoded, "build_images_per_s": n / build, "share_of_copy": share}
 
@@ -121,7 +121,7 @@ def _seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - begun
 
 
-def report(found: dict[str, float], args: argparse.Namespace) -> str:
+def report(rates: dict[str, float], args: argparse.Namespace) -> str:
     """Return the numbers as a table."""
     names = {
         "copy_images_per_s": "a copy in memory", "kept_images_per_s": "kept pixels, to floats on the device",
@@ -131,9 +131,9 @@ def report(found: dict[str, float], args: argparse.Namespace) -> str:
         f"{args.images} made pictures of {args.width} pixels, batches of {args.batch} x {args.size} pixels, "
         f"{args.device}, {args.threads} thread(s), load average {os.getloadavg()[0]:.1f}", "",
         "| | images/s | of the copy |", "|---|---|---|",
-        *(f"| {names[key]} | {found[key]:,.0f} | {found[key] / found['copy_images_per_s']:.2f} |" for key in names), "",
-        f"kept pixels reach {found['share_of_copy']:.2f} of the copy (median of turns); "
-        f"{found['kept_images_per_s'] / found['decoding_images_per_s']:.0f} times the decoding",
+        *(f"| {names[key]} | {rates[key]:,.0f} | {rates[key] / rates['copy_images_per_s']:.2f} |" for key in names), "",
+        f"kept pixels reach {rates['share_of_copy']:.2f} of the copy (median of turns); "
+        f"{rates['kept_images_per_s'] / rates['decoding_images_per_s']:.0f} times the decoding",
     ))  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 Prints the table ``MINIATURE`` of ``zsr_core/trial/presets.py``. Every method gets the same number of trials, each the
 same training images, epochs and evaluation: the shared recipe first, then points of its learning rate and at most two
-of its weights, spread evenly over their ranges. Methods are brought to one robustness: chosen is the point of most
-clean accuracy among those of at least ``--robust`` percent, over the zero-shot sets, on the selection renders, seed
-0; where none gets there, the point of the best harmonic mean. A method that sees no attack is chosen by clean
+of its weights, spread evenly over their ranges. Methods are compared at one robustness: the point with the
+highest clean accuracy is chosen among those of at least ``--robust`` percent, over the zero-shot sets, on the
+selection renders, seed 0. If no point reaches it, the point with the best harmonic mean is chosen.
+A method that sees no attack is chosen by clean
 accuracy. (By the harmonic mean alone most methods would go to the learning rate that buys the last point of
 robustness with twenty of clean accuracy.)
 
@@ -48,8 +49,8 @@ def axes_of(kind: type) -> tuple[Axis, ...]:
     if kind.__name__ in MORE:
         return (LR, *MORE[kind.__name__])
     file = kind.__module__.rpartition(".")[2]
-    found = importlib.util.find_spec(f"search_spaces.{file}")
-    weights = () if found is None else importlib.import_module(f"search_spaces.{file}").WEIGHTS
+    spec = importlib.util.find_spec(f"search_spaces.{file}")
+    weights = () if spec is None else importlib.import_module(f"search_spaces.{file}").WEIGHTS
     return (LR, *[axis for axis in weights if isinstance(axis.domain, Real)][:2])
 
 

@@ -1,4 +1,4 @@
-"""A TGA-ZSR step in the manner of the published scripts, straightforward and unhurried: what ours is timed beside.
+"""A TGA-ZSR step written like the published scripts, without optimisation: the baseline of the benchmarks.
 
 Written from the method's description alone and sharing no code with zsr_core, it is also an independent
 implementation that tests hold ours to. Like the scripts it
@@ -6,10 +6,10 @@ implementation that tests hold ours to. Like the scripts it
 - tokenises and encodes every class prompt in every attack step, with the text tower in the graph;
 - takes the attack's gradient of the mean loss by ``backward()``, so that all weights get gradients too;
 - encodes the adversarial images twice, for their logits and for their maps;
-- runs the frozen model in every step with its graph, whose gradients nobody reads;
+- runs the frozen model in every step with its graph, although its gradients are not used;
 - resizes every attention map to the image's size and takes distances there.
 
-One thing is put right, so that both do the same job: gradients are zeroed after the attack, not before it.
+One error is corrected, so that both compute the same: gradients are zeroed after the attack, not before it.
 """
 
 from __future__ import annotations

@@ -259,30 +259,30 @@ def machine(device: str) -> str:
         return platform.processor() or platform.machine()
 
 
-def table(found: dict[str, Any]) -> str:
+def table(timed: dict[str, Any]) -> str:
     """Return the result in Markdown."""
-    check, rates = found["check"], found["matmul_flops_per_second"]
+    check, rates = timed["check"], timed["matmul_flops_per_second"]
     head = [
         "step",
-        f"{'CPU ' if found['clock'] == 'cpu' else ''}seconds (median)",
+        f"{'CPU ' if timed['clock'] == 'cpu' else ''}seconds (median)",
         "speed",
         "peak memory",
         "of the fp32 matmul rate",
     ]
     lines = [
-        f"TGA-ZSR step, {found['model']}, random weights, batch {found['batch']}, {found['classes']} classes, "
+        f"TGA-ZSR step, {timed['model']}, random weights, batch {timed['batch']}, {timed['classes']} classes, "
         f"eps 1/255, 2 attack steps, fp32",
-        f"{found['device']}, {found['threads']} threads, torch {found['torch']}, {found['repeats']} interleaved runs, "
-        f"load average {found['load']:.1f}",
+        f"{timed['device']}, {timed['threads']} threads, torch {timed['torch']}, {timed['repeats']} interleaved runs, "
+        f"load average {timed['load']:.1f}",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "|".join("---" for _ in head) + "|",
     ]
     for name, title in (("plain", "plain: the published scripts' manner"), ("zsr", "zsr")):
-        speed = "1x" if name == "plain" else f"{found['ratio']:.1f}x"
+        speed = "1x" if name == "plain" else f"{timed['ratio']:.1f}x"
         lines.append(
-            f"| {title} | {found['median_seconds'][name]:.2f} | {speed} | {found['peak_bytes'][name] / 1e9:.1f} GB "
-            f"| {100 * found['share'][name]:.0f} % |"
+            f"| {title} | {timed['median_seconds'][name]:.2f} | {speed} | {timed['peak_bytes'][name] / 1e9:.1f} GB "
+            f"| {100 * timed['share'][name]:.0f} % |"
         )
     rate = {name: statistics.median(values) / 1e9 for name, values in rates.items()}
     lines += [
@@ -291,7 +291,7 @@ def table(found: dict[str, Any]) -> str:
         f"{check['plain_grad_norm']:.5f} on the same adversarial images; the attacks agree on "
         f"{100 * check['attacks_agree']:.2f} % of pixels.",
         f"Matmul rate: {rate['torch']:.0f} GFLOP/s by torch's own route, {rate['zsr']:.0f} by zsr's; the share is "
-        f"of the faster, on {found['minimal_flops'] / 1e12:.2f} TFLOP a step.",
+        f"of the faster, on {timed['minimal_flops'] / 1e12:.2f} TFLOP a step.",
     ]
     return "\n".join(lines)
 
@@ -332,10 +332,10 @@ def main() -> None:
         if args.side:
             one_side(args, images, Path(folder))
             return
-        found = measure(args, images, Path(folder))
-    print(table(found))
+        timed = measure(args, images, Path(folder))
+    print(table(timed))
     if args.json is not None:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(timed, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for i in range(args.repeats + 1):
             begun = time.process_time()
-            trial = config.with_({"seed": i})  # other weights each time, so that no tuned tower is found in the cache
+            trial = config.with_({"seed": i})  # other weights each time, so that the cache has no tuned tower
             result = run_trial(trial, Path(folder) / trial.trial_id, RunContext(cache=Path(folder), device="cpu"))
             cpu = time.process_time() - begun
             if result.status != "done":

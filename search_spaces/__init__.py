@@ -1,4 +1,4 @@
-"""Where each method's weights may go, with the published optimum, and how to switch each part off: data alone."""
+"""The search space of each method's weights, the published optimum, and the overrides that switch each part off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zsr_core.space import Domain
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One weight of a method: its dotted path in a configuration, where it may go, and what its paper chose."""
+    """One weight of a method: its dotted path in a configuration, its domain, and the published value."""
 
     path: str
     domain: Domain

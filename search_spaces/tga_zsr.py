@@ -1,4 +1,4 @@
-"""TGA-ZSR: the weights of its two attention terms, and what each term is switched off by."""
+"""TGA-ZSR: the weights of its two attention terms, and the overrides that switch each off."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_a_sweep_that_refines_runs_its_rounds_before_it_chooses_and_asks_for_not
     # some steps at a high rate, few images: a score's grain is over 5 points
     script = write(**{'"batch_size": 64': '"batch_size": 16', '"optim.lr": 1e-3': '"optim.lr": 1e-2'})
     early = run(script, "--local", "--plan", "--refine")
-    assert "--refine looks between these cells once all of them have a score." in early.stdout
+    assert "--refine adds trials between these cells after all of them have a score." in early.stdout
     whole = run(script, "--local", "--refine")
     assert whole.returncode == 0, whole.stderr
     (folder,) = [path.parent for path in tmp_path.glob("results/*/study.json")]

@@ -58,5 +58,5 @@ def test_the_paper_scale_plan_of_a_reproduction_is_in_gpu_hours(
     # By hand, at 8.8 GFLOP a forward and 12.46 TFLOP/s: 10 epochs over 1.02 M images at 7, 10 and 7 forwards are 48 h;
     # four rows on two splits of about 0.32 M images each, at 42 forwards under PGD-20 and 44 under AutoAttack, 45 h.
     assert 85 < float(found[1]) < 105
-    assert "Not here, and counted by their published sizes: caltech101, " in out
+    assert "Not on this machine, so their published sizes are used: caltech101, " in out
     assert not (tmp_path / "results").exists()

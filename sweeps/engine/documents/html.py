@@ -1,4 +1,4 @@
-"""What pages are made of, and how it becomes one HTML file that fetches nothing, reads on a phone and prints."""
+"""The blocks of a page, and their HTML: one self-contained file for screens, phones and paper."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 class Heading:
     text: str
     level: int = 2
-    anchor: str = ""  # what links on the page call it
+    anchor: str = ""  # the id that links on the page use
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paragraph:
     text: str
-    kind: str = ""  # "lead" for the answer, "banner" for what holds for the whole page
+    kind: str = ""  # "lead" for the answer, "banner" for a note on the whole page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What is shown when one asks for it, and on paper."""
+    """Blocks that are folded on screen until opened, and shown on paper."""
 
     title: str
     blocks: tuple[Heading | Paragraph | Bullets | Grid, ...]
@@ -45,7 +45,7 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A number to be seen first: what it is, its value, how sure it is, what it gains, and what puts it in doubt."""
+    """A main number: its title, value, spread, gain over the baseline, and failed audit rules."""
 
     title: str
     value: str
@@ -61,7 +61,7 @@ class Tiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure as a data URI, so that it travels with the page, and what it shows in words."""
+    """A figure as a data URI, so that it is part of the page, and its caption."""
 
     title: str
     uri: str
@@ -71,26 +71,26 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """Lines to be copied into a terminal."""
+    """Commands to copy into a terminal."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Links:
-    """Where on the page what stands: (anchor, words)."""
+    """Links to sections of the page: (anchor, words)."""
 
     targets: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fragment:
-    """HTML that has been written and escaped elsewhere."""
+    """HTML that is already escaped."""
 
     html: str
 
 
-Text = Heading | Paragraph | Bullets | Grid | Fold  # what Markdown can say too
+Text = Heading | Paragraph | Bullets | Grid | Fold  # blocks that have a Markdown form too
 Block = Text | Tiles | Picture | Code | Links | Fragment
 
 
@@ -172,15 +172,15 @@ TOGETHER = re.compile(r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\d,) (?=[-+]?[\d.]+
 
 
 def marked(text: str) -> str:
-    """Return text as HTML, the verdicts marked: by word and border, so that colour is not all that tells them apart.
+    """Return text as HTML; verdicts get a border besides their colour, so that they are readable without colour.
 
-    Numbers stay whole, see :func:`whole_numbers`.
+    Numbers are not broken across lines, see :func:`whole_numbers`.
     """
     return STATUS.sub(lambda m: f'<span class="{m[1].lower()}">{m[1]}</span>', html.escape(whole_numbers(text)))
 
 
 def whole_numbers(text: str) -> str:
-    """Return text, or HTML, whose numbers no line's end parts from their spread, their unit or their interval's end."""
+    """Return text or HTML in which no line break separates a number from its spread, unit or interval."""
     return TOGETHER.sub("\u00a0", text)
 
 

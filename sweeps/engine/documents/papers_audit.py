@@ -1,4 +1,4 @@
-"""The audit of the papers' tables as a page to read: Markdown, and HTML in one file that needs nothing else."""
+"""The audit of the papers' tables as a page: Markdown, and one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_audit(folder: Path) -> tuple[Path, Path]:
 
 
 def audit_blocks(audited: Sequence[Audited]) -> tuple[Text, ...]:
-    """Return the page: the answer, the claims, the verdicts on each, and what else the tables show."""
+    """Return the page: the answer, the claims with their verdicts, and further facts on the tables."""
     main = [a for a in audited if not _alone(a)]
     return (
         Paragraph(text=summary(main)),
@@ -68,7 +68,7 @@ def audit_blocks(audited: Sequence[Audited]) -> tuple[Text, ...]:
 
 
 def terminal_lines() -> list[str]:
-    """Return the claims as lines: the verdict, the numbers, and what warned or failed."""
+    """Return the claims as lines: the verdict, the numbers, and the rules that warn or fail."""
     audited = [a for a in audit_published() if not _alone(a)]
     lines = [summary(audited)]
     for source in dict.fromkeys(a.claim.source for a in audited):
@@ -80,11 +80,11 @@ def terminal_lines() -> list[str]:
 
 
 def _alone(audited: Audited) -> bool:
-    """Return whether the claim is a setting of an ablation that was attacked once."""
+    """Return whether the claim is a setting of an ablation with a single attack."""
     return audited.claim.variant and audited.status == "SKIP"
 
 
-def _said(audited: Audited) -> str:
+def _verdict_text(audited: Audited) -> str:
     words = "a control" if audited.claim.title in CONTROLS else SAYS[audited.status]
     return f"{audited.status}, {words}"
 
@@ -140,7 +140,7 @@ def claim_row(audited: Audited) -> tuple[str, ...]:
         gap = f"{c.autoattack - c.pgd:+.2f} ({100 * (c.autoattack / c.pgd - 1):+.0f} %)"
     return (
         c.method, *(number(value) for value in (clean, c.pgd, cw, apgd, c.autoattack)), gap, number(c.adaptive),
-        number(c.worst), _said(audited), "; ".join(rules) or "–",
+        number(c.worst), _verdict_text(audited), "; ".join(rules) or "–",
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def verdict_fold(audited: Audited) -> Fold:
     """Return each rule's verdict on a claim: the figure, and what to do."""
     rows = tuple((v.rule, v.status, v.figure, v.advice or "–") for v in audited.verdicts)
     notes = (Bullets(items=audited.notes),) if audited.notes else ()
-    title = f"{audited.claim.method}: {_said(audited)}"
+    title = f"{audited.claim.method}: {_verdict_text(audited)}"
     return Fold(title=title, blocks=(Grid(head=("rule", "verdict", "figure", "what to do"), rows=rows), *notes))
 
 
@@ -196,11 +196,11 @@ def facts() -> tuple[str, ...]:
         rows = published(source="CompTGA-2026", task="Average16", attack=attack, metric=metric, table=table, eps=eps)
         return f"{_only([row for row in rows if row.printed == method]).value:.2f}"
 
-    without, whole = "Comp-TGA[CE+LARM]", "Comp-TGA[CE+LARM+GACM]"
+    without, full = "Comp-TGA[CE+LARM]", "Comp-TGA[CE+LARM+GACM]"
     return (
         f"Comp-TGA's global attention term lifts PGD accuracy from {value(without, 'PGD-100', 'X')} to "
-        f"{value(whole, 'PGD-100', 'X')} and clean accuracy from {value(without, 'none', 'X')} to "
-        f"{value(whole, 'none', 'X')} at once, while AutoAttack, on other weights, leaves "
+        f"{value(full, 'PGD-100', 'X')} and clean accuracy from {value(without, 'none', 'X')} to "
+        f"{value(full, 'none', 'X')} at once, while AutoAttack, on other weights, leaves "
         f"{value('Comp-TGA', 'AutoAttack', 'III')} (what G22 is about).",
         f"Untuned CLIP keeps {value('CLIP', 'PGD-100', 'A5', 8 / 255)} at 8/255 and "
         f"{value('CLIP', 'PGD-100', 'I')} at 1/255 under PGD-100, where AutoAttack leaves "

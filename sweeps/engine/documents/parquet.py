@@ -1,4 +1,4 @@
-"""A study as one Parquet file: a measurement a row, with the trial's whole configuration beside it, typed."""
+"""A study as one Parquet file: one row per measurement, with the trial's full configuration in typed columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zsr_core.files import write_whole
 
 SCHEMA_VERSION = 2  # 2: with the reason of a number that is undefined
 GROUP_BYTES = 1 << 24  # of measurements' text held in memory at a time, some 50,000 rows
-TRIAL_BYTES = 1 << 12  # what a trial is held to weigh beside its measurements
+TRIAL_BYTES = 1 << 12  # estimated size of a trial without its measurements
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
 TRIAL_COLUMNS = {
@@ -29,7 +29,7 @@ TRIAL_COLUMNS = {
     "label": TEXT,
     "cell": TEXT,
     "role": TEXT,  # cell, baseline or final
-    "status": TEXT,  # done, failed, pruned, or missing: planned and not there
+    "status": TEXT,  # done, failed, pruned, or missing: planned without a result
     "error": TEXT,
     "seed": pa.int64(),
 }
@@ -48,7 +48,7 @@ MEASURE_COLUMNS = {
 }
 
 
-# text is read as such and coded by group of rows
+# text is read as strings and dictionary-encoded per row group
 MEASURE_ROW = pa.struct([(name, pa.string() if kind == TEXT else kind) for name, kind in MEASURE_COLUMNS.items()])
 MEASURE_LINE = pa.schema([("rows", pa.list_(MEASURE_ROW))])
 NO_ROWS, NULL_ROW = b"[]", b"[{}]"
@@ -57,12 +57,12 @@ FIRST_ROW, LAST_ROW = b'\n "measurements": [\n', b'\n ],\n "history"'  # of a re
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What one trial brings: its identity, its configuration and cost by dotted path, and its measurements."""
+    """The data of one trial: its identity, its configuration and cost by dotted path, and its measurements."""
 
     identity: Mapping[str, Any]
     config: Mapping[str, Any]
     cost: Mapping[str, float]
-    measurements: bytes  # a JSON list of objects, not read yet: there may be many
+    measurements: bytes  # a JSON list of objects, parsed later because it may be long
 
 
 def export_study(folder: StudyFolder) -> Path:
@@ -80,10 +80,10 @@ def study_table(folder: StudyFolder) -> pa.Table:
 
 
 def read_trial(path: Path, study: Study, trial: PlannedTrial) -> Exported:
-    """Return one planned trial as its files have it; the text of its measurements is kept as it is.
+    """Return one planned trial as stored in its folder; its measurements stay JSON text.
 
     Raises:
-        ConfigError: naming the file, if it is there and is not a result.
+        ConfigError: naming the file, if it exists and is not a result.
     """
     identity = {
         "study": study.study, "trial_id": trial.trial_id, "label": trial.label, "cell": trial.cell,
@@ -110,8 +110,8 @@ def read_trial(path: Path, study: Study, trial: PlannedTrial) -> Exported:
 def split_result(text: bytes) -> tuple[dict[str, Any], bytes]:
     """Return a stored result without its measurements, and the JSON text of those.
 
-    They are nearly all of the file, and Arrow reads them several times faster than Python does. As results are
-    written, a line that begins with one space is a field of the result itself: no JSON text goes over a line's end.
+    The measurements are most of the file, and Arrow parses them several times faster than Python. In a stored result,
+    a line that begins with one space is a field of the result itself, because JSON strings contain no line breaks.
     """
     start, end = text.find(FIRST_ROW), text.find(LAST_ROW)
     if 0 <= start < end:
@@ -129,7 +129,7 @@ def flat_config(plain: Mapping[str, Any]) -> dict[str, Any]:
 def write_trials(path: Path, trials: Callable[[], Iterable[Exported]], facts: Mapping[str, str]) -> Path:
     """Write the trials as one zstd Parquet file, by rename, holding about :data:`GROUP_BYTES` at a time.
 
-    ``trials`` is called twice and gives the same trials each time: first for the columns there are, then for the rows.
+    ``trials`` is called twice and must return the same trials: first for the columns, then for the rows.
     """
     schema = find_schema(trials()).with_metadata(dict(facts))
 
@@ -153,7 +153,7 @@ def find_schema(trials: Iterable[Exported]) -> pa.Schema:
         [
             *TRIAL_COLUMNS.items(),
             *MEASURE_COLUMNS.items(),
-            *((name, column_type(found)) for name, found in sorted(kinds.items())),
+            *((name, column_type(types)) for name, types in sorted(kinds.items())),
             *((f"cost.{name}", pa.float64()) for name in sorted(costs)),
             ("schema", pa.int32()),
         ]
@@ -173,7 +173,7 @@ def column_type(kinds: set[type]) -> pa.DataType:
 
 
 def batches(trials: Iterable[Exported]) -> Iterator[list[Exported]]:
-    """Yield runs of trials of about :data:`GROUP_BYTES`."""
+    """Yield groups of trials of about :data:`GROUP_BYTES`."""
     held: list[Exported] = []
     weight = 0
     for trial in trials:
@@ -187,7 +187,7 @@ def batches(trials: Iterable[Exported]) -> Iterator[list[Exported]]:
 
 
 def read_measurements(trials: Sequence[Exported]) -> tuple[pa.Table, list[int]]:
-    """Return the trials' measurements and how many rows each has; one that has none is one row of nulls.
+    """Return the trials' measurements and how many rows each has; a trial without measurements has one row of nulls.
 
     Raises:
         ConfigError: naming the trial and the column, if a value is not of its type.
@@ -195,7 +195,7 @@ def read_measurements(trials: Sequence[Exported]) -> tuple[pa.Table, list[int]]:
     texts = [NULL_ROW if trial.measurements == NO_ROWS else trial.measurements for trial in trials]
     lines = [b'{"rows":' + text.replace(b"\n", b"") + b"}\n" for text in texts]
     try:
-        found = read_json(
+        nested = read_json(
             pa.BufferReader(b"".join(lines)),
             # a block holds one line at least; blocks of about 1 MiB keep every core busy
             read_options=ReadOptions(block_size=max(1 << 20, 2 * max(map(len, lines)))),
@@ -205,10 +205,10 @@ def read_measurements(trials: Sequence[Exported]) -> tuple[pa.Table, list[int]]:
         if len(trials) == 1:
             whose = trials[0].identity["trial_id"]
             raise ConfigError(f"export: the measurements of trial {whose} ({error})") from None
-        for trial in trials:  # one of them names itself
+        for trial in trials:  # to name the trial with the error
             read_measurements([trial])
         raise
-    lists = found.column("rows").combine_chunks()
+    lists = nested.column("rows").combine_chunks()
     return pa.Table.from_struct_array(lists.flatten()), pc.list_value_length(lists).to_pylist()
 
 
@@ -230,12 +230,12 @@ def to_table(trials: Sequence[Exported], schema: pa.Schema) -> pa.Table:
 
 
 def coded(values: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
-    """Return a column as ``field`` has it: text by its code."""
+    """Return a column in the type of ``field``: text is dictionary-encoded."""
     return values.dictionary_encode() if field.type == TEXT else values
 
 
 def column(values: list[Any], field: pa.Field) -> pa.Array:
-    """Return ``values`` as ``field`` has it; where a text column meets other values they become JSON text.
+    """Return ``values`` in the type of ``field``; in a text column, other values become JSON text.
 
     Raises:
         ConfigError: naming the column, if a value is not of its type.

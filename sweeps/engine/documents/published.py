@@ -1,4 +1,4 @@
-"""``published.md``: a study's numbers beside the published ones, to read."""
+"""``published.md``: a study's numbers beside the published ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from zsr_core.published import SOURCES, Published, published_numbers, same_eps
 
 HEAD = ("method", "set", "attack", "eps", "published, %", "measured, %", "difference", "within", "printed in")
 SMALL = ("method", "clean, published", "clean, miniature", "robust, published", "robust, miniature", "printed in")
-NAMED = 12  # reasons that are listed at most
+NAMED = 12  # most reasons that are listed
 
 
 def write_beside(folder: StudyFolder) -> Path:
-    """Write ``published.md``, whole or not at all, and return its path."""
+    """Write ``published.md`` atomically and return its path."""
     return write_text(folder.path / "published.md", "\n".join(beside_lines(folder)) + "\n")
 
 
@@ -34,7 +34,7 @@ def asked_rows(study: Study) -> tuple[Published, ...]:
 
 
 def beside_lines(folder: StudyFolder) -> list[str]:
-    """Return the Markdown: the numbers of one kind side by side, and of all others why they are not."""
+    """Return the Markdown: comparable numbers side by side, and the reasons why others are not comparable."""
     rows, measured = asked_rows(folder.study), measured_numbers(folder)
     pairs = beside(measured, rows)
     together = [pair for pair in pairs if pair.measured is not None]
@@ -54,17 +54,17 @@ def beside_lines(folder: StudyFolder) -> list[str]:
 
 
 def beside_tables(folder: StudyFolder) -> list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]]:
-    """Return (head, rows, words) of each table of published and measured numbers that there is: for a page to show."""
+    """Return (head, rows, words) of each table of published and measured numbers, for a page."""
     rows, measured = asked_rows(folder.study), measured_numbers(folder)
     pairs = beside(measured, rows)
     together = [pair for pair in pairs if pair.measured is not None]
-    found: list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]] = []
+    tables: list[tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]] = []
     small = miniature_rows(measured, rows)
     if small:
-        found.append((SMALL, small, miniature_lines(measured, small)[-1:]))
+        tables.append((SMALL, small, miniature_lines(measured, small)[-1:]))
     if together:
-        found.append((HEAD, [pair_row(pair) for pair in together], tally_lines(together)))
-    return found
+        tables.append((HEAD, [pair_row(pair) for pair in together], tally_lines(together)))
+    return tables
 
 
 def pair_row(pair: Pair) -> tuple[str, ...]:
@@ -74,18 +74,18 @@ def pair_row(pair: Pair) -> tuple[str, ...]:
     assert pair.difference is not None
     spread = "" if row.std is None else f" ± {row.std:.2f}"
     interval = "" if m.low is None or m.high is None else f" [{m.low:.1f}, {m.high:.1f}]"
-    said = {True: "yes", False: "no", None: "–"}[pair.within]
+    within = {True: "yes", False: "no", None: "–"}[pair.within]
     eps = "–" if row.metric == "clean" else eps_text(m.eps)
     where = row.dataset if row.task is None else row.task
     notes = "".join(f"; {note}" for note in row.notes)
     return (
         m.method, where, "clean" if row.metric == "clean" else m.attack, eps, f"{row.value:.2f}{spread}",
-        f"{m.value:.2f}{interval}", f"{pair.difference:+.2f}", said, f"{row.place}{notes}",
+        f"{m.value:.2f}{interval}", f"{pair.difference:+.2f}", within, f"{row.place}{notes}",
     )  # fmt: skip
 
 
 def tally_lines(together: Sequence[Pair]) -> list[str]:
-    """Return how many published numbers the measured intervals hold, and what those intervals are."""
+    """Return how many published numbers are in the measured intervals, and the kind of those intervals."""
     known = [pair for pair in together if pair.within is not None]
     inside = sum(pair.within is True for pair in known)
     seeds = max(pair.measured.seeds for pair in together if pair.measured is not None)
@@ -100,7 +100,7 @@ def tally_lines(together: Sequence[Pair]) -> list[str]:
 
 
 def reason_lines(pairs: Sequence[Pair]) -> list[str]:
-    """Return why the others are not side by side, each reason with how many numbers it keeps apart."""
+    """Return why the other numbers are not comparable, each reason with the count of its numbers."""
     apart = [pair for pair in pairs if pair.measured is None]
     if not apart:
         return ["Every published number of these methods has its measured one."]
@@ -115,19 +115,19 @@ def reason_lines(pairs: Sequence[Pair]) -> list[str]:
 
 
 def miniature_rows(measured: Sequence[Measured], rows: Sequence[Published]) -> list[tuple[str, ...]]:
-    """Return each measured method's published means and its means on the miniature; nothing for another model.
+    """Return each measured method's published means and its means on the miniature; empty for another model.
 
-    They are of different models, images and budgets: no difference is taken.
+    No difference is computed, because models, images and budgets differ.
     """
     means = [m for m in measured if m.miniature and m.task == ZERO_SHOT_MEAN]
     split = shown_split(means)
-    found: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, Measured]] = {}
+    by_method: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, Measured]] = {}
     for m in means:
-        at_home = m.metric == "clean" or m.train_eps is None or same_eps(m.eps, m.train_eps)
-        if m.split == split and at_home:
-            found.setdefault((m.method, tuple(m.fields.items())), {}).setdefault(m.metric, m)
+        own_budget = m.metric == "clean" or m.train_eps is None or same_eps(m.eps, m.train_eps)
+        if m.split == split and own_budget:
+            by_method.setdefault((m.method, tuple(m.fields.items())), {}).setdefault(m.metric, m)
     lines: list[tuple[str, ...]] = []
-    for (method, _), own in found.items():
+    for (method, _), own in by_method.items():
         clean, robust = (headline_row(rows, method, metric) for metric in ("clean", "robust"))
         places = [row.place for row in (clean, robust) if row is not None]
         if places:
@@ -151,12 +151,12 @@ def headline_row(rows: Sequence[Published], method: str, metric: str) -> Publish
     return None
 
 
-def _value(found: Published | Measured | None) -> str:
-    return "–" if found is None else f"{found.value:.1f}"
+def _value(number: Published | Measured | None) -> str:
+    return "–" if number is None else f"{number.value:.1f}"
 
 
 def miniature_lines(measured: Sequence[Measured], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return the table of :func:`miniature_rows` with what must be said of it."""
+    """Return the table of :func:`miniature_rows` and a note on how to read it."""
     m = next(m for m in measured if m.miniature and m.task == ZERO_SHOT_MEAN and m.metric == "robust")
     words = (
         f"The miniature: means over {counted(len(m.tasks), 'zero-shot set')} of its {shown_split(measured)} split, "
@@ -167,7 +167,7 @@ def miniature_lines(measured: Sequence[Measured], rows: Sequence[tuple[str, ...]
 
 
 def source_lines(rows: Sequence[Published]) -> list[str]:
-    """Return where the numbers come from, and what each source's readers must know."""
+    """Return the sources of the numbers, each with its caveat."""
     keys = dict.fromkeys(row.source for row in rows)
     return [
         f"- {key}: {SOURCES[key].title}, {SOURCES[key].where}. {sentence(SOURCES[key].caveat.rstrip('.'))}"

@@ -1,4 +1,4 @@
-"""A study's per-sample records as one folder, cut by task and condition as Hive does, which every reader knows."""
+"""A study's per-sample records as one Parquet data set, in Hive partitions by task and condition."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zsr_core.records import ARROW, read_samples
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 PARTITIONS = ("task", "condition")
-GROUP_ROWS = (1 << 13, 1 << 16)  # of a partition, written at a time: at least, as all partitions wait, and at most
-# which trial a record is of (its own "label" is the class); the configuration is in study.parquet, by trial_id
+GROUP_ROWS = (1 << 13, 1 << 16)  # least and most rows of a row group; all open partitions are held in memory
+# the trial of a record (its own "label" is the class); the configuration is in study.parquet, by trial_id
 TRIAL_COLUMNS = pa.schema([("study", TEXT), ("cell", TEXT), ("role", TEXT), ("seed", pa.int64())])
 SCHEMA = pa.schema([*TRIAL_COLUMNS, *ARROW], metadata=ARROW.metadata)
 
@@ -24,13 +24,13 @@ SCHEMA = pa.schema([*TRIAL_COLUMNS, *ARROW], metadata=ARROW.metadata)
 def export_samples(folder: StudyFolder) -> Path:
     """Write ``samples/task=.../condition=.../part-0.parquet`` from the trials that are done, and return ``samples``.
 
-    What was there is replaced once the new folder is whole. Trials are read one after the other; the folders of
-    several studies make one data set, in which ``study`` says which is which.
+    An earlier folder is replaced after the new one is complete. Trials are read in turn. The folders of several studies
+    can be read as one data set, because the column ``study`` tells them apart.
 
     Raises:
-        ConfigError: if no trial has records, or naming the file that is not as records are now.
+        ConfigError: if no trial has records, or naming the file with other columns.
     """
-    # A trial that was begun anew and failed may have the records of an earlier attempt, which are not its own.
+    # Only done trials, because a failed trial may still have the records of an earlier attempt.
     done = [trial for trial in folder.study.plan if folder.is_done(trial)]
     if not done:
         raise ConfigError(f"samples: no trial of {folder.path} is done; expected records to write")

@@ -1,4 +1,4 @@
-"""``sensitivity.md``: how much each score falls when a weight is a little off, ours beside what papers printed."""
+"""``sensitivity.md``: how much each score drops when a weight is changed a little, measured and published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study as a table to read: every configuration with its scores, how sure they are, and what failed."""
+"""``table.md``: every configuration with its scores, their intervals, and the failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zsr_core.space import short
 
 
 def write_table(folder: StudyFolder) -> Path:
-    """Write ``table.md``, whole or not at all, and return its path."""
+    """Write ``table.md`` atomically and return its path."""
     return write_text(folder.path / "table.md", "\n".join(table_lines(folder)) + "\n")
 
 
@@ -45,7 +45,7 @@ def table_lines(folder: StudyFolder) -> list[str]:
 
 
 def ranking_lines(ranking: Ranking) -> list[str]:
-    """Return the ranking as a Markdown table: where each row stands, its scores, its differences, its notes."""
+    """Return the ranking as a Markdown table: each row's configuration, scores, differences and notes."""
     axes = axes_of(ranking.rows)
     head = (*axes_names(axes), *score_heads(ranking), "notes")
     return markdown_table(head, [_bold(row, row_cells(row, axes, ranking)) for row in ranking.rows])
@@ -63,19 +63,19 @@ def _bold(row: Row, cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def axes_of(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the paths that every tuned row sets, as columns; nothing where rows set different ones."""
+    """Return the paths that every tuned row sets, as columns; empty if rows set different paths."""
     paths = [tuple(path for path in row.overrides if path != SPLIT) for row in rows if row.role != "baseline"]
     return paths[0] if paths and all(set(p) == set(paths[0]) for p in paths) else ()
 
 
 def axes_names(axes: Sequence[str]) -> tuple[str, ...]:
-    """Return the first columns' heads: the axes by their last name, or whole where two share it."""
+    """Return the heads of the first columns: the axes' last names, or full paths if two share a name."""
     names = [leaf(path) for path in axes]
     return (tuple(names) if len(set(names)) == len(names) else tuple(axes)) or ("configuration",)
 
 
 def row_cells(row: Row, axes: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
-    """Return a row's text, cell by cell, without marks of any format."""
+    """Return a row's cells as plain text."""
     at = [short(row.overrides[path]) for path in axes if path in row.overrides]
     if len(at) < len(axes) or not axes:
         at = [row.label, *[""] * (len(axes) - 1)]
@@ -84,7 +84,7 @@ def row_cells(row: Row, axes: Sequence[str], ranking: Ranking) -> tuple[str, ...
 
 
 def note_text(row: Row, ranking: Ranking) -> str:
-    """Return what a reader must know of a row: chosen, a rival of it, failed and why, or not run."""
+    """Return a row's notes: whether it is chosen or a rival, failed and missing seeds, failed audit rules."""
     notes = ["chosen"] if row.chosen else ["≈ chosen"] if row.label in ranking.rivals else []
     of = f" {{}} of {row.planned} seeds" if row.planned > 1 else ""
     if row.failed:
@@ -97,12 +97,12 @@ def note_text(row: Row, ranking: Ranking) -> str:
     return "; ".join(notes)
 
 
-def ablation_lines(told: Described) -> list[str]:
+def ablation_lines(shown: Described) -> list[str]:
     """Return the matrix of an ablation: its rows beside the design's reference row, with tests."""
     lines = ["", "## Ablation matrix", ""]
-    for block in told.matrix.blocks:
-        lines += markdown_block(told.matrix, block)
-    return [*lines, "", *(f"- {md(line)}" for line in told.legend)]
+    for block in shown.matrix.blocks:
+        lines += markdown_block(shown.matrix, block)
+    return [*lines, "", *(f"- {md(line)}" for line in shown.legend)]
 
 
 def effect_lines(effects: Effects) -> list[str]:
@@ -113,7 +113,7 @@ def effect_lines(effects: Effects) -> list[str]:
 
 
 def report_lines(folder: StudyFolder) -> list[str]:
-    """Return what is scored on the report split: the chosen configuration and the untouched model."""
+    """Return the scores on the report split: the chosen configuration and the untouched model."""
     if not folder.study.rows(role="final"):
         return []
     which = "Every row" if folder.study.reproduces else "The chosen configuration"
@@ -122,21 +122,21 @@ def report_lines(folder: StudyFolder) -> list[str]:
 
 
 def setting_lines(folder: StudyFolder) -> list[str]:
-    """Return the provenance: what was trained, how it was scored, with what, and how much of the plan is there."""
+    """Return the training, the scoring, the provenance, and the number of trials by status."""
     study = folder.study
     status = [folder.status(trial) for trial in study.plan]
     kinds = [kind for kind in ("done", "failed", "pruned", "missing") if kind in status]
-    told = ", ".join(f"{sum(each == kind for each in status)} {kind}" for kind in kinds)
+    counts = ", ".join(f"{sum(each == kind for each in status)} {kind}" for kind in kinds)
     note = f" **{sentence(scale_note(study))}**" if scale_note(study) else ""
     return [
         f"{training_text(study)}. {scoring_text(folder)}.{note}",
         "",
-        f"{counted(len(study.plan), 'trial')}: {told}. {provenance_text(study, folder.results.values())}",
+        f"{counted(len(study.plan), 'trial')}: {counts}. {provenance_text(study, folder.results.values())}",
     ]
 
 
 def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
-    """Return what the numbers mean."""
+    """Return the legend of the ranking."""
     cells = [cell for row in ranking.rows for cell in row.cells]
     many = any(cell.sd is not None for cell in cells)
     recorded = any(cell.low is not None for cell in cells)
@@ -148,7 +148,8 @@ def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
         decides = deciding_score(folder.study.objectives).title
         text += (
             f", with the 95 % interval of a bootstrap over {'seeds, then images' if many else 'images'}, paired. "
-            f"≈: the {decides} cannot be told from the chosen one's, because the paired interval holds 0"
+            f"≈: the {decides} does not differ significantly from the chosen one's, because the paired "
+            "interval contains 0"
         )
     lines = [f"{text}."]
     if any(star(cell.gap) for cell in cells):

@@ -1,4 +1,4 @@
-"""``zsr audit``: a study's trials judged by the rules G01 to G25, on the weights that the study kept."""
+"""``zsr audit``: the rules G01 to G25 applied to a study's trials, on the weights that the study kept."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SIBLINGS = 2  # other trials of the study whose examples are transferred
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Which trials of a study are audited, and what each audit is asked for."""
+    """Which trials of a study to audit, and the options of each audit."""
 
-    trial: str = ""  # an id, its beginning, or a label; by default the trials on the report split
+    trial: str = ""  # an id, its beginning, or a label; default: the trials on the report split
     tier: core.Tier = "cheap"
     rules: tuple[str, ...] = tuple(RULES)
     images: int | None = None
     autocast: Autocast = "none"
-    plan: bool = False  # say what would run, and run nothing
+    plan: bool = False  # list what would run, without running it
 
     def __post_init__(self) -> None:
         require(self.images is None or self.images >= 1, "--images", self.images, "at least 1")
@@ -45,15 +45,15 @@ class Request:
                 raise unknown("--rules", rule, RULES)
 
     def at(self, eps: float) -> core.Request:
-        """Return what the audit of each trial is asked for, at the budget that the study's scores are read at."""
+        """Return the options of each trial's audit, at the budget at which the study's scores are read."""
         return core.Request(tier=self.tier, rules=self.rules, images=self.images, autocast=self.autocast, eps=eps)
 
 
 def audit_study(folder: StudyFolder, request: Request) -> list[str]:
-    """Audit the trials that are asked for, keep the verdicts beside their results, and return them as lines.
+    """Audit the requested trials, write the verdicts beside their results, and return them as lines.
 
     Raises:
-        ConfigError: if no such trial is done, or its weights are not those that its numbers were measured on.
+        ConfigError: if no such trial is done, or its weights have changed since it was measured.
     """
     lines: list[str] = []
     for trial in wanted(folder, request.trial):
@@ -63,7 +63,7 @@ def audit_study(folder: StudyFolder, request: Request) -> list[str]:
 
 
 def wanted(folder: StudyFolder, name: str) -> list[PlannedTrial]:
-    """Return the finished trials of this name; without a name those on the report split, or else every finished one."""
+    """Return the finished trials of this name; without a name those on the report split, or all if it has none."""
     done = [trial for trial in folder.study.plan if folder.is_done(trial)]
     require(bool(done), "study", folder.study.study, "at least one finished trial")
     if not name:
@@ -92,7 +92,7 @@ def _audited(folder: StudyFolder, trial: PlannedTrial, request: Request) -> list
 
 
 def _as_source(config: TrialConfig, folder: Path) -> Victim:
-    """Return a trial's network alone, because a defence plays no part in examples that are made on it."""
+    """Return a trial's network without its defence, as a source of transferred examples."""
     victim, _, _ = restored(config, folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return Victim(embed=victim.embed, scale=victim.scale, bias=victim.bias, sha=victim.sha)
 
@@ -102,7 +102,7 @@ def _say(name: str, number: int, of: int) -> None:
 
 
 def siblings(folder: StudyFolder, trial: PlannedTrial) -> list[TrialConfig]:
-    """Return up to :data:`SIBLINGS` finished trials of this architecture trained otherwise, of the same seed first."""
+    """Return up to :data:`SIBLINGS` finished trials of this architecture with other weights, the same seed first."""
     mine = folder.results[trial.trial_id].config
     others = [other for other in folder.study.plan if folder.is_done(other)]
     configs = [folder.results[t.trial_id].config for t in sorted(others, key=lambda t: t.seed != trial.seed)]
@@ -112,7 +112,7 @@ def siblings(folder: StudyFolder, trial: PlannedTrial) -> list[TrialConfig]:
 
 
 def baseline(folder: StudyFolder, trial: PlannedTrial) -> Row | None:
-    """Return the numbers of a TeCoA trained at the same budget and measured alike, if the study holds one."""
+    """Return the numbers of a TeCoA trial with the same budget and evaluation, if the study has one."""
     mine = folder.results[trial.trial_id].config
     for trial_id, result in folder.done().items():
         other = result.config

@@ -1,4 +1,4 @@
-"""A launch under way: the plan as it grows, the results as they come in, and who is told of them."""
+"""The state of a running launch: its plan, its results so far, and the reports to display and recorder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Course:
-    """What the launching process knows: it watches jobs and passes on what they say."""
+    """The plan and the results in the launching process; updates display and recorder on every event of a job."""
 
     def __init__(
         self,
@@ -36,15 +36,15 @@ class Course:
         self.path, self.study, self.results = folder.path, folder.study, dict(folder.results)
         self._samples, self._seeds, self._recorder = samples, seeds, recorder
         self._display: Display | None = None
-        self._jobs: dict[str, Job] = {}  # trial id -> the job under way that holds it
-        self.begun = 0  # trials handed out by this launch
+        self._jobs: dict[str, Job] = {}  # trial id -> the running job that contains it
+        self.begun = 0  # trials started by this launch
         self.tally = Tally(
             title=self.study.study, planned=self._planned(), done=len(folder.done()), began=time.monotonic()
         )
 
     @property
     def folder(self) -> StudyFolder:
-        """The study as it stands now."""
+        """The study with the results so far."""
         return StudyFolder(path=self.path, study=self.study, results=dict(self.results))
 
     def _planned(self) -> int:
@@ -56,26 +56,26 @@ class Course:
         return to_come(self.study, self._samples, self._seeds)
 
     def cells_ended(self) -> bool:
-        """Return whether every trial of the selection has had its turn, done or failed."""
-        here = all(trial.trial_id in self.results for trial in self.study.plan if not trial.is_report)
-        return here and not self.to_come()
+        """Return whether every trial of the selection has ended, done or failed."""
+        ended = all(trial.trial_id in self.results for trial in self.study.plan if not trial.is_report)
+        return ended and not self.to_come()
 
     def show_on(self, display: Display) -> None:
         self._display = display
         self._show("")
 
     def publish(self, study: Study) -> None:
-        """Write a plan that has grown."""
+        """Store the plan and write it to the study's folder."""
         self.study = study
         write_study(self.path, study)
 
     def grow(self, study: Study) -> None:
-        """Plan further cells."""
+        """Store a plan with further cells."""
         self.publish(study)
         self.tally = replace(self.tally, planned=self._planned())
 
     def end_with(self, closing: Sequence[PlannedTrial]) -> None:
-        """Plan the end of the study, in place of an earlier one."""
+        """Plan the trials on the report split, in place of earlier ones."""
         self.publish(with_closing(self.study, closing))
         self.results = read_results(self.path, self.study)
         self.tally = replace(self.tally, planned=len(self.study.plan), done=len(self.folder.done()))
@@ -87,7 +87,9 @@ class Course:
         self._show("")
 
     def progress(self, trial_id: str, metrics: dict[str, float]) -> None:
-        if trial_id not in self.tally.running:  # a job's next seed has begun: those before it are done
+        if (
+            trial_id not in self.tally.running
+        ):  # the job has moved on to its next seed, so the seeds before it have ended
             self._collect(self._jobs[trial_id])
             self._begin(trial_id)
         self.tally = self.tally.reported(trial_id, metrics)
@@ -105,7 +107,7 @@ class Course:
         self.tally = self.tally.started(trial_id, label, time.monotonic())
 
     def _collect(self, job: Job) -> None:
-        """Take in the results of the job's trials that have newly ended."""
+        """Read the results of the job's trials that have ended since the last call."""
         for trial in job.trials:
             result = read_result(trial_folder(self.path, trial.trial_id))
             known = self.results.get(trial.trial_id)
@@ -132,10 +134,10 @@ class Course:
 
 
 def event(label: str, result: TrialResult, study: Study) -> str:
-    """Return a trial's end as a line."""
+    """Return the result of a trial as a line of text."""
     if result.status != "done":
         return f"{label}: {result.status}: {result.error}"
-    read = headline(result, study.score_eps)
-    values = [(score.name, m.value) for score in shown_scores(study.objectives) if (m := read.get(score.name))]
+    means = headline(result, study.score_eps)
+    values = [(score.name, m.value) for score in shown_scores(study.objectives) if (m := means.get(score.name))]
     figures = ", ".join(f"{name} {value:.1f}" for name, value in values if value is not None)
     return f"{label}: {figures} ({duration(result.cost.get('seconds_total', 0.0))})"

@@ -1,4 +1,4 @@
-"""What a launch makes and says at its end: Parquet, table, figures, the answer."""
+"""The end of a launch: write Parquet, table and figures, and return the answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def answer_lines(folder: StudyFolder, troubles: list[str]) -> list[str]:
-    """Return the answer and an ablation's matrix as lines; what cannot be read is added to ``troubles``."""
+    """Return the answer, and for an ablation its matrix, as lines; errors are added to ``troubles``."""
     curse = _read("winner's curse", lambda: selection(folder), troubles)
     ranking = _read("ranking", lambda: ranked(folder), troubles)
     lines = [*answer(folder, curse, ranking.rivals if ranking else None), ""]
@@ -31,7 +31,7 @@ def answer_lines(folder: StudyFolder, troubles: list[str]) -> list[str]:
 
 
 def derive(folder: StudyFolder, troubles: list[str]) -> list[Path]:
-    """Make Parquet, table and figures; what cannot be made is said and can be made later, from the folders."""
+    """Write Parquet, table and figures; errors are added to ``troubles``, because each can be written again later."""
 
     def export() -> list[Path]:
         from sweeps.engine.documents.parquet import export_study  # noqa: PLC0415 - brings pandas
@@ -47,25 +47,25 @@ def derive(folder: StudyFolder, troubles: list[str]) -> list[Path]:
         return plot_study(folder)
 
     def published() -> list[Path]:
-        from sweeps.engine.documents.published import write_beside  # noqa: PLC0415 - one with its neighbours
+        from sweeps.engine.documents.published import write_beside  # noqa: PLC0415 - only for reproductions
 
         return [write_beside(folder)]
 
-    made: list[Path] = []
+    written: list[Path] = []
     makers = [("figures", plot), ("table", table), ("Parquet", export)]
     makers += [("published numbers", published)] if folder.study.reproduces else []
     for name, make in makers:
         try:
-            made += make()
+            written += make()
         except Exception as error:
-            troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
-    return made
+            troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are complete")
+    return written
 
 
 def _read(name: str, read: Callable[[], T], troubles: list[str]) -> T | None:
-    """Return what is read from the trial folders at the end; what cannot be read does not end the launch."""
+    """Return ``read()``, or None if it fails; the error is added to ``troubles`` and does not end the launch."""
     try:
         return read()
     except Exception as error:
-        troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are whole")
+        troubles.append(f"{name}: could not be made ({type(error).__name__}: {error}); the results are complete")
     return None

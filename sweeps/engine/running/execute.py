@@ -1,4 +1,4 @@
-"""Running what is missing: the cells, what refining adds, then the chosen one on the report split."""
+"""Run the missing trials: the cells, the trials that --refine adds, then the chosen cell on the report split."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def run_missing(course: Course, options: Options, running: ExitStack, own: frozenset[str]) -> None:
-    """Run the cells and, once all of them have had their turn, the chosen one on the reporting split.
+    """Run the cells and, after all of them have ended, the chosen cell on the report split.
 
-    With --refine, what lies between the sweep's ``own`` cells has its turn before the choice.
+    With --refine, trials between the sweep's ``own`` cells run before the choice.
     """
 
     def room() -> int | None:
@@ -46,7 +46,7 @@ def run_missing(course: Course, options: Options, running: ExitStack, own: froze
 
 
 def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
-    """Run what lies between neighbours that are too far apart, ``count`` times over."""
+    """Run trials between neighbours whose scores are too far apart, in at most ``count`` rounds."""
     from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415 - brings SciPy
 
     while course.cells_ended():
@@ -58,14 +58,14 @@ def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequ
 
 
 def _choose(course: Course, options: Options) -> None:
-    """Plan the end of the study: the chosen cell and the untouched model, scored on the reporting split."""
+    """Plan the final trials: the chosen cell and the untouched model on the report split."""
     winner = chosen(course.folder)
-    if winner is not None and not course.study.reproduces:  # a reproduction has every row there, planned from the start
+    if winner is not None and not course.study.reproduces:  # a reproduction plans all rows on it
         course.end_with(closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), options.seeds))
 
 
 class Engine:
-    """What trials run on, started when the first one needs it."""
+    """Runs trials in this process or on Ray, which starts with the first trial."""
 
     def __init__(self, course: Course, options: Options, running: ExitStack, shown: ExitStack) -> None:
         self._course, self._options, self._running, self._shown = course, options, running, shown

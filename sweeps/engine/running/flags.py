@@ -1,4 +1,4 @@
-"""Flags as text: a parser whose mistakes are one line each, and strict readers of numbers, names and folders."""
+"""Command-line flags: a parser with errors of one line, and strict readers of numbers, names and folders."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, NoReturn, TypeVar
 
 from zsr_core.codec import ConfigError, is_finite, require, unknown
 
-WHOLE = re.compile(r"[0-9]{1,15}")  # longer ones are refused unread: no count of anything here has 16 digits
+WHOLE = re.compile(r"[0-9]{1,15}")  # longer numbers are refused, because no count here needs 16 digits
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-MOST = 1_000_000  # trials, images or workers that one flag can ask for, unless it says otherwise
-GPUS = 1024  # of one machine, at most
+MOST = 1_000_000  # default upper limit of counts: trials, images, workers
+GPUS = 1024  # most GPUs of one machine
 Name = TypeVar("Name", bound=str)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, except that a mistake raises ``ConfigError`` instead of printing the usage and ending the process."""
+    """argparse, except that an error raises ``ConfigError`` instead of printing the usage and ending the process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.flags: list[str] = []  # in the order of the help text, to answer an unknown flag with
+        self.flags: list[str] = []  # in the order of the help text, for the error of an unknown flag
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def add_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
@@ -33,12 +33,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def unknown_flag(extra: Sequence[str], flags: Collection[str]) -> ConfigError:
-    """Return the error for arguments that no flag takes, named by the first of them."""
+    """Return the error for unknown arguments; it names the first one."""
     return unknown("flag", extra[0].split("=")[0], flags)
 
 
 def read_whole(flag: str, text: str, *, least: int = 1, most: int = MOST) -> int:
-    """Return the whole number that ``text`` is.
+    """Return ``text`` as a whole number.
 
     Raises:
         ConfigError: naming the flag, the text and the range, for anything else.
@@ -49,14 +49,14 @@ def read_whole(flag: str, text: str, *, least: int = 1, most: int = MOST) -> int
 
 
 def read_points(flag: str, text: str) -> float:
-    """Return the difference of two scores, in points, that ``text`` is."""
+    """Return ``text`` as a difference of scores in points."""
     value = _decimal(text)
     require(value is not None and 0 <= value <= 100, flag, shown(text), "a number of points from 0 to 100")
     return float(value or 0.0)
 
 
 def read_gpus(flag: str, text: str) -> float:
-    """Return the share of a GPU, or the number of GPUs, that ``text`` is."""
+    """Return ``text`` as a share of one GPU or a number of GPUs."""
     value = _decimal(text)
     sound = value is not None and 0 <= value <= GPUS and (value <= 1 or value.is_integer())
     require(sound, flag, shown(text), f"a share of one GPU in [0, 1], or a whole number of GPUs up to {GPUS}")
@@ -64,13 +64,13 @@ def read_gpus(flag: str, text: str) -> float:
 
 
 def _decimal(text: str) -> float | None:
-    """Return the finite number that ``text`` is; None for nan, inf, and what only Python reads as a number (1_0)."""
+    """Return ``text`` as a finite number; None for anything else, also for nan, inf and Python's 1_0."""
     value = float(text) if DECIMAL.fullmatch(text) else None
     return value if is_finite(value) else None
 
 
 def read_name(flag: str, text: str, known: Collection[Name]) -> Name:
-    """Return the one of ``known`` that ``text`` is; otherwise the error lists them and gives the nearest."""
+    """Return the name in ``known`` that equals ``text``; the error lists all names and the nearest one."""
     for name in known:
         if name == text:
             return name
@@ -78,7 +78,7 @@ def read_name(flag: str, text: str, known: Collection[Name]) -> Name:
 
 
 def read_text(flag: str, text: str | None, expected: str) -> str | None:
-    """Return ``text``, None if the flag was not given; an empty text is refused, because it means nothing."""
+    """Return ``text``, or None if the flag was not given; an empty text is refused."""
     require(text is None or text.strip() != "", flag, text, expected)
     return text
 
@@ -96,5 +96,5 @@ def read_folder(flag: str, text: str) -> Path:
 
 
 def shown(text: str) -> str:
-    """Return a flag's text as an error repeats it: shortened, because a long number would fill the screen."""
+    """Return a flag's text shortened for an error message."""
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,4 +1,4 @@
-"""Trials in this process, one at a time: no Ray, and no second process unless a trial is to have several GPUs."""
+"""Run trials in this process, one at a time, without Ray; a trial with several GPUs gets one process per GPU."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from zsr_core.codec import require
 
 def check_gpus(processes: int) -> None:
     """Raise ``ConfigError`` unless this machine has a GPU for each of the processes of a trial."""
-    there = torch.cuda.device_count()
-    require(processes == 1 or processes <= there, "--gpus-per-trial", processes, f"at most the {there} GPUs there are")
+    gpus = torch.cuda.device_count()
+    require(processes == 1 or processes <= gpus, "--gpus-per-trial", processes, f"at most the {gpus} GPUs there are")
 
 
 def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1) -> None:
-    """Run every job of ``source`` into ``folder``, telling ``watch``; ``processes`` share each trial.
+    """Run every job of ``source`` into ``folder``, and report to ``watch``; ``processes`` share each trial.
 
-    One thread, as a trial has on Ray: sums are then taken in the same order, and the numbers are the same.
+    Uses one thread, as on Ray, so that sums have the same order and the numbers are the same.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What a worker is handed and how it runs it, the same in this process and in a Ray actor."""
+"""The jobs of workers and how they run, the same in this process and in a Ray actor."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from zsr_core.trial.run import run_trial_together
 
 
 def processes_of(gpus_per_trial: float | None) -> int:
-    """Return how many processes share a trial: one a GPU where it has several."""
+    """Return how many processes share a trial: one per GPU if it has several."""
     return max(1, int(gpus_per_trial or 1))
 
 
-Report = Callable[[str, dict[str, float]], None]  # (trial id, what the trial says)
-FATAL = "fatal.txt"  # in a trial's folder, while it runs: what a fatal signal leaves
-REPORT_SECONDS = 2.0  # the least time between two reports of one trial that are not the end of an epoch
+Report = Callable[[str, dict[str, float]], None]  # (trial id, metrics)
+FATAL = "fatal.txt"  # in the folder of a running trial: the name and stack of a fatal signal
+REPORT_SECONDS = 2.0  # least time between two reports of a trial, except at the end of an epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one worker runs in one go: one trial, or the paired seeds of one proposal, one after the other."""
+    """The work of one worker: one trial, or the paired seeds of one proposal in turn."""
 
     trials: tuple[PlannedTrial, ...]
     configs: tuple[TrialConfig, ...]
-    score_eps: float  # the study's budget, at which its end is audited
+    score_eps: float  # the budget at which trials on the report split are audited
 
     @property
     def key(self) -> str:
@@ -54,19 +54,19 @@ def job(study: Study, trials: Iterable[PlannedTrial]) -> Job:
 
 
 class Source(Protocol):
-    """Where jobs come from: a list, or a search that proposes the next from what has finished."""
+    """A source of jobs: a list, or a search that proposes the next job from finished ones."""
 
     def next(self) -> Job | None:
         """Return the next job, or None when there are no more."""
         ...
 
     def finished(self, job: Job) -> None:
-        """Take note that ``job`` has ended; its results lie in their folders."""
+        """Note that ``job`` has ended; its results are in the trial folders."""
         ...
 
 
 class Watch(Protocol):
-    """Who is told how it goes, in the launching process."""
+    """Receives the progress of jobs in the launching process."""
 
     def started(self, job: Job) -> None: ...
     def progress(self, trial_id: str, metrics: dict[str, float]) -> None: ...
@@ -83,7 +83,7 @@ class Listed:
         return self._left.popleft() if self._left else None
 
     def finished(self, job: Job) -> None:
-        """Nothing to note: the list does not depend on results."""
+        """Do nothing, because the list does not depend on results."""
 
 
 def perform(
@@ -95,9 +95,9 @@ def perform(
     device: str | None = None,
     processes: int = 1,
 ) -> None:
-    """Run the trials one after the other, each into its folder under ``folder``; what is done already is left alone.
+    """Run the trials in turn, each into its folder under ``folder``; trials that are done are skipped.
 
-    ``processes`` share each trial: one a GPU. ``score_eps``: the study's budget, at which the end is audited.
+    ``processes`` share each trial, one per GPU. ``score_eps``: the budget at which report trials are audited.
     """
     for config in configs:
         place = trial_folder(folder, config.trial_id)
@@ -112,20 +112,20 @@ def perform(
 
 
 def _run(config: TrialConfig, place: Path, processes: int, context: RunContext) -> None:
-    """Run one trial. Whatever ends it, ``sys.exit`` too, becomes its row; only Ctrl-C passes through."""
+    """Run one trial. Any error, also ``sys.exit``, becomes its failed result; only Ctrl-C is raised."""
     try:
         run_trial_together(config, place, processes, context)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        told = f"{type(error).__name__}: {error}".rstrip(": ")
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
         write_text(place / "traceback.txt", traceback.format_exc())
-        write_failure(place, config, f"{told} (raised by the trial itself)")
+        write_failure(place, config, f"{reason} (raised by the trial itself)")
 
 
 @contextmanager
 def _fatal_errors_kept(place: Path) -> Iterator[None]:
-    """Within, a fatal signal (SIGSEGV, SIGABRT, ...) leaves its name and the Python stack in ``fatal.txt``."""
+    """Within, a fatal signal (SIGSEGV, SIGABRT, ...) writes its name and the Python stack to ``fatal.txt``."""
     file = place / FATAL
     with file.open("w", encoding="utf-8") as out:
         faulthandler.enable(out, all_threads=False)
@@ -137,7 +137,7 @@ def _fatal_errors_kept(place: Path) -> Iterator[None]:
 
 
 def _audit(place: Path, folder: Path, device: str | None, eps: float) -> None:
-    """Audit, in the cheap tier, what a study ends with; an audit that breaks costs no result, and says so."""
+    """Run the cheap audit on a trial of the report split; its failure is recorded and the result is kept."""
     result = read_result(place)
     if result is None or result.status != "done" or result.audit:
         return
@@ -148,7 +148,7 @@ def _audit(place: Path, folder: Path, device: str | None, eps: float) -> None:
 
 
 def _reporter(config: TrialConfig, report: Report, log: TextIO) -> OnEvent:
-    """Return a trial's ``on_event``: it logs epochs and tasks, and reports epochs, and tasks every few seconds."""
+    """Return a trial's ``on_event``: it logs every epoch and task, and reports every epoch and some tasks."""
     epochs, trial_id = config.epochs, config.trial_id
     last = {"time": -REPORT_SECONDS, "epoch": 0.0}
 
@@ -177,7 +177,7 @@ def write_failure(place: Path, config: TrialConfig, error: str) -> TrialResult:
 def settle(folder: Path, job: Job, error: str, trace: str = "") -> None:
     """Write a failed result for every trial of ``job`` that is not done, because its worker broke with ``error``.
 
-    ``trace`` is kept beside the result. A fatal signal that the worker could still write down is the better reason.
+    ``trace`` is kept beside the result. If the worker has recorded a fatal signal, the signal is the reason.
     """
     for config in job.configs:
         place = trial_folder(folder, config.trial_id)

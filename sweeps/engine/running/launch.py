@@ -1,4 +1,4 @@
-"""``launch``: from a sweep and its flags to results, an answer and an honest exit code."""
+"""``launch``: run a sweep with its flags, print the answer, and return the exit code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
-    """Run what is missing of ``sweep`` and return the exit code.
+    """Run the missing trials of ``sweep`` and return the exit code.
 
     0: every planned trial is done. 1: one is missing or failed, or a table, a figure or a tracked run could not be
     made. 2: the input cannot be used, and nothing was started. 130: stopped by Ctrl-C or SIGTERM.
@@ -52,7 +52,7 @@ def launch(sweep: Sweep, argv: Sequence[str] | None = None) -> int:
 
 
 def _in_order(run: Callable[[], int], again: str) -> int:
-    """Return ``run``'s exit code, or that of input it cannot use or of a stop, each said in a line or two."""
+    """Return ``run``'s exit code; print bad input, a stop or a disk error in a line or two and return its code."""
     try:
         with encodable_output(), stoppable():
             return run()
@@ -71,7 +71,7 @@ def _in_order(run: Callable[[], int], again: str) -> int:
 def go_on(
     folder: Path, grown: Callable[[StudyFolder], Study], *, local: bool = False, tracking: str | None = None
 ) -> int:
-    """Run a study on with the plan that ``grown`` gives it, choose and score anew, and return :func:`launch`'s code."""
+    """Continue a study with the plan that ``grown`` returns, choose again, and return an exit code like ``launch``."""
     return _in_order(lambda: _go_on(folder.absolute(), grown, local, tracking), f"zsr refine --study {folder} --run")
 
 
@@ -98,7 +98,7 @@ def _go_on(folder: Path, grown: Callable[[StudyFolder], Study], local: bool, tra
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM stop in order; a second one ends the process at once."""
+    """Within, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``; a second one ends the process at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -124,7 +124,7 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     study = folder.study
     known = known_points(study, options.warm_start)
     if options.warm_start:
-        print(f"Earlier studies know {len(known)} points of this space.", flush=True)
+        print(f"Earlier studies have scores of {len(known)} points of this space.", flush=True)
     if options.plan:
         print("\n".join([*plan_lines(folder, options), *refine_lines(sweep, folder, options)]))
         return DONE
@@ -142,13 +142,15 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     with only_launch(folder.path):
         if options.fresh:
             _set_aside(folder.path)
-        folder = _open(sweep, options)  # again, because another launch may have ended since
+        folder = _open(
+            sweep, options
+        )  # read again, because another launch may have changed it before the lock was held
         write_study(folder.path, folder.study)
         return _conduct(folder, options, tracking, own_cells(sweep, options))
 
 
 def _open(sweep: Sweep, options: Options) -> StudyFolder:
-    """Return the study that is asked for, joined with what its folder already holds, and the results there are."""
+    """Return the requested study, merged with the plan and the results in its folder."""
     asked = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
@@ -169,10 +171,10 @@ def _open(sweep: Sweep, options: Options) -> StudyFolder:
 
 
 def check_world(study: Study) -> None:
-    """Check model, weights and data, once for each that differs, before the first trial starts.
+    """Check each distinct model, weights and data once, before the first trial starts.
 
     Raises:
-        ConfigError: naming the field that cannot be used here.
+        ConfigError: naming the field that cannot be used on this machine.
     """
     configs = [study.base, *(study.config(trial) for trial in study.plan)]
     used = {canonical([c.model, c.train_data, c.eval_suite]): c for c in configs}
@@ -188,10 +190,10 @@ def _check_cluster() -> None:
 
 
 def check_contents(folder: StudyFolder) -> None:
-    """Check that what the finished trials rest on is still what it was: weights files, images, class names, prompts.
+    """Check that weights files, images, class names and prompts are unchanged since the finished trials.
 
     Raises:
-        ConfigError: naming what has changed, because no table may mix numbers of the two.
+        ConfigError: naming what has changed, because a table must not mix numbers of both contents.
     """
     seen: dict[str, TrialResult] = {}
     for result in folder.done().values():
@@ -219,11 +221,11 @@ def _set_aside(folder: Path) -> None:
 
 
 def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: frozenset[str] = frozenset()) -> int:
-    """Run what is missing, make the tables and figures, print the answer, and return the exit code."""
+    """Run the missing trials, write tables and figures, print the answer, and return the exit code."""
     troubles: list[str] = []
     recorder = None if tracking is None else _started(folder.path, tracking, troubles)
     course = Course(folder, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
-    made: list[Path] = []
+    written: list[Path] = []
     with ExitStack() as running:  # shuts Ray down after the answer is printed, because shutdown takes seconds
         try:
             if not folder.unfinished() and course.cells_ended() and not options.refine:
@@ -232,27 +234,27 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
                 )
             run_missing(course, options, running, own)
             end = course.folder
-            made = derive(end, troubles)
+            written = derive(end, troubles)
         except BaseException:
-            for line in _close(recorder, made):
+            for line in _close(recorder, written):
                 print(line, file=sys.stderr)
             raise
-        troubles += (untracked := _close(recorder, made))
+        troubles += (untracked := _close(recorder, written))
         recorded_to = shown(tracking) if tracking and recorder and not untracked else None
         lacking = shortfall(end, course.to_come())
-        print("\n".join(["", *answer_lines(end, troubles), *places(folder.path, made, recorded_to)]), flush=True)
+        print("\n".join(["", *answer_lines(end, troubles), *places(folder.path, written, recorded_to)]), flush=True)
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE
 
 
-def _close(recorder: Recorder | None, made: Sequence[Path]) -> list[str]:
-    """Stop the recorder, if there is one, and return what it could not record."""
-    return [] if recorder is None else recorder.close(made)
+def _close(recorder: Recorder | None, written: Sequence[Path]) -> list[str]:
+    """Stop the recorder, if there is one, and return its errors, one line each."""
+    return [] if recorder is None else recorder.close(written)
 
 
 def _started(folder: Path, tracking: str, troubles: list[str]) -> Recorder | None:
-    """Return the recorder at work, or None if it cannot start: runs can be recorded later, from the folders."""
+    """Return a started recorder, or None if it cannot start; runs can be recorded later from the trial folders."""
     try:
         from sweeps.engine.tracking.recorder import Recorder  # noqa: PLC0415 - brings MLflow
 

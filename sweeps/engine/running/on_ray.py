@@ -1,11 +1,11 @@
-"""The execution plane: jobs on Ray Tune, over this machine or the cluster that RAY_ADDRESS names.
+"""Jobs on Ray Tune, on this machine or on the cluster that RAY_ADDRESS names.
 
-Ray Tune places the work and survives dead workers. What has run and what is missing is read from the trial folders,
-never from Tune's own state, so its storage is thrown away after each attempt.
+Ray Tune schedules the jobs and restarts dead workers. Finished and missing trials are read from the trial folders,
+never from Tune's own state, so its storage is deleted after each attempt.
 
 A trial with several GPUs gets them on one machine, and its worker starts a process for each. Ray Train, within Tune at
 2.60, reserves its workers outside of the trial's own resources, hands no metric back without a checkpoint, and took 40
-seconds a trial of two idle workers (on two CPU cores), most of it waiting for helpers of its own to stop.
+seconds a trial of two idle workers (on two CPU cores), most of it waiting for its own processes to stop.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints boxes at any verbosity
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are in the trial folders; no second copy as csv, json, events
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the launch's to answer
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the launch handles Ctrl-C
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # nothing is ever restored from Tune's own state
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 # The sentence in which Ray says how a process ended, without its list of common causes.
 EXIT_DETAIL = re.compile(r"Worker exit detail: (.*?)(?: There are some potential root causes.*)?(?: \(1\).*)?$")
-OBJECT_STORE_BYTES = 128 * 2**20  # trials pass nothing but their configuration through it
+OBJECT_STORE_BYTES = 128 * 2**20  # it carries only the trials' configurations
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What there is to run on, and how much of it one trial gets."""
+    """The resources of one trial, and how many trials run at a time."""
 
     cpus_per_trial: float
     gpus_per_trial: float
     slots: int  # trials at a time
-    processes: int = 1  # that share a trial, one a GPU
+    processes: int = 1  # that share a trial, one per GPU
 
 
 def shares(
@@ -69,10 +69,10 @@ def shares(
     """Return the share of ``resources`` that a trial gets.
 
     Without GPUs a trial has one CPU. With GPUs a trial has one, or ``gpus_per_trial``, and its part of the CPUs.
-    Several GPUs must be on one machine, of which the best equipped has ``largest``; a process each shares the trial.
+    Several GPUs must be on one machine, with a process for each; ``largest`` is the most GPUs of any machine.
 
     Raises:
-        ConfigError: if a trial is to have more GPUs than there are.
+        ConfigError: if a trial needs more GPUs than there are.
     """
     cpus, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
     share = gpus_per_trial if gpus_per_trial is not None else float(gpus > 0)
@@ -138,10 +138,10 @@ def cluster(gpus_per_trial: float | None, max_concurrent: int | None) -> Iterato
 
 
 def _leave() -> None:
-    """Stop Ray once nothing of it is left to be collected.
+    """Stop Ray after collecting its objects.
 
-    Handles of finished workers sit in reference cycles. If one is collected after the shutdown, in whatever thread
-    the collector happens to run, Ray's core ends the whole process on the spot.
+    Handles of finished workers are in reference cycles. If one is collected after the shutdown, in any thread, Ray's
+    core aborts the process.
     """
     gc.collect()
     gc.disable()
@@ -152,10 +152,10 @@ def _leave() -> None:
 
 
 def run_on_ray(source: Source, folder: Path, watch: Watch, on: Cluster, *, search: bool) -> None:
-    """Run every job of ``source`` into ``folder``, telling ``watch``.
+    """Run every job of ``source`` into ``folder`` and report to ``watch``.
 
-    Without a search all jobs are known, and Tune gets them as one grid axis; with one, ``source`` proposes each job
-    when there is room for it.
+    Without a search all jobs are known, and Tune gets them as one grid axis. In a search, ``source`` proposes each job
+    when a worker is free.
     """
     jobs = [] if search else list(iter(source.next, None))
     searcher = _Proposer(source) if search else None
@@ -197,7 +197,7 @@ def run_on_ray(source: Source, folder: Path, watch: Watch, on: Cluster, *, searc
 
 
 def _packed(job: Job) -> str:
-    """Return a job as text: Tune would take a mapping apart in search of domains."""
+    """Return a job as text, because Tune would search a mapping for domains."""
     configs = [to_plain(config) for config in job.configs]
     return json.dumps({"key": job.key, "configs": configs, "score_eps": job.score_eps})
 
@@ -211,13 +211,13 @@ def _short_name(trial: Trial) -> str:
 
 
 def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processes: int) -> None:
-    """What a Ray worker does with one job."""
+    """Run one job in a Ray worker."""
     torch.set_num_threads(threads)
     packed = json.loads(config["job"])
     configs = [from_plain(TrialConfig, plain) for plain in packed["configs"]]
 
     def report(trial_id: str, metrics: dict[str, float]) -> None:
-        tune.report({"trial": trial_id, "said": metrics})
+        tune.report({"trial": trial_id, "metrics": metrics})
 
     perform(
         configs, Path(folder), report, score_eps=packed["score_eps"], device="cuda" if gpu else "cpu",
@@ -227,7 +227,7 @@ def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processe
 
 
 class _Proposer(Searcher):
-    """Tune asks, ``source`` proposes. Outcomes reach the source through the callback, once they are on disk."""
+    """Gives Tune the jobs of ``source``. The callback reports results to the source after they are on disk."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -242,17 +242,17 @@ class _Proposer(Searcher):
         return {"job": _packed(job)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Told by the callback."""
+        """Do nothing, because the callback reports results."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the study's journal is the state."""
+        """Save nothing, because the study's journal holds the state."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its tuner; the source holds open files and is never restored from there
+        return {}  # Tune pickles its tuner; the source has open files and is never restored from the pickle
 
 
 class _Ended(Callback):
-    """Passes on what trials say and, when one ends, makes sure that each of its trials has a row."""
+    """Reports progress to ``watch`` and, when a job ends, makes sure that each of its trials has a result."""
 
     def __init__(self, source: Source, watch: Watch, folder: Path, jobs: list[Job], searcher: _Proposer | None) -> None:
         self._source, self._watch, self._folder = source, watch, folder
@@ -267,8 +267,8 @@ class _Ended(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if "said" in result:
-            self._watch.progress(result["trial"], result["said"])
+        if "metrics" in result:
+            self._watch.progress(result["trial"], result["metrics"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._end(self._jobs[_key(trial)])
@@ -284,7 +284,7 @@ class _Ended(Callback):
 
 
 def _reason(trial: Trial) -> tuple[str, str]:
-    """Return why a worker broke, in a line, and all that Ray wrote down about it.
+    """Return the cause of a worker's failure in a line, and the full text of Ray's error file.
 
     Ray keeps the error as text in the trial's local folder. The pickle beside it is never loaded.
     """
@@ -294,7 +294,7 @@ def _reason(trial: Trial) -> tuple[str, str]:
 
 
 def worker_error(text: str) -> str:
-    """Return the cause of a worker's end in a line, from the text that Ray wrote of its failures."""
+    """Return the cause of a worker's failure in a line, from the text of Ray's error file."""
     last = text.rpartition("Failure # ")[2]
     lines = [line.strip() for line in last.splitlines()[1:] if line.strip()]
     detail = EXIT_DETAIL.search(" ".join(lines))

@@ -1,4 +1,4 @@
-"""What one launch is asked to do: the flags of every sweep script, read strictly, each error one line."""
+"""The options of a launch: the flags of every sweep script, read strictly, with errors of one line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_ROUNDS = 20  # of --refine: each round at most halves the distance between 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """One launch's flags, each in range; a flag that was not given has the sweep's own value, or None."""
+    """The flags of one launch, checked; a flag that was not given has the sweep's value, or None."""
 
     plan: bool
     preset: str
@@ -101,7 +101,7 @@ def _parser(sweep: Sweep) -> Parser:
         nargs="?",
         const="1",
         metavar="ROUNDS",
-        help=f"then also run what lies half-way between neighbours over {CLIFF:g} points apart, once or ROUNDS times",
+        help=f"also run the midpoints between neighbours over {CLIFF:g} points apart, for ROUNDS rounds (default 1)",
     )
     add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
     add("--preset", default="miniature", metavar="NAME", help=f"scale: {' or '.join(sweep.base)}")
@@ -109,10 +109,10 @@ def _parser(sweep: Sweep) -> Parser:
     add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
     add("--limit", metavar="N", help="start at most N trials now")
-    add("--resume", action="store_true", help="run only what is missing, which is what happens without --fresh")
+    add("--resume", action="store_true", help="run only the missing trials (default)")
     add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
-        "machine, such as 4, with a process each (default 1 where there are GPUs)")  # fmt: skip
+        "machine, such as 4, with a process each (default 1 if there are GPUs)")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
     return parser
 
@@ -156,7 +156,7 @@ def default_results(environ: Mapping[str, str], cwd: Path) -> Path:
 
 
 def command_again(script: str, argv: Sequence[str]) -> str:
-    """Return the command that continues a study: the one given, without --fresh, because that would begin anew.
+    """Return the command that continues a study: the given one without --fresh, which would start a new study.
 
     A password in a tracking address is hidden, because the command is printed and may end in a log.
     """

@@ -1,4 +1,4 @@
-"""Standard output that takes every text: what its encoding lacks is replaced instead of ending the process."""
+"""Make standard output accept every text: characters outside its encoding are replaced instead of raising an error."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def encodable_output() -> Iterator[None]:
-    """Within, print a ``?`` for characters that the encoding of standard output lacks, such as ± in ASCII.
+    """Within, print ``?`` for characters outside the encoding of standard output, such as ± in ASCII.
 
-    Tables and answers hold such characters. They are printed when all trials have run, where an error would hide the
-    answer. Standard error needs no such care, because Python escapes there what it cannot encode.
+    Tables and answers contain such characters. They are printed after all trials have run, when an error would hide
+    the answer. Standard error needs no change, because Python escapes such characters in it.
     """
     stream = sys.stdout
-    if not isinstance(stream, io.TextIOWrapper):  # a notebook's or a test's own
+    if not isinstance(stream, io.TextIOWrapper):  # replaced by a notebook or a test
         yield
         return
     before = stream.errors

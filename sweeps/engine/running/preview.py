@@ -1,4 +1,4 @@
-"""What a launch would run and cost: the plan as lines, without starting anything."""
+"""The plan of a launch and its cost as lines, without starting anything."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from zsr_core.codec import canonical
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.cost import Estimate, estimate
 
-# The card that the papers trained on (Comp-TGA, section V), at its maker's fp32 rate.
+# The card of the papers' training (Comp-TGA, section V), at its manufacturer's fp32 rate.
 REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
 
 
 def own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
-    """Return the cells that the sweep itself lists, without what refining added."""
+    """Return the cells that the sweep itself lists, without those that refining added."""
     return frozenset(cell.label for cell in sweep.cells(options.preset))
 
 
 def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     def shape(config: TrialConfig) -> str:
-        """Trials that differ in weights and seed alone cost the same."""
+        """Return a key of the trial's cost: trials that differ only in weights and seed cost the same."""
         sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
         return f"{config.method.passes} {canonical(sizes)}"
 
@@ -46,7 +46,7 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
         )
 
     def seconds(config: TrialConfig) -> float:
-        """What such trials took in this study, or else what the estimate says."""
+        """Return the median seconds of such trials in this study, or else the estimate."""
         return kept[shape(config)] if shape(config) in kept else estimated(config).seconds
 
     cores = 1 if options.local else len(os.sched_getaffinity(0))
@@ -55,12 +55,14 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
     gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
     lines = listing(folder, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
-    absent = sorted({name for found in counted.values() for name in found.absent})
-    return [*lines, f"Not here, and counted by their published sizes: {', '.join(absent)}."] if absent else lines
+    absent = sorted({name for cost in counted.values() for name in cost.absent})
+    return (
+        [*lines, f"Not on this machine, so their published sizes are used: {', '.join(absent)}."] if absent else lines
+    )
 
 
 def refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[str]:
-    """Return which trials --refine would add, or that it is too early to say."""
+    """Return the trials that --refine would add, or a note that cells without scores come first."""
     if not options.refine:
         return []
     from sweeps.engine.analysis.cliffs import rounds  # noqa: PLC0415
@@ -69,8 +71,8 @@ def refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[st
 
     study = folder.study
     if any(t.trial_id not in folder.results for t in study.plan if t.role == "cell"):
-        return ["--refine looks between these cells once all of them have a score."]
-    grown, found = rounds(folder, own_cells(sweep, options), options.refine)
+        return ["--refine adds trials between these cells after all of them have a score."]
+    grown, proposals = rounds(folder, own_cells(sweep, options), options.refine)
     new = {trial.cell for trial in grown.plan} - {trial.cell for trial in study.plan}
-    open_ones = [proposal for proposal in found if proposal.label in new]
+    open_ones = [proposal for proposal in proposals if proposal.label in new]
     return ["", *proposal_lines(study, open_ones, shown_readings(study.objectives), CLIFF)]

@@ -32,10 +32,10 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Where a sweep stands: a value, replaced at every event."""
+    """The counts of a sweep in progress: an immutable value, replaced at every event."""
 
     title: str
-    planned: int  # trials of the whole study that are known so far
+    planned: int  # trials of the study that are known so far
     done: int
     began: float
     ended_here: int = 0  # trials that ended in this launch
@@ -47,13 +47,13 @@ class Tally:
         return replace(self, running={**self.running, trial_id: Running(label=label, since=now)})
 
     def reported(self, trial_id: str, metrics: Mapping[str, float]) -> Tally:
-        """Return the tally after a running trial's report."""
+        """Return the tally after a report of a running trial."""
         share = min(max(metrics.get("done_share", 0.0), 0.0), 1.0)
         now = replace(self.running[trial_id], share=share, report=report_text(metrics))
         return replace(self, running={**self.running, trial_id: now})
 
     def ended(self, trial_id: str, label: str, error: str | None, best: str) -> Tally:
-        """Return the tally after a trial's end; ``error`` is None if it is done."""
+        """Return the tally after the end of a trial; ``error`` is None if it is done."""
         return replace(
             self,
             done=self.done + (error is None),
@@ -64,7 +64,7 @@ class Tally:
         )
 
     def eta(self, now: float) -> float | None:
-        """Return the seconds left at the pace so far, running trials counted by their shares; None without a pace."""
+        """Return the seconds left at the rate so far, with shares of running trials; None if the rate is unknown."""
         shares = sum(trial.share for trial in self.running.values())
         work = self.ended_here + shares
         left = self.planned - self.done - len(self.failed) - shares
@@ -92,7 +92,7 @@ def counts(tally: Tally, now: float) -> str:
 
 
 class Display(Protocol):
-    """Where a tally is shown."""
+    """Shows a tally."""
 
     def show(self, tally: Tally, event: str) -> None:
         """Show the tally after ``event``, a line of text; an empty event prints no line."""
@@ -133,7 +133,7 @@ class Drawn:
 
 def drawing(tally: Tally, now: float) -> Group:
     """Return the live table at time ``now``."""
-    bar = Table.grid()  # a bar by itself does not end its line
+    bar = Table.grid()  # a bar without a grid does not end its line
     bar.add_row(ProgressBar(total=max(tally.planned, 1), completed=tally.done + len(tally.failed), width=40))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for trial in list(tally.running.values())[:SHOWN]:

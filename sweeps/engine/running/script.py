@@ -1,7 +1,7 @@
-"""The mistakes of a sweep script before it calls ``launch``: one line and exit code 2, as ``launch`` reports others.
+"""Report errors of a sweep script before it calls ``launch``: in one line with exit code 2, as ``launch`` does.
 
-A script's values are checked where they are built, such as ``Real(low=0.3, high=0.1)`` in a call of ``Sweep``. Python
-evaluates them before ``Sweep`` or ``launch`` is called, so that neither can catch the error.
+A value such as ``Real(low=0.3, high=0.1)`` is checked when it is built. Python builds the arguments before it calls
+``Sweep`` or ``launch``, so that neither can catch the error.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from zsr_core.codec import ConfigError
 
 
 def report_mistakes(script: str) -> None:
-    """Make an uncaught ``ConfigError`` of this process, which runs ``script``, one line and exit code 2."""
-    otherwise = sys.excepthook
+    """Print an uncaught ``ConfigError`` of this process, which runs ``script``, in one line; exit with code 2."""
+    default_hook = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not isinstance(error, ConfigError):
-            otherwise(kind, error, trace)
+            default_hook(kind, error, trace)
             return
         print(f"error: {error}{place(script, trace)}", file=sys.stderr)
         raise SystemExit(BAD_INPUT)
@@ -30,6 +30,6 @@ def report_mistakes(script: str) -> None:
 
 
 def place(script: str, trace: TracebackType | None) -> str:
-    """Return `` (script, line N)`` for the line of ``script`` that ``trace`` goes through, or nothing."""
+    """Return `` (script, line N)`` for the innermost line of ``script`` in ``trace``; empty if there is none."""
     lines = [number for frame, number in traceback.walk_tb(trace) if frame.f_code.co_filename == script]
     return f" ({Path(script).name}, line {lines[-1]})" if lines else ""

@@ -1,7 +1,7 @@
-"""Search mode: Optuna proposes, folders hold the truth, and a study taken up again repeats nothing.
+"""Search mode: Optuna proposes trials, the trial folders hold the results, and a resumed search repeats nothing.
 
-The journal beside the study is written by this process alone. It follows the study's folder: results that it does
-not know yet are told to it first, and a proposal that was cut off is run again with the values it had.
+Only this process writes the journal in the study's folder. At the start, results that the journal lacks are added to
+it, and interrupted proposals run again with the same values.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ from zsr_core.codec import require, unknown
 from zsr_core.rng import seed_for
 from zsr_core.trial.result import read_result
 
-CELL = "cell"  # the attribute of a proposal that says which cell of the plan it is
-ORIGIN = "warm_start"  # the attribute of a point of an earlier study: its folder and cell
-REPEATS = 20  # proposals in a row that are planned already, after which the next point not yet planned is taken
+CELL = "cell"  # the attribute of a proposal that names its cell in the plan
+ORIGIN = "warm_start"  # the attribute of a point from an earlier study: its folder and cell
+REPEATS = 20  # after so many repeated proposals in a row, an unplanned point is enqueued instead
 
 SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
     "gp": lambda seed: GPSampler(seed=seed),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=12),  # ours: studies have tens of trials
+    "nsga2": lambda seed: NSGAIISampler(
+        seed=seed, population_size=12
+    ),  # our choice, because studies have tens of trials
     "random": lambda seed: RandomSampler(seed=seed),
 }
 
@@ -55,7 +57,7 @@ def sampler(name: str, seed: int) -> BaseSampler:
 
 
 class Proposals:
-    """The jobs of a search: what was cut off, then new proposals until the study has ``samples`` of them."""
+    """The jobs of a search: interrupted proposals, then new ones until the study has ``samples`` of them."""
 
     def __init__(
         self,
@@ -73,11 +75,11 @@ class Proposals:
         self._folder, self._samples, self._seeds, self._publish = folder, samples, seeds, publish
         self._space = distributions(study.space)
         self._room = math.inf if limit is None else limit
-        self._partial = ""  # the cell that --limit cut
+        self._partial = ""  # the cell that lacks seeds because of --limit
         self._open: dict[str, list[int]] = {}  # cell -> numbers of the proposals that wait for its result
         self._journal = _journal(folder / "optuna.journal", study)
         self._adopt()
-        # A sampler that began anew would draw the first points again, also where the journal was lost.
+        # Without the offset a resumed sampler would draw the first points again.
         offset = len(self._journal.get_trials(deepcopy=False))
         self._journal.sampler = sampler(study.search or "", seed_for(study.base.seed, "search", offset) % 2**32)
         self._unfinished = self._cut_off()
@@ -86,17 +88,17 @@ class Proposals:
         self._learn(known)
 
     def next(self) -> Job | None:
-        """Return the next job; the last that ``limit`` leaves room for may lack seeds, which the next launch runs."""
+        """Return the next job; the last job within ``limit`` may lack seeds, which the next launch runs."""
         if self._room < 1:
             return None
-        found = self._unfinished.popleft() if self._unfinished else self._propose()
-        if found is None:
+        following = self._unfinished.popleft() if self._unfinished else self._propose()
+        if following is None:
             return None
-        if len(found.trials) > self._room:
-            self._partial = found.trials[0].cell
-            found = job(self.study, found.trials[: int(self._room)])
-        self._room -= len(found.trials)
-        return found
+        if len(following.trials) > self._room:
+            self._partial = following.trials[0].cell
+            following = job(self.study, following.trials[: int(self._room)])
+        self._room -= len(following.trials)
+        return following
 
     def finished(self, job: Job) -> None:
         cell = job.trials[0].cell
@@ -104,20 +106,20 @@ class Proposals:
             self._tell(cell)
 
     def _learn(self, known: Sequence[KnownPoint]) -> None:
-        """Tell the journal what earlier studies found, each point once. They are no trials of this study."""
-        told = {trial.user_attrs.get(ORIGIN) for trial in self._journal.get_trials(deepcopy=False)}
+        """Add the points of earlier studies to the journal, each once. They are not trials of this study."""
+        known_origins = {trial.user_attrs.get(ORIGIN) for trial in self._journal.get_trials(deepcopy=False)}
         trials = [
             create_trial(
                 values=list(point.values), params=dict(point.params), distributions=self._space,
                 user_attrs={ORIGIN: point.origin},
             )
             for point in known
-            if point.origin not in told
+            if point.origin not in known_origins
         ]  # fmt: skip
         self._journal.add_trials(trials)
 
     def _propose(self) -> Job | None:
-        """Return the job of a proposal that is not planned yet, once it stands in the published plan."""
+        """Return the job of a new proposal, after adding it to the published plan."""
         for attempt in itertools.count():
             if not to_come(self.study, self._samples, len(self._seeds)):
                 return None
@@ -135,28 +137,28 @@ class Proposals:
         return job(self.study, trials)
 
     def _unplanned(self) -> dict[str, Any]:
-        """Return the first point that no proposal has named, of a grid that is refined until it holds one."""
+        """Return the first point without a proposal, from grids of increasing resolution."""
         taken = [[known[path] for path in self.study.space] for known in suggestions(self.study).values()]
         for n in itertools.count(5):
             levels = [axis_levels(domain, n) for domain in self.study.space.values()]
             for point in itertools.product(*levels):
                 if list(point) not in taken:
                     return dict(zip(self.study.space, point, strict=True))
-        raise AssertionError("a space with room has a point left")
+        raise AssertionError("the space has an unplanned point")
 
     def _grow(self, study: Study) -> None:
         self.study = study
         self._publish(study)
 
     def _repeat(self, cell: str, number: int) -> None:
-        """A finite space proposes the same cell again: it costs nothing and is told what the cell scored."""
+        """Give a proposal of a planned cell that cell's scores, now or when it ends; nothing runs twice."""
         waiting = cell in self._open
         self._open.setdefault(cell, []).append(number)
         if not waiting:
             self._tell(cell)
 
     def _tell(self, cell: str) -> None:
-        """Tell the journal what a cell scored: to the proposals that wait for it, else as a trial of its own."""
+        """Add a cell's scores to the journal: for the proposals that wait for it, otherwise as a trial of its own."""
         state, values = self._outcome(cell)
         for number in self._open.get(cell, []):
             self._journal.tell(number, values, state=state)
@@ -167,11 +169,11 @@ class Proposals:
         self._open.pop(cell, None)
 
     def _complete(self) -> set[str | None]:
-        told = self._journal.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return {trial.user_attrs.get(CELL) for trial in told}
+        complete = self._journal.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return {trial.user_attrs.get(CELL) for trial in complete}
 
     def _outcome(self, cell: str) -> tuple[TrialState, list[float] | None]:
-        """Return what a cell's folders say: the means over its seeds, or that it failed or was stopped early."""
+        """Return a cell's state and its means over seeds; without means if it failed or lacks seeds."""
         row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
         score = row_score(self._read(row.trials), row)
         values = [score.value(name) for name in self.study.objectives]
@@ -183,13 +185,13 @@ class Proposals:
         return (TrialState.COMPLETE, sound) if len(sound) == len(values) else (TrialState.FAIL, None)
 
     def _read(self, trials: Sequence[PlannedTrial]) -> StudyFolder:
-        """Return the study with the results that ``trials`` have by now."""
+        """Return the study with the current results of ``trials``."""
         read = {trial.trial_id: read_result(trial_folder(self._folder, trial.trial_id)) for trial in trials}
         results = {trial_id: result for trial_id, result in read.items() if result is not None}
         return StudyFolder(path=self._folder, study=self.study, results=results)
 
     def _adopt(self) -> None:
-        """Bring the plan and the journal together: each may know of proposals that the other does not."""
+        """Synchronise the plan and the journal: each may have proposals that the other lacks."""
         for trial in self._journal.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._take_up(trial)
         known = {t.user_attrs.get(CELL) for t in self._journal.get_trials(deepcopy=False)}
@@ -199,8 +201,8 @@ class Proposals:
                 self._tell(cell)
 
     def _take_up(self, trial: FrozenTrial) -> None:
-        """Wait again for a proposal whose launch was killed: planned if it had come that far, else planned now."""
-        if trial.params.keys() != self._space.keys():  # killed between asking and drawing: nothing to repeat
+        """Resume a proposal whose launch was killed; it is added to the plan if it is not in it yet."""
+        if trial.params.keys() != self._space.keys():  # killed before the values were drawn, so nothing is repeated
             self._journal.tell(trial.number, state=TrialState.FAIL)
             return
         planned = {t.trial_id: t.cell for t in self.study.plan}
@@ -212,17 +214,17 @@ class Proposals:
         self._open.setdefault(cell, []).append(trial.number)
 
     def _cut_off(self) -> deque[Job]:
-        """Return the planned trials without a result as jobs: the untouched model's, then the proposals', in order."""
+        """Return the unfinished planned trials as jobs: the untouched model's, then the proposals', in order."""
         todo = self._read(self.study.plan).unfinished()
         groups = itertools.groupby(todo, key=lambda t: (t.role, t.cell))
         return deque(job(self.study, trials) for _, trials in groups)
 
 
 def enqueue(journal: optuna.Study, study: Study, point: Mapping[str, Any]) -> None:
-    """Propose ``point`` first.
+    """Enqueue ``point`` as the next proposal.
 
     Raises:
-        ConfigError: if it lies outside the space, where it would be run all the same.
+        ConfigError: if it is outside the space, because Optuna would run it anyway.
     """
     for path, value in point.items():
         if path not in study.space:
@@ -232,7 +234,7 @@ def enqueue(journal: optuna.Study, study: Study, point: Mapping[str, Any]) -> No
 
 
 def _journal(path: Path, study: Study) -> optuna.Study:
-    """Return the study's journal. This process is its only writer, so what a killed one left behind is cleared."""
+    """Return the study's journal. This process is its only writer, so a lock of a killed process is deleted."""
     Path(f"{path}.lock").unlink(missing_ok=True)
     mend_journal(path)
     journal = optuna.create_study(
@@ -248,16 +250,16 @@ def _journal(path: Path, study: Study) -> optuna.Study:
 
 
 def mend_journal(path: Path) -> None:
-    """Drop a line that a kill has cut at the journal's end; set aside a journal that is broken elsewhere, and say so.
+    """Drop an incomplete last line, which a killed process leaves; rename a journal that is broken elsewhere.
 
-    The study's folder knows every proposal and its result, so that a new journal is filled from there.
+    A new journal is filled from the study's folder, which has every proposal and its result.
     """
     if not path.is_file():
         return
-    whole, newline, tail = path.read_bytes().rpartition(b"\n")
-    if all(_is_json(line) for line in whole.split(b"\n")) or not whole:
+    complete, newline, tail = path.read_bytes().rpartition(b"\n")
+    if all(_is_json(line) for line in complete.split(b"\n")) or not complete:
         if tail:
-            path.write_bytes(whole + newline)
+            path.write_bytes(complete + newline)
         return
     aside = path.with_name(f"{path.name}.torn")
     path.rename(aside)

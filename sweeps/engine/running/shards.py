@@ -1,4 +1,4 @@
-"""One evaluation spread over many workers: each takes every K-th image, and the records are those of one process."""
+"""One evaluation on several workers: each takes every K-th image; the records equal those of one process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ POLL_S = 5.0
 
 
 def spread_over(workers: int, gpus: float | None, say: Callable[[str], None]) -> Spread:
-    """Return what evaluates a trial on ``workers`` Ray workers at a time, each with ``gpus`` (or one CPU).
+    """Return a function that evaluates a trial on ``workers`` Ray workers, each with ``gpus`` (or one CPU).
 
-    A worker that dies is started again and finds its finished batches in the trial's folder, which all nodes share.
+    A worker that dies is restarted and reads its finished batches from the trial's folder, which all nodes share.
 
     Raises:
-        ConfigError: for no worker at all, or more GPUs than there are.
+        ConfigError: for less than one worker, or more GPUs than there are.
     """
     require(workers >= 1, "--workers", workers, "at least 1")
 
@@ -50,30 +50,30 @@ def _run(config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Calla
     work = ray.remote(num_cpus=threads, num_gpus=on.gpus_per_trial, max_retries=3)(_shard)
     stated = to_plain(config)
     jobs = {work.remote(stated, str(parts), k, workers, threads): k for k in range(workers)}
-    found: dict[int, list[SampleRecord]] = {}
+    records: dict[int, list[SampleRecord]] = {}
     waiting = list(jobs)
     begun = time.monotonic()
     while waiting:
         done, waiting = ray.wait(waiting, timeout=POLL_S)
         for job in done:
-            found[jobs[job]] = from_table(_answer(job))
-        say(f"{_standing(parts, workers, set(found))}, {duration(time.monotonic() - begun)} so far")
-    return merged([found[k] for k in range(workers)])
+            records[jobs[job]] = from_table(_answer(job))
+        say(f"{_standing(parts, workers, set(records))}, {duration(time.monotonic() - begun)} so far")
+    return merged([records[k] for k in range(workers)])
 
 
 def _standing(parts: Path, workers: int, done: Collection[int]) -> str:
-    """Return how far the shards are by what each last said of itself: the mean share, and the longest time left."""
+    """Return the progress of the shards by their last reports: the mean share, and the longest time left."""
     shares, left = dict.fromkeys(done, 1.0), [0.0]
     for k in set(range(workers)) - set(done):
         try:
             share, _, seconds = _file_of(parts, k, workers).read_text(encoding="utf-8").partition(" ")
         except OSError:
-            continue  # it has not begun, or has nothing to say yet
+            continue  # it has not reported yet
         shares[k] = float(share)
         left.append(float(seconds or "inf"))
     known = len(shares) == workers and math.isfinite(max(left))
-    said = f"{100 * sum(shares.values()) / workers:5.1f} %  {len(done)} of {workers} shards done"
-    return f"{said}, about {duration(max(left))} left" if known and len(done) < workers else said
+    progress = f"{100 * sum(shares.values()) / workers:5.1f} %  {len(done)} of {workers} shards done"
+    return f"{progress}, about {duration(max(left))} left" if known and len(done) < workers else progress
 
 
 def _file_of(parts: Path, k: int, of: int) -> Path:
@@ -81,7 +81,7 @@ def _file_of(parts: Path, k: int, of: int) -> Path:
 
 
 def _meter(config: TrialConfig, parts: Path, k: int, of: int) -> Meter:
-    """Return what writes down how far shard ``k`` is, where the process that waits for it looks."""
+    """Return a meter that writes the progress of shard ``k`` to a file for the waiting process."""
     parts.mkdir(parents=True, exist_ok=True)
 
     def write(at: Standing) -> None:
@@ -102,7 +102,7 @@ def _answer(job: Any) -> Any:
 
 
 def _shard(config: dict[str, Any], parts: str, k: int, of: int, threads: int) -> Any:
-    """Run in a worker: return the records of one shard as an Arrow table."""
+    """Return the records of one shard as an Arrow table; runs in a worker."""
     torch.set_num_threads(threads)
     trial = from_plain(TrialConfig, config)
     context = RunContext(on_event=_meter(trial, Path(parts), k, of))

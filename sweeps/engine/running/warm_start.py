@@ -1,4 +1,4 @@
-"""What earlier studies know of a space, told to a new search of it before its first proposal."""
+"""The scores of earlier studies of the same space, which a new search gets before its first proposal."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class KnownPoint:
 
 
 def known_points(study: Study, folders: Sequence[Path]) -> list[KnownPoint]:
-    """Return the cells of earlier studies that lie on every axis of ``study`` and have every score, in plan order.
+    """Return the cells of earlier studies that set every axis of ``study`` and have every score, in plan order.
 
-    Failed cells, and cells that lack seeds, are left out. Model, method and training may differ, which is for the
-    user to judge; what a score means may not.
+    Failed cells and cells that lack seeds are left out. The user decides whether another model, method or training
+    is similar enough; the evaluation must be the same.
 
     Raises:
         ConfigError: naming the folder and what differs: the space, the objectives, or what is measured.
@@ -39,14 +39,14 @@ def known_points(study: Study, folders: Sequence[Path]) -> list[KnownPoint]:
 def _points(study: Study, folder: Path) -> list[KnownPoint]:
     earlier = open_study(folder)
     _check_same(study, earlier.study, folder)
-    found = []
+    points = []
     for row in scores(earlier):
         values = [value for name in study.objectives if (value := row.value(name)) is not None]
-        whole = len(values) == len(study.objectives) and not (row.failed or row.missing)
-        if whole and row.overrides.keys() == study.space.keys() and all(map(math.isfinite, values)):
+        complete = len(values) == len(study.objectives) and not (row.failed or row.missing)
+        if complete and row.overrides.keys() == study.space.keys() and all(map(math.isfinite, values)):
             origin = f"{folder}: {row.cell}"
-            found.append(KnownPoint(params=row.overrides, values=tuple(values), origin=origin))
-    return found
+            points.append(KnownPoint(params=row.overrides, values=tuple(values), origin=origin))
+    return points
 
 
 def _check_same(study: Study, earlier: Study, folder: Path) -> None:
@@ -56,8 +56,8 @@ def _check_same(study: Study, earlier: Study, folder: Path) -> None:
         ("other objectives", {"objectives": earlier.objectives}, {"objectives": study.objectives}),
         ("another evaluation", suites[0], suites[1]),
     ]
-    for what, there, here in sides:
-        paths = [path for path in {**there, **here} if there.get(path) != here.get(path)]
+    for what, old, new in sides:
+        paths = [path for path in {**old, **new} if old.get(path) != new.get(path)]
         if paths:
-            listing = ", ".join(f"{path} is {there.get(path)!r} there, {here.get(path)!r} here" for path in paths[:3])
+            listing = ", ".join(f"{path} is {old.get(path)!r} there, {new.get(path)!r} here" for path in paths[:3])
             raise ConfigError(f"{FIELD}: {folder} holds a study of {what} ({listing})")

@@ -106,7 +106,7 @@ def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
 
 
 def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
-    """Return a trial's zero-shot averages by score, attacked images at the budget ``eps``; unmeasured ones are absent."""
+    """Return a trial's zero-shot means by score, attacked images at the budget ``eps``; unmeasured ones are absent."""
     means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == ZERO_SHOT_MEAN}
     read: Mapping[str, Measurement | None] = {
         score.name: means.get((score.metric, score.condition, score.budget(eps))) for score in SCORES

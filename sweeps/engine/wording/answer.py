@@ -54,8 +54,8 @@ def rivals_text(decides: Score, rivals: Mapping[str, Difference]) -> str:
     differences = [f"{label} ({gap_text(gap)} points)" for label, gap in list(rivals.items())[:RIVALS]]
     more = f" and {len(rivals) - RIVALS} more" if len(rivals) > RIVALS else ""
     return (
-        f"It cannot be told from {counted(len(rivals), 'other cell')} in {decides.title}, because the 95 % interval of "
-        f"the difference holds 0: {', '.join(differences)}{more}."
+        f"In {decides.title} it does not differ significantly from {counted(len(rivals), 'other cell')}, because the "
+        f"95 % interval of the difference contains 0: {', '.join(differences)}{more}."
     )
 
 

@@ -22,6 +22,7 @@ def effects_text(effects: Effects) -> str:
     return (
         f"Full factorial over {counted(effects.cells, 'cell')}. A part's effect is the score with it minus "
         "the score without it, in points, averaged over all settings of the other parts. An interaction "
-        "A × B is how much larger A's effect is with B than without B. Intervals are of a bootstrap over seeds, then images, paired."
+        "A × B is how much larger A's effect is with B than without B. Intervals are of a bootstrap "
+        "over seeds, then images, paired."
         f"{family}"
     )

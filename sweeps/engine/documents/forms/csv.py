@@ -1,4 +1,4 @@
-"""A matrix as comma-separated values: a line per number, with everything that is known of it."""
+"""A matrix as comma-separated values: a line per number with all its statistics."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FIELDS: tuple[tuple[str, Callable[[Matrix, Row, Column, Cell], object]], ...] = 
 
 
 def comma_separated(matrices: Sequence[Matrix]) -> str:
-    """Return one line per number, with everything that is known of it; numbers in full precision, empty for none."""
+    """Return one line per number with all its statistics, in full precision; a missing value is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([name for name, _ in FIELDS])

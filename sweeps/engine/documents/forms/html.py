@@ -40,15 +40,15 @@ STYLE = """<style>
 </style>"""
 
 
-def html_fragment(told: Described, *, style: bool = True) -> str:
-    """Return a fragment to put into a page: a table per block and what it means. It loads nothing."""
-    matrix = told.matrix
+def html_fragment(described: Described, *, style: bool = True) -> str:
+    """Return a fragment for a page: a table per block and the legend. It loads no other file."""
+    matrix = described.matrix
     lines = [*([STYLE] if style else []), '<section class="zsr-matrix">']
-    lines += [f"<p>{html.escape(text)}</p>" for text in (split_text(matrix), *told.setting)]
+    lines += [f"<p>{html.escape(text)}</p>" for text in (split_text(matrix), *described.setting)]
     for block in matrix.blocks:
         lines += _html_block(matrix, block)
         lines += [f"<p>{html.escape(line)}</p>" for line in closing_lines(matrix, block)]
-    lines += [f"<p>{html.escape(line)}</p>" for line in told.legend]
+    lines += [f"<p>{html.escape(line)}</p>" for line in described.legend]
     return "\n".join([*lines, "</section>"]) + "\n"
 
 
@@ -76,7 +76,7 @@ def _html_cell(cell: Cell, block: Block) -> str:
     gap = cell.gap
     if gap is None:
         return f"<td>{text}</td>"
-    told = html.escape(", ".join(filter(None, (gap_text(gap), p_text(gap)))))
+    difference = html.escape(", ".join(filter(None, (gap_text(gap), p_text(gap)))))
     if block.kind == "sets":
-        return f'<td title="{told}">{text}</td>'
-    return f"<td>{text}<small>{told}{' *' if star(gap) else ''}</small></td>"
+        return f'<td title="{difference}">{text}</td>'
+    return f"<td>{text}<small>{difference}{' *' if star(gap) else ''}</small></td>"

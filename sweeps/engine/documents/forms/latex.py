@@ -31,32 +31,32 @@ TEX: Mapping[str, str] = {
 }  # fmt: skip
 
 
-LIGATURES = ("--", "''", "``", ",,", "?`", "!`")  # two signs that LaTeX would print as one
-BLANK = r"\ "  # math mode drops plain ones
+LIGATURES = ("--", "''", "``", ",,", "?`", "!`")  # pairs of characters that LaTeX would print as one
+BLANK = r"\ "  # because math mode drops plain blanks
 
 
 def tex(text: str) -> str:
-    """Return ``text`` so that LaTeX prints it as it is; what may follow a line's end takes no option there."""
+    """Return ``text`` escaped for LaTeX; a leading ``[`` or ``*`` is not read as an option of the line before."""
     pairs = zip(" " + text, text, strict=False)
     escaped = "".join(("{}" if before + now in LIGATURES else "") + TEX.get(now, now) for before, now in pairs)
     return f"{{}}{escaped}" if escaped.lstrip()[:1] in ("[", "*") else escaped
 
 
 PAGE_WIDTH = 345.0  # points: the text of an article at 10 pt
-LETTER, BETWEEN = 4.7, 12.0  # points a letter takes at \small, and the space between two columns
-LABELS = "p{3.6cm}"  # a column of labels that are longer
-LONG_LABEL = 24  # letters, beyond which labels are set in lines of their own width
+LETTER, BETWEEN = 4.7, 12.0  # points: the width of a letter at \small, and the space between two columns
+LABELS = "p{3.6cm}"  # the column of labels if some are long
+LONG_LABEL = 24  # letters; longer labels are wrapped
 
 
-def latex(told: Described) -> str:
+def latex(described: Described) -> str:
     """Return ``table`` floats for a paper, the first with the notes, as wide as a page; they need booktabs."""
-    matrix = told.matrix
+    matrix = described.matrix
     label = f"tab:{re.sub(r'[^A-Za-z0-9-]', '-', matrix.study)}-{matrix.split}"
     lines = ["% needs \\usepackage{booktabs}"]
     parts = [(block, columns) for block in matrix.blocks for columns in _side_by_side(matrix, block)]
     for i, (block, columns) in enumerate(parts):
-        words = (matrix.question, split_text(matrix), *(told.setting if not i else (f"{heading(block)}.",)))
-        notes = [tex(line) for line in (*(() if i else _latex_notes(told)), *closing_lines(matrix, block))]
+        words = (matrix.question, split_text(matrix), *(described.setting if not i else (f"{heading(block)}.",)))
+        notes = [tex(line) for line in (*(() if i else _latex_notes(described)), *closing_lines(matrix, block))]
         lines += [
             "\\begin{table}[t]",
             "\\centering\\small",
@@ -72,14 +72,14 @@ def latex(told: Described) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_notes(told: Described) -> list[str]:
-    """Return what stands below the first table: the rows that are not whole, and the legend."""
-    rows = [row for row in told.matrix.rows if row.failed or len(row.seeds) < row.planned]
-    return [*(f"{row.label}: {note_text(row)}." for row in rows), *told.legend]
+def _latex_notes(described: Described) -> list[str]:
+    """Return the notes below the first table: the rows with failed or missing seeds, and the legend."""
+    rows = [row for row in described.matrix.rows if row.failed or len(row.seeds) < row.planned]
+    return [*(f"{row.label}: {note_text(row)}." for row in rows), *described.legend]
 
 
 def _side_by_side(matrix: Matrix, block: Block) -> list[tuple[int, ...]]:
-    """Return the block's columns in as many parts as it takes for each to fit the width of a page."""
+    """Return the block's columns in parts that fit the width of a page."""
     if block.kind == "mean":
         return [block.columns]
     longest = max((len(row.label) for row in matrix.rows), default=0)

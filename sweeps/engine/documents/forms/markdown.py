@@ -23,13 +23,13 @@ from sweeps.engine.wording.matrix import (
 # ---- Markdown
 
 
-def markdown(told: Described) -> str:
+def markdown(described: Described) -> str:
     """Return the matrix as Markdown: a table per block, readable as plain text too."""
-    matrix = told.matrix
-    lines = [f"## {md(matrix.question)}", "", " ".join((split_text(matrix), *told.setting)), ""]
+    matrix = described.matrix
+    lines = [f"## {md(matrix.question)}", "", " ".join((split_text(matrix), *described.setting)), ""]
     for block in matrix.blocks:
         lines += [*markdown_block(matrix, block), ""]
-    return "\n".join([*lines, *(f"- {md(line)}" for line in told.legend)]) + "\n"
+    return "\n".join([*lines, *(f"- {md(line)}" for line in described.legend)]) + "\n"
 
 
 def markdown_block(matrix: Matrix, block: Block) -> list[str]:

@@ -33,9 +33,9 @@ LABEL_WIDTH = 26
 MEAN_WIDTH, SET_WIDTH = 24, 12  # of a column, padding included
 
 
-def terminal(told: Described, *, width: int = 100, color: bool = False) -> str:
+def terminal(described: Described, *, width: int = 100, color: bool = False) -> str:
     """Return the matrix as text of at most ``width`` columns: wide blocks continue below; ``color`` adds bold."""
-    matrix, out = told.matrix, io.StringIO()
+    matrix, out = described.matrix, io.StringIO()
     console = Console(
         file=out, width=width, force_terminal=color, color_system="standard" if color else None, highlight=False
     )
@@ -51,7 +51,7 @@ def terminal(told: Described, *, width: int = 100, color: bool = False) -> str:
     for row in matrix.rows:
         if row.failed:
             console.print(textwrap.fill(f"{row.label}: {note_text(row)}", width, subsequent_indent="  "), markup=False)
-    for line in (*told.setting, *(line for line in told.legend if color or line != BOLD)):
+    for line in (*described.setting, *(line for line in described.legend if color or line != BOLD)):
         console.print(textwrap.fill(line, width, subsequent_indent="  "), markup=False)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 

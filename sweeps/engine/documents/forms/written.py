@@ -1,4 +1,4 @@
-"""A matrix in the form that is asked for by name."""
+"""A matrix in a form given by name."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from sweeps.engine.wording.matrix import Described, described
 def written(each: Sequence[Described], form: str, *, color: bool = False) -> str:
     """Return the matrices in one of :data:`sweeps.engine.documents.forms.FORMS`."""
     if form == "csv":
-        return comma_separated([told.matrix for told in each])
+        return comma_separated([shown.matrix for shown in each])
     one: dict[str, Callable[[Described], str]] = {
         "terminal": partial(terminal, color=color),
         "md": markdown,
         "latex": latex,
     }
     if form in one:
-        return "\n".join(one[form](told) for told in each)
-    return "\n".join(html_fragment(told, style=i == 0) for i, told in enumerate(each))
+        return "\n".join(one[form](shown) for shown in each)
+    return "\n".join(html_fragment(shown, style=i == 0) for i, shown in enumerate(each))
 
 
 def matrix_text(folder: StudyFolder, form: str, asked: MatrixRequest | None = None, *, color: bool = False) -> str:
-    """Return the study's matrices, one per split, with their sentences, in the form that is asked for by name.
+    """Return the study's matrices, one per split, with their sentences, in a form given by name.
 
     Raises:
-        ConfigError: for a baseline that is no row's label, or a score that is not in the table.
+        ConfigError: if no row has the baseline's label, or if a score is unknown.
     """
     first, *rest = matrices(folder, asked)
     curse = selection(folder)
-    told = [described(folder, first, *((selection_text(curse),) if curse else ()))]
-    return written([*told, *(described(folder, each) for each in rest)], form, color=color)
+    shown = [described(folder, first, *((selection_text(curse),) if curse else ()))]
+    return written([*shown, *(described(folder, each) for each in rest)], form, color=color)

@@ -1,4 +1,4 @@
-"""What a report says beside the scores: what the audit found, what it cost, what made it, and what was not run."""
+"""The facts of a report beside the scores: the audit, the cost, the provenance, and what was not run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
 Facts = tuple[tuple[str, str], ...]  # what, and what it is
-NAMED = 20  # trials that a sentence names at most
+NAMED = 20  # most trials that a sentence names
 
 
 # ---- audit
@@ -34,7 +34,7 @@ NAMED = 20  # trials that a sentence names at most
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a rule says of a configuration: the gravest verdict of its seeds; figure and advice if they were kept."""
+    """A rule's most severe verdict over the seeds of a configuration, with figure and advice if stored."""
 
     rule: str
     status: VerdictStatus
@@ -44,25 +44,25 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Audited:
-    """The findings on one row of the tables, rule by rule; none where no trial of it has been audited."""
+    """The findings on one row of the tables, one per rule; empty if no trial of it has been audited."""
 
     label: str
     trials: int
     audited: int
-    depth: str  # how far the audits went, where that was kept
+    depth: str  # tier, images and budget of the audits, if stored
     findings: tuple[Finding, ...]
 
     def rules(self, status: VerdictStatus) -> tuple[str, ...]:
-        return tuple(found.rule for found in self.findings if found.status == status)
+        return tuple(finding.rule for finding in self.findings if finding.status == status)
 
     @property
     def status(self) -> VerdictStatus:
-        """The gravest status; SKIP where nothing was tested."""
-        return max((found.status for found in self.findings), key=SEVERITY.index, default="SKIP")
+        """The most severe status; SKIP if nothing was tested."""
+        return max((finding.status for finding in self.findings), key=SEVERITY.index, default="SKIP")
 
 
 def audits(folder: StudyFolder) -> tuple[Audited, ...]:
-    """Return what the audit says of every row that has a finished trial, in plan order."""
+    """Return the audit of every row that has a finished trial, in plan order."""
     rows = [(row, [trial for trial in row.trials if folder.is_done(trial)]) for row in folder.study.rows()]
     return tuple(_audited(folder, row, trials) for row, trials in rows if trials)
 
@@ -77,26 +77,26 @@ def _audited(folder: StudyFolder, row: PlannedRow, trials: Sequence[PlannedTrial
 
 
 def gravest(findings: Iterable[Finding]) -> list[Finding]:
-    """Return one finding per rule, the gravest, in the rules' order."""
+    """Return the most severe finding of each rule, in the rules' order."""
     kept: dict[str, Finding] = {}
-    for found in findings:
-        before = kept.get(found.rule)
-        if before is None or SEVERITY.index(found.status) > SEVERITY.index(before.status):
-            kept[found.rule] = found
+    for finding in findings:
+        before = kept.get(finding.rule)
+        if before is None or SEVERITY.index(finding.status) > SEVERITY.index(before.status):
+            kept[finding.rule] = finding
     return [kept[rule] for rule in RULES if rule in kept]
 
 
 def _findings(kept: AuditReport | None, result: TrialResult) -> list[Finding]:
-    """Return a trial's verdicts: with their figures from the audit beside its result, else as the result keeps them."""
+    """Return a trial's verdicts: with figures from its audit report, otherwise without from its result."""
     if kept is not None:
         return [Finding(rule=v.rule, status=v.status, figure=v.figure, advice=v.advice) for v in kept.verdicts]
     return [Finding(rule=rule, status=s) for rule, name in result.audit.items() for s in SEVERITY if s == name]
 
 
 def depth(kept: Iterable[AuditReport | None]) -> str:
-    """Return how far the audits went: tier, images and budget, each once."""
-    told = (f"{r.tier}, {counted(r.images, 'image')} at {eps_text(r.eps)}" for r in kept if r is not None)
-    return "; ".join(dict.fromkeys(told))
+    """Return the distinct tiers, images and budgets of the audits."""
+    depths = (f"{r.tier}, {counted(r.images, 'image')} at {eps_text(r.eps)}" for r in kept if r is not None)
+    return "; ".join(dict.fromkeys(depths))
 
 
 # ---- cost
@@ -144,7 +144,7 @@ def _queries(folder: Path) -> int:
 
 
 def provenance(folder: StudyFolder, chosen: str | None) -> Facts:
-    """Return with what the numbers were made, and the weights behind the chosen configuration, seed by seed."""
+    """Return the provenance of the numbers, and the hash of the chosen configuration's weights for each seed."""
     times = sorted(r.provenance[name] for r in folder.results.values() for name in ("started", "finished")
                    if r.provenance.get(name))  # fmt: skip
     weights = [
@@ -163,7 +163,7 @@ def provenance(folder: StudyFolder, chosen: str | None) -> Facts:
 
 
 def again(folder: StudyFolder) -> tuple[str, ...]:
-    """Return the commands that repeat the study elsewhere, and that write the report anew."""
+    """Return the commands that repeat the study elsewhere and write the report again."""
     study = folder.study
     shas = Counter(r.provenance["git_sha"] for r in folder.results.values() if r.provenance.get("git_sha"))
     checkout = [f"git checkout {sha}" for sha, _ in shas.most_common(1)]
@@ -175,7 +175,7 @@ def again(folder: StudyFolder) -> tuple[str, ...]:
 
 
 def settings(study: Study) -> Facts:
-    """Return the base configuration, path by path; sets and attacks by their names."""
+    """Return the base configuration by path, with the names of sets and attacks."""
     suite = study.base.eval_suite
     named = {
         "eval_suite.tasks": ", ".join(task.called for task in suite.tasks),
@@ -188,7 +188,7 @@ def settings(study: Study) -> Facts:
 
 
 def not_run(folder: StudyFolder, audited: Sequence[Audited]) -> tuple[str, ...]:
-    """Return what is missing from the numbers: trials, the report split, attacks, sets, the audit; a sentence each."""
+    """Return one sentence for each gap: trials, the report split, attacks, sets, the audit."""
     plan = folder.study.plan
     failed = [trial for trial in plan if folder.status(trial) == "failed"]
     lines = [f"Failed: {trial.label}: {folder.results[trial.trial_id].error}" for trial in failed[:NAMED]]
@@ -203,19 +203,19 @@ def not_run(folder: StudyFolder, audited: Sequence[Audited]) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the names, or the first of many and how many more there are."""
+    """Return the names; of a long list the first ones and the number of the others."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
-# Each is what a defence that only confuses PGD fails under; the docstrings of the attacks have their papers.
+# Attacks that break a defence which only misleads PGD; their docstrings name the papers.
 STRONGER: tuple[tuple[type[AnyAttack], str], ...] = (
     (Apgd, "APGD"),
     (AutoAttack, "AutoAttack"),
     (Fab, "FAB"),
     (Square, "Square, which needs no gradient"),
     (Adaptive, "an attack on the defence's own terms"),
-    (Transfer, "examples found on another model"),
+    (Transfer, "examples made on another model"),
 )
 
 
@@ -245,7 +245,7 @@ def absent_sets(config: TrialConfig) -> tuple[str, ...]:
 
 
 def unaudited(audited: Sequence[Audited]) -> tuple[str, ...]:
-    """Return how many rows nobody has audited."""
+    """Return which rows have not been audited."""
     never = [row.label for row in audited if not row.audited]
     if not never:
         return ()

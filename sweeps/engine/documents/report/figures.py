@@ -1,4 +1,4 @@
-"""A study's figures for a page: drawn by :mod:`sweeps.engine.figures`, kept in memory, each as a data URI."""
+"""A study's figures for a page: drawn by :mod:`sweeps.engine.figures` in memory, each as a data URI."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sweeps.engine.format import sentence
 from sweeps.engine.study.folder import Study, StudyFolder
 from zsr_core.codec import ConfigError
 
-LARGEST = 260_000  # characters of an SVG, beyond which a picture of dots is the smaller and as sharp on paper
+LARGEST = 260_000  # characters of an SVG; above it a PNG is smaller and as sharp on paper
 DPI = 170
 
 
 def drawn(folder: StudyFolder, room: int) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
-    """Return the figures of a study within ``room`` characters, and what was not drawn and why."""
+    """Return the figures of a study within ``room`` characters, and the reasons for those not drawn."""
     if not any(cell.n for cell in scores(folder)):
         return (), ("Figures: no trial has finished.",)
     pictures: list[Picture] = []
@@ -45,7 +45,7 @@ def drawn(folder: StudyFolder, room: int) -> tuple[tuple[Picture, ...], tuple[st
 
 
 def wanted(study: Study) -> tuple[str, ...]:
-    """Return the kinds of figures that say something of the study; importances take long and are left to `zsr plot`."""
+    """Return the kinds of figures that suit the study; importances are left to `zsr plot`, because they take long."""
     kinds = [("heatmap", bool(study.surfaces)), ("clean_vs_robust", True),
              ("forest", study.mode == "matrix" and not study.space), ("eps", len(study.base.eval_suite.eps) > 1),
              ("learning", study.base.epochs > 1), ("pareto", bool(study.search)),
@@ -54,11 +54,11 @@ def wanted(study: Study) -> tuple[str, ...]:
 
 
 def data_uri(figure: Figure) -> str:
-    """Return a figure as it travels inside a page: SVG, or PNG where that is much smaller."""
+    """Return a figure as a data URI: SVG, or PNG if the SVG is too large."""
     FigureCanvasAgg(figure)
     with matplotlib.rc_context(STYLE):
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        vector = _uri("svg+xml", _written(figure, format="svg", metadata=nothing))
+        no_metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        vector = _uri("svg+xml", _written(figure, format="svg", metadata=no_metadata))
         return vector if len(vector) <= LARGEST else _uri("png", _written(figure, format="png", dpi=DPI))
 
 

@@ -1,4 +1,4 @@
-"""``zsr report``: everything a page on one or several studies says, gathered into one value."""
+"""``zsr report``: gathers the content of a page on one or several studies into one value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sweeps.engine.wording.study import scale_note, scoring_text, training_text
 from zsr_core.codec import require
 from zsr_core.files import write_text
 
-LISTED = 30  # configurations that a page shows of a grid or a search
+LISTED = 30  # most configurations of a grid or a search that a page shows
 PERCENT = f"{NBSP}%"
 INTERVAL = f"95{NBSP}% interval"
 ROOM = 1_600_000  # characters that the figures of a page may take
@@ -48,7 +48,7 @@ def write_report(folders: Sequence[StudyFolder], out: Path | None = None) -> Pat
 
 
 def gather(folders: Sequence[StudyFolder], draw: Draw) -> Report:
-    """Return what the page says. ``draw``: (study, room in characters) -> figures, and what was not drawn.
+    """Return the content of the page. ``draw``: (study, room in characters) -> figures, and why others are missing.
 
     Raises:
         ConfigError: if a study is given twice.
@@ -65,7 +65,7 @@ def gather(folders: Sequence[StudyFolder], draw: Draw) -> Report:
 
 
 def names_of(folders: Sequence[StudyFolder]) -> list[str]:
-    """Return what the page calls each study: by letter, name and date where there are several."""
+    """Return the name of each study on the page; of several studies with a letter and the date."""
     studies = [folder.study for folder in folders]
     if len(studies) == 1:
         return [studies[0].study]
@@ -80,7 +80,7 @@ def letter(i: int) -> str:
 def study_report(
     folder: StudyFolder, name: str, draw: Callable[[], tuple[tuple[Picture, ...], tuple[str, ...]]]
 ) -> StudyReport:
-    """Return what the page says of one study."""
+    """Return the content of the page on one study."""
     study = folder.study
     ranking = ranked(folder, most=LISTED)
     reported = first_mean(matrix(folder, MatrixRequest(split="report"))) if study.rows(split="report") else None
@@ -116,7 +116,7 @@ def study_report(
 
 
 def _described(folder: StudyFolder, each: Matrix | None) -> Described | None:
-    """Return a matrix with its sentences, of which the page says the setting above it."""
+    """Return a matrix with its legend; the page shows the setting above it."""
     scale = tuple(filter(None, (sentence(scale_note(folder.study)),)))
     return None if each is None else replace(described(folder, each), setting=scale)
 
@@ -132,7 +132,7 @@ def ranked_grid(ranking: Ranking) -> Grid:
 
 
 def ranked_legend(folder: StudyFolder, ranking: Ranking) -> tuple[str, ...]:
-    """Return what the ranking's numbers mean, and how many configurations it leaves out."""
+    """Return the legend of the ranking, and how many configurations it leaves out."""
     n = ranking.left_out
     left_out = (f"{counted(n, 'further configuration')}, lower in rank, not shown.",) if n else ()
     return (*left_out, *filter(None, legend_lines(folder, ranking)))
@@ -151,7 +151,7 @@ def effects_grid(folder: StudyFolder) -> tuple[Grid, str] | None:
 
 
 def answer_of(folder: StudyFolder, ranking: Ranking, reported: Matrix | None) -> Answer:
-    """Return the answer: the chosen configuration's scores where it played no part in being chosen, if they are there.
+    """Return the answer: the chosen configuration's scores on the report split if it has them, else on the selection.
 
     ``ranking``: of the selection split; ``reported``: the matrix of the report split.
     """
@@ -169,7 +169,7 @@ def answer_of(folder: StudyFolder, ranking: Ranking, reported: Matrix | None) ->
     gained = f"; {head.gain}" if head.gain else ""
     doubted = " Its robustness is unverified: the audit fails." if any(tile.doubt for tile in tiles) else ""
     like = len(ranking.rivals)
-    ties = f", though {like} of the others cannot be told from it" if like else ""
+    ties = f", though {like} of the others do not differ significantly from it" if like else ""
     words = (
         f"{where(winner)} is the best of {counted(n, 'configuration')} by {decides.title}{ties}: {head.value}"
         f"{f' {head.spread}' if head.spread else ''} {split}{gained}.{doubted}"
@@ -178,14 +178,14 @@ def answer_of(folder: StudyFolder, ranking: Ranking, reported: Matrix | None) ->
 
 
 def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple[str, ...]:
-    """Return what keeps the answer from being the last word: rivals, what choosing adds, other trade-offs, papers."""
+    """Return the caveats of the answer: rivals, the winner's curse, other trade-offs, published optima."""
     notes = []
     if rivals:
-        told = "configuration is" if len(rivals) == 1 else "configurations are"
+        noun, verb = ("configuration", "does") if len(rivals) == 1 else ("configurations", "do")
         each = [f"{label} ({gap_text(gap)})" for label, gap in rivals.items()]
         notes.append(
-            f"{len(rivals)} other {told} no worse as far as these images and seeds tell, because the paired 95 % "
-            f"interval of the difference holds 0. Points of the chosen one above each: {listed(each)}."
+            f"{len(rivals)} other {noun} {verb} not differ significantly from it, because the paired 95 % interval of "
+            f"the difference contains 0. Points of the chosen one above each: {listed(each)}."
         )
     curse = selection(folder)
     notes += [selection_text(curse)] if curse else []
@@ -199,7 +199,7 @@ def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple
 
 
 def report_tiles(reported: Matrix, winner: CellScore) -> tuple[Tile, ...]:
-    """Return the chosen configuration's scores on the report split; nothing where none of its trials is done there."""
+    """Return the chosen configuration's scores on the report split; empty if none of its trials is done on it."""
     row = next((row for row in reported.rows if row.role == "final" and row.label == winner.cell), None)
     if row is None or not row.seeds:
         return ()
@@ -222,8 +222,8 @@ def _tile(column: Column, cell: Cell, baseline: str, row: Row) -> Tile:
     kind = f"sd over {counted(len(row.seeds), 'seed')}" if cell.sd is not None else f"{INTERVAL} over images"
     gain = ""
     if cell.gap is not None:
-        told = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap))))
-        gain = f"{told} against {baseline}"
+        difference = ", ".join(filter(None, (f"{gap_text(cell.gap)} points", p_text(cell.gap))))
+        gain = f"{difference} against {baseline}"
     return Tile(
         title=_title(column.title), value=value_text(replace(cell, sd=None, low=None)) + PERCENT,
         spread=f"{spread} ({kind})" if spread else "", gain=gain, doubt=_doubt(row.fails) if cell.doubted else "",

@@ -1,4 +1,4 @@
-"""What a report holds, as values."""
+"""The content of a report as values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Draw = Callable[[StudyFolder, int], tuple[tuple[Picture, ...], tuple[str, ...]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The question's answer in a sentence, its numbers, and what a reader must know besides."""
+    """The question's answer in a sentence, its numbers, and its caveats."""
 
     sentence: str
     tiles: tuple[Tile, ...] = ()
@@ -25,17 +25,17 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyReport:
-    """What the page says of one study."""
+    """The content of the page on one study."""
 
-    name: str  # what the page calls it
+    name: str  # its name on the page
     question: str
     scale: str  # the label of numbers that are the miniature's; empty for others
     setting: tuple[str, ...]
     answer: Answer
     tables: tuple[Described | Grid, ...]
     legend: tuple[str, ...]  # of the ranked table
-    effects: tuple[Grid, str] | None  # of a full factorial ablation, and what they mean
-    papers: tuple[tuple[Grid, tuple[str, ...]], ...]  # published beside measured, and what must be said of it
+    effects: tuple[Grid, str] | None  # of a full factorial ablation, with their legend
+    papers: tuple[tuple[Grid, tuple[str, ...]], ...]  # published beside measured numbers, with notes
     pictures: tuple[Picture, ...]
     undrawn: tuple[str, ...]
     audits: tuple[Audited, ...]
@@ -48,7 +48,7 @@ class StudyReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One page: a study or several, and how the first compares with each of the others."""
+    """One page: a study or several, and the comparisons of the first with each of the others."""
 
     studies: tuple[StudyReport, ...]
     comparisons: tuple[Comparison, ...] = ()

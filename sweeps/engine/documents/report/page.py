@@ -1,4 +1,4 @@
-"""A report as one HTML page. Nothing is computed here: the page says what was gathered."""
+"""A report as one HTML page. Nothing is computed here; the page shows the gathered values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def page(report: Report) -> str:
     blocks.append(Links(targets=(("comparison", "Comparison"), *zip(anchors, names, strict=True))))
     blocks += [Paragraph(text=text, kind="banner") for text in _scales(report.studies)]
     for i, comparison in enumerate(report.comparisons):
-        title = f"{comparison.first} against {comparison.second}"  # letters: what they stand for is above
+        title = f"{comparison.first} against {comparison.second}"  # letters, which the links above explain
         blocks.append(Heading(text=title, anchor="" if i else "comparison"))
         blocks += comparison_blocks(comparison)
     for anchor, study in zip(anchors, report.studies, strict=True):
@@ -57,9 +57,9 @@ def page(report: Report) -> str:
 
 def _scales(studies: Sequence[StudyReport]) -> list[str]:
     """Return the labels of numbers that are the miniature's, once where they hold for all."""
-    said = {study.scale for study in studies}
-    if len(said) == 1:
-        return [f"Everything here was {scale}." for scale in said if scale]
+    labels = {study.scale for study in studies}
+    if len(labels) == 1:
+        return [f"Everything here was {scale}." for scale in labels if scale]
     return [f"{study.name}: {study.scale}." for study in studies if study.scale]
 
 
@@ -114,8 +114,8 @@ def _figures(study: StudyReport) -> Fragment:
     return Fragment(html=f'<div class="figures">{"".join(html_of(picture) for picture in study.pictures)}</div>')
 
 
-def _matrix(found: Described) -> Fragment:
-    return Fragment(html=whole_numbers(html_fragment(found, style=False)))
+def _matrix(shown: Described) -> Fragment:
+    return Fragment(html=whole_numbers(html_fragment(shown, style=False)))
 
 
 def _facts(facts: Facts) -> Fragment:
@@ -124,7 +124,7 @@ def _facts(facts: Facts) -> Fragment:
 
 
 def audit_blocks(audits: Sequence[Audited]) -> list[Block]:
-    """Return which robustness numbers have been tested, how that went, and each rule's figure."""
+    """Return how many configurations were audited, their verdicts, and each rule's figure."""
     tested = [audited for audited in audits if audited.audited]
     if not tested:
         return [Paragraph(text="None of these numbers has been audited: whether they may be believed is not known.")]
@@ -138,10 +138,10 @@ def audit_blocks(audits: Sequence[Audited]) -> list[Block]:
 
 def audit_row(audited: Audited) -> tuple[str, ...]:
     """Return a configuration's verdict, the rules behind it, and how many were tested at all."""
-    asked = sum(found.status != "SKIP" for found in audited.findings)
+    tested = sum(finding.status != "SKIP" for finding in audited.findings)
     part = "" if audited.audited == audited.trials else f", {audited.audited} of {audited.trials} seeds"
     fails, warns = (", ".join(audited.rules(status)) or DASH for status in ("FAIL", "WARN"))
-    return audited.label, audited.status, fails, warns, f"{asked} of {len(RULES)}{part}", audited.depth or DASH
+    return audited.label, audited.status, fails, warns, f"{tested} of {len(RULES)}{part}", audited.depth or DASH
 
 
 def audit_fold(audited: Audited) -> Fold:
@@ -154,21 +154,21 @@ def audit_fold(audited: Audited) -> Fold:
 # ---- two studies
 
 
-def comparison_blocks(found: Comparison) -> list[Block]:
-    """Return how one study differs from another: row by row, and in what."""
-    blocks: list[Block] = [Paragraph(text=f"{choice(found)} {summary(found)}", kind="lead")]
-    doubts = warnings(*found.bases)
+def comparison_blocks(comparison: Comparison) -> list[Block]:
+    """Return the differences between two studies: by row, and in their configurations."""
+    blocks: list[Block] = [Paragraph(text=f"{choice(comparison)} {summary(comparison)}", kind="lead")]
+    doubts = warnings(*comparison.bases)
     blocks += [Bullets(items=doubts)] if doubts else []
-    if found.rows:
-        blocks += [comparison_grid(found), Paragraph(text=key(found))]
+    if comparison.rows:
+        blocks += [comparison_grid(comparison), Paragraph(text=key(comparison))]
     alone = [
         f"Only in {name}: {', '.join(map(row_name, rows))}."
-        for name, rows in ((found.first, found.only_first), (found.second, found.only_second))
+        for name, rows in ((comparison.first, comparison.only_first), (comparison.second, comparison.only_second))
         if rows
     ]
     blocks += [Bullets(items=tuple(alone))] if alone else []
-    blocks += [Heading(text="What changed in the configuration", level=3), *_changes(found, found.changes)]
-    return [*blocks, Heading(text="What changed around it", level=3), *_changes(found, found.world)]
+    blocks += [Heading(text="What changed in the configuration", level=3), *_changes(comparison, comparison.changes)]
+    return [*blocks, Heading(text="What changed around it", level=3), *_changes(comparison, comparison.world)]
 
 
 def comparison_grid(comparison: Comparison) -> Grid:
@@ -200,8 +200,8 @@ def difference_text(gap: Difference | None, *, same: bool) -> str:
     return f"{gap_text(gap)}{f', {p}' if p else ''}{' *' if star(gap) else ''}"
 
 
-def _changes(found: Comparison, changes: Sequence[Change]) -> list[Block]:
+def _changes(comparison: Comparison, changes: Sequence[Change]) -> list[Block]:
     if not changes:
         return [Paragraph(text="Nothing.")]
     rows = tuple((change.path, change.first or DASH, change.second or DASH) for change in changes)
-    return [Grid(head=("setting", found.first, found.second), rows=rows)]
+    return [Grid(head=("setting", comparison.first, comparison.second), rows=rows)]
