@@ -17,7 +17,9 @@ def test_the_first_numeric_parameters_by_the_alphabet_are_what_the_study_varies(
 
 
 def test_a_long_value_is_cut_and_stays_different_from_another(config: TrialConfig) -> None:
-    sets = {c: [DataRef(source="imagefolder", name=f"{i}{c}", root="/d" * 99) for i in range(40)] for c in "ab"}
+    sets = {
+        c: [DataRef(source="imagefolder", name=f"{i}{c}", root="/d" * 99 + str(i)) for i in range(40)] for c in "ab"
+    }
     suites = [replace(config.eval_suite, tasks=tuple(tasks)) for tasks in sets.values()]
     texts = [entries.params(replace(config, eval_suite=s))["config.eval_suite.tasks"] for s in suites]
     assert [len(text) <= 6000 for text in texts] == [True, True]
