@@ -134,7 +134,7 @@ def resample(
         value = statistic(series.mean(axis=2).T).mean(axis=0)  # [M]
         kinds, drawn = Kinds.of(series), np.empty((draws, len(value)))
         for rows, some in supports:
-            means = kinds.seen_by(some).resampled_means(rng, len(rows))  # [R', S', K]
+            means = kinds.with_seeds(some).resampled_means(rng, len(rows))  # [R', S', K]
             drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
         found[task] = Resampled(value=value, drawn=drawn)
     return found
