@@ -1,4 +1,4 @@
-"""Numbers and names as text: budgets, axes, means, counts. No study in it."""
+"""Numbers and names as text: budgets, axes, means, counts. Nothing here reads a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
 
 
 def eps_text(eps: float) -> str:
-    """Return a budget as the field writes it: ``1/255``, or the plain number where it is no multiple of it."""
+    """Return a budget as the field writes it: ``1/255``, or the plain number if it is no multiple of 1/255."""
     levels = eps * 255
     return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.4g}"
 
@@ -23,7 +23,7 @@ def leaf(path: str) -> str:
 
 
 def axis_label(path: str) -> str:
-    """Return how an axis is labelled: its symbol if it has one, and the path that a config knows it by."""
+    """Return the label of an axis: its symbol if it has one, and its path in a config."""
     name = leaf(path)
     return f"{SYMBOLS[name]}  ({path})" if name in SYMBOLS else path
 
@@ -41,7 +41,7 @@ def mean_text(mean: float | None, sd: float | None, digits: int = 1) -> str:
 
 
 def sentence(words: str) -> str:
-    """Return ``words`` as a sentence, and nothing as nothing."""
+    """Return ``words`` with a capital and a full stop; an empty text stays empty."""
     return f"{words[0].upper()}{words[1:]}." if words else ""
 
 

@@ -90,8 +90,8 @@ def test_seeds_that_do_not_look_tell_no_kinds_apart() -> None:
     outcomes = np.array(list(itertools.product((0.0, 1.0), repeat=6))).T.reshape(2, 3, 64)
     kinds = Kinds.of(outcomes)
     assert len(kinds.counts) == 64
-    assert sorted(kinds.seen_by(np.array([0, 2])).counts.tolist()) == [4] * 16
-    assert sorted(kinds.seen_by(np.array([1])).counts.tolist()) == [16] * 4
+    assert sorted(kinds.with_seeds(np.array([0, 2])).counts.tolist()) == [4] * 16
+    assert sorted(kinds.with_seeds(np.array([1])).counts.tolist()) == [16] * 4
 
 
 def _tasks(seeds: int) -> dict[str, Array]:

@@ -128,18 +128,11 @@ def test_scattered_points_are_read_in_their_triangles() -> None:
     assert 0 < (found.s20_max or 0) < 2
 
 
-def test_another_point_than_the_best_can_be_asked_about() -> None:
-    found = sensitivity(COARSE, about=(0.01, 0.1))
-    assert found.optimum.mean == 38.0
-    steepest_up = min(found.slopes, key=lambda s: s.drop)
-    assert steepest_up.drop == pytest.approx(-100 * 2 / 38)
-
-
 def test_what_has_no_relative_drop_is_refused() -> None:
     with pytest.raises(ConfigError, match="a relative drop needs a score above 0"):
         sensitivity(surface_of((0.1, 0.1, -3.0), (0.1, 1.0, -4.0)))
-    with pytest.raises(ConfigError, match=r"no measured point \(5, 5\)"):
-        sensitivity(COARSE, about=(5, 5))
+    with pytest.raises(ConfigError, match="clean has no measured point"):
+        sensitivity(surface_of())
 
 
 def test_the_lines_hold_every_number() -> None:

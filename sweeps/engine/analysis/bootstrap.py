@@ -1,6 +1,7 @@
-"""Drawing images with replacement, many times over, at a cost that hardly grows with how many images there are.
+"""Fast bootstrap over images: images with equal outcomes are resampled as one kind.
 
-Images of equal outcomes are one kind: a resample of N images is how often each kind is drawn, and that is multinomial.
+A resample of N images is fully described by how often each kind is drawn. These counts are multinomial, so the cost
+depends on the number of kinds and hardly on N.
 """
 
 from __future__ import annotations
@@ -13,38 +14,38 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
-Drawn = NDArray[np.float32]  # whole numbers: exact up to 16 million images
+Drawn = NDArray[np.float32]  # holds whole numbers, which float32 stores exactly up to 16 million
 
-FEW = 32  # kinds, up to which numpy's multinomial is as fast
-CELLS = 1 << 20  # kinds x resamples held at a time: 4 MB, about what a cache holds
-ROWS = 32  # of 0 and 1 that an integer takes in beside the number of an image
+FEW = 32  # up to this number of kinds, numpy's multinomial is as fast as Poisson counts
+CELLS = 1 << 20  # kinds x resamples in one block: 4 MB, about the size of a CPU cache
+ROWS = 32  # rows of bits that one int64 code can take in addition to an image's index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kinds:
-    """The images of one task by what became of them: K outcomes, 0 or 1, under each of S seeds."""
+    """The images of one task, grouped by their outcomes: K outcomes, 0 or 1, under each of S seeds."""
 
     outcomes: Array  # [K, S, P]
-    counts: Counts  # [P], images of each kind
+    counts: Counts  # [P], number of images of each kind
 
     @classmethod
     def of(cls, series: Array) -> Kinds:
         """Return the kinds of the images in ``series``, [K, S, N]."""
         return cls(outcomes=series, counts=np.ones(series.shape[2], dtype=np.int64)).merged()
 
-    def seen_by(self, seeds: Counts) -> Kinds:
-        """Return the kinds that are left where only these seeds look."""
+    def with_seeds(self, seeds: Counts) -> Kinds:
+        """Return the kinds of the images restricted to these seeds."""
         return Kinds(outcomes=self.outcomes[:, seeds], counts=self.counts).merged()
 
     def merged(self) -> Kinds:
-        """Return the same with kinds of equal outcomes as one."""
+        """Return the kinds with those of equal outcomes joined."""
         k, s, p = self.outcomes.shape
         _, first, kind = np.unique(_codes(self.outcomes.reshape(k * s, p)), return_index=True, return_inverse=True)
         counts = np.bincount(kind, weights=self.counts).astype(np.int64)
         return Kinds(outcomes=self.outcomes[:, :, first], counts=counts)
 
     def resampled_means(self, rng: np.random.Generator, draws: int) -> Array:
-        """Return [draws, S, K]: the means over as many images as there are, drawn with replacement."""
+        """Return [draws, S, K]: the outcome means of resamples; each draws all N images with replacement."""
         k, s, p = self.outcomes.shape
         outcomes = self.outcomes.reshape(k * s, p).astype(np.float32)
         step = max(1, CELLS // p)
@@ -54,10 +55,10 @@ class Kinds:
 
 
 def _codes(rows: Array) -> Counts:
-    """Return [N]: a number for each column of ``rows`` [.., N] of 0 and 1, equal where the columns are."""
+    """Return [N]: a code for each column of the bits ``rows`` [.., N]; equal columns have equal codes."""
     codes = np.zeros(rows.shape[1], dtype=np.int64)
     for i, row in enumerate(rows):
-        if i and i % ROWS == 0:  # numbers begin anew, below N
+        if i and i % ROWS == 0:  # renumber the codes from 0, so that they stay below N and cannot overflow
             codes = np.unique(codes, return_inverse=True)[1]
         codes = 2 * codes + row.astype(np.int64)
     return codes
@@ -66,8 +67,9 @@ def _codes(rows: Array) -> Counts:
 def drawn_counts(counts: Counts, rng: np.random.Generator, draws: int) -> Drawn:
     """Return [P, draws]: how often each kind is among N images drawn with replacement, N being all of ``counts``.
 
-    Every column is multinomial, exactly. Of many kinds it is drawn as Poisson counts, which are independent and quick
-    to make, and then brought to N: too few are filled up image by image; too many are drawn anew.
+    Every column is exactly multinomial. With more than :data:`FEW` kinds, each column starts as independent Poisson
+    counts, because these are fast to draw. Its total is then corrected to N: a column with too few images gets the
+    missing ones drawn one by one, and a column with too many is replaced by a multinomial draw.
     """
     n, p = int(counts.sum()), len(counts)
     if p <= FEW:
@@ -77,14 +79,16 @@ def drawn_counts(counts: Counts, rng: np.random.Generator, draws: int) -> Drawn:
     over = np.flatnonzero(lacking < 0)
     drawn[:, over] = rng.multinomial(n, counts / n, size=len(over)).T
     lacking[over] = 0
-    cells = np.repeat(np.arange(p) * draws, counts)  # [N], where each image's kind is counted
+    cells = np.repeat(np.arange(p) * draws, counts)  # [N], offset of the row in which each image's kind is counted
     picked = cells[rng.integers(0, n, lacking.sum(), dtype=np.uint32)] + np.repeat(np.arange(draws), lacking)
     drawn += np.bincount(picked, minlength=p * draws).reshape(p, draws)
     return drawn
 
 
 def _share(n: int, p: int) -> float:
-    """Return which share of N is aimed at: an image filled up costs about a tenth of a kind drawn anew."""
+    """Return the Poisson total's mean as a share of N.
+
+    It is below 1, because adding one missing image costs about a tenth of redrawing one kind."""
     spare = math.sqrt(2 * math.log(max(1.0, 4.5 * p / math.sqrt(n))))  # in standard deviations of the Poisson total
     return max(0.0, 1 - spare / math.sqrt(n))
 
@@ -92,11 +96,12 @@ def _share(n: int, p: int) -> float:
 def poisson_counts(rates: Array, rng: np.random.Generator, draws: int) -> Drawn:
     """Return [P, draws] independent Poisson counts.
 
-    ``draws`` of one rate are drawn as a histogram of their values, put in random order: a few numbers in place of many.
+    For each rate a histogram of the ``draws`` values is drawn and its values are shuffled, because a histogram needs
+    fewer random numbers than the values.
     """
     drawn = np.empty((len(rates), draws), dtype=np.float32)
     order = np.argsort(rates)
-    for some in np.array_split(order, -(-len(order) // 64)):  # of like rates: one table holds their values
+    for some in np.array_split(order, -(-len(order) // 64)):  # similar rates share one table of values
         values, chances = _poisson(rates[some])
         histograms = rng.multinomial(draws, chances)  # [64, V]
         drawn[some] = np.repeat(values.astype(np.float32).ravel(), histograms.ravel()).reshape(len(some), draws)
@@ -105,12 +110,12 @@ def poisson_counts(rates: Array, rng: np.random.Generator, draws: int) -> Drawn:
 
 
 def _poisson(rates: Array) -> tuple[Counts, Array]:
-    """Return (values, chances), [P, V] each; the values left out have a chance below 1e-16 together."""
+    """Return (values, chances), [P, V] each; the omitted values have a total probability below 1e-16."""
     reach = 9 * math.sqrt(rates.max()) + 20
     first = np.maximum(0, np.floor(rates - reach)).astype(np.int64)  # [P]
     values = first[:, None] + np.arange(int((rates - first).max() + reach) + 1)
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, values.max() + 1)))])
-    with np.errstate(divide="ignore", invalid="ignore"):  # a rate of 0 draws 0
+    with np.errstate(divide="ignore", invalid="ignore"):  # a rate of 0 gives only the value 0
         logs = np.where(values == 0, 0.0, values * np.log(rates)[:, None]) - rates[:, None] - log_factorials[values]
     chances = np.exp(logs)
     return values, chances / chances.sum(axis=1, keepdims=True)

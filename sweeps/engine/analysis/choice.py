@@ -1,4 +1,4 @@
-"""Which cell answers the question, and what choosing the best of many does to its score."""
+"""The chosen cell of a study, and by how much choosing the best of many cells inflates its score."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from sweeps.engine.study.objectives import Score, deciding_score
 
 
 def chosen(folder: StudyFolder) -> CellScore | None:
-    """Return the cell that answers the question, from the selection split: None if no cell has finished.
+    """Return the cell with the best deciding score on the selection split; None if no cell has finished.
 
-    It is best at the study's deciding score (:func:`deciding_score`). A search with several objectives chooses among
-    the cells that no other beats in all of them.
+    The score is :func:`deciding_score`. A search with several objectives chooses among the cells of the Pareto front.
     """
     study = folder.study
     cells = scores(folder)
@@ -26,18 +25,18 @@ def chosen(folder: StudyFolder) -> CellScore | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What choosing the best of ``n`` cells did to the chosen one's score, in percent and points."""
+    """The winner's curse: how far choosing the best of ``n`` cells inflates its score, in percent and points."""
 
     n: int
-    by: Score  # what was compared
+    by: Score  # the deciding score
     score: float  # the chosen cell's, on the selection split
     se: float  # standard error of that score, over seeds and images
-    inflation: float  # how much the best of n equal cells gains by being chosen
+    inflation: float  # expected excess of the best of n equally good cells
     again: float | None  # the same configuration's score on the report split, once it has run
 
 
 def selection(folder: StudyFolder) -> Selection | None:
-    """Return the winner's curse of this study; None before there is a choice, or without records of it."""
+    """Return the winner's curse of this study; None with fewer than two eligible cells, or without records."""
     by = deciding_score(folder.study.objectives)
     winner, n = chosen(folder), len(eligible(scores(folder), by.name))
     if winner is None or n < 2:

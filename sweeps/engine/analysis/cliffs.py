@@ -1,4 +1,4 @@
-"""What to run next to a cliff: the points half-way between neighbours whose scores are too far apart."""
+"""Refinement: propose the midpoint between neighbours whose scores differ by more than the threshold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zsr_core.space import Domain, Int, Variant, short
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A configuration between two neighbours, and the cliff that it would resolve."""
+    """A configuration between two neighbours, and the cliff between them."""
 
     overrides: Mapping[str, Any]
     score: str
@@ -29,12 +29,12 @@ class Proposal:
 
     @property
     def label(self) -> str:
-        """How the plan calls it: as the cells of its grid."""
+        """The cell's name in the plan, in the form of a grid's cells."""
         return " ".join(f"{leaf(path)}={short(value)}" for path, value in self.overrides.items())
 
 
 def midpoint(a: float, b: float, domain: Domain | None) -> float | int:
-    """Return the value half-way between two: by ratio on a log axis, whole on a whole-number axis, 4 digits else."""
+    """Return the midpoint of two values: geometric on a log axis, rounded on an integer axis, else to 4 digits."""
     between = math.sqrt(a * b) if getattr(domain, "log", False) else (a + b) / 2
     if isinstance(domain, Int):
         return round(between)
@@ -45,23 +45,23 @@ def midpoint(a: float, b: float, domain: Domain | None) -> float | int:
 def proposals(folder: StudyFolder, x: str, y: str, wanted: Iterable[Query], threshold: float = CLIFF) -> list[Proposal]:
     """Return one proposal per cliff of any ``wanted`` score over ``x`` and ``y``, the highest cliff first.
 
-    Weights beside the two stand where the chosen cell has them. A point that is planned already, or that a whole-number
-    axis has no room for, is not proposed; a point that two scores ask for is proposed once.
+    All other weights have the values of the chosen cell. A point that is planned already is not proposed, nor is one
+    that would round to its neighbour on an integer axis. A point that several scores call for is proposed once.
 
     Raises:
-        ConfigError: for a search that moves other axes as well.
+        ConfigError: for a search that varies other axes as well.
     """
     others = [path for path in folder.study.space if path not in (x, y)]
     if folder.study.mode == "search" and others:
         raise ConfigError(
-            f"refine: the search {folder.study.study} moves {', '.join(others)} too; two of its points are no "
-            f"neighbours on {leaf(x)} and {leaf(y)} alone"
+            f"refine: the search {folder.study.study} moves {', '.join(others)} too; its points cannot be compared "
+            f"as neighbours on {leaf(x)} and {leaf(y)} alone"
         )
     source = Source(folder=folder, through=chosen(folder))
     cells = [trial.overrides for trial in folder.study.plan if trial.role == "cell"]
     held = cells[0] if source.through is None else source.through.overrides
     taken = {_place(t.overrides) for t in folder.study.plan if t.role == "cell"}
-    found: list[Proposal] = []
+    proposed: list[Proposal] = []
     for score in wanted:
         (panel,) = panels([source], score, x, y)
         for cliff in cliffs(panel.surface, threshold):
@@ -71,9 +71,9 @@ def proposals(folder: StudyFolder, x: str, y: str, wanted: Iterable[Query], thre
             }
             overrides = {path: at.get(path, value) for path, value in dict(held).items()}
             if _place(overrides) not in taken:
-                found.append(Proposal(overrides=overrides, score=score_text(score), cliff=cliff))
+                proposed.append(Proposal(overrides=overrides, score=score_text(score), cliff=cliff))
                 taken.add(_place(overrides))
-    return sorted(found, key=lambda p: -p.cliff.height)
+    return sorted(proposed, key=lambda p: -p.cliff.height)
 
 
 def _between(a: float, b: float, domain: Domain | None) -> float | int:
@@ -83,14 +83,14 @@ def _between(a: float, b: float, domain: Domain | None) -> float | int:
 
 
 def _place(overrides: Mapping[str, Any]) -> str:
-    """Return what two equal configurations have in common, whether their numbers are written 3 or 3.0."""
+    """Return a key that is equal for equal configurations, whether a number is written 3 or 3.0."""
     plain = {p: float(v) if is_finite(v) else v for p, v in overrides.items()}
     return repr(sorted(plain.items()))
 
 
-def refined(study: Study, found: Sequence[Proposal]) -> Study:
-    """Return the study with the proposals planned, under every seed of the study."""
-    for proposal in found:
+def refined(study: Study, additions: Sequence[Proposal]) -> Study:
+    """Return the study with the proposals added to its plan, each under every seed of the study."""
+    for proposal in additions:
         trials: tuple[PlannedTrial, ...]
         if study.mode == "search":
             trials = suggested(study, proposal.overrides, study.seeds)
@@ -102,20 +102,20 @@ def refined(study: Study, found: Sequence[Proposal]) -> Study:
 
 
 def between(folder: StudyFolder, wanted: Sequence[Query], threshold: float = CLIFF) -> list[Proposal]:
-    """Return what is proposed over all surfaces of the study, each point once, the highest cliff first."""
-    found: dict[str, Proposal] = {}
+    """Return the proposals over all surfaces of the study, each point once, the highest cliff first."""
+    by_place: dict[str, Proposal] = {}
     for x, y in folder.study.surfaces:
         for proposal in proposals(folder, x, y, wanted, threshold):
-            found.setdefault(_place(proposal.overrides), proposal)
-    return sorted(found.values(), key=lambda p: -p.cliff.height)
+            by_place.setdefault(_place(proposal.overrides), proposal)
+    return sorted(by_place.values(), key=lambda p: -p.cliff.height)
 
 
 def rounds(folder: StudyFolder, cells: Collection[str], count: int) -> tuple[Study, list[Proposal]]:
-    """Return the study grown by the first of ``count`` rounds that is not run yet, and all that was proposed so far.
+    """Return the study with the first of ``count`` rounds that is not finished, and all proposals so far.
 
-    The first round looks between the sweep's own ``cells``, each further one also between those and what the rounds
-    before it proposed. So a round is the same whatever a killed launch has left of it, and a study that is whole
-    stays as it is.
+    The first round refines between the sweep's own ``cells``; each later round also uses the proposals of the rounds
+    before it. Therefore a round has the same proposals after an interrupted launch, and a finished study does not
+    change.
     """
     known, proposed = set(cells), list[Proposal]()
     study = folder.study
@@ -134,11 +134,11 @@ def rounds(folder: StudyFolder, cells: Collection[str], count: int) -> tuple[Stu
 
 
 def refine_study(folder: StudyFolder, wanted: Sequence[Query], threshold: float = CLIFF) -> list[Proposal]:
-    """Return what is proposed over all surfaces of the study, each point once.
+    """Return the proposals over all surfaces of the study, each point once.
 
     Raises:
         ConfigError: if the study has no surface.
     """
     if not folder.study.surfaces:
-        raise ConfigError(f"refine: {folder.study.study} has no surface: there are no neighbours to look between")
+        raise ConfigError(f"refine: {folder.study.study} has no surface, so no cell has neighbours to refine between")
     return between(folder, wanted, threshold)

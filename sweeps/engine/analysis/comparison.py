@@ -1,4 +1,4 @@
-"""Two studies side by side: which configurations they share, how their scores differ, and what changed in between."""
+"""Two studies side by side: which configurations they share, how their scores differ, and what changed between them."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ LIMIT = 160  # characters of a setting that are shown
 class Side:
     """A study as a side of a comparison."""
 
-    name: str  # short: it heads columns
+    name: str  # short, because it is a column heading
     folder: StudyFolder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Basis:
-    """What a row's differences rest on: paired seeds and images; without images paired seeds; else means alone."""
+    """The data behind a row's differences: paired seeds and images, else paired seeds, else unpaired means."""
 
     seeds: int = 0
     images: int = 0
     sets: int = 0
-    unpaired: bool = False  # other seeds on either side
+    unpaired: bool = False  # the sides share no seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """One configuration that both studies have: its scores on both sides, and how far the first lies above."""
+    """One configuration that both studies have: its scores on both sides, and first minus second."""
 
     label: str
     report: bool  # on the report split
@@ -53,14 +53,14 @@ class Matched:
     second: CellScore
     differences: Mapping[str, Difference]  # by score; absent where a side has no number
     basis: Basis
-    budgets: tuple[float, float]  # that robust scores are read at
-    overrides: tuple[Change, ...] = ()  # rows of one name whose overrides differ
+    budgets: tuple[float, float]  # at which each side's robust scores are read
+    overrides: tuple[Change, ...] = ()  # overrides that differ, of rows matched by name
     same: bool = False  # every paired image has the same outcomes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A setting that is not the same in both; None where a side has no such setting."""
+    """A setting that differs between the studies; None where a side has no such setting."""
 
     path: str
     first: str | None
@@ -73,7 +73,7 @@ class Comparison:
 
     first: str
     second: str
-    chosen: tuple[CellScore | None, CellScore | None]  # by the first, by the second
+    chosen: tuple[CellScore | None, CellScore | None]  # the chosen cell of each study
     bases: tuple[TrialConfig, TrialConfig]  # what each study's trials start from
     scores: tuple[Score, ...]
     rows: tuple[Matched, ...]
@@ -81,7 +81,7 @@ class Comparison:
     only_second: tuple[PlannedRow, ...]
     changes: tuple[Change, ...]  # of the configuration that all trials of a study share
     world: tuple[Change, ...]  # of code, versions and machine
-    miniature: bool  # a side's numbers are the miniature's
+    miniature: bool  # at least one study ran on the miniature
 
 
 def compare(first: Side, second: Side) -> Comparison:
@@ -119,14 +119,14 @@ def with_holm(rows: Sequence[Matched]) -> list[Matched]:
 
 
 def tested(comparison: Comparison) -> int:
-    """Return how many differences were tested: the family that the correction holds for."""
+    """Return the number of tested differences: the size of the family in Holm's correction."""
     return sum(each.p_holm is not None for row in comparison.rows for each in row.differences.values())
 
 
 def match(first: Sequence[PlannedRow], second: Sequence[PlannedRow]) -> list[tuple[PlannedRow, PlannedRow]]:
-    """Return the rows of one configuration: with the same overrides, else of the same name, each used once.
+    """Return pairs of rows with the same overrides, else with the same name; each row is used once.
 
-    A search names its rows by number, which says nothing: there overrides alone decide.
+    Rows of a search are matched by overrides alone, because their names are only numbers.
     """
     left = list(second)
     pairs: dict[int, PlannedRow] = {}
@@ -152,7 +152,7 @@ def _by_label(row: PlannedRow) -> str | None:
 def matched(
     first: StudyFolder, second: StudyFolder, a: PlannedRow, b: PlannedRow, scores: Sequence[Score], draws: int
 ) -> Matched:
-    """Return one row of both studies with its differences: of paired images, else of paired seeds, else of means.
+    """Return one matched row with its differences: from paired images, else from paired seeds, else from means.
 
     Robust scores are compared only where both studies read them at one budget.
     """
@@ -180,7 +180,7 @@ def matched(
 
 
 def _at(own: RowTrials, eps: float, called: float) -> RowTrials:
-    """Return the row with the records of its study's budget alone, under the budget that both sides are paired at."""
+    """Return the row with the records of its study's budget alone, relabelled with the budget that pairs both sides."""
     return replace(own, records={seed: {called: each[eps]} for seed, each in own.records.items() if eps in each})
 
 
@@ -195,7 +195,7 @@ def _column(metric: str, eps: float, sets: tuple[str, ...]) -> Column:
 
 
 def _of_scores(own: RowTrials, other: RowTrials, score: Score, eps: float) -> Difference | None:
-    """Return the difference of zero-shot means: by seed where both have the same, else of the means, unpaired."""
+    """Return the difference of zero-shot means: paired by the shared seeds, else of the unpaired means."""
     values, others = (_means(side, score, eps) for side in (own, other))
     if not values or not others:
         return None
@@ -219,7 +219,7 @@ def _basis(gaps: Mapping[str, Difference], series: Mapping[str, Array]) -> Basis
 
 
 def shared(study: Study) -> dict[str, str]:
-    """Return the settings that all trials of a study share, and how it was asked, by path."""
+    """Return the settings that all trials of a study share, and its launch options, by path."""
     asked = {"preset": study.preset, "mode": study.search or study.mode, "seeds": ", ".join(map(str, study.seeds)),
              "objectives": ", ".join(study.objectives)}  # fmt: skip
     space = {f"space.{path}": canonical(to_plain(domain)) for path, domain in study.space.items()}
@@ -227,7 +227,7 @@ def shared(study: Study) -> dict[str, str]:
 
 
 def changes(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return what is not the same, in the first's order, then what only the second has."""
+    """Return the settings that differ, in the order of the first, then those that only the second has."""
     paths = [*first, *(path for path in second if path not in first)]
     return tuple(
         Change(path=path, first=_cut(first.get(path)), second=_cut(second.get(path)))
@@ -258,16 +258,16 @@ WORLD = (
 
 
 def world(results: Iterable[TrialResult]) -> dict[str, str]:
-    """Return what made the numbers: each distinct value, and where there are several, of how many trials."""
+    """Return code, versions and machine of the trials: each distinct value; of several, each with its count."""
     facts = [result.provenance for result in results]
-    told = {}
+    described = {}
     for words, key in WORLD:
         values = Counter(_value(fact, key) for fact in facts if fact.get(key))
         several = len(values) > 1
         texts = [f"{value} ({counted(n, 'trial')})" if several else value for value, n in values.items()]
         if texts:
-            told[words] = ", ".join(texts)
-    return told
+            described[words] = ", ".join(texts)
+    return described
 
 
 def _value(fact: Mapping[str, str], key: str) -> str:

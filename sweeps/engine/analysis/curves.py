@@ -18,12 +18,12 @@ from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import Domain, Real, transform
 from zsr_core.trial.result import TrialResult
 
-BOOKKEEPING = ("epoch", "seconds", "epochs", "steps")  # history columns that are no curve
+BOOKKEEPING = ("epoch", "seconds", "epochs", "steps")  # columns of the training history that are not drawn
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One line: where it was measured, the mean over ``n`` seeds there, and their sd (None for one)."""
+    """One line: its x values, and at each of them the mean over ``n`` seeds and their sd (None for one seed)."""
 
     label: str
     x: tuple[float, ...]
@@ -34,7 +34,7 @@ class Curve:
 
     @property
     def last(self) -> float:
-        """The mean where the line ends."""
+        """The mean at the last x."""
         return self.mean[-1]
 
 
@@ -47,13 +47,13 @@ class EpsCurve:
 
 
 def columns(folder: StudyFolder) -> list[str]:
-    """Return what the finished trials tell of each epoch, in the order they tell it."""
-    found: dict[str, None] = {}
+    """Return the columns of the finished trials' training history, in their order."""
+    names: dict[str, None] = {}
     for trial in folder.study.plan:
         result = folder.result(trial)
         for row in result.history if result is not None else ():
-            found.update(dict.fromkeys(name for name in row if name not in BOOKKEEPING))
-    return list(found)
+            names.update(dict.fromkeys(name for name in row if name not in BOOKKEEPING))
+    return list(names)
 
 
 def learning_curves(folder: StudyFolder, column: str) -> list[Curve]:
@@ -104,19 +104,19 @@ def eps_curves(folder: StudyFolder, task: str = ZERO_SHOT_MEAN) -> list[EpsCurve
     Raises:
         ConfigError: if no finished trial was attacked under two budgets.
     """
-    found = []
+    curves = []
     for role, cells in (("baseline", _done(folder, "baseline")), ("cell", _done(folder))):
         for cell, trials in cells.items():
             series = [accuracy_by_eps(result, task) for result in trials]
             shared = sorted(set.intersection(*(set(s) for s in series)))
             if len(shared) > 2:
                 curve = _curve(cell, shared, [[s[eps] for eps in shared] for s in series], role)
-                found.append(EpsCurve(curve=curve, auc=auc_eps(curve.x, curve.mean)))
-    if not any(c.curve.role == "cell" for c in found):
+                curves.append(EpsCurve(curve=curve, auc=auc_eps(curve.x, curve.mean)))
+    if not any(c.curve.role == "cell" for c in curves):
         raise ConfigError(
-            f"eps: no trial of {folder.study.study} was attacked under two budgets; nothing to draw a curve of"
+            f"eps: no trial of {folder.study.study} was attacked under two budgets; a curve needs at least two"
         )
-    return found
+    return curves
 
 
 def accuracy_by_eps(result: TrialResult, task: str = ZERO_SHOT_MEAN) -> dict[float, float]:
@@ -144,7 +144,7 @@ def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, f
     """Return the area that ``points`` dominate above ``reference``, both coordinates being maximised."""
     beyond = sorted((p for p in points if p[0] > reference[0] and p[1] > reference[1]), reverse=True)
     area, top = 0.0, reference[1]
-    for x, y in beyond:  # by falling x: each adds the strip that it rises above what is to its right
+    for x, y in beyond:  # by falling x: each adds the strip by which it is higher than all points to its right
         if y > top:
             area += (x - reference[0]) * (y - top)
             top = y
@@ -155,20 +155,22 @@ def hypervolume(points: Iterable[tuple[float, float]], reference: tuple[float, f
 class Progress:
     """The Pareto front's hypervolume after each cell that finished, as a share of the 100 % x 100 % square."""
 
-    cells: tuple[str, ...]  # in the order they finished
+    cells: tuple[str, ...]  # in the order in which they finished
     share: tuple[float, ...]  # percent of the square
     front: tuple[CellScore, ...]  # at the end
 
     @property
     def settled(self) -> int:
-        """After how many cells the share was last raised."""
+        """The number of cells after which the share did not rise any more."""
         return 1 + next((i for i, s in enumerate(self.share) if s == self.share[-1]), 0)
 
 
 def hypervolume_over_time(folder: StudyFolder) -> Progress:
-    """Return how the clean-robust front grew, by the time each cell's last seed finished; plan order where unknown.
+    """Return the growth of the clean-robust front, in the order in which the cells' last seeds finished.
 
-    Cells with a failed seed are left out, as they are of every choice.
+    Cells without a time come first, in plan order.
+
+    Cells with a failed seed are left out, because such a cell cannot be chosen.
 
     Raises:
         ConfigError: if no cell has both scores.
@@ -196,7 +198,7 @@ class Slice:
     path: str
     log: bool
     points: tuple[tuple[float, float], ...]  # (value, mean over seeds)
-    line: tuple[tuple[float, float], ...]  # those that share the chosen cell's other weights; none in a search
+    line: tuple[tuple[float, float], ...]  # the points with the chosen cell's other weights; empty in a search
     chosen: tuple[float, float] | None
     published: float | None
 
@@ -210,29 +212,29 @@ def slices(folder: StudyFolder, score: Query, chosen: CellScore | None) -> list[
     check_score(score, folder)
     cells = _cell_means(folder, score)
     paths = dict.fromkeys(path for overrides, _ in cells for path, v in overrides.items() if is_finite(v))
-    found = []
+    drawn = []
     for path in paths:
         here = [(o, value) for o, value in cells if is_finite(o.get(path))]
         if len({o[path] for o, _ in here}) < 2:
             continue
         log = bool(getattr(folder.study.space.get(path), "log", False))
         shown = [(o, v) for o, v in here if not (log and o[path] <= 0)]
-        rest = None if chosen is None else _elsewhere(chosen.overrides, path)
-        line = [(float(o[path]), v) for o, v in shown if _elsewhere(o, path) == rest]
+        rest = None if chosen is None else _without(chosen.overrides, path)
+        line = [(float(o[path]), v) for o, v in shown if _without(o, path) == rest]
         at = [(float(o[path]), v) for o, v in shown if chosen is not None and o == dict(chosen.overrides)]
-        found.append(
+        drawn.append(
             Slice(
                 path=path, log=log, points=tuple((float(o[path]), v) for o, v in shown),
                 line=tuple(sorted(line)) if len(line) > 1 else (), chosen=at[0] if at else None,
                 published=folder.study.published.get(path),
             )
         )  # fmt: skip
-    if not found:
+    if not drawn:
         raise ConfigError(f"slices: no numeric axis of {folder.study.study} varies")
-    return found
+    return drawn
 
 
-def _elsewhere(overrides: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _without(overrides: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if key != path}
 
 
@@ -255,7 +257,7 @@ class ParallelAxis:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """Every configuration as a line over the axes: heights from 0 to 1, and the score that colours it."""
+    """Every configuration as a line over the axes: heights from 0 to 1, and the score for its colour."""
 
     axes: tuple[ParallelAxis, ...]
     lines: tuple[tuple[float, ...], ...]  # [N][A], by rising score: the best is drawn last
@@ -290,8 +292,8 @@ def _key(overrides: Mapping[str, Any]) -> str:
     return repr(sorted(overrides.items(), key=lambda item: item[0]))
 
 
-def _called(value: Any) -> str:
-    """Return a value that is no number as an axis names it: a part of the configuration by its type."""
+def _name_of(value: Any) -> str:
+    """Return the text of a value that is no number; a part of the configuration has the name of its type."""
     if is_dataclass(value):
         return type(value).__name__
     return str(value.get("type", value)) if isinstance(value, Mapping) else str(value)
@@ -301,11 +303,11 @@ def _scaled(label: str, values: Sequence[Any], domain: Domain | None) -> tuple[P
     numbers = all(is_finite(v) for v in values)
     log = bool(getattr(domain, "log", False)) and numbers and min(values) > 0
     if not numbers:
-        values = [_called(v) for v in values]
+        values = [_name_of(v) for v in values]
         names = list(dict.fromkeys(values))
         at = {name: i / max(len(names) - 1, 1) for i, name in enumerate(names)}
         return ParallelAxis(label=label, ticks=tuple((h, n) for n, h in at.items())), [at[v] for v in values]
-    axis = Real(low=1.0, high=2.0, log=log)  # for its scale alone
+    axis = Real(low=1.0, high=2.0, log=log)  # only its scale is used
     drawn = [transform(axis, float(v)) for v in values]
     low, high = min(drawn), max(drawn)
     span = (high - low) or 1.0

@@ -1,6 +1,6 @@
-"""The one comparison: how far one row of trials lies above another, on the seeds and images that both have.
+"""The difference between two rows of trials, paired by the seeds and images that both have.
 
-Every table, page and figure that shows a difference takes it from here, so that one difference has one interval.
+Every table, page and figure that shows a difference takes it from here, so that its interval is the same everywhere.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from zsr_core.trial.result import TrialResult
 Scope = Literal["zero-shot", "all", "set"]
 Test = Literal["bootstrap", "McNemar", ""]
 Statistic = Callable[[Array], Array]
-ENOUGH_SEEDS = 5  # from which a bootstrap over seeds is believed by itself; ours: of fewer it shows too little spread
-AT = {score.name: i for i, score in enumerate(BY_OUTCOMES)}  # where a score stands in what the bootstrap returns
+ENOUGH_SEEDS = 5  # ours: with fewer seeds a bootstrap over seeds alone underestimates the spread
+AT = {score.name: i for i, score in enumerate(BY_OUTCOMES)}  # index of a score in the bootstrap's numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One score to compare: which, at which budget, and over which sets."""
+    """One score to compare: its name, its budget and its sets."""
 
     metric: str  # a score of the table, by name
-    eps: float  # in [0, 1] pixel units; of clean accuracy, the budget beside which it was measured
-    title: str  # "robust", with the budget where there are several
+    eps: float  # in [0, 1] pixel units; for clean accuracy, the budget of the robust accuracy beside it
+    title: str  # "robust", with the budget if the columns have several
     sets: tuple[str, ...]
     over: str  # "12-set mean (without source)", or the set's name
     scope: Scope
@@ -58,51 +58,51 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How many points a row lies above the one it is compared with, over the seeds that both have."""
+    """A row's score minus that of its reference row, in points, over the seeds that both have."""
 
     value: float
     seeds: int
-    t_low: float | None = None  # 95 % t-interval over the seeds' own differences; None with one seed
+    t_low: float | None = None  # 95 % t-interval over the per-seed differences; None with one seed
     t_high: float | None = None
     low: float | None = None  # 95 % bootstrap over seeds, then images; None without records
     high: float | None = None
-    better: int | None = None  # of one set: (seed, image) pairs that this row alone gets right, the other alone
-    worse: int | None = None
-    test: Test = ""  # which test p is of; none without records
+    better: int | None = None  # of one set: number of (seed, image) pairs that only this row classifies correctly
+    worse: int | None = None  # the same for the reference row
+    test: Test = ""  # the test that p comes from; empty without records
     p: float | None = None
     p_holm: float | None = None  # adjusted within its family
 
     @property
     def agrees(self) -> bool:
-        """Whether the seeds by themselves bear the sign out: there are five, or their own t-interval leaves out 0."""
+        """Whether the seeds support the sign: there are at least five, or their t-interval excludes 0."""
         if self.seeds >= ENOUGH_SEEDS:
             return True
         return self.t_low is not None and self.t_high is not None and not self.t_low <= 0 <= self.t_high
 
     @property
     def holds(self) -> bool:
-        """Whether the difference is significant: after Holm's correction, and borne out by the seeds."""
+        """Whether the difference is significant: after Holm's correction, and with the support of the seeds."""
         return self.p_holm is not None and self.p_holm < LEVEL and self.agrees
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
         """The 95 % interval to show: the bootstrap's, or without records the t-interval over seeds.
 
-        None where all resamples agree, because an interval without width would suggest certainty.
+        None where all resamples agree, because an interval of zero width suggests false precision.
         """
         low, high = (self.t_low, self.t_high) if self.low is None else (self.low, self.high)
         return (None, None) if low == high else (low, high)
 
     @property
     def is_open(self) -> bool:
-        """Whether the interval holds 0, or there is none: the two rows cannot be told apart."""
+        """Whether the difference is undecided: the interval contains 0, or there is no interval."""
         low, high = (self.t_low, self.t_high) if self.low is None else (self.low, self.high)
         return low is None or high is None or low <= 0 <= high
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One number in percent, the mean over the seeds that finished, and how sure it is."""
+    """One number in percent, the mean over the seeds that finished, with its uncertainty."""
 
     value: float | None = None
     sd: float | None = None  # sample standard deviation over seeds
@@ -112,12 +112,12 @@ class Cell:
     high: float | None = None
     gap: Difference | None = None  # to the baseline row
     best: bool = False  # highest of its column
-    doubted: bool = False  # a number of attacks, in a row whose audit fails
+    doubted: bool = False  # a score under attack, in a row that fails the audit
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowTrials:
-    """The finished trials of one row, by seed: what they measured, and their records where those are there."""
+    """The finished trials of one row, by seed: their results, and their records if they exist."""
 
     results: Mapping[int, TrialResult]
     records: Arm
@@ -169,9 +169,9 @@ def row_cells(own: RowTrials, columns: Sequence[Column]) -> list[Cell]:
 
 
 def differences(own: RowTrials, reference: RowTrials, columns: Sequence[Column], draws: int) -> list[Difference | None]:
-    """Return how far ``own`` lies above ``reference``, column by column, paired by seed and image.
+    """Return ``own`` minus ``reference``, column by column, paired by seed and image.
 
-    None where the two share no seed. ``draws``: resamples of the bootstrap (:func:`stats.enough_draws`).
+    None if the two share no seed. ``draws``: resamples of the bootstrap (:func:`stats.enough_draws`).
     """
     series = {eps: series_at([own.records, reference.records], eps) for eps in _budgets(columns)}
     drawn = {eps: _resampled(outcomes, score_gaps, draws=draws) for eps, outcomes in series.items()}
@@ -192,20 +192,20 @@ def _difference(
 def _tested(
     by_seeds: Difference, column: Column, drawn: Mapping[str, Resampled], series: Mapping[str, Array]
 ) -> Difference:
-    """Return the difference as the records have it, with its interval and p.
+    """Return the difference computed from the records, with its interval and p.
 
-    One set's accuracy is a share of images, so its p is of McNemar's exact test. A mean over sets and a harmonic mean
-    are no shares, so their p is the bootstrap's.
+    The accuracy of one set is a share of images, so its p comes from McNemar's exact test. A mean over sets or a
+    harmonic mean is no share, so its p comes from the bootstrap.
     """
     mean, at = _over(drawn, column)
     low, high = mean.interval()
-    outcomes = series[column.sets[0]]  # [4, S, N]: clean and robust of this row, then of the other
+    outcomes = series[column.sets[0]]  # [4, S, N]: clean and robust of this row, then of the reference
     paired_value = replace(
         by_seeds, value=float(mean.value[at]), seeds=outcomes.shape[1], low=float(low[at]), high=float(high[at])
     )
     if column.scope != "set" or column.metric == HARMONIC.name:
         return replace(paired_value, test="bootstrap", p=float(mean.p_values()[at]))
-    signs = (outcomes[at] - outcomes[2 + at]).astype(np.int64)  # [S, N], 1 where this row alone is right
+    signs = (outcomes[at] - outcomes[2 + at]).astype(np.int64)  # [S, N], 1 where only this row is right
     return replace(
         paired_value,
         better=int((signs > 0).sum()),
@@ -216,7 +216,7 @@ def _tested(
 
 
 def adjusted(families: Iterable[Sequence[Difference | None]]) -> list[list[Difference | None]]:
-    """Return the differences with every p adjusted within its family; one without a p is in none."""
+    """Return the differences with every p adjusted within its family; those without a p stay as they are."""
     corrected = []
     for family in families:
         raw = [each.p for each in family if each is not None and each.p is not None]
@@ -233,22 +233,22 @@ def _budgets(columns: Sequence[Column]) -> list[float]:
 
 def series_at(arms: Sequence[Arm], eps: float) -> dict[str, Array]:
     """Return, per set, [2 arms, S, N]: outcomes on the seeds and images that all arms have; empty without records."""
-    there: list[Seeds] = [{seed: budgets[eps] for seed, budgets in arm.items() if eps in budgets} for arm in arms]
-    seeds = sorted(set.intersection(*(set(arm) for arm in there)))
-    return paired(there, seeds) if seeds else {}
+    at_budget: list[Seeds] = [{seed: budgets[eps] for seed, budgets in arm.items() if eps in budgets} for arm in arms]
+    seeds = sorted(set.intersection(*(set(arm) for arm in at_budget)))
+    return paired(at_budget, seeds) if seeds else {}
 
 
 def _resampled(
     series: Mapping[str, Array], statistic: Statistic, *, draws: int = 2000, fixed_seeds: bool = False
 ) -> dict[str, Resampled]:
-    # The generator starts anew for every comparison, so that a table made again has the same numbers.
+    # Each comparison gets a new generator with the same seed, so that a table is reproducible.
     rng = np.random.default_rng(0)
     whole = {name: outcomes for name, outcomes in series.items() if outcomes.shape[2]}
     return resample(whole, statistic, rng, draws=draws, fixed_seeds=fixed_seeds) if whole else {}
 
 
 def _over(drawn: Mapping[str, Resampled], column: Column) -> tuple[Resampled, int]:
-    """Return the mean over the column's sets, and which of its numbers is the column's."""
+    """Return the mean over the column's sets, and the index of the column's score in it."""
     return mean_of([drawn[name] for name in column.sets]), AT[column.metric]
 
 

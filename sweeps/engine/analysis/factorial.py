@@ -1,7 +1,7 @@
 """Main effects and interactions of a full factorial ablation, with intervals over seeds and images.
 
 A part's main effect is the mean over all settings of the other parts of (score with it - score without it). The
-interaction of two parts is how much the first one's effect is larger where the second is on than where it is off.
+interaction of two parts is the first one's effect with the second part on, minus its effect with the second part off.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAST = 2  # factors that make a factorial
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """A part that is on in half of the cells: how it is called, and which cells have it."""
+    """A part that is on in half of the cells: its name, and the cells that have it."""
 
     name: str
     on: frozenset[str]  # cells
@@ -48,7 +48,7 @@ class Effects:
 
 
 def factorial(folder: StudyFolder) -> Effects | None:
-    """Return the effects of a full factorial ablation; None where the study is none, or a cell has no finished seed."""
+    """Return the effects of a full factorial ablation; None for another study, or if a cell has no finished seed."""
     if not is_ablation(folder):
         return None
     rows = folder.study.rows(role="cell")
@@ -67,9 +67,9 @@ def factorial(folder: StudyFolder) -> Effects | None:
 
 
 def factors_of(folder: StudyFolder, rows: Sequence[PlannedRow]) -> tuple[Factor, ...]:
-    """Return the two-level parts that the cells are all combinations of; nothing where they are not.
+    """Return the two-level parts whose combinations are the cells; nothing if the cells are not all combinations.
 
-    A part is a set of settings that change together. It is on where they are as in the base.
+    A part is a set of settings that change together. It is on where they equal the base's.
     """
     base = flatten(folder.study.base)
     settings = [flatten(folder.study.config(row.trials[0])) for row in rows]
@@ -112,17 +112,17 @@ def _differences(
         scores = np.stack([score_means(means[..., 2 * i : 2 * i + 2]) for i in range(len(trials))], axis=-1)
         return np.asarray(scores @ weights, dtype=np.float64)
 
-    found: list[Difference | None] = []
+    gaps: list[Difference | None] = []
     for column in columns:
         by_seed = _by_seed([each.values(column) for each in trials], weights)
         if not by_seed:
-            found.append(None)
+            gaps.append(None)
             continue
         over = summarise(by_seed)
         gap = Difference(value=over.mean, seeds=over.n, t_low=over.low, t_high=over.high)
         series = series_at([each.records for each in trials], column.eps) if column.metric in AT else {}
         if series and all(name in series and series[name].shape[2] for name in column.sets):
-            # The generator starts anew for every effect, so that a table made again has the same numbers.
+            # Each effect gets a new generator with the same seed, so that a table is reproducible.
             drawn = resample({n: series[n] for n in column.sets}, statistic, np.random.default_rng(0), draws=draws)
             mean, at = mean_of(list(drawn.values())), AT[column.metric]
             low, high = mean.interval()
@@ -130,8 +130,8 @@ def _differences(
                 value=float(mean.value[at]), seeds=over.n, t_low=over.low, t_high=over.high, low=float(low[at]),
                 high=float(high[at]), test="bootstrap", p=float(mean.p_values()[at]),
             )  # fmt: skip
-        found.append(gap)
-    return found
+        gaps.append(gap)
+    return gaps
 
 
 def _by_seed(values: Sequence[Mapping[int, float]], weights: Array) -> list[float]:

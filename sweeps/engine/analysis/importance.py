@@ -1,8 +1,8 @@
-"""Which weight matters: fANOVA and PED-ANOVA side by side, each with an interval over the configurations tried.
+"""Which weight matters: fANOVA and PED-ANOVA side by side, each with a bootstrap interval over configurations.
 
-They answer different questions and disagree by construction. fANOVA: what share of the score's variance over the
-whole space does a weight explain by itself (Hutter et al. 2014). PED-ANOVA: how much does a weight decide whether a
-configuration is among the best (Watanabe et al. 2023). Both see the axes as they are drawn: log10 on a log axis.
+They answer different questions, so their shares differ by construction. fANOVA: what share of the score's variance over
+the whole space does a weight explain by itself (Hutter et al. 2014). PED-ANOVA: how much does a weight decide whether a
+configuration is among the best (Watanabe et al. 2023). Both use log10 of a log axis.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sweeps.engine.study.optuna_space import distributions
 from zsr_core.codec import ConfigError, is_finite
 from zsr_core.space import Choice, Domain, Real, transform
 
-LEAST = 30  # completed configurations, below which an importance is a guess
+LEAST = 30  # completed configurations; with fewer, an importance is too uncertain to show
 DRAWS = 60  # bootstrap resamples of the configurations
 TREES = 32  # of fANOVA's forest; 64, optuna's default, moves a share by less than its interval
 DEPTH = 6  # of each tree, ours: optuna's 64 fits the noise of single trials, at 20 times the cost for 1000 of them
-WIDE, NARROW, MANY = 0.25, 0.10, 200  # PED-ANOVA's target quantile: a quarter below 200 configurations, else a tenth
+WIDE, NARROW, MANY = 0.25, 0.10, 200  # PED-ANOVA's target quantile: the best 25 % below 200 configurations, else 10 %
 ADAPTIVE = ("tpe", "gp", "nsga2")  # searches that sample more where scores were high
 
 
@@ -46,14 +46,14 @@ class Importance:
 
 @dataclass(frozen=True, kw_only=True)
 class Importances:
-    """Both evaluators' shares, the most important weight by fANOVA first, and what they were computed from."""
+    """Both evaluators' shares, the most important weight by fANOVA first, and the data behind them."""
 
     score: str
     rows: tuple[Importance, ...]
     n: int  # configurations
     draws: int
     quantile: float  # of PED-ANOVA's target
-    adaptive: str | None  # the search that sampled unevenly, if one did
+    adaptive: str | None  # the name of an adaptive search, because its uneven sampling biases the shares
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -61,15 +61,13 @@ class Importances:
         return tuple(dict.fromkeys(row.path for row in self.rows))
 
     def note(self) -> str:
-        """Return in a sentence or two what the shares may be taken for."""
+        """Return one or two sentences on how to read the shares."""
         text = (
             f"{self.n} configurations, 95 % intervals over {self.draws} resamples of them; PED-ANOVA: what decides "
             f"the top {100 * self.quantile:.0f} %."
         )
         if self.adaptive:
-            text += (
-                f" Sampled by {self.adaptive}, which looks more where scores are high: both shares are biased by that."
-            )
+            text += f" Sampled by {self.adaptive}, which samples more where scores are high, so both shares are biased."
         return text
 
 
@@ -118,26 +116,26 @@ def configurations(folder: StudyFolder, score: Query) -> tuple[list[dict[str, An
 
 
 def varied(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Domain]:
-    """Return the axes that take more than one value, with the study's domain or what the values span."""
-    found: dict[str, Domain] = {}
+    """Return the axes that take more than one value, with the study's domain, else the range of the values."""
+    axes: dict[str, Domain] = {}
     for path in dict.fromkeys(path for point in points for path in point):
         values = [point[path] for point in points if path in point]
         distinct = list({repr(v): v for v in values}.values())
         if len(values) < len(points) or len(distinct) < 2:
             continue
         if path in study.space and all(study.space[path].contains(v) for v in values):
-            found[path] = study.space[path]
+            axes[path] = study.space[path]
         elif all(is_finite(v) for v in values):
-            found[path] = Real(low=float(min(values)), high=float(max(values)))
+            axes[path] = Real(low=float(min(values)), high=float(max(values)))
         else:
-            found[path] = Choice(values=tuple(v if isinstance(v, str) else repr(v) for v in distinct))
-    return found
+            axes[path] = Choice(values=tuple(v if isinstance(v, str) else repr(v) for v in distinct))
+    return axes
 
 
 def as_trials(
     points: Sequence[Mapping[str, Any]], values: Sequence[float], domains: Mapping[str, Domain]
 ) -> list[FrozenTrial]:
-    """Return the configurations as completed Optuna trials, on axes as they are drawn."""
+    """Return the configurations as completed Optuna trials, with log10 of log axes."""
     spread = {path: _distribution(path, domain) for path, domain in domains.items()}
     return [
         create_trial(
@@ -150,9 +148,9 @@ def as_trials(
 
 def _distribution(path: str, domain: Domain) -> BaseDistribution:
     if isinstance(domain, Choice):
-        found = distributions({path: domain})[path]
-        assert isinstance(found, CategoricalDistribution)
-        return found
+        categorical = distributions({path: domain})[path]
+        assert isinstance(categorical, CategoricalDistribution)
+        return categorical
     return FloatDistribution(transform(domain, domain.low), transform(domain, domain.high))
 
 
@@ -174,31 +172,19 @@ def _with_intervals(
     ]
     low, high = np.nanquantile(np.array(resampled), [0.025, 0.975], axis=0)
     return [
-        # A resample has fewer distinct points than the whole: its interval may miss the share, which it must contain.
+        # A resample has fewer distinct points, so the interval may miss the share; it is widened to contain it.
         Importance(evaluator=name, path=path, share=whole[i], low=min(low[i], whole[i]), high=max(high[i], whole[i]))
         for i, path in enumerate(paths)
     ]
 
 
 def _shares(evaluator: BaseImportanceEvaluator, trials: Sequence[FrozenTrial], paths: Sequence[str]) -> list[float]:
-    """Return the normalised importances in the order of ``paths``; NaN where the trials leave none."""
+    """Return the normalised importances in the order of ``paths``; NaN if all importances are 0."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        found = evaluator.evaluate(study, list(paths))
-    total = sum(found.values())
-    return [found[path] / total if total > 0 else math.nan for path in paths]
-
-
-def importance_lines(found: Importances) -> list[str]:
-    """Return the shares as Markdown lines."""
-    lines = [
-        f"Importance for **{found.score}**.",
-        "",
-        "| weight | evaluator | share | 95 % interval |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {r.path} | {r.evaluator} | {r.share:.2f} | {r.low:.2f} to {r.high:.2f} |" for r in found.rows]
-    return [*lines, "", found.note()]
+        importance = evaluator.evaluate(study, list(paths))
+    total = sum(importance.values())
+    return [importance[path] / total if total > 0 else math.nan for path in paths]

@@ -1,7 +1,7 @@
-"""Between the sampled points of a surface: interpolation in their hull, and where it would be an invention.
+"""Interpolation between the sampled points of a surface, inside their hull.
 
-Two neighbours that differ by more than :data:`CLIFF` points have a cliff between them that nothing resolves; a
-smooth colour there would be made up, so it is left open until trials are run in between.
+A cliff is a pair of neighbours that differ by more than :data:`CLIFF` points. Nothing is interpolated across it,
+because no trial shows where between the two the score changes. It is drawn open until trials are run in between.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from sweeps.engine.analysis.surface import Point, Surface
 from sweeps.engine.study.limits import CLIFF
 
 Array = NDArray[np.float64]
-FLAT = 0.02  # in-circle over circumcircle radius below which a triangle says nothing across its long side
-CELL_STEPS = 16  # of the drawn field per cell of a grid
-STEPS = 161  # of a drawn field across, over scattered points
-GP_LEAST = 8  # points, below which a Gaussian process has nothing to fit its length scales to
+FLAT = 0.02  # in-circle over circumcircle radius; a flatter triangle joins points too far apart to interpolate
+CELL_STEPS = 16  # steps of the drawn field per cell of a grid
+STEPS = 161  # steps of the drawn field per axis, over scattered points
+GP_LEAST = 8  # points; fewer do not determine the length scales of a Gaussian process
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cliff:
-    """Two neighbouring sampled points whose scores differ by more than is resolved between them."""
+    """Two neighbouring sampled points whose scores differ by more than the threshold."""
 
     a: Point
     b: Point
 
     @property
     def height(self) -> float:
-        """Points of the score between the two."""
+        """The absolute difference of the two scores, in points."""
         assert self.a.mean is not None
         assert self.b.mean is not None
         return abs(self.a.mean - self.b.mean)
@@ -50,25 +50,25 @@ class Mesh:
     y: Array  # [N]
     z: Array  # [N]
     triangles: NDArray[np.int64]  # [T, 3]
-    open: NDArray[np.bool_]  # [T]: flat ones on the rim, and those around a failure
+    open: NDArray[np.bool_]  # [T]: flat triangles, and those that contain a failed point
     cliff: NDArray[np.bool_]  # [T]: two corners differ by more than the threshold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Field:
-    """A score on a fine grid of drawn coordinates; NaN outside the hull and where nothing is resolved."""
+    """A score on a fine grid of drawn coordinates; NaN outside the hull, at cliffs and at failures."""
 
     x: Array  # [I]
     y: Array  # [J]
     value: Array  # [J, I]
-    sd: Array | None  # [J, I], of the mean; of a Gaussian process alone
+    sd: Array | None  # [J, I], of the mean; only a Gaussian process has it
     how: str  # the interpolation, in words
 
 
 def to_axis(values: Sequence[float] | Array, log: bool) -> Array:
-    """Return values as they are drawn: log10 on a log axis."""
-    found = np.asarray(values, dtype=np.float64)
-    return np.log10(found) if log else found
+    """Return the drawn coordinates of values: log10 on a log axis."""
+    plain = np.asarray(values, dtype=np.float64)
+    return np.log10(plain) if log else plain
 
 
 def coordinates(data: Surface, points: Sequence[Point]) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ def measured(data: Surface) -> tuple[Point, ...]:
 
 
 def spans_a_plane(x: Array, y: Array) -> bool:
-    """Return whether three points at least are not on one line, so that triangles exist between them."""
+    """Return whether at least three points are not on one line, so that triangles exist between them."""
     if len(x) < 3:
         return False
     u, v = _unit(x), _unit(y)
@@ -92,7 +92,7 @@ def spans_a_plane(x: Array, y: Array) -> bool:
 def mesh(data: Surface, threshold: float = CLIFF) -> Mesh | None:
     """Return the triangles between the measured points; None if they span no plane.
 
-    Delaunay's criterion is taken where each axis runs from 0 to 1 over the samples: units do not decide neighbours.
+    Each axis is scaled to [0, 1] over the samples first, because the units must not decide which points are neighbours.
     """
     points = measured(data)
     x, y = coordinates(data, points)
@@ -100,16 +100,16 @@ def mesh(data: Surface, threshold: float = CLIFF) -> Mesh | None:
         return None
     z = np.array([p.mean for p in points], dtype=np.float64)
     u, v = _unit(x), _unit(y)
-    found = Delaunay(np.stack([u, v], axis=1))
-    corners = np.asarray(found.simplices, dtype=np.int64)
-    order = np.lexsort(corners.T)  # qhull's own order is not promised
+    delaunay = Delaunay(np.stack([u, v], axis=1))
+    corners = np.asarray(delaunay.simplices, dtype=np.int64)
+    order = np.lexsort(corners.T)  # qhull does not guarantee an order
     corners = corners[order]
     steps = np.ptp(z[corners], axis=1)
-    around = np.zeros(len(found.simplices), dtype=bool)
+    around = np.zeros(len(delaunay.simplices), dtype=bool)
     failed = [p for p in data.points if p.failed]
     if failed:
         fx, fy = coordinates(data, failed)
-        at = found.find_simplex(np.stack([_unit(fx, x), _unit(fy, y)], axis=1))
+        at = delaunay.find_simplex(np.stack([_unit(fx, x), _unit(fy, y)], axis=1))
         around[at[at >= 0]] = True
     return Mesh(
         points=points, x=x, y=y, z=z, triangles=corners,
@@ -135,11 +135,11 @@ def _flat(u: Array, v: Array, corners: NDArray[np.int64]) -> NDArray[np.bool_]:
 def cliffs(data: Surface, threshold: float = CLIFF) -> tuple[Cliff, ...]:
     """Return the pairs of neighbours that differ by more than ``threshold`` points, the highest first.
 
-    Neighbours are the next levels of a grid along one axis, or the ends of a Delaunay edge between scattered points.
+    Neighbours are adjacent levels of a grid along one axis, or the ends of a Delaunay edge between scattered points.
     """
     pairs = _grid_pairs(data) if data.is_grid else _mesh_pairs(data)
-    found = [Cliff(a=a, b=b) for a, b in pairs if a.mean is not None and b.mean is not None]
-    return tuple(sorted((c for c in found if c.height > threshold), key=lambda c: (-c.height, c.a.y, c.a.x)))
+    candidates = [Cliff(a=a, b=b) for a, b in pairs if a.mean is not None and b.mean is not None]
+    return tuple(sorted((c for c in candidates if c.height > threshold), key=lambda c: (-c.height, c.a.y, c.a.x)))
 
 
 def _grid_pairs(data: Surface) -> list[tuple[Point, Point]]:
@@ -150,28 +150,28 @@ def _grid_pairs(data: Surface) -> list[tuple[Point, Point]]:
 
 
 def _mesh_pairs(data: Surface) -> list[tuple[Point, Point]]:
-    found = mesh(data)
-    if found is None:
+    net = mesh(data)
+    if net is None:
         return []
-    whole = found.triangles[~found.open]
+    whole = net.triangles[~net.open]
     ends = {tuple(sorted((int(t[i]), int(t[j])))) for t in whole for i, j in ((0, 1), (1, 2), (2, 0))}
-    return [(found.points[i], found.points[j]) for i, j in sorted(ends)]
+    return [(net.points[i], net.points[j]) for i, j in sorted(ends)]
 
 
 Interpolator = Callable[[Array, Array], Array]
 
 
 def interpolator(data: Surface, threshold: float = CLIFF) -> Interpolator:
-    """Return the function that reads the surface at drawn coordinates: bilinear in a grid, linear in triangles.
+    """Return the function that interpolates the surface at drawn coordinates: bilinear in a grid, else in triangles.
 
-    It gives NaN outside the hull, beside a failed or missing point, and across an unresolved cliff.
+    It returns NaN outside the hull, beside a failed or missing point, and across a cliff.
     """
     if data.is_grid:
         return lambda x, y: _bilinear(data, x, y, threshold)
-    found = mesh(data, threshold)
-    if found is None:
+    net = mesh(data, threshold)
+    if net is None:
         return lambda x, y: np.full(np.shape(x), np.nan)
-    return lambda x, y: _in_triangles(found, x, y)
+    return lambda x, y: _in_triangles(net, x, y)
 
 
 def _bilinear(data: Surface, x: Array, y: Array, threshold: float) -> Array:
@@ -180,7 +180,8 @@ def _bilinear(data: Surface, x: Array, y: Array, threshold: float) -> Array:
     i, t = _cell(xs, x)
     j, u = _cell(ys, y)
     right, above = np.minimum(i + 1, len(xs) - 1), np.minimum(j + 1, len(ys) - 1)
-    corners = np.stack([table[j, i], table[j, right], table[above, right], table[above, i]])  # [4, ...], round the cell
+    # [4, ...], in order around the cell
+    corners = np.stack([table[j, i], table[j, right], table[above, right], table[above, i]])
     weights = np.stack([(1 - t) * (1 - u), t * (1 - u), t * u, (1 - t) * u])
     used = weights > 1e-9
     value = np.sum(np.where(used, weights * corners, 0.0), axis=0)
@@ -191,22 +192,22 @@ def _bilinear(data: Surface, x: Array, y: Array, threshold: float) -> Array:
 
 
 def _cell(levels: Array, at: Array) -> tuple[NDArray[np.int64], Array]:
-    """Return the cell each value is in and how far along it, 0 to 1."""
+    """Return the cell of each value, and the value's position in it from 0 to 1."""
     i = np.clip(np.searchsorted(levels, at, side="right") - 1, 0, max(len(levels) - 2, 0))
     if len(levels) == 1:
         return i, np.zeros(np.shape(at))
     return i, np.clip((at - levels[i]) / (levels[i + 1] - levels[i]), 0.0, 1.0)
 
 
-def _in_triangles(found: Mesh, x: Array, y: Array) -> Array:
+def _in_triangles(net: Mesh, x: Array, y: Array) -> Array:
     out = np.full(np.shape(x), np.nan)
-    for corners in found.triangles[~(found.open | found.cliff)]:
-        (x0, x1, x2), (y0, y1, y2) = found.x[corners], found.y[corners]
+    for corners in net.triangles[~(net.open | net.cliff)]:
+        (x0, x1, x2), (y0, y1, y2) = net.x[corners], net.y[corners]
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         b = ((x - x0) * (y2 - y0) - (x2 - x0) * (y - y0)) / area
         c = ((x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)) / area
         inside = (b >= -1e-9) & (c >= -1e-9) & (b + c <= 1 + 1e-9)
-        z = found.z[corners]
+        z = net.z[corners]
         out = np.where(inside, z[0] + b * (z[1] - z[0]) + c * (z[2] - z[0]), out)
     return out
 
@@ -225,7 +226,7 @@ def in_hull(data: Surface, x: Array, y: Array) -> NDArray[np.bool_]:
 
 
 def linear_field(data: Surface, threshold: float = CLIFF) -> Field:
-    """Return the surface interpolated linearly on the drawn axes, open where nothing is resolved."""
+    """Return the surface interpolated linearly on the drawn axes, NaN at cliffs and failures."""
     x, y = _fine(data, 0), _fine(data, 1)
     value = interpolator(data, threshold)(*np.meshgrid(x, y))
     how = "bilinear" if data.is_grid else "linear in Delaunay triangles"
@@ -238,17 +239,17 @@ def _fine(data: Surface, axis: int) -> Array:
         at = to_axis(levels, log)
         parts = [np.linspace(a, b, CELL_STEPS, endpoint=False) for a, b in itertools.pairwise(at)]
         return np.concatenate([*parts, at[-1:]])
-    found = coordinates(data, measured(data))[axis]
-    return np.linspace(float(found.min()), float(found.max()), STEPS)
+    samples = coordinates(data, measured(data))[axis]
+    return np.linspace(float(samples.min()), float(samples.max()), STEPS)
 
 
 def gp_field(data: Surface) -> Field | None:
-    """Return a Gaussian process through the points, with the sd of its mean; nothing outside their hull.
+    """Return a Gaussian process through the points, with the sd of its mean; NaN outside their hull.
 
-    Matern 5/2 with a length scale per axis and a noise of its own, by maximum likelihood, on axes scaled to [0, 1]
-    and scores scaled to mean 0 and sd 1. None for fewer than :data:`GP_LEAST` points.
+    The kernel is Matern 5/2 with a length scale per axis, plus white noise, fitted by maximum likelihood on axes scaled
+    to [0, 1] and scores scaled to mean 0 and sd 1. None for fewer than :data:`GP_LEAST` points.
     """
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - a second to import, for this figure alone
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import, one figure needs it
     from sklearn.gaussian_process import GaussianProcessRegressor  # noqa: PLC0415
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel  # noqa: PLC0415
 
@@ -261,14 +262,14 @@ def gp_field(data: Surface) -> Field | None:
     kernel = ConstantKernel(1.0, (0.05, 50.0)) * Matern([0.5, 0.5], (0.05, 20.0), nu=2.5) + WhiteKernel(0.05, (1e-6, 1))
     process = GaussianProcessRegressor(kernel, n_restarts_optimizer=2, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound: a flat axis, which is known
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a flat axis puts its length scale at the bound
         process.fit(np.stack([_unit(px), _unit(py)], axis=1), (z - middle) / scale)
     x = np.linspace(float(px.min()), float(px.max()), STEPS)
     y = np.linspace(float(py.min()), float(py.max()), STEPS)
     gx, gy = np.meshgrid(x, y)
     mean, sd = process.predict(np.stack([_unit(gx.ravel(), px), _unit(gy.ravel(), py)], axis=1), return_std=True)
     noise = float(process.kernel_.k2.noise_level)
-    sd = np.sqrt(np.clip(sd**2 - noise, 0.0, None))  # of the surface, not of one more trial on it
+    sd = np.sqrt(np.clip(sd**2 - noise, 0.0, None))  # without the noise: sd of the surface, not of a new trial
     outside = ~in_hull(data, gx, gy)
     value, spread = (np.where(outside, np.nan, f.reshape(gx.shape)) for f in (middle + scale * mean, scale * sd))
     noise_sd = scale * math.sqrt(noise)

@@ -1,7 +1,7 @@
-"""A study as a matrix: a row per configuration, set beside the baseline row on the same seeds and images.
+"""A study as a matrix: a row per configuration, compared with the baseline row on the same seeds and images.
 
-The matrix is a value: every number in it is a group-by over the trials' records. How it is written, in a terminal or a
-paper, is the work of :mod:`sweeps.engine.documents.forms`.
+The matrix is a value: every number in it is a group-by over the trials' records.
+:mod:`sweeps.engine.documents.forms` writes it for a terminal or a paper.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One configuration: how many of its seeds finished, why not all, what the audit says, and its cells."""
+    """One configuration: its finished seeds, its first failure, its audit findings and its cells."""
 
     label: str
     role: Role
@@ -34,7 +34,7 @@ class Row:
     seeds: tuple[int, ...]  # that finished
     planned: int
     failed: int
-    reason: str  # the first failure's
+    reason: str  # the error of the first failure
     fails: tuple[str, ...]  # audit rules that fail, in any seed
     warns: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -49,12 +49,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Columns to be read together: the scores of one mean, or one score over the sets."""
+    """Columns that are shown together: the scores of one mean, or one score over the sets."""
 
     title: str
     columns: tuple[int, ...]
     kind: Literal["mean", "sets"]
-    scopes: tuple[Scope, ...]  # whose comparisons are the families of Holm's correction
+    scopes: tuple[Scope, ...]  # each scope's comparisons are one family of Holm's correction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +72,19 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixRequest:
-    """What a matrix is asked to show; what is None is the study's own."""
+    """What a matrix shows; None stands for the study's default."""
 
     split: Split = "selection"
     baseline: str | None = None  # a row's label
     metrics: tuple[str, ...] | None = None  # scores by name
-    per_set: bool = False  # each set by itself too
+    per_set: bool = False  # also a column for each set
     all_budgets: bool = False  # robust accuracy at every budget of the suite
     only: Collection[str] | None = None  # labels of the rows to show beside the baseline
     draws: int | None = None  # resamples; None: enough for the number of comparisons
 
 
 def matrices(folder: StudyFolder, asked: MatrixRequest | None = None) -> tuple[Matrix, ...]:
-    """Return the study's matrix on the selection split and, once the end is planned, the one on the report split.
+    """Return the study's matrix on the selection split and, once final trials are planned, the one on the report split.
 
     Raises:
         ConfigError: for a baseline that is no row's label, or a score that is not in the table.
@@ -119,8 +119,8 @@ def first_mean(whole: Matrix) -> Matrix | None:
 def matrix(folder: StudyFolder, asked: MatrixRequest | None = None) -> Matrix:
     """Return the matrix of one split.
 
-    The baseline is the design's reference row by default. Where only the chosen row stands beside the untouched model,
-    as on the report split, it is that model. Robust accuracy is shown at every budget where the training radius varies.
+    The baseline is the design's reference row by default. If the only rows are the chosen one and the untouched model,
+    as on the report split, it is that model. If the training radius varies, robust accuracy is shown at every budget.
 
     Raises:
         ConfigError: for a baseline that is no row's label, naming the nearest, or a score that is not in the table.
@@ -190,7 +190,7 @@ def _row(
 
 
 def budgets_of(folder: StudyFolder, *, every: bool) -> tuple[float, ...]:
-    """Return the budgets to show robust accuracy at: the study's, or where radii are compared all of the suite."""
+    """Return the budgets of the robust accuracies shown: the study's, or all of the suite if training radii vary."""
     study = folder.study
     radii = {_radius(folder, trial.overrides) for trial in study.plan}
     budgets = tuple(sorted(study.base.eval_suite.eps)) or (study.score_eps,)
@@ -204,9 +204,9 @@ def _radius(folder: StudyFolder, overrides: Mapping[str, Any]) -> Any:
 
 
 def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixRequest) -> tuple[Column, ...]:
-    """Return the columns: every score that was measured, of the zero-shot mean, of all sets' mean, then of each set.
+    """Return a column per measured score: for the zero-shot mean, for the mean of all sets, then for each set.
 
-    Where nothing was measured, the columns are those of the plan, because rows that all failed are rows too.
+    If nothing was measured, the columns come from the plan, because rows of failed trials are shown too.
     """
     study = folder.study
     shown = shown_scores(study.objectives)
@@ -264,7 +264,7 @@ def with_holm(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
 
 def family(rows: Sequence[Row], columns: Sequence[Column], scope: Scope) -> list[tuple[int, int]]:
-    """Return where the comparisons of one scope stand, (row, column): those that have a p."""
+    """Return the places (row, column) of the comparisons of one scope that have a p."""
     return [
         (i, j)
         for i, row in enumerate(rows)
@@ -276,17 +276,17 @@ def family(rows: Sequence[Row], columns: Sequence[Column], scope: Scope) -> list
 def with_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     """Return the rows with each column's best number marked.
 
-    A tuned configuration must have it, with all its seeds, and no number that the audit doubts can be best.
+    Only a tuned configuration whose seeds all finished can be best, and only if the audit does not doubt the number.
     """
     tops: list[float | None] = []
     for j, column in enumerate(columns):
         values = [value for row in rows if (value := _candidate(row, row.cells[j])) is not None]
         pick = max if score_named(column.metric).higher_is_better else min
         tops.append(pick(values) if len(values) > 1 else None)
-    return tuple(replace(row, cells=tuple(_crowned(row, tops))) for row in rows)
+    return tuple(replace(row, cells=tuple(_marked(row, tops))) for row in rows)
 
 
-def _crowned(row: Row, tops: Sequence[float | None]) -> Iterable[Cell]:
+def _marked(row: Row, tops: Sequence[float | None]) -> Iterable[Cell]:
     for cell, top in zip(row.cells, tops, strict=True):
         yield replace(cell, best=top is not None and _candidate(row, cell) == top)
 
@@ -296,7 +296,7 @@ def _candidate(row: Row, cell: Cell) -> float | None:
 
 
 def blocks_of(columns: Sequence[Column]) -> tuple[Block, ...]:
-    """Return a block per mean with its scores, then, where there are single sets, a block per score over the sets."""
+    """Return a block per mean with its scores, then, if single sets are shown, a block per score over the sets."""
     means: tuple[Scope, ...] = ("zero-shot", "all")
     scopes = [scope for scope in means if any(c.scope == scope for c in columns)]
     blocks = []

@@ -1,4 +1,4 @@
-"""Which images a trial gets right, clean and under attack, from its records; and how sure its scores are by them."""
+"""Which images a trial classifies correctly, clean and under attack, and the intervals of its scores from these."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zsr_core.records import read_samples
 from zsr_core.trial.result import TrialResult
 
 COLUMNS = ("task", "sample_id", "condition", "eps", "correct")
-# The scores that clean and robust outcomes of images decide, in the order of :func:`score_means`.
+# The scores that are computed from clean and robust outcomes, in the order of :func:`score_means`.
 BY_OUTCOMES = (CLEAN, ROBUST, HARMONIC)
 Names = NDArray[np.str_]
 Codes = NDArray[np.int64]
@@ -29,7 +29,7 @@ Codes = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes:
-    """One task's images under one trial: what each is called, and whether it is right, clean and under every attack."""
+    """One task's images under one trial: their ids, and whether each is right, clean and under every attack."""
 
     ids: Names  # [N], sorted
     clean: Array  # [N], 0 or 1
@@ -72,7 +72,7 @@ def read_outcomes(path: Path, trial_id: str) -> dict[float, dict[str, Outcomes]]
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[Codes, Names]:
-    """Return a text column as numbers, in the order of the texts that they stand for, because those are few."""
+    """Return a text column as (codes, sorted distinct texts), because few texts are distinct."""
     coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     array = coded.combine_chunks()
     names = np.asarray(array.dictionary.to_pylist(), dtype=str)
@@ -97,7 +97,7 @@ def row_outcomes(folder: StudyFolder, row: PlannedRow) -> Arm:
 
 
 def zero_shot(arm: Arm, results: Mapping[int, TrialResult], eps: float) -> Seeds:
-    """Return an arm's zero-shot tasks at one budget; ``results`` say, by seed, which tasks were trained on."""
+    """Return an arm's zero-shot tasks at one budget; ``results`` give, by seed, the tasks that were trained on."""
     return {
         seed: {task: outcomes for task, outcomes in budgets[eps].items() if task not in trained_on(results[seed])}
         for seed, budgets in arm.items()
@@ -106,7 +106,7 @@ def zero_shot(arm: Arm, results: Mapping[int, TrialResult], eps: float) -> Seeds
 
 
 def trained_on(result: TrialResult) -> tuple[str, ...]:
-    """Return the names of the tasks that read the set which a trial was fine-tuned on."""
+    """Return the names of the tasks whose image set is the trial's training set."""
     return trained_names(result.config.eval_suite.tasks, result.config.train_data)
 
 
@@ -114,27 +114,27 @@ def row_interval(folder: StudyFolder, score: CellScore) -> dict[str, Interval]:
     """Return a row's scores with their intervals over seeds and images, by name; empty without records."""
     row = planned_row(folder, score)
 
-    def made() -> dict[str, Interval]:
+    def bootstrapped() -> dict[str, Interval]:
         own = zero_shot(row_outcomes(folder, row), folder.by_seed(row.trials), folder.study.score_eps)
         return score_interval(own)
 
-    return folder.once(("interval", row.role, row.split, row.cell), made)
+    return folder.once(("interval", row.role, row.split, row.cell), bootstrapped)
 
 
 def planned_row(folder: StudyFolder, score: CellScore) -> PlannedRow:
-    """Return the planned row that a score is of."""
+    """Return the planned row of a score."""
     rows = folder.study.rows(role=score.role, split=score.split)
     return next(row for row in rows if row.cell == score.cell)
 
 
 def score_interval(trials: Seeds) -> dict[str, Interval]:
-    """Return the scores that outcomes decide, with their intervals over seeds and images; empty without outcomes."""
+    """Return the scores of outcomes, with their intervals over seeds and images; empty without outcomes."""
     series = paired([trials], sorted(trials)) if trials else {}
     return _bootstrap(series, score_means) if series else {}
 
 
 def _bootstrap(series: Mapping[str, Array], statistic: Callable[[Array], Array]) -> dict[str, Interval]:
-    # The generator starts anew for every row, so that a table made again has the same numbers.
+    # Each row gets a new generator with the same seed, so that a table is reproducible.
     intervals = hierarchical_bootstrap(series, statistic, np.random.default_rng(0))
     return {score.name: interval for score, interval in zip(BY_OUTCOMES, intervals, strict=True)}
 
@@ -157,7 +157,7 @@ def _series(arms: Sequence[Seeds], seeds: Sequence[int], task: str) -> Array:
 
 
 def _shared(a: Names, b: Names) -> Names:
-    """Return the ids that both have; mostly they are the same ones."""
+    """Return the ids that both have; the first test is a fast path for equal ids."""
     return a if np.array_equal(a, b) else np.intersect1d(a, b)
 
 

@@ -16,12 +16,12 @@ from zsr_core.data import trained_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import short
 
-CONDITIONS = ("eps", "dataset", "attack")  # facets that ask for other measurements of the same trials
+CONDITIONS = ("eps", "dataset", "attack")  # facets over several measurements of the same trials
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A study with its results, and the chosen cell, which slices of it go through."""
+    """A study with its results, and the cell whose values hold the axes that are not shown."""
 
     folder: StudyFolder
     through: CellScore | None = None
@@ -34,31 +34,31 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One panel: what sets it apart from the others, and its surface."""
+    """One panel: its title, and its surface."""
 
     title: str
     surface: Surface
-    chosen: tuple[float, float] | None = None  # where the study's chosen cell stands on the axes
+    chosen: tuple[float, float] | None = None  # the chosen cell's values on the axes
 
 
 def resolve_axis(name: str, sources: Sequence[Source]) -> str:
-    """Return the dotted path that ``name`` stands for: itself, or the one axis that ends in it.
+    """Return the dotted path of the axis ``name``: a path itself, or the last part of exactly one.
 
     Raises:
-        ConfigError: if no field that varies is called so, or several are.
+        ConfigError: if no axis that varies matches, or several do.
     """
     varied = varied_axes(sources)
-    found = [path for path in varied if name in (path, leaf(path))]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    matching = [path for path in varied if name in (path, leaf(path))]
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise ConfigError(f"axis: {name!r} does not vary; there are: {', '.join(varied) or 'none'}"
                           f"{did_you_mean(name, varied)}")  # fmt: skip
-    raise ConfigError(f"axis: {name!r} is one of {', '.join(found)}; give the whole path")
+    raise ConfigError(f"axis: {name!r} is one of {', '.join(matching)}; give the whole path")
 
 
 def varied_axes(sources: Iterable[Source]) -> list[str]:
-    """Return the numeric fields that cells differ in: the spaces' axes first, then other overrides with two values."""
+    """Return the numeric fields that differ between cells: the spaces' axes, then other overrides."""
     levels: dict[str, set[float]] = {}
     for source in sources:
         for path in source.study.space:
@@ -68,39 +68,39 @@ def varied_axes(sources: Iterable[Source]) -> list[str]:
                 for path, value in trial.overrides.items():
                     if is_finite(value):
                         levels.setdefault(path, set()).add(float(value))
-    return [path for path, found in levels.items() if len(found) > 1]
+    return [path for path, values in levels.items() if len(values) > 1]
 
 
 def panels(sources: Sequence[Source], score: Query, x: str, y: str, facet: str | None = None) -> list[Panel]:
     """Return ``score`` over ``x`` and ``y``, a panel per value of ``facet``; without one, a panel per study.
 
-    ``facet`` is eps, dataset, attack, method, seed, study or a dotted path. Axes beside x, y and the facet are held
-    at each source's ``through`` in a matrix study; in a search they are whatever was proposed.
+    ``facet`` is eps, dataset, attack, method, seed, study or a dotted path. All other axes
+    are held at each source's ``through`` in a matrix study; in a search they are not held, because each point differs.
 
     Raises:
         ConfigError: if the facet has no values, or the score was not measured.
     """
-    found: list[Panel] = []
+    shown: list[Panel] = []
     for source in sources:
         for named, part in _scores(source, score, facet):
             check_score(part, source.folder)
             rows = _slice(source, score_rows(source.folder, part), {x, y, facet})
             for name, group in _groups(rows, facet).items():
                 title = named or name or source.study.study
-                made = _surface(source, group, x, y, part)
-                found.append(Panel(title=title, surface=made, chosen=point_of(source.through, x, y)))
-    if not found:
+                drawn = _surface(source, group, x, y, part)
+                shown.append(Panel(title=title, surface=drawn, chosen=point_of(source.through, x, y)))
+    if not shown:
         raise ConfigError(f"facet: {facet!r} has no value in {', '.join(s.study.study for s in sources)}")
     many = len(sources) > 1 and facet in CONDITIONS
     studies = [s.study.study for s in sources]
     if many:
-        each = len(found) // len(sources)
-        found = [replace(p, title=f"{studies[i // each]}, {p.title}") for i, p in enumerate(found)]
-    return found
+        each = len(shown) // len(sources)
+        shown = [replace(p, title=f"{studies[i // each]}, {p.title}") for i, p in enumerate(shown)]
+    return shown
 
 
 def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | None:
-    """Return where a cell stands on two axes."""
+    """Return a cell's values on two axes; None if it lacks one."""
     return (cell.overrides[x], cell.overrides[y]) if cell and x in cell.overrides and y in cell.overrides else None
 
 

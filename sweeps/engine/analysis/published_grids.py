@@ -1,4 +1,4 @@
-"""The papers' own grids over two weights as surfaces, to draw and to measure as ours are."""
+"""The papers' grids over two weights as surfaces, so that they are drawn and measured like ours."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sweeps.engine.format import eps_text, leaf
 from zsr_core.published import SOURCES, Published, published_numbers
 from zsr_core.space import Domain
 
-LEAST = 4  # points in two directions that make a table a grid
+LEAST = 4  # points that a table needs to be a grid
 SHOWN = ("clean", "robust", "harmonic")
-OVERALL = "overall"  # the mean of clean and robust, which the source of these grids compares by
+OVERALL = "overall"  # the mean of clean and robust, the score that the source of these grids compares
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedGrid:
-    """One table of one paper: where it is printed, what it is over, and each score as a surface."""
+    """One table of one paper: its place, its conditions, and each score as a surface."""
 
     method: str
     place: str
@@ -39,15 +39,15 @@ def published_grids(
 ) -> list[PublishedGrid]:
     """Return the tables that print clean and robust accuracy of ``method`` over both weights, in the papers' order.
 
-    ``x`` and ``y`` are dotted paths, ``method`` a title; ``rows`` are by default all numbers that are shipped.
+    ``x`` and ``y`` are dotted paths, ``method`` a title; ``rows`` are by default all published numbers of the package.
     """
     tables: dict[tuple[str, str, str], list[Published]] = {}
     for row in published_numbers() if rows is None else rows:
         known = row.fields is not None and leaf(x) in row.fields and leaf(y) in row.fields
         if row.method == method and known and len(row.tasks) > 1:
             tables.setdefault((row.source, row.table, row.dataset), []).append(row)
-    found = [_grid(method, group, x, y, domains, published) for group in tables.values()]
-    return [grid for grid in found if grid is not None]
+    grids = [_grid(method, group, x, y, domains, published) for group in tables.values()]
+    return [grid for grid in grids if grid is not None]
 
 
 def _grid(

@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones: only where both are of the same kind, and where not, why not."""
+"""Published numbers beside measured ones of the same kind; for a number without one, the reasons."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ METRICS = ("clean", "robust")
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One measured number, over the seeds of its cell, with what decides which published number is of its kind."""
+    """One measured number, over the seeds of its cell, with the conditions that define its kind."""
 
-    method: str  # title; UNTOUCHED for the model as it came
+    method: str  # title; UNTOUCHED for the model before fine-tuning
     fields: Mapping[str, object]  # of the method
-    defaults: Mapping[str, object]  # the same fields as the paper has them
-    model: str  # as the tables call it, else our name
+    defaults: Mapping[str, object]  # the same fields with the paper's values
+    model: str  # its name in the papers' tables, else our name
     miniature: bool
-    trained_on: str | None  # None for the model as it came
+    trained_on: str | None  # None for the untouched model
     train_eps: float | None  # in [0, 1] pixel units
     task: str  # a set, or ZERO_SHOT_MEAN
-    tasks: tuple[str, ...]  # the sets it is over
-    prompts: str  # names and templates of the classes; several where a mean's sets differ
+    tasks: tuple[str, ...]  # the sets of the mean
+    prompts: str  # class names and templates; several if a mean's sets differ
     split: str
     attack: str  # a profile, else our name; "none" is clean
     eps: float
     norm: Norm
     space: PixelSpace
     metric: str
-    value: float  # percent, as are the interval's ends
-    low: float | None  # 95 %: over images, and over seeds where there are several
+    value: float  # percent, like low and high
+    low: float | None  # 95 %: over images, and over seeds if there are several
     high: float | None
     images: int
     seeds: int
@@ -51,7 +51,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A published number and the measured one of its kind; without one, ``reasons`` say what the nearest differs in."""
+    """A published number and the measured one of its kind; without one, the ``reasons`` of the nearest."""
 
     published: Published
     measured: Measured | None
@@ -71,11 +71,11 @@ class Pair:
 
 
 def beside(measured: Sequence[Measured], published: Iterable[Published]) -> tuple[Pair, ...]:
-    """Return every published clean or robust accuracy of a measured method, paired with what was measured of its kind.
+    """Return the published clean and robust accuracies of the measured methods, each with its measured number.
 
-    Of the same kind is: method and its fields, model, training set and budget, set or sets, prompts, split, and under
-    attack its profile, budget, norm and pixel space. A mean is compared with the mean of the published numbers of the
-    very sets that it is over, which are added here where all of them are printed.
+    Two numbers are of the same kind if these are equal: method and its fields, model, training set and budget, set or
+    sets, prompts and split; for robust accuracy also the attack's profile, budget, norm and pixel space. A mean is
+    compared with the mean of the published numbers of the same sets, which is computed here if all are printed.
     """
     rows = [row for row in published if row.metric in METRICS and row.method in {m.method for m in measured}]
     averages = {m.tasks for m in measured if m.task == ZERO_SHOT_MEAN}
@@ -87,39 +87,42 @@ def _pairs(row: Published, measured: Sequence[Measured]) -> tuple[Pair, ...]:
     near = [m for m in measured if (m.method, m.metric) == (row.method, row.metric)]
     if not near:
         return (Pair(published=row, measured=None, reasons=(f"no {row.metric} accuracy was measured",)),)
-    told = [(m, differences(row, m)) for m in near]
-    same = [m for m, reasons in told if not reasons]
+    compared = [(m, differences(row, m)) for m in near]
+    same = [m for m, reasons in compared if not reasons]
     if same:
         return tuple(Pair(published=row, measured=m) for m in same)
-    return (Pair(published=row, measured=None, reasons=min((reasons for _, reasons in told), key=len)),)
+    return (Pair(published=row, measured=None, reasons=min((reasons for _, reasons in compared), key=len)),)
 
 
 def differences(row: Published, m: Measured) -> tuple[str, ...]:
-    """Return what keeps a published and a measured number of one method and metric from being of the same kind."""
+    """Return the reasons why a published and a measured number of one method and metric are not of the same kind."""
     if m.miniature:
         return ("measured on the built-in miniature: another model, other images",)
-    found = list(row.why)
+    reasons = list(row.why)
     if m.model != row.model:
-        found.append(f"model: {m.model}, published {row.model}")
+        reasons.append(f"model: {m.model}, published {row.model}")
     if row.setting:
-        found.append(f"printed for {row.setting}")
+        reasons.append(f"printed for {row.setting}")
     if m.trained_on != row.trained_on:
-        found.append(f"trained on {m.trained_on}, published {row.trained_on}")
+        reasons.append(f"trained on {m.trained_on}, published {row.trained_on}")
     elif m.train_eps is not None and row.train_eps is not None and not same_eps(m.train_eps, row.train_eps):
-        found.append(f"trained at {eps_text(m.train_eps)}, published at {eps_text(row.train_eps)}")
-    found += _other_fields(row.fields, m)
+        reasons.append(f"trained at {eps_text(m.train_eps)}, published at {eps_text(row.train_eps)}")
+    reasons += _other_fields(row.fields, m)
     if set(m.tasks) != set(row.tasks) or (m.task == ZERO_SHOT_MEAN) == (row.task is not None):
-        found.append("its set was not measured" if row.task is not None else "the measured means are over other sets")
+        reasons.append("its set was not measured" if row.task is not None else "the measured means are over other sets")
     if m.prompts != row.prompts:
-        found.append(f"prompts: {m.prompts}, published {row.prompts}")
+        reasons.append(f"prompts: {m.prompts}, published {row.prompts}")
     if m.split != "report":
-        found.append(f"split: {m.split}, published on the test images")
-    return tuple(found) if row.metric == "clean" else (*found, *_other_attack(row, m))
+        reasons.append(f"split: {m.split}, published on the test images")
+    return tuple(reasons) if row.metric == "clean" else (*reasons, *_other_attack(row, m))
 
 
 def _other_fields(stated: Mapping[str, object] | None, m: Measured) -> list[str]:
-    """Fields that the row does not state are as in our defaults, which are the paper's; weights may be anything if the
-    paper states none."""
+    """Return the fields that differ.
+
+    A field that the row does not state has our default, which is the paper's. If the row states no field, weights are
+    not compared.
+    """
     expected = {**m.defaults, **(stated or {})}
     return [
         f"{name}: {_short(value)}, published {_short(expected[name])}"
@@ -138,17 +141,17 @@ def _equal(a: object, b: object) -> bool:
 
 
 def _other_attack(row: Published, m: Measured) -> list[str]:
-    found = []
+    reasons = []
     if m.attack != row.profile:
-        found.append(f"attack: {m.attack}, published {row.profile or row.attack}")
+        reasons.append(f"attack: {m.attack}, published {row.profile or row.attack}")
     if len(row.eps) != 1 or not same_eps(m.eps, row.eps[0]):
         budgets = ", ".join(eps_text(eps) for eps in row.eps) or "a budget that is not stated"
-        found.append(f"eps: {eps_text(m.eps)}, published at {'the mean over ' * (len(row.eps) > 1)}{budgets}")
+        reasons.append(f"eps: {eps_text(m.eps)}, published at {'the mean over ' * (len(row.eps) > 1)}{budgets}")
     if m.norm != row.norm:
-        found.append(f"norm: {m.norm}, published {row.norm}")
+        reasons.append(f"norm: {m.norm}, published {row.norm}")
     if m.space != row.space:
-        found.append(f"pixel space: {m.space}, published {row.space or 'native for some sets'}")
-    return found
+        reasons.append(f"pixel space: {m.space}, published {row.space or 'native for some sets'}")
+    return reasons
 
 
 def _short(value: object) -> str:
@@ -156,7 +159,7 @@ def _short(value: object) -> str:
 
 
 def over_sets(rows: Iterable[Published], tasks: Sequence[str]) -> list[Published]:
-    """Return the means of the numbers of ``tasks`` alone, for each row of a table that prints all of them."""
+    """Return the means over ``tasks``, for each row of a table that prints all of them."""
     groups: dict[tuple[object, ...], dict[str, Published]] = {}
     for row in rows:
         key = (row.source, row.table, row.printed, row.attack, row.eps, row.metric)
@@ -190,7 +193,7 @@ def cell_numbers(results: Sequence[TrialResult]) -> tuple[Measured, ...]:
         for m in result.measurements:
             if m.metric in METRICS and m.attack != WORST and m.value is not None:
                 groups.setdefault((m.task, m.attack, m.eps, m.metric), []).append(m)
-    return tuple(_measured(results[0].config, found) for found in groups.values())
+    return tuple(_measured(results[0].config, over_seeds) for over_seeds in groups.values())
 
 
 def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
@@ -228,7 +231,7 @@ def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
 
 
 def profile_of(attack: AnyAttack) -> str:
-    """Return the attack's name, if it is what :data:`PROFILES` has by that name, or else that it is not."""
+    """Return the attack's name, with ``another`` before it if it differs from the profile of that name."""
     known = PROFILES.get(attack.name)
     return attack.name if known is None or known.attack == attack else f"another {attack.name}"
 
@@ -236,8 +239,9 @@ def profile_of(attack: AnyAttack) -> str:
 def interval(seeds: Sequence[Measurement]) -> tuple[float | None, float | None]:
     """Return the 95 % interval of the mean over seeds, in percent; (None, None) where a seed has none over images.
 
-    All seeds see the same images, so that more of them do not narrow the images' share: the half-widths over images
-    (the seeds' mean) and over seeds (Student's t) are added in squares. With one seed it is the images' interval.
+    The half-widths over images (the mean of the seeds') and over seeds (Student's t) are added in squares. All seeds
+    are measured on the same images, so more seeds do not narrow the half-width over images. With one seed the interval
+    is the one over images.
     """
     ends = [(m.low, m.high) for m in seeds if m.low is not None and m.high is not None]
     if len(ends) < len(seeds):

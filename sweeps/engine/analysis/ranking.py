@@ -1,4 +1,6 @@
-"""The cells in order, each beside the untouched model, and the rivals that the chosen one cannot be told from."""
+"""The cells ordered by score, each beside the untouched model, and the rivals of the chosen cell.
+
+A rival is a cell whose difference to the chosen one has an interval that contains 0."""
 
 from __future__ import annotations
 
@@ -15,24 +17,24 @@ from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import CLEAN, Score, deciding_score
 from zsr_core.data import Split
 
-LISTED = 200  # configurations that the table lists at most; the Parquet file holds all
+LISTED = 200  # largest number of configurations in the table; the Parquet file has all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Rows of one split by falling deciding score, each beside the untouched model."""
+    """Rows of one split from the best deciding score down, each beside the untouched model."""
 
     columns: tuple[Column, ...]  # of the zero-shot mean
-    rows: tuple[Row, ...]  # the untouched model's is the last
+    rows: tuple[Row, ...]  # the untouched model's row is the last
     left_out: int  # configurations that are not listed
-    # How far the chosen row lies above each rival that it cannot be told from in the deciding score, by label.
+    # Chosen row minus each rival in the deciding score, by the rival's label.
     rivals: Mapping[str, Difference] = field(default_factory=dict)
 
 
 def ranked(folder: StudyFolder, split: Split = "selection", most: int = LISTED) -> Ranking:
     """Return the ``most`` best configurations of one split and the untouched model.
 
-    The chosen configuration is among them, whatever it was chosen by.
+    The chosen configuration is always listed.
     """
     return folder.once(("ranked", split, most), lambda: _ranked(folder, split, most))
 
@@ -64,7 +66,7 @@ def _mean_columns(whole: Matrix) -> tuple[int, ...]:
 def rivals_of(
     folder: StudyFolder, winner: CellScore, whole: Matrix, others: Sequence[CellScore]
 ) -> dict[str, Difference]:
-    """Return how far the chosen row lies above each of ``others`` whose interval of the difference holds 0.
+    """Return the chosen row minus each of ``others``, where the interval of this difference contains 0.
 
     The interval is of the deciding score over the zero-shot sets, paired by seed and image.
     """
@@ -73,12 +75,12 @@ def rivals_of(
     if column is None:
         return {}
     first = RowTrials.of(folder, planned_row(folder, winner))
-    found = {}
+    rivals = {}
     for cell in others:
         (gap,) = differences(first, RowTrials.of(folder, planned_row(folder, cell)), (column,), DRAWS)
         if gap is not None and gap.low is not None and gap.is_open:
-            found[cell.cell] = gap
-    return found
+            rivals[cell.cell] = gap
+    return rivals
 
 
 def in_order(cells: Iterable[CellScore], score: Score) -> list[CellScore]:

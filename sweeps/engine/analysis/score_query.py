@@ -1,4 +1,4 @@
-"""Which number of a trial a figure shows: one of its measurements named in a word, or the difference of two."""
+"""Text queries for a trial's scores, such as ``robust@2/255``: one measurement, or the difference of two."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ EXPECTED = "a score such as robust, robust@2/255, robust.pgd10@2/255:animals, or
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One measurement: its metric, on one task or averaged; what is None is decided by the trial.
+    """One measurement: its metric, on one task or averaged.
 
-    Without an attack and a budget it is the clean number where there is one, else the number per image over all
-    attacks at the budget that scores are read at.
+    Without an attack and a budget it is the number without attack if there is one; else it is the worst case per image
+    over all attacks, at the study's budget.
     """
 
     name: str
@@ -46,10 +46,10 @@ Query = Reading | Contrast
 
 
 def parse_score(text: str) -> Query:
-    """Return the score that ``text`` names: ``name[.attack][@eps][:task]``, or two of them with `` - `` between.
+    """Return the score that ``text`` names: ``name[.attack][@eps][:task]``, or two of them separated by `` - ``.
 
     Raises:
-        ConfigError: if the text is neither.
+        ConfigError: if the text has another form.
     """
     parts = [_metric(part, text) for part in text.split(" - ")]
     if len(parts) > 2:
@@ -58,15 +58,15 @@ def parse_score(text: str) -> Query:
 
 
 def _metric(part: str, text: str) -> Reading:
-    found = GRAMMAR.fullmatch(part.strip())
-    if found is None:
+    parsed = GRAMMAR.fullmatch(part.strip())
+    if parsed is None:
         raise ConfigError(f"score: got {text!r}, expected {EXPECTED}")
-    eps = None if found["eps"] is None else parse_eps(found["eps"])
-    return Reading(name=found["name"], attack=found["attack"], eps=eps, task=found["task"] or ZERO_SHOT_MEAN)
+    eps = None if parsed["eps"] is None else parse_eps(parsed["eps"])
+    return Reading(name=parsed["name"], attack=parsed["attack"], eps=eps, task=parsed["task"] or ZERO_SHOT_MEAN)
 
 
 def score_text(score: Query) -> str:
-    """Return the text that :func:`parse_score` reads as ``score``; it names files and columns."""
+    """Return the text that :func:`parse_score` parses to ``score``; files and columns are named by it."""
     if isinstance(score, Contrast):
         return f"{score_text(score.first)} - {score_text(score.second)}"
     attack = f".{score.attack}" if score.attack else ""
@@ -75,7 +75,7 @@ def score_text(score: Query) -> str:
 
 
 def score_label(score: Query) -> str:
-    """Return how a figure calls ``score``: ``robust accuracy at 2/255 on animals``."""
+    """Return the name of ``score`` in a figure: ``robust accuracy at 2/255 on animals``."""
     if isinstance(score, Contrast):
         return f"{score_label(score.first)} − {score_label(score.second)}"
     words = [TITLES.get(score.name, score.name)]
@@ -95,26 +95,26 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
     if isinstance(score, Contrast):
         first, second = (score_value(result, part, usual) for part in (score.first, score.second))
         return None if first is None or second is None else first - second
-    found = [m for m in result.measurements if m.metric == score.name and m.task == score.task]
-    chosen = _condition(found, score, usual)
+    candidates = [m for m in result.measurements if m.metric == score.name and m.task == score.task]
+    chosen = _condition(candidates, score, usual)
     return None if chosen is None else chosen.value
 
 
-def _condition(found: Sequence[Measurement], score: Reading, usual: float) -> Measurement | None:
-    """Return the one that was measured under the score's attack and budget."""
+def _condition(candidates: Sequence[Measurement], score: Reading, usual: float) -> Measurement | None:
+    """Return the measurement under the score's attack and budget; None without one."""
     free = score.attack is None and score.eps is None
     eps = usual if score.eps is None else score.eps
     attacks = ["none", WORST] if free else [score.attack or WORST]
     for attack in attacks:
         budget = 0.0 if attack == "none" else eps
-        for m in found:
+        for m in candidates:
             if m.attack == attack and math.isclose(m.eps, budget, rel_tol=1e-6, abs_tol=1e-9):
                 return m
     return None
 
 
 def check_score(score: Query, folder: StudyFolder) -> None:
-    """Raise ``ConfigError``, saying what there is, unless one finished trial has the score."""
+    """Raise ``ConfigError`` with the known names, unless at least one finished trial has the score."""
     done, usual = list(folder.done().values()), folder.study.score_eps
     if any(score_value(result, score, usual) is not None for result in done):
         return
@@ -149,7 +149,7 @@ def score_rows(
 def _row(folder: StudyFolder, trial: PlannedTrial, score: Query, name: str, base: Mapping[str, Any]) -> dict[str, Any]:
     study, result = folder.study, folder.result(trial)
     plain = all(v is None or isinstance(v, (bool, int, float, str)) for v in trial.overrides.values())
-    config = study.base if plain else study.config(trial)  # to build each of thousands takes seconds
+    config = study.base if plain else study.config(trial)  # because building thousands of them takes seconds
     done = result is not None and folder.is_done(trial)
     return {
         **(base if plain else flatten(config)),
@@ -177,5 +177,5 @@ def over(score: Query, **fields: Any) -> Query:
 
 
 def shown_readings(objectives: Sequence[str]) -> tuple[Reading, ...]:
-    """Return the scores that a study shows as readings."""
+    """Return the study's shown scores as readings."""
     return tuple(Reading(name=score.name) for score in shown_scores(objectives))

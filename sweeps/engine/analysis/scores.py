@@ -13,7 +13,7 @@ from zsr_core.audit.finding import SEVERITY, VerdictStatus
 from zsr_core.data import Split
 from zsr_core.trial.result import TrialResult
 
-EQUAL = 1e-9  # scores closer than this are ties: they differ by the order of a sum at most
+EQUAL = 1e-9  # scores closer than this are ties, because the order of a sum changes the last digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +48,12 @@ class CellScore:
         return None if summary is None else summary.sd
 
     def doubts(self, score: str) -> bool:
-        """Return whether the audit doubts this score: it speaks of robustness, not of clean accuracy."""
+        """Return whether the audit doubts this score; it never doubts clean accuracy."""
         return bool(self.audit_fails) and score_named(score).attacked
 
 
 def rules_that(status: VerdictStatus, results: Iterable[TrialResult]) -> tuple[str, ...]:
-    """Return the audit rules that have ``status`` in any of the trials and nothing graver in another, in order."""
+    """Return the audit rules whose gravest verdict over the trials is ``status``, sorted."""
     verdicts: dict[str, set[str]] = {}
     for result in results:
         for rule, verdict in result.audit.items():
@@ -86,7 +86,7 @@ def scores(folder: StudyFolder, role: Role = "cell", split: Split | None = None)
 
 
 def row_score(folder: StudyFolder, row: PlannedRow) -> CellScore:
-    """Return the score of one row: its trials differ by seed alone."""
+    """Return the score of one row, whose trials differ only by seed."""
     rows = [trial_row(folder, trial) for trial in row.trials]
     failed = [each for each in rows if each["status"] == "failed"]
     done = [each for each in rows if each["status"] == "done"]
@@ -113,7 +113,7 @@ def eligible(cells: Iterable[CellScore], score: str) -> list[CellScore]:
 def best(cells: Iterable[CellScore], score: str = HARMONIC.name) -> CellScore | None:
     """Return the cell that is best at ``score``; None if no cell is eligible.
 
-    Of equals it is the first that no other equal beats in both clean and robust accuracy.
+    A tie goes to the first cell of the ties' clean-robust Pareto front.
     """
     among = eligible(cells, score)
     if not among:
@@ -131,7 +131,7 @@ def sense(score: Score) -> float:
 
 
 def pareto(cells: Iterable[CellScore], objectives: Sequence[str] = (CLEAN.name, ROBUST.name)) -> list[CellScore]:
-    """Return the cells that no other beats in all ``objectives``, by rising first objective."""
+    """Return the Pareto front of the cells over ``objectives``, by rising first objective."""
     among = [cell for cell in cells if all(cell.value(name) is not None for name in objectives) and not cell.failed]
     signs = [sense(score_named(name)) for name in objectives]
     points = [
@@ -146,7 +146,7 @@ def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def known(value: float | None) -> float:
-    """Return a score that is known to be there."""
+    """Return the score, which must not be None."""
     if value is None:
         raise ValueError("a cell without a score was compared")
     return value

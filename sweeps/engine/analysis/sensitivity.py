@@ -1,4 +1,4 @@
-"""How much a score falls when a weight is a little off: numbers that go with a surface.
+"""Sensitivity of a score to its weights: how much it drops near the optimum of a surface.
 
 All drops are relative to the best sampled score S*, in percent of it. Papers probe steps of different size (12.5 to
 20 % for one method, 10 % for another), so slopes are given per 10 % of relative step before methods are compared.
@@ -27,11 +27,11 @@ from sweeps.engine.study.limits import CLIFF
 from zsr_core.codec import ConfigError
 
 Array = NDArray[np.float64]
-NEAR = 0.2  # relative step that "S20" looks at on either side
+NEAR = 0.2  # relative step of "S20", to either side
 PLATEAU = 0.98  # of S*, above which a point belongs to the plateau
-PLATEAU_STEPS = 160  # points a side that the plateau's area is counted on
-MOSTLY = 0.5  # share of the area that may be unresolved before a share of it says nothing
-TERMS = 6  # of a quadratic in two variables
+PLATEAU_STEPS = 160  # grid points per side, for the plateau's area
+MOSTLY = 0.5  # largest unresolved share of the area with which the plateau's share is shown
+TERMS = 6  # terms of a quadratic in two variables
 HOW = Literal["measured", "interpolated", "unresolved"]
 
 
@@ -69,14 +69,14 @@ class Sensitivity:
     x: str
     y: str
     optimum: Point
-    s20_max: float | None  # the largest drop within 20 % of both weights, percent of S*; None where it is not known
-    s20_mean: float | None  # over the points within, the optimum left out
-    s20_n: int  # sampled points within, the optimum left out
+    s20_max: float | None  # the largest drop within 20 % of both weights, percent of S*; None if unresolved
+    s20_mean: float | None  # mean drop of those points, without the optimum
+    s20_n: int  # number of sampled points within 20 %, without the optimum
     s20_how: HOW
     slopes: tuple[Slope, ...]
     log_sensitivity: float | None  # percent of S* per e-fold: the largest among the nearest points
     plateau: float  # share of the sampled area with S >= 0.98 S*
-    unresolved: float  # share of the sampled area where nothing is known: cliffs, failures
+    unresolved: float  # share of the sampled area without an interpolated score: cliffs, failures
     plateau_cells: int  # sampled points on the plateau
     cells: int
     curvature: Curvature | None  # None where the points do not determine a quadratic
@@ -86,17 +86,17 @@ class Sensitivity:
         return max((s for s in self.slopes if s.path == path), key=lambda s: s.per_10, default=None)
 
 
-def sensitivity(data: Surface, threshold: float = CLIFF, about: tuple[float, float] | None = None) -> Sensitivity:
-    """Return the numbers of ``data`` around its best sampled point, or around the sampled point ``about``.
+def sensitivity(data: Surface, threshold: float = CLIFF) -> Sensitivity:
+    """Return the numbers of ``data`` around its best sampled point.
 
-    A neighbourhood without sampled points is read from the linear interpolation, unless a cliff lies across it.
+    If no point was sampled nearby, the drops are read from the linear interpolation, unless a cliff is in between.
 
     Raises:
-        ConfigError: if no point was measured, ``about`` was not sampled, or its score is not above 0.
+        ConfigError: if no point was measured, or the best score is not above 0.
     """
-    best = data.optimum if about is None else data.at(*about)
+    best = data.optimum
     if best is None or best.mean is None:
-        raise ConfigError(f"sensitivity: {data.z} has no measured point {'' if about is None else about}".rstrip())
+        raise ConfigError(f"sensitivity: {data.z} has no measured point")
     if best.mean <= 0:
         raise ConfigError(f"sensitivity: {data.z} is {best.mean:g} at its best; a relative drop needs a score above 0")
     read = interpolator(data, threshold)
@@ -133,13 +133,15 @@ def _within(value: float, centre: float) -> bool:
 
 
 def _box_drops(data: Surface, best: Point, read: Interpolator) -> tuple[list[float], str]:
-    """Return the drops at the box's corners and mid-sides as interpolated: a linear piece is extreme at its ends."""
+    """Return the interpolated drops at the corners and mid-sides of the 20 % box.
+
+    A linear function has its extremes at the ends, so the inside of the box is not searched."""
     steps = [(i * NEAR, j * NEAR) for j in (-1, 0, 1) for i in (-1, 0, 1) if i or j]
-    found = _read(data, read, [(best.x * (1 + a), best.y * (1 + b)) for a, b in steps])
+    scores = _read(data, read, [(best.x * (1 + a), best.y * (1 + b)) for a, b in steps])
     inside = _inside(data, [(best.x * (1 + a), best.y * (1 + b)) for a, b in steps])
-    if np.isnan(found[inside]).any():
+    if np.isnan(scores[inside]).any():
         return [], "unresolved"
-    return [_drop(best, float(v)) for v in found[inside]], "interpolated"
+    return [_drop(best, float(v)) for v in scores[inside]], "interpolated"
 
 
 def _read(data: Surface, read: Interpolator, at: Sequence[tuple[float, float]]) -> Array:
@@ -153,12 +155,12 @@ def _inside(data: Surface, at: Sequence[tuple[float, float]]) -> NDArray[np.bool
 def _slopes(
     data: Surface, best: Point, points: Sequence[Point], read: Interpolator, axis: Literal["x", "y"]
 ) -> list[Slope]:
-    """Return the steps to the nearest sampled points on either side, or 20 % either way where none was sampled."""
+    """Return the slope to the nearest sampled point on each side, or to an interpolated step of 20 % without one."""
     here, path = (best.x, data.x) if axis == "x" else (best.y, data.y)
     if here == 0:
         return []
     line = [p for p in points if (p.y == best.y if axis == "x" else p.x == best.x)]
-    found = []
+    slopes = []
     for side in (-1, 1):
         on_side = [p for p in line if side * ((p.x if axis == "x" else p.y) - here) > 0]
         nearest = min(on_side, key=lambda p: abs((p.x if axis == "x" else p.y) - here), default=None)
@@ -171,8 +173,8 @@ def _slopes(
             if math.isnan(value):
                 continue
             drop, how = _drop(best, value), "interpolated"
-        found.append(Slope(path=path, to=to, step=(to - here) / here, drop=drop, how=how))  # type: ignore[arg-type]
-    return found
+        slopes.append(Slope(path=path, to=to, step=(to - here) / here, drop=drop, how=how))  # type: ignore[arg-type]
+    return slopes
 
 
 def _log_sensitivity(best: Point, near: Sequence[Point], slopes: Sequence[Slope]) -> float | None:
@@ -189,7 +191,7 @@ def _log_sensitivity(best: Point, near: Sequence[Point], slopes: Sequence[Slope]
 
 
 def _plateau(data: Surface, best: Point, read: Interpolator) -> tuple[float, float]:
-    """Return (share of the hull's drawn area on the plateau, share of it that is not known)."""
+    """Return (share of the hull's drawn area on the plateau, share of it that is unresolved)."""
     x, y = coordinates(data, measured(data))
     gx, gy = np.meshgrid(np.linspace(x.min(), x.max(), PLATEAU_STEPS), np.linspace(y.min(), y.max(), PLATEAU_STEPS))
     inside = in_hull(data, gx, gy)

@@ -1,4 +1,4 @@
-"""How sure a number is: intervals over seeds and images, paired tests, and what choosing among many adds."""
+"""Statistics: intervals over seeds and images, paired tests, multiple comparisons, and the winner's curse."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from sweeps.engine.analysis.bootstrap import Kinds
 
 Array = NDArray[np.float64]
-LEVEL = 0.05  # below which an adjusted p is told from chance
-DRAWS = 10_000  # resamples behind a tested difference, at least
-SPLIT_SEEDS = 8  # up to which draws are told apart by the seeds they hold; there are 2^S - 1 such sets
+LEVEL = 0.05  # significance level for Holm-adjusted p values
+DRAWS = 10_000  # smallest number of resamples for a tested difference
+SPLIT_SEEDS = 8  # up to this number of seeds, draws are grouped by their set of seeds; there are 2^S - 1 sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate with its bootstrap interval and standard error, and over how many seeds and images it was drawn."""
+    """An estimate with its bootstrap interval, its standard error, and the numbers of seeds and images."""
 
     value: float
     low: float
@@ -74,7 +74,7 @@ def paired_difference(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resampled:
-    """M numbers of one task, or their means over tasks, and what R resamples make of them."""
+    """M numbers of one task, or their means over tasks, and their values in R resamples."""
 
     value: Array  # [M]
     drawn: Array  # [R, M]
@@ -86,16 +86,16 @@ class Resampled:
         return low, high
 
     def p_values(self) -> Array:
-        """Return [M]: two-sided p of no difference, the percentile interval turned round.
+        """Return [M]: two-sided p of no difference, by inversion of the percentile interval.
 
-        p falls below 1 - confidence where the interval of that confidence stops holding 0, and never below 2 / (R + 1).
+        p is below 1 - confidence where the interval of that confidence excludes 0. Its minimum is 2 / (R + 1).
         """
         beyond = np.minimum((self.drawn <= 0).sum(axis=0), (self.drawn >= 0).sum(axis=0)) + 1
         return np.asarray(np.minimum(1.0, 2 * beyond / (len(self.drawn) + 1)), dtype=np.float64)
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
-    """Return the mean over tasks, each of the same weight, of resamples that share their seeds."""
+    """Return the unweighted mean over tasks of resamples that share their seeds."""
     return Resampled(
         value=np.mean([part.value for part in parts], axis=0), drawn=np.mean([part.drawn for part in parts], axis=0)
     )
@@ -109,15 +109,15 @@ def resample(
     draws: int = 2000,
     fixed_seeds: bool = False,
 ) -> dict[str, Resampled]:
-    """Return what ``draws`` hierarchical resamples make of each task: seeds first, then images within each task.
+    """Return each task's numbers in ``draws`` hierarchical resamples: seeds first, then images within each task.
 
-    ``tasks``: K series of outcomes, 0 or 1, per task, [K, S, N] with N images of its own and the same S seeds, so that
-    a difference of series is paired. ``statistic`` maps the K means of one task and seed to M numbers, [..., K] ->
-    [..., M]. Each draw resamples the seeds once for all tasks, unless they are ``fixed_seeds``, and each task's images;
-    the tasks themselves are fixed. With one seed the draws hold the images' share alone.
+    ``tasks``: K series of outcomes, 0 or 1, per task, [K, S, N]; all tasks have the same S seeds, each its own images.
+    The series of a task share seeds and images, so a difference of series is paired. ``statistic`` maps the K means of
+    one task and seed to M numbers, [..., K] -> [..., M]. Each draw resamples the seeds once for all tasks, unless they are ``fixed_seeds``, and each task's images;
+    the tasks themselves are fixed. With one seed the draws vary only by images.
 
     Raises:
-        ValueError: if there is no task, a task without images, tasks differ in their seeds, or an outcome is neither.
+        ValueError: without tasks, for a task without images, for unequal seeds, or for an outcome that is not 0 or 1.
     """
     if any(((series != 0) & (series != 1)).any() for series in tasks.values()):
         raise ValueError("resample: an outcome is neither 0 nor 1")
@@ -129,21 +129,21 @@ def resample(
     if not fixed_seeds:
         seed_weights = rng.multinomial(n_seeds, seed_weights[0], size=draws) / n_seeds
     supports = _by_support(seed_weights)
-    found = {}
+    resampled = {}
     for task, series in tasks.items():
         value = statistic(series.mean(axis=2).T).mean(axis=0)  # [M]
         kinds, drawn = Kinds.of(series), np.empty((draws, len(value)))
         for rows, some in supports:
-            means = kinds.seen_by(some).resampled_means(rng, len(rows))  # [R', S', K]
+            means = kinds.with_seeds(some).resampled_means(rng, len(rows))  # [R', S', K]
             drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
-        found[task] = Resampled(value=value, drawn=drawn)
-    return found
+        resampled[task] = Resampled(value=value, drawn=drawn)
+    return resampled
 
 
 def enough_draws(comparisons: int) -> int:
-    """Return how many resamples a family of comparisons takes for Holm to be able to hold on to the first of them.
+    """Return how many resamples a family needs so that its smallest p can stay significant after Holm's correction.
 
-    The smallest p of R resamples is 2 / (R + 1): times the comparisons, it must lie below :data:`LEVEL`.
+    The smallest p of R resamples is 2 / (R + 1); multiplied by ``comparisons`` it must be below :data:`LEVEL`.
     """
     return max(DRAWS, 50 * comparisons)
 
@@ -168,7 +168,7 @@ def hierarchical_bootstrap(
 
 
 def _by_support(seed_weights: Array) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return (draws, seeds) for each set of seeds that some draws consist of: the other seeds' images do not matter."""
+    """Return (draws, seeds) for each distinct set of seeds; images of the other seeds need not be drawn."""
     drawn = seed_weights > 0  # [R, S]
     if drawn.shape[1] > SPLIT_SEEDS:
         return [(np.arange(len(drawn)), np.arange(drawn.shape[1]))]
@@ -179,13 +179,14 @@ def _by_support(seed_weights: Array) -> list[tuple[NDArray[np.int64], NDArray[np
 def exact_mcnemar(net: Sequence[int] | NDArray[np.int64]) -> float:
     """Return the exact two-sided p of McNemar's test on paired outcomes of the same images.
 
-    ``net`` [N]: for each image in how many seeds more the one is right than the other, -S .. S. Images are the units:
-    under the null each image's ``net`` is as likely to have the other sign, and p is the share of all sign patterns
-    whose sum lies as far from 0. With one seed that is the binomial test of the discordant counts.
+    ``net`` [N]: per image, the number of seeds where only the first is right minus that where only the second is,
+    -S .. S. Images are the units: under the null hypothesis both signs of an image's ``net`` are equally likely. p is
+    the share of all sign patterns whose sum is at least as far from 0. With one seed this is the binomial test of the
+    discordant counts.
     """
     net = np.asarray(net, dtype=np.int64)
     sizes = np.abs(net)
-    ups = np.ones(1)  # probability that the images whose sign is up weigh 0, 1, 2 ... together
+    ups = np.ones(1)  # probability that the images with positive sign sum to 0, 1, 2 ...
     for size in range(1, int(sizes.max(initial=0)) + 1):
         fair = _fair_binomial(int((sizes == size).sum()))
         spaced = np.zeros(size * (len(fair) - 1) + 1)
@@ -203,7 +204,7 @@ def _fair_binomial(n: int) -> Array:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values adjusted for being one family (Holm, 1979): reject where the adjusted one is below alpha."""
+    """Return the p values adjusted as one family (Holm, 1979): reject where the adjusted p is below alpha."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
@@ -213,13 +214,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def inflation(n: int, se: float) -> float:
-    """Return by how much the best of ``n`` equally good scores exceeds what all are worth, each with error ``se``.
+    """Return the expected excess of the best of ``n`` equally good scores, each with standard error ``se``.
 
-    The expected largest of n independent normal errors, ``se * Phi^-1((n - 0.375) / (n + 0.25))`` (Blom, 1958). Scores
-    taken on the same images share part of their errors, so it bounds theirs from above.
+    It is the expected maximum of n independent normal errors, ``se * Phi^-1((n - 0.375) / (n + 0.25))`` (Blom, 1958).
+    Scores on the same images share part of their errors, so for them it is an upper bound.
 
     Raises:
-        ValueError: if there is nothing to choose from.
+        ValueError: if n is below 1.
     """
     if n < 1:
         raise ValueError(f"inflation: got n={n}, expected at least 1 score")

@@ -1,4 +1,4 @@
-"""A score over two axes of the space, as data: what was sampled, what failed, where the optimum is."""
+"""A score over two axes of the space, as data: sampled points, failures and the optimum."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Surface:
     x_log: bool
     y_log: bool
     points: tuple[Point, ...]  # by rising y, then x
-    off_axis: tuple[Point, ...]  # an axis at 0, which a log axis cannot show: a part switched off
+    off_axis: tuple[Point, ...]  # points with a value of 0 on a log axis, which cannot show it: a part is switched off
     xs: tuple[float, ...]
     ys: tuple[float, ...]
     optimum: Point | None  # the highest mean among the points without a failure
@@ -47,10 +47,6 @@ class Surface:
     def is_grid(self) -> bool:
         """Whether the points are the cells of a grid, rather than scattered."""
         return bool(self.xs)
-
-    def at(self, x: float, y: float) -> Point | None:
-        """Return the sampled point there, if there is one."""
-        return next((p for p in self.points if p.x == x and p.y == y), None)
 
     def table(self) -> tuple[tuple[float | None, ...], ...]:
         """Return the means as rows by ``ys`` and columns by ``xs``; None where nothing was measured."""
@@ -63,30 +59,29 @@ def surface(
     x: str,
     y: str,
     z: str,
-    over: str = "seed",
     *,
     domains: Mapping[str, Domain] | None = None,
     published: Mapping[str, float] | None = None,
     baseline: float | None = None,
 ) -> Surface:
-    """Return the score ``z`` over ``x`` and ``y``, averaged over ``over``.
+    """Return the score ``z`` over ``x`` and ``y``, averaged over seeds.
 
-    ``rows`` hold the axes by dotted path, ``z`` (None where there is none), ``over`` and ``status``.
+    ``rows`` hold the axes by dotted path, ``z`` (None without a score), ``seed`` and ``status``.
 
     Raises:
-        ConfigError: if an axis is no number, or two finished rows share x, y and ``over``.
+        ConfigError: if an axis is no number, or two finished rows share x, y and seed.
     """
     domains, published = domains or {}, published or {}
     groups: dict[tuple[float, float], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((_number(row, x), _number(row, y)), []).append(row)
-    planned = [_point(at, group, z, over) for at, group in groups.items()]
+    planned = [_point(at, group, z) for at, group in groups.items()]
     points = sorted(planned, key=lambda p: (p.y, p.x))
     x_log, y_log = (bool(getattr(domains.get(path), "log", False)) for path in (x, y))
     off = [p for p in points if (x_log and p.x <= 0) or (y_log and p.y <= 0)]
     points = [p for p in points if p not in off]
     xs, ys = _levels(points)
-    good = [p for p in planned if p not in off and p.mean is not None and not p.failed]  # of equals the first planned
+    good = [p for p in planned if p not in off and p.mean is not None and not p.failed]  # of ties the first planned
     return Surface(
         x=x, y=y, z=z, x_log=x_log, y_log=y_log,
         points=tuple(points), off_axis=tuple(off), xs=xs, ys=ys,
@@ -101,30 +96,30 @@ def _number(row: Mapping[str, Any], path: str) -> float:
     if not is_finite(value):
         trial = row.get("trial_id", "?")
         raise ConfigError(f"surface: {path} is {value!r} in trial {trial}; expected a number")
-    return float(value)  # type: ignore[arg-type]  # is_finite has made sure of a real number
+    return float(value)  # type: ignore[arg-type]  # is_finite has checked that it is a real number
 
 
-def _point(at: tuple[float, float], rows: Sequence[Mapping[str, Any]], z: str, over: str) -> Point:
+def _point(at: tuple[float, float], rows: Sequence[Mapping[str, Any]], z: str) -> Point:
     done = [row for row in rows if row["status"] == "done" and row[z] is not None]
-    if len({row[over] for row in done}) < len(done):
-        raise ConfigError(f"surface: {len(done)} trials share the point {at} but differ in more than {over}")
-    found = summarise([row[z] for row in done]) if done else None
+    if len({row["seed"] for row in done}) < len(done):
+        raise ConfigError(f"surface: {len(done)} trials share the point {at} but differ in more than the seed")
+    over_seeds = summarise([row[z] for row in done]) if done else None
     failed = sum(row["status"] == "failed" for row in rows)
     return Point(
-        x=at[0], y=at[1], mean=found.mean if found else None, sd=found.sd if found else None,
+        x=at[0], y=at[1], mean=over_seeds.mean if over_seeds else None, sd=over_seeds.sd if over_seeds else None,
         n=len(done), failed=failed, missing=len(rows) - len(done) - failed,
     )  # fmt: skip
 
 
 def _levels(points: Sequence[Point]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the levels of both axes if over half of their grid was planned, else nothing."""
+    """Return the levels of both axes if more than half of their grid was planned, else empty tuples."""
     xs, ys = sorted({p.x for p in points}), sorted({p.y for p in points})
     filled = len(points) > len(xs) * len(ys) / 2
     return (tuple(xs), tuple(ys)) if filled else ((), ())
 
 
 def edges(levels: Sequence[float], log: bool) -> tuple[float, ...]:
-    """Return the n + 1 cell boundaries of n levels: half-way between neighbours, by ratio on a log axis."""
+    """Return the n + 1 cell boundaries of n levels: the midpoints between neighbours, geometric on a log axis."""
     at = [math.log(v) for v in levels] if log else list(levels)
     if len(at) == 1:
         half = math.log(2) / 2 if log else max(abs(at[0]) / 4, 0.5)
