@@ -153,7 +153,7 @@ def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
         )
     lines = [f"{text}."]
     if any(star(cell.gap) for cell in cells):
-        lines += ["", "* p < 0.05 after Holm's correction over this table's differences, and the seeds support the sign."]
+        lines += ["", "* p < 0.05 after Holm's correction over this table, and the seeds support the sign."]
     if any(row.fails for row in ranking.rows):
         lines += ["", f"{DAGGER} robustness unverified: a rule of the audit fails."]
     if folder.study.published:

@@ -18,7 +18,7 @@ from sweeps.engine.running.flags import (
     unknown_flag,
 )
 from sweeps.engine.study.limits import CLIFF
-from sweeps.engine.study.objectives import check_objectives
+from sweeps.engine.study.objectives import TITLES, check_objectives
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import shown
 from zsr_core.codec import require
@@ -94,7 +94,7 @@ def _parser(sweep: Sweep) -> Parser:
     add("--plan", action="store_true", help="print the trials and what they will cost; start nothing")
     add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
     add("--samples", metavar="N", help=f"proposals of the search, earlier launches counted (default {sweep.samples})")
-    add("--objectives", metavar="A[,B]", help="scores to search for: clean, robust, harmonic (two make a Pareto front)")
+    add("--objectives", metavar="A[,B]", help=f"scores to search for: {', '.join(TITLES)} (two: a Pareto front)")
     add("--warm-start", nargs="+", default=[], metavar="DIR", help="studies of the same space whose scores are known")
     add(
         "--refine",

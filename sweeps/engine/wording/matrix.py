@@ -26,7 +26,7 @@ def described(folder: StudyFolder, matrix: Matrix, *more: str) -> Described:
     return Described(matrix=matrix, setting=setting_of(folder), legend=(*legend_of(matrix), *more))
 
 
-BOLD = "Bold: the highest of a column among tuned rows with all seeds and an audit that holds."
+BOLD = "Bold: the best of a column among tuned rows with all seeds and an audit that holds."
 
 
 def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable[Scope]) -> str:
