@@ -34,11 +34,11 @@ from sweeps.engine.figures.surface_views import (
     How,
     View,
     beside,
+    best_shown,
     box_at,
     boxes,
     caption,
     ends,
-    highest,
     place,
     star_place,
     views,
@@ -85,7 +85,7 @@ def test_a_grid_prints_the_cells_it_measured_and_nothing_else() -> None:
     assert "untouched model 70.0 %" in texts
     assert "Measured on the built-in miniature." in "\n".join(texts)
     assert "Each cell is one configuration, nothing is interpolated." in texts
-    assert {"failed", "chosen: best clean accuracy", "published (x=0.08 y=0.5)", "highest in the panel"} <= set(texts)
+    assert {"failed", "chosen: best clean accuracy", "published (x=0.08 y=0.5)", "best in the panel"} <= set(texts)
     assert figure.axes[0].get_xticklabels()[0].get_text() == "0.01"
 
 
@@ -225,7 +225,7 @@ def test_a_weight_at_zero_has_a_strip_of_its_own_in_a_heatmap() -> None:
     assert "Off the log axes" not in caption([view])
     assert "3 points" not in caption(shown(data, how="contour"))
     off_is_best = surface_of((0.0, 0.0, 90.0), (0.01, 0.0, 50.0), (0.1, 0.0, 60.0))
-    assert (highest(shown(off_is_best)[0]).x, highest(shown(off_is_best, how="contour")[0]).x) == (0.0, 0.1)  # type: ignore[union-attr]
+    assert (best_shown(shown(off_is_best)[0]).x, best_shown(shown(off_is_best, how="contour")[0]).x) == (0.0, 0.1)  # type: ignore[union-attr]
 
 
 def test_a_cliff_opens_the_cells_on_both_its_sides() -> None:
@@ -247,7 +247,7 @@ def test_a_cell_has_room_for_its_number_below_and_its_star_above() -> None:
     upper = box.upper(0.75)
     assert (upper.bottom, upper.height, upper.width) == (9.5, 2.5, 4.0)
     (view,) = shown(GRID)
-    best = highest(view)
+    best = best_shown(view)
     assert best is not None
     cell = box_at(GRID, (best.x, best.y))
     assert cell is not None

@@ -16,7 +16,9 @@ from sweeps.engine.documents.parquet import export_study
 from sweeps.engine.running.audit import row_of
 from sweeps.engine.running.course import event
 from sweeps.engine.study.folder import Study, open_study, trial_folder
-from sweeps.engine.tracking.entries import final_points, trial_note, version_tags
+from sweeps.engine.tracking.entries import version_tags
+from sweeps.engine.tracking.notes import trial_note
+from sweeps.engine.tracking.points import final_points
 from zsr_core.cli.evaluate import table
 from zsr_core.cli.train import summary
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement

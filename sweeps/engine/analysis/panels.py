@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeps.engine.analysis.score_query import Contrast, Query, check_score, over, score_label, score_rows, score_text
+from sweeps.engine.analysis.score_query import (
+    Contrast,
+    Query,
+    check_score,
+    over,
+    score_label,
+    score_rows,
+    score_sense,
+    score_text,
+)
 from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.format import eps_text, leaf
@@ -161,5 +170,5 @@ def _surface(source: Source, rows: Iterable[Mapping[str, Any]], x: str, y: str, 
     values = [value for value in known if value is not None]
     return surface(
         rows, x, y, score_text(score), domains=source.study.space, published=source.study.published,
-        baseline=sum(values) / len(values) if values else None,
+        baseline=sum(values) / len(values) if values else None, sense=score_sense(score),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeps.engine.format import eps_text, parse_eps
 from sweeps.engine.study.folder import PlannedTrial, Role, StudyFolder
-from sweeps.engine.study.objectives import CLEAN, TITLES, shown_scores
+from sweeps.engine.study.objectives import CLEAN, TITLES, Score, score_named, shown_scores
 from zsr_core.codec import ConfigError, did_you_mean, flatten
 from zsr_core.data import Split
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
@@ -86,8 +86,18 @@ def score_label(score: Query) -> str:
 
 
 def score_unit(score: Query) -> str:
-    """Return the unit of a score: percent, or points for a difference of two percentages."""
-    return "points" if isinstance(score, Contrast) else "%"
+    """Return the unit of a score, ``points`` for a difference of two percentages."""
+    unit = _score(score).unit
+    return "points" if isinstance(score, Contrast) and unit == "%" else unit
+
+
+def score_sense(score: Query) -> float:
+    """Return 1 for a score that should be high, -1 for one that should be low; of a contrast, by its first score."""
+    return 1.0 if _score(score).higher_is_better else -1.0
+
+
+def _score(score: Query) -> Score:
+    return score_named((score.first if isinstance(score, Contrast) else score).name)
 
 
 def score_value(result: TrialResult, score: Query, usual: float) -> float | None:

@@ -75,7 +75,7 @@ class Sensitivity:
     s20_how: HOW
     slopes: tuple[Slope, ...]
     log_sensitivity: float | None  # percent of S* per e-fold: the largest among the nearest points
-    plateau: float  # share of the sampled area with S >= 0.98 S*
+    plateau: float  # share of the sampled area within 2 % of S*
     unresolved: float  # share of the sampled area without an interpolated score: cliffs, failures
     plateau_cells: int  # sampled points on the plateau
     cells: int
@@ -102,7 +102,7 @@ def sensitivity(data: Surface, threshold: float = CLIFF) -> Sensitivity:
     read = interpolator(data, threshold)
     points = [p for p in measured(data) if p != best]
     near = [p for p in points if _within(p.x, best.x) and _within(p.y, best.y)]
-    drops, how = [_drop(best, p.mean) for p in near], "measured"
+    drops, how = [_drop(data, best, p.mean) for p in near], "measured"
     if not drops:
         drops, how = _box_drops(data, best, read)
     slopes = [*_slopes(data, best, points, read, "x"), *_slopes(data, best, points, read, "y")]
@@ -111,9 +111,10 @@ def sensitivity(data: Surface, threshold: float = CLIFF) -> Sensitivity:
         z=data.z, x=data.x, y=data.y, optimum=best,
         s20_max=max(drops, default=None), s20_mean=float(np.mean(drops)) if drops else None, s20_n=len(near),
         s20_how=how if drops else "unresolved",  # type: ignore[arg-type]  # one of HOW
-        slopes=tuple(slopes), log_sensitivity=_log_sensitivity(best, near, slopes),
+        slopes=tuple(slopes), log_sensitivity=_log_sensitivity(data, best, near, slopes),
         plateau=plateau, unresolved=unresolved,
-        plateau_cells=sum(_score(p) >= PLATEAU * best.mean for p in measured(data)), cells=len(measured(data)),
+        plateau_cells=sum(data.sense * _score(p) >= _plateau_edge(data, best) for p in measured(data)),
+        cells=len(measured(data)),
         curvature=curvature(data),
     )  # fmt: skip
 
@@ -123,9 +124,14 @@ def _score(point: Point) -> float:
     return point.mean
 
 
-def _drop(best: Point, score: float | None) -> float:
+def _drop(data: Surface, best: Point, score: float | None) -> float:
     assert score is not None
-    return 100 * (_score(best) - score) / _score(best)
+    return 100 * data.sense * (_score(best) - score) / _score(best)
+
+
+def _plateau_edge(data: Surface, best: Point) -> float:
+    """Return the worst score of the plateau, times the score's sense."""
+    return data.sense * _score(best) * (PLATEAU if data.sense > 0 else 2 - PLATEAU)
 
 
 def _within(value: float, centre: float) -> bool:
@@ -141,7 +147,7 @@ def _box_drops(data: Surface, best: Point, read: Interpolator) -> tuple[list[flo
     inside = _inside(data, [(best.x * (1 + a), best.y * (1 + b)) for a, b in steps])
     if np.isnan(scores[inside]).any():
         return [], "unresolved"
-    return [_drop(best, float(v)) for v in scores[inside]], "interpolated"
+    return [_drop(data, best, float(v)) for v in scores[inside]], "interpolated"
 
 
 def _read(data: Surface, read: Interpolator, at: Sequence[tuple[float, float]]) -> Array:
@@ -166,24 +172,24 @@ def _slopes(
         nearest = min(on_side, key=lambda p: abs((p.x if axis == "x" else p.y) - here), default=None)
         if nearest is not None:
             to = nearest.x if axis == "x" else nearest.y
-            drop, how = _drop(best, nearest.mean), "measured"
+            drop, how = _drop(data, best, nearest.mean), "measured"
         else:
             to = here * (1 + side * NEAR)
             value = float(_read(data, read, [(to, best.y) if axis == "x" else (best.x, to)])[0])
             if math.isnan(value):
                 continue
-            drop, how = _drop(best, value), "interpolated"
+            drop, how = _drop(data, best, value), "interpolated"
         slopes.append(Slope(path=path, to=to, step=(to - here) / here, drop=drop, how=how))  # type: ignore[arg-type]
     return slopes
 
 
-def _log_sensitivity(best: Point, near: Sequence[Point], slopes: Sequence[Slope]) -> float | None:
+def _log_sensitivity(data: Surface, best: Point, near: Sequence[Point], slopes: Sequence[Slope]) -> float | None:
     """Return the largest ((S* - S) / S*) / |d log (x, y)| among the nearest points, in percent per e-fold."""
     if best.x <= 0 or best.y <= 0:
         return None
     rates = [s.drop / abs(math.log1p(s.step)) for s in slopes if s.step > -1]
     rates += [
-        _drop(best, p.mean) / math.hypot(math.log(p.x / best.x), math.log(p.y / best.y))
+        _drop(data, best, p.mean) / math.hypot(math.log(p.x / best.x), math.log(p.y / best.y))
         for p in near
         if p.x > 0 and p.y > 0
     ]
@@ -198,8 +204,8 @@ def _plateau(data: Surface, best: Point, read: Interpolator) -> tuple[float, flo
     if not inside.any():
         return 0.0, 1.0
     value = read(gx, gy)[inside]
-    high = np.nan_to_num(value, nan=-math.inf) >= PLATEAU * _score(best)
-    return float(high.mean()), float(np.isnan(value).mean())
+    on_plateau = np.nan_to_num(data.sense * value, nan=-math.inf) >= _plateau_edge(data, best)
+    return float(on_plateau.mean()), float(np.isnan(value).mean())
 
 
 def curvature(data: Surface) -> Curvature | None:

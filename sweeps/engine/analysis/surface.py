@@ -39,9 +39,10 @@ class Surface:
     off_axis: tuple[Point, ...]  # points with a value of 0 on a log axis, which cannot show it: a part is switched off
     xs: tuple[float, ...]
     ys: tuple[float, ...]
-    optimum: Point | None  # the highest mean among the points without a failure
+    optimum: Point | None  # the best mean among the points without a failure
     published: tuple[float, float] | None
     baseline: float | None  # the same score of the untouched model
+    sense: float = 1.0  # 1 for a score that should be high, -1 for one that should be low
 
     @property
     def is_grid(self) -> bool:
@@ -63,10 +64,12 @@ def surface(
     domains: Mapping[str, Domain] | None = None,
     published: Mapping[str, float] | None = None,
     baseline: float | None = None,
+    sense: float = 1.0,
 ) -> Surface:
     """Return the score ``z`` over ``x`` and ``y``, averaged over seeds.
 
     ``rows`` hold the axes by dotted path, ``z`` (None without a score), ``seed`` and ``status``.
+    ``sense`` is 1 for a score that should be high, -1 for one that should be low.
 
     Raises:
         ConfigError: if an axis is no number, or two finished rows share x, y and seed.
@@ -85,9 +88,9 @@ def surface(
     return Surface(
         x=x, y=y, z=z, x_log=x_log, y_log=y_log,
         points=tuple(points), off_axis=tuple(off), xs=xs, ys=ys,
-        optimum=max(good, key=lambda p: -math.inf if p.mean is None else p.mean, default=None),
+        optimum=max(good, key=lambda p: -math.inf if p.mean is None else sense * p.mean, default=None),
         published=(published[x], published[y]) if x in published and y in published else None,
-        baseline=baseline,
+        baseline=baseline, sense=sense,
     )  # fmt: skip
 
 

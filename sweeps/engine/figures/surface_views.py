@@ -190,12 +190,12 @@ def beside(data: Surface, cliff: Cliff) -> list[Box]:
     ]  # fmt: skip
 
 
-def highest(view: View) -> Point | None:
-    """Return the highest of the points that the panel shows, among those without a failure; the first of equals."""
+def best_shown(view: View) -> Point | None:
+    """Return the best of the points that the panel shows, among those without a failure; the first of equals."""
     if view.data.optimum is None or view.how != "cells":
         return view.data.optimum
     rivals = [p for p in view.data.off_axis if p.mean is not None and not p.failed] if view.data.is_grid else []
-    return max([view.data.optimum, *rivals], key=lambda p: -math.inf if p.mean is None else p.mean)
+    return max([view.data.optimum, *rivals], key=lambda p: -math.inf if p.mean is None else view.data.sense * p.mean)
 
 
 def star_place(view: View, best_point: Point) -> tuple[float, float]:

@@ -20,11 +20,11 @@ from sweeps.engine.figures.surface_views import (
     Box,
     View,
     beside,
+    best_shown,
     box_at,
     boxes,
     caption,
     ends,
-    highest,
     place,
     star_place,
     x_ticks,
@@ -162,7 +162,7 @@ def _draw_marks(axes: Axes, view: View) -> None:
     if published:
         axes.scatter(*published, s=24, marker="D", facecolors="none", edgecolors="white", linewidths=2.4, zorder=4)
         axes.scatter(*published, s=24, marker="D", facecolors="none", edgecolors=INK, linewidths=1.1, zorder=5)
-    best = highest(view)
+    best = best_shown(view)
     if best and view.how != "gp sd":
         axes.scatter(*star_place(view, best), s=52, marker="*", color="white", edgecolors=INK, linewidths=0.7, zorder=6)
     if view.chosen and (at := place(data, view.chosen)):
@@ -221,7 +221,7 @@ def _legend(shown: Sequence[View], crowned: str, threshold: float) -> list[Line2
     dot: dict[str, Any] = {"color": "none", "markeredgecolor": INK, "linestyle": "none"}
     entries: list[Line2D | Patch] = [
         Line2D([], [], marker="o", ms=3, mfc="white", mew=0.5, label="sampled", **dot),
-        Line2D([], [], marker="*", ms=8, mfc="white", mew=0.7, label="highest in the panel", **dot),
+        Line2D([], [], marker="*", ms=8, mfc="white", mew=0.7, label="best in the panel", **dot),
     ]
     data, cells = shown[0].data, shown[0].in_cells
     if crowned and cells:

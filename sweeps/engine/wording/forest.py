@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from sweeps.engine.analysis.difference import Cell, Column
 from sweeps.engine.analysis.matrix import Matrix, Row
+from sweeps.engine.analysis.scores import sense
 from sweeps.engine.format import counted
+from sweeps.engine.study.objectives import score_named
 from sweeps.engine.wording.matrix import DAGGER, family_text
 from zsr_core.codec import ConfigError
 
@@ -47,7 +49,7 @@ class Forest:
 
 
 def forest(matrix: Matrix, columns: Sequence[int], *, most: int = MOST) -> Forest:
-    """Return the differences in ``columns``, in the matrix's order; of more than ``most`` rows the highest ones.
+    """Return the differences in ``columns``, in the matrix's order; of more than ``most`` rows the best ones.
 
     Raises:
         ConfigError: if the matrix has no row but the baseline.
@@ -55,7 +57,7 @@ def forest(matrix: Matrix, columns: Sequence[int], *, most: int = MOST) -> Fores
     rows = [row for row in matrix.rows if not row.baseline]
     if not rows:
         raise ConfigError(f"forest: {matrix.study} has no row but the baseline {matrix.baseline!r}")
-    shown = highest(rows, columns, most)
+    shown = best_rows(rows, matrix, columns[-1], most)
     lines = tuple(line(row, columns, matrix.baseline) for row in shown)
     left_out = (f"{len(rows) - len(shown)} of {counted(len(rows), 'configuration')} lower in rank are not shown.",)
     return Forest(
@@ -72,12 +74,13 @@ def title(column: Column) -> str:
     return column.over if column.scope == "set" else column.title
 
 
-def highest(rows: Sequence[Row], columns: Sequence[int], most: int) -> list[Row]:
-    """Return the ``most`` rows that score highest in the last column, in matrix order; the chosen row is kept."""
+def best_rows(rows: Sequence[Row], matrix: Matrix, last: int, most: int) -> list[Row]:
+    """Return the ``most`` best rows in the column with index ``last``, in matrix order; the chosen row is kept."""
+    sign = sense(score_named(matrix.columns[last].metric))
 
     def rank(row: Row) -> tuple[bool, float]:
-        value = row.cells[columns[-1]].value
-        return row.chosen, float("-inf") if value is None else value
+        value = row.cells[last].value
+        return row.chosen, float("-inf") if value is None else sign * value
 
     kept = {id(row) for row in sorted(rows, key=rank, reverse=True)[:most]}
     return [row for row in rows if id(row) in kept]

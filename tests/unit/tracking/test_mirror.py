@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.engine.study.folder import trial_folder, write_study
-from sweeps.engine.study.objectives import OBJECTIVES
+from sweeps.engine.study.objectives import TITLES
 from sweeps.engine.tracking.mirror import Mirror
 from sweeps.engine.tracking.recorder import record_study
 from sweeps.engine.tracking.updates import SEAL
@@ -288,7 +288,7 @@ class TestWatching:
         case.finish(study, study.plan[1])
         mirror.trial(study.plan[1].trial_id)
         metrics = MlflowClient(tracking_uri=case.uri).get_run(mirror.runs[study.plan[1].trial_id].run_id).data.metrics
-        assert list(metrics)[:3] == list(OBJECTIVES)
+        assert list(metrics)[:3] == list(TITLES)
         assert not any(math.isnan(value) for value in metrics.values())
 
     def test_a_trial_that_fails_under_watch_has_no_score_that_is_not_a_number(self, case: Any) -> None:
@@ -301,7 +301,7 @@ class TestWatching:
         mirror.trial(study.plan[1].trial_id)
         run = case.runs()[study.plan[1].trial_id]
         assert run.info.status == "FAILED"
-        assert run.data.metrics.keys().isdisjoint(OBJECTIVES)
+        assert run.data.metrics.keys().isdisjoint(TITLES)
         assert case.curve(run, "train_loss") == [(0, 2.0), (1, 1.0)], "its curves are those of its folder"
         assert record_study(case.folder, case.uri).already_there == 1
 
