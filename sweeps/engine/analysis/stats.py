@@ -113,8 +113,9 @@ def resample(
 
     ``tasks``: K series of outcomes, 0 or 1, per task, [K, S, N]; all tasks have the same S seeds, each its own images.
     The series of a task share seeds and images, so a difference of series is paired. ``statistic`` maps the K means of
-    one task and seed to M numbers, [..., K] -> [..., M]. Each draw resamples the seeds once for all tasks, unless they are ``fixed_seeds``, and each task's images;
-    the tasks themselves are fixed. With one seed the draws vary only by images.
+    one task and seed to M numbers, [..., K] -> [..., M]. Each draw resamples the seeds once for all tasks, unless they
+    are ``fixed_seeds``, and each task's images; the tasks themselves are fixed. With one seed the draws vary only by
+    images.
 
     Raises:
         ValueError: without tasks, for a task without images, for unequal seeds, or for an outcome that is not 0 or 1.
