@@ -48,7 +48,8 @@ class Layout:
 def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequence[str], text: str) -> Layout:
     """Return the layout of panels with legend ``entries`` and a caption.
 
-    One panel fits a column, several take a page's width. A row has up to three panels; for a Gaussian process it has two, the mean and the sd.
+    One panel fits a column, several take a page's width. A row has up to three panels; for a Gaussian process it has
+    two, the mean and the sd.
     """
     pairs = any(view.how == "gp sd" for view in shown)
     columns = 2 if pairs else min(len(shown), 3)
