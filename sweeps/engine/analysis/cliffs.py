@@ -113,7 +113,7 @@ def between(folder: StudyFolder, wanted: Sequence[Query], threshold: float = CLI
 def rounds(folder: StudyFolder, cells: Collection[str], count: int) -> tuple[Study, list[Proposal]]:
     """Return the study with the first of ``count`` rounds that is not finished, and all proposals so far.
 
-    The first round refines between the sweep's own ``cells``; each later round also uses the proposals of the rounds
+    The first round refines between the sweep's ``cells``; each later round also uses the proposals of the rounds
     before it. Therefore a round has the same proposals after an interrupted launch, and a finished study does not
     change.
     """

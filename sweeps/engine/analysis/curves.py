@@ -95,7 +95,7 @@ def _curve(label: str, x: Sequence[float], series: Sequence[Sequence[float]], ro
     )  # fmt: skip
 
 
-def eps_curves(folder: StudyFolder, task: str = ZERO_SHOT_MEAN) -> list[EpsCurve]:
+def eps_curves(folder: StudyFolder) -> list[EpsCurve]:
     """Return robust accuracy per image over all attacks, over the budgets measured, a curve per cell.
 
     Budgets that not every seed of a cell has are left out; the untouched model comes first. The area is
@@ -107,7 +107,7 @@ def eps_curves(folder: StudyFolder, task: str = ZERO_SHOT_MEAN) -> list[EpsCurve
     curves = []
     for role, cells in (("baseline", _done(folder, "baseline")), ("cell", _done(folder))):
         for cell, trials in cells.items():
-            series = [accuracy_by_eps(result, task) for result in trials]
+            series = [accuracy_by_eps(result) for result in trials]
             shared = sorted(set.intersection(*(set(s) for s in series)))
             if len(shared) > 2:
                 curve = _curve(cell, shared, [[s[eps] for eps in shared] for s in series], role)
@@ -119,9 +119,9 @@ def eps_curves(folder: StudyFolder, task: str = ZERO_SHOT_MEAN) -> list[EpsCurve
     return curves
 
 
-def accuracy_by_eps(result: TrialResult, task: str = ZERO_SHOT_MEAN) -> dict[float, float]:
-    """Return {eps: accuracy in percent}: clean at 0, worst per image over the attacks at each budget."""
-    rows = [(m, m.value) for m in result.measurements if m.task == task and m.value is not None]
+def accuracy_by_eps(result: TrialResult) -> dict[float, float]:
+    """Return {eps: zero-shot mean accuracy in percent}: clean at 0, worst per image over the attacks at each budget."""
+    rows = [(m, m.value) for m in result.measurements if m.task == ZERO_SHOT_MEAN and m.value is not None]
     clean = [(0.0, value) for m, value in rows if m.metric == "clean" and m.attack == "none"]
     return dict(clean + [(m.eps, v) for m, v in rows if m.metric == "robust" and m.attack == WORST and m.eps > 0])
 

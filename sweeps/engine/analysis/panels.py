@@ -30,7 +30,7 @@ CONDITIONS = ("eps", "dataset", "attack")  # facets over several measurements of
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A study with its results, and the cell whose values hold the axes that are not shown."""
+    """A study with its results, and the cell whose values fix the axes that are not shown."""
 
     folder: StudyFolder
     through: CellScore | None = None

@@ -64,12 +64,10 @@ def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
     return Summary(mean=mean, sd=sd, n=n, low=mean - half, high=mean + half)
 
 
-def paired_difference(
-    values: Mapping[int, float], reference: Mapping[int, float], confidence: float = 0.95
-) -> Summary | None:
+def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Summary | None:
     """Return the summary of ``values - reference`` over the seeds both have; None if they share none."""
     common = sorted(values.keys() & reference.keys())
-    return summarise([values[s] - reference[s] for s in common], confidence) if common else None
+    return summarise([values[s] - reference[s] for s in common]) if common else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,11 +153,10 @@ def hierarchical_bootstrap(
     rng: np.random.Generator,
     *,
     draws: int = 2000,
-    confidence: float = 0.95,
 ) -> tuple[Interval, ...]:
     """Return ``statistic`` averaged over seeds and tasks, with intervals by :func:`resample` (its arguments)."""
     mean = mean_of(list(resample(tasks, statistic, rng, draws=draws).values()))
-    low, high = mean.interval(confidence)
+    low, high = mean.interval()
     n_seeds = next(iter(tasks.values())).shape[1]
     images = sum(series.shape[2] for series in tasks.values())
     return tuple(

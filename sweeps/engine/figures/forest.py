@@ -1,4 +1,4 @@
-"""The forest plot: how far each configuration lies above or below the baseline, and how sure that is."""
+"""The forest plot: the difference of each configuration to the baseline, with its interval."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sweeps.engine.figures.style import ACCENT, COLUMN, FAINT, INK, MAP, PAGE, h
 from sweeps.engine.wording.forest import Forest, Line, Mark
 from sweeps.engine.wording.matrix import DAGGER
 
-SIDE_BY_SIDE = {COLUMN: 3, PAGE: 5}  # panels
+SIDE_BY_SIDE = {COLUMN: 3, PAGE: 5}  # largest number of panels, by the figure's width
 GUTTER = {COLUMN: 1.08, PAGE: 1.35}  # inches, for the names
 WRAP = {COLUMN: 17, PAGE: 24}  # characters of a name in one line
-ROW, SECOND = 0.165, 0.1  # inches a line takes, and each further line of its name
+ROW, SECOND = 0.165, 0.1  # inches per line, and per further text line of its name
 ABOVE, BELOW = 0.2, 0.36  # inches over and under a band of panels: titles, ticks and label
 
 
 def forest_figure(data: Forest, setting: Sequence[str]) -> Figure:
-    """Return a band of panels, or several below each other where they do not fit side by side."""
+    """Return the forest plot: a band of panels, or several bands if the panels do not fit side by side."""
     width = COLUMN if len(data.panels) <= SIDE_BY_SIDE[COLUMN] else PAGE
     room = SIDE_BY_SIDE[width]
     bands = [range(at, min(at + room, len(data.panels))) for at in range(0, len(data.panels), room)]
@@ -52,18 +52,18 @@ def forest_figure(data: Forest, setting: Sequence[str]) -> Figure:
 
 
 def wrapped(line: Line, width: int) -> str:
-    """Return a line's name, and below it what the line lacks, on as many lines as they take."""
+    """Return a line's name and below it its note on missing data, wrapped to ``width`` characters."""
     lacks = line.note if any(line.marks) else ""
     return "\n".join(part for text in (line.label, lacks) for part in textwrap.wrap(text, width))
 
 
 def middles(tall: Sequence[float]) -> list[float]:
-    """Return where lines stand, in inches below the panel's top."""
+    """Return each line's middle, in inches below the panel's top."""
     return [sum(tall[:i]) + each / 2 for i, each in enumerate(tall)]
 
 
 def reach(data: Forest, scale: str) -> tuple[float, float]:
-    """Return the axis that panels of one scale share: 0, all marks and their intervals, and a margin."""
+    """Return the range of the axis that panels of one scale share: 0, all marks with intervals, and a margin."""
     marks = [line.marks[j] for line in data.lines for j, name in enumerate(data.scales) if name == scale]
     at = [v for m in marks if m is not None for v in (m.value, m.low, m.high) if v is not None and math.isfinite(v)]
     low, high = min(0.0, *at) if at else 0.0, max(0.0, *at) if at else 0.0
@@ -90,7 +90,7 @@ def _draw_panel(axes: Axes, data: Forest, j: int, tall: Sequence[float], *, tick
 
 
 def _draw_mark(axes: Axes, mark: Mark, y: float, colour: object) -> None:
-    """Draw a difference: filled where it holds after Holm's correction, open where it does not."""
+    """Draw a difference: a filled mark if it is significant after Holm's correction, else an open one."""
     if mark.low is not None and mark.high is not None:
         axes.plot([mark.low, mark.high], [y, y], color=colour, lw=1.1, solid_capstyle="butt", zorder=2)
     face = colour if mark.holds else "white"
@@ -102,7 +102,7 @@ def _draw_mark(axes: Axes, mark: Mark, y: float, colour: object) -> None:
 
 
 def _draw_names(axes: Axes, lines: Sequence[Line], names: Sequence[str], tall: Sequence[float], room: float) -> None:
-    """Write the names left of a band's first panel, and over its ``room`` inches why a line has no mark."""
+    """Write the names left of a band's first panel; for a line without marks, write the reason over ``room`` inches."""
     figure, box = axes.get_figure(), axes.get_position()
     assert isinstance(figure, Figure)
     width, height = figure.get_size_inches()
@@ -120,7 +120,7 @@ KEY = {True: "p < 0.05 after Holm", False: "p ≥ 0.05", None: "not tested"}
 
 
 def _draw_key(figure: Figure, y: float, holding: Collection[bool | None]) -> None:
-    """Write what filled and open marks mean, as far as they are there."""
+    """Draw the legend of filled and open marks, for the kinds of marks that occur."""
     handles = [Line2D([], [], color=MAP(0.3), marker="o", ms=3.8, mfc=MAP(0.3) if full else "white", mew=0.9, lw=1.1,
                       label=KEY[full]) for full in KEY if full in holding]  # fmt: skip
     figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, y), ncols=3, fontsize=6.5,

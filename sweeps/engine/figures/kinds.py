@@ -1,4 +1,4 @@
-"""The figures of a study: which kinds there are, from the study's folder to files under ``figures/``."""
+"""The kinds of figures of a study, drawn from its folder to files under ``figures/``."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ from sweeps.engine.wording.study import scale_note, scoring_text, spread_text, t
 from zsr_core.codec import ConfigError, unknown
 from zsr_core.space import Domain
 
-# columns of a training history that are no single term of the loss
+# columns of a training history that are not a single term of the loss
 WHOLE = ("loss", "grad_norm", "clean_accuracy", "robust_accuracy")
 Keep = Callable[[Figure, str], object]  # (figure, its name)
-LEARNED = 8  # panels of training history at most
+LEARNED = 8  # largest number of panels of training history
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be drawn; what is None is the study's own."""
+    """What to draw; None stands for the study's default."""
 
-    kinds: tuple[str, ...] = ()  # none: what a launch draws, in a few seconds
+    kinds: tuple[str, ...] = ()  # empty: the kinds that a launch draws, which take a few seconds
     x: str | None = None
     y: str | None = None
-    z: str | None = None  # a score such as robust@2/255; by default the three objectives, or the harmonic mean
+    z: str | None = None  # a score such as robust@2/255; by default the three objectives, or the deciding score
     facet: str | None = None
     beside: tuple[StudyFolder, ...] = ()  # further studies to draw in the same figure
     cliff: float = CLIFF
-    baseline: str | None = None  # the row that a forest plot compares with; by default the design's own
+    baseline: str | None = None  # the row that a forest plot compares with; by default the design's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """The files made, and why a kind of ``all`` was left out."""
+    """The files written, and the reason for each kind of ``all`` that was left out."""
 
     paths: tuple[Path, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A study as its figures see it, and what they are asked for."""
+    """The data of a study that its figures share, and the request."""
 
     folder: StudyFolder
     cells: Sequence[CellScore]
@@ -75,7 +75,7 @@ class Scene:
     request: Request
     sources: tuple[Source, ...]
     domains: Mapping[str, Domain] = field(default_factory=dict)
-    keep: Keep | None = None  # where figures go; by default to files under figures/
+    keep: Keep | None = None  # receives each figure; None: written to files under figures/
 
     @property
     def study(self) -> Study:
@@ -83,8 +83,8 @@ class Scene:
         return self.folder.study
 
     @property
-    def crowned(self) -> str:
-        """How a legend calls the chosen cell."""
+    def chosen_label(self) -> str:
+        """The chosen cell's name in a legend."""
         return f"chosen: best {deciding_score(self.study.objectives).title}"
 
     @property
@@ -95,7 +95,7 @@ class Scene:
 
     @property
     def score(self) -> Query:
-        """The score of figures that show one: as asked, else what the study was judged by."""
+        """The score of figures that show one: the requested one, else the study's deciding score."""
         decides = Reading(name=deciding_score(self.study.objectives).name)
         return parse_score(self.request.z) if self.request.z else decides
 
@@ -108,15 +108,15 @@ class Scene:
 
 
 def plot_study(folder: StudyFolder, request: Request | None = None) -> list[Path]:
-    """Draw what is asked for, by default what a launch draws, and return the files' paths."""
+    """Draw the requested figures, by default those of a launch, and return the files' paths."""
     return list(draw(folder, request or Request()).paths)
 
 
 def draw(folder: StudyFolder, request: Request) -> Drawn:
-    """Draw the figures asked for under ``figures/`` as PNG, SVG and PDF.
+    """Draw the requested figures under ``figures/`` as PNG, SVG and PDF.
 
     Raises:
-        ConfigError: if the study has no finished trial, or a kind asked for by name cannot be drawn of it.
+        ConfigError: if the study has no finished trial, or a kind requested by name cannot be drawn.
     """
     scene = _scene(folder, request)
     every = request.kinds == ("all",)
@@ -137,10 +137,10 @@ def draw(folder: StudyFolder, request: Request) -> Drawn:
 
 
 def draw_into(folder: StudyFolder, request: Request, keep: Keep) -> None:
-    """Draw the figures asked for and hand each to ``keep`` instead of writing it.
+    """Draw the requested figures and pass each to ``keep`` instead of writing it.
 
     Raises:
-        ConfigError: if the study has no finished trial, or a kind cannot be drawn of it.
+        ConfigError: if the study has no finished trial, or a kind cannot be drawn.
     """
     scene = replace(_scene(folder, request), keep=keep)
     with matplotlib.rc_context(STYLE):
@@ -149,7 +149,7 @@ def draw_into(folder: StudyFolder, request: Request, keep: Keep) -> None:
 
 
 def usual(scene: Scene) -> tuple[str, ...]:
-    """Return what is drawn unless kinds are named: the surfaces, where there are any, and the trade-off."""
+    """Return the default kinds: the heatmap, if the study has surfaces or axes are requested, and the trade-off."""
     surfaces = bool(scene.study.surfaces or scene.request.x or scene.request.y)
     return (*(("heatmap",) if surfaces else ()), "clean_vs_robust")
 
@@ -169,10 +169,10 @@ def _scene(folder: StudyFolder, request: Request) -> Scene:
 
 
 def axes_pairs(scene: Scene) -> list[tuple[str, str]]:
-    """Return the pairs of axes to draw over: as asked, else the study's surfaces, else its first two axes.
+    """Return the pairs of axes to draw over: the requested ones, else the study's surfaces, else its first two axes.
 
     Raises:
-        ConfigError: if an axis asked for does not vary, or fewer than two do.
+        ConfigError: if a requested axis does not vary, or fewer than two axes vary.
     """
     asked = [resolve_axis(name, scene.sources) for name in (scene.request.x, scene.request.y) if name]
     if len(asked) == 2:
@@ -188,40 +188,40 @@ def axes_pairs(scene: Scene) -> list[tuple[str, str]]:
 
 
 def _surfaces(how: How, name: str) -> Callable[[Scene], list[Path]]:
-    def made(scene: Scene) -> list[Path]:
+    def draw_all(scene: Scene) -> list[Path]:
         return [path for x, y in axes_pairs(scene) for path in _surface(scene, how, name, x, y)]
 
-    return made
+    return draw_all
 
 
 def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
-    found, unit = surface_panels(scene, how, x, y)
+    parts, unit = surface_panels(scene, how, x, y)
     notes = [spread_text(scene.folder)] if how == "cells" else []
-    notes += _numbers(scene, found, how)
-    shown = views(found, how, shared=not three_scores(scene, how), unit=unit)
-    setting = (*scene.setting, *_common(scene, found))
-    figure = surfaces_figure(shown, scene.domains, scene.crowned, setting, " ".join(notes), scene.request.cliff)
+    notes += _numbers(scene, parts, how)
+    shown = views(parts, how, shared=not three_scores(scene, how), unit=unit)
+    setting = (*scene.setting, *_common(scene, parts))
+    figure = surfaces_figure(shown, scene.domains, scene.chosen_label, setting, " ".join(notes), scene.request.cliff)
     z = f"_{score_text(scene.score)}" if scene.request.z else ""
     facet = f"_by_{leaf(scene.request.facet)}" if scene.request.facet else ""
     return scene.save(figure, f"{name}_{leaf(x)}_{leaf(y)}{z}{facet}")
 
 
 def surface_panels(scene: Scene, how: How, x: str, y: str) -> tuple[list[Panel], str]:
-    """Return the panels and their unit: the three objectives, or the score asked for, split by the facet."""
+    """Return the panels and their unit: the three objectives, or the requested score, split by the facet."""
     request = scene.request
     if three_scores(scene, how):
         shown = shown_scores(scene.study.objectives)
-        found = [panels(scene.sources, Reading(name=score.name), x, y)[0] for score in shown]
-        return [replace(p, title=TITLES[p.surface.z].capitalize()) for p in found], "%"
-    found = panels(scene.sources, scene.score, x, y, request.facet)
-    if len(found) == 1 and request.facet is None:
-        found = [replace(found[0], title=sentence(score_label(scene.score)).rstrip("."))]
-    return found, score_unit(scene.score)
+        parts = [panels(scene.sources, Reading(name=score.name), x, y)[0] for score in shown]
+        return [replace(p, title=TITLES[p.surface.z].capitalize()) for p in parts], "%"
+    parts = panels(scene.sources, scene.score, x, y, request.facet)
+    if len(parts) == 1 and request.facet is None:
+        parts = [replace(parts[0], title=sentence(score_label(scene.score)).rstrip("."))]
+    return parts, score_unit(scene.score)
 
 
-def _common(scene: Scene, found: Sequence[Panel]) -> list[str]:
-    """Return what the panels of a facet have in common, which their titles do not say."""
-    if len(found) < 2 or (three_scores(scene, "cells") and not scene.request.facet):
+def _common(scene: Scene, parts: Sequence[Panel]) -> list[str]:
+    """Return a line on what the panels of a facet share, because their titles name only the differences."""
+    if len(parts) < 2 or (three_scores(scene, "cells") and not scene.request.facet):
         return []
     split = f"by {scene.request.facet}" if scene.request.facet else "by study"
     beside = [source.study.study for source in scene.sources[1:]]
@@ -230,16 +230,16 @@ def _common(scene: Scene, found: Sequence[Panel]) -> list[str]:
 
 
 def three_scores(scene: Scene, how: How) -> bool:
-    """Return whether the three objectives are drawn, each in colours of its own; a Gaussian process shows one score."""
+    """Return whether the three objectives are drawn, each with its colour scale; a Gaussian process shows one score."""
     request = scene.request
     return how != "gp" and request.z is None and request.facet is None and not request.beside
 
 
-def _numbers(scene: Scene, found: Sequence[Panel], how: How) -> list[str]:
-    """Return the sensitivity of what the panels show, where it is one score; of three, of the one chosen by."""
+def _numbers(scene: Scene, parts: Sequence[Panel], how: How) -> list[str]:
+    """Return the sensitivity of the score shown; if three are shown, of the deciding score."""
     if how != "contour":
         return []
-    wanted = found[0] if len(found) == 1 else next((p for p in found if p.surface.z == score_text(scene.score)), None)
+    wanted = parts[0] if len(parts) == 1 else next((p for p in parts if p.surface.z == score_text(scene.score)), None)
     if wanted is None or wanted.surface.optimum is None or (wanted.surface.optimum.mean or 0) <= 0:
         return []
     words = sensitivity_note(sensitivity(wanted.surface, scene.request.cliff))
@@ -250,11 +250,11 @@ def _published(scene: Scene) -> list[Path]:
     study, paths = scene.study, list[Path]()
     for x, y in axes_pairs(scene):
         for grid in published_grids(study.base.method.title, x, y, scene.domains, study.published):
-            found = [Panel(title=TITLES[name].capitalize(), surface=grid.surfaces[name]) for name in SHOWN]
+            score_panels = [Panel(title=TITLES[name].capitalize(), surface=grid.surfaces[name]) for name in SHOWN]
             setting = (f"{grid.method} as published", f"{grid.place}: {grid.conditions}", *map(sentence, grid.notes))
             words = sensitivity_note(sensitivity(grid.surfaces[OVERALL], scene.request.cliff))
             note = f"Harmonic mean: ours, of the two means. Mean of clean and robust: {words}."
-            figure = surfaces_figure(views(found, "cells", shared=False), scene.domains, "", setting, note)
+            figure = surfaces_figure(views(score_panels, "cells", shared=False), scene.domains, "", setting, note)
             paths += scene.save(figure, f"published_{leaf(x)}_{leaf(y)}_{grid.place.split()[-1]}")
     if not paths:
         raise ConfigError(f"published: no paper prints a grid of {study.base.method.title} over these axes")
@@ -266,8 +266,8 @@ def _published(scene: Scene) -> list[Path]:
 
 def _clean_vs_robust(scene: Scene) -> list[Path]:
     untouched = untouched_score(scene.folder)
-    figure = tradeoff_figure(scene.cells, scene.winner, scene.crowned, untouched, scene.study.published, scene.setting,
-                             named=not scene.study.space)  # fmt: skip
+    figure = tradeoff_figure(scene.cells, scene.winner, scene.chosen_label, untouched, scene.study.published,
+                             scene.setting, named=not scene.study.space)  # fmt: skip
     return scene.save(figure, "clean_vs_robust")
 
 
@@ -275,14 +275,14 @@ def _forest(scene: Scene) -> list[Path]:
     request = scene.request
     if request.facet not in (None, "dataset"):
         raise ConfigError(f"forest: got --facet {request.facet!r}, expected dataset or none")
-    score = scene.score if request.z or request.facet else None  # by default all three
+    score = scene.score if request.z or request.facet else None  # None: all three objectives
     if score is not None and not (isinstance(score, Reading) and score == Reading(name=score.name, eps=score.eps)
                                   and score.name in TITLES):  # fmt: skip
         raise ConfigError(f"forest: got --z {score_text(score)!r}, expected {', '.join(TITLES)}, or one at a budget")
     asked = MatrixRequest(baseline=request.baseline, per_set=request.facet is not None,
                           all_budgets=score is not None and score.eps is not None)  # fmt: skip
-    found = matrix(scene.folder, asked)
-    figure = forest_figure(forest(found, forest_columns(found, score, per_set=request.facet is not None)),
+    whole = matrix(scene.folder, asked)
+    figure = forest_figure(forest(whole, forest_columns(whole, score, per_set=request.facet is not None)),
                            (*scene.setting, *_shown(score, request.facet)))  # fmt: skip
     facet = f"_by_{request.facet}" if request.facet else ""
     return scene.save(figure, f"{_named(scene, 'forest')}{facet}")
@@ -292,35 +292,35 @@ def _shown(score: Reading | None, facet: str | None) -> tuple[str, ...]:
     return () if score is None else (sentence(f"{score_label(score)}{', set by set' if facet else ''}"),)
 
 
-def forest_columns(found: Matrix, score: Reading | None, *, per_set: bool) -> list[int]:
-    """Return the columns that a forest plot shows: of the first mean, or of single sets, those of the score asked for.
+def forest_columns(whole: Matrix, score: Reading | None, *, per_set: bool) -> list[int]:
+    """Return the columns of a forest plot: those of the first mean or of single sets, for the requested score.
 
     Raises:
-        ConfigError: if the score was not measured, or not at the budget asked for.
+        ConfigError: if the score was not measured, or not at the requested budget.
     """
-    scope = "set" if per_set else found.columns[0].scope if found.columns else ""
+    scope = "set" if per_set else whole.columns[0].scope if whole.columns else ""
     columns = [
         j
-        for j, column in enumerate(found.columns)
+        for j, column in enumerate(whole.columns)
         if column.scope == scope
         and (score is None or column.metric == score.name)
         and (score is None or score.eps is None or math.isclose(column.eps, score.eps, rel_tol=1e-6))
     ]
     if not columns:
         asked = "any score" if score is None else repr(score_text(score))
-        raise ConfigError(f"forest: {found.study} has not measured {asked}")
+        raise ConfigError(f"forest: {whole.study} has not measured {asked}")
     return columns
 
 
 def _pareto(scene: Scene) -> list[Path]:
     progress = hypervolume_over_time(scene.folder)
-    return scene.save(pareto_figure(progress, scene.cells, scene.winner, scene.crowned, scene.setting), "pareto")
+    return scene.save(pareto_figure(progress, scene.cells, scene.winner, scene.chosen_label, scene.setting), "pareto")
 
 
 def _slices(scene: Scene) -> list[Path]:
-    found = slices(scene.folder, scene.score, scene.winner)
+    parts = slices(scene.folder, scene.score, scene.winner)
     label, unit = score_label(scene.score), score_unit(scene.score)
-    return scene.save(slices_figure(found, label, unit, scene.crowned, scene.setting), _named(scene, "slices"))
+    return scene.save(slices_figure(parts, label, unit, scene.chosen_label, scene.setting), _named(scene, "slices"))
 
 
 def _parallel(scene: Scene) -> list[Path]:
@@ -336,7 +336,7 @@ def _learning(scene: Scene) -> list[Path]:
         raise ConfigError(f"learning: no trial of {scene.study.study} has a training history")
     shown = sorted(known, key=lambda name: name not in WHOLE)[:LEARNED]
     curves = [(name if name in WHOLE else f"loss term: {name}", learning_curves(scene.folder, name)) for name in shown]
-    if all(len(curve.x) < 2 for _, found in curves for curve in found):
+    if all(len(curve.x) < 2 for _, of_column in curves for curve in of_column):
         raise ConfigError(f"learning: every trial of {scene.study.study} trained for one epoch; a curve needs two")
     return scene.save(learning_figure(curves, ranking(scene.cells, scene.winner), scene.setting), "learning")
 
@@ -355,8 +355,8 @@ def _eps(scene: Scene) -> list[Path]:
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
-    found = importances(scene.folder, scene.score)
-    return scene.save(importance_figure(found, score_label(scene.score), scene.setting), _named(scene, "importance"))
+    shares = importances(scene.folder, scene.score)
+    return scene.save(importance_figure(shares, score_label(scene.score), scene.setting), _named(scene, "importance"))
 
 
 def _named(scene: Scene, name: str) -> str:
@@ -365,7 +365,7 @@ def _named(scene: Scene, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of figure: what draws it, and what it shows."""
+    """A kind of figure: its drawing function and its description."""
 
     draw: Callable[[Scene], list[Path]]
     words: str

@@ -33,12 +33,12 @@ from sweeps.engine.figures.style import (
 from sweeps.engine.format import axis_label, leaf
 from zsr_core.space import Domain, Real
 
-NAMED = 7  # lines, up to which each has its own colour and name; of more the best few are named, the rest grey
+NAMED = 7  # largest number of lines with a name and a colour; of more, the best are named and the rest are grey
 GREY = "#c4c4c4"
 
 
 def first_named(curves: Sequence[Curve], ranking: Sequence[str]) -> tuple[list[Curve], list[Curve]]:
-    """Return (named, others): all if they are few, else the untouched model's and the first of ``ranking``."""
+    """Return (named, others): all curves if they are few, else the untouched model's and the first of ``ranking``."""
     if len(curves) <= NAMED:
         return list(curves), []
     place = {label: i for i, label in enumerate(ranking)}
@@ -52,7 +52,7 @@ def learning_figure(
 ) -> Figure:
     """Return a panel per column of the training history over epochs, a line per configuration.
 
-    ``ranking`` names the cells from the chosen one down: of many lines, those of the first few are told apart.
+    ``ranking`` names the cells from the chosen one down; of many lines only the first few have a name and a colour.
     """
     panels = len(columns)
     across = min(panels, 3)
@@ -143,7 +143,7 @@ def eps_figure(curves: Sequence[EpsCurve], best: str | None, setting: Sequence[s
     return figure
 
 
-def slices_figure(slices: Sequence[Slice], label: str, unit: str, crowned: str, setting: Sequence[str]) -> Figure:
+def slices_figure(slices: Sequence[Slice], label: str, unit: str, chosen_label: str, setting: Sequence[str]) -> Figure:
     """Return a panel per weight: the score of every configuration over it, and the line through the chosen one."""
     across = min(len(slices), 3)
     rows = math.ceil(len(slices) / across)
@@ -158,7 +158,7 @@ def slices_figure(slices: Sequence[Slice], label: str, unit: str, crowned: str, 
     for i, part in enumerate(slices):
         axes = figure.add_subplot(grid[i // across, i % across], sharey=first)
         first = first or axes
-        _draw_slice(axes, part, crowned)
+        _draw_slice(axes, part, chosen_label)
         axes.tick_params(labelleft=i % across == 0)
         axes.set_ylabel(f"{label}, {unit}" if i % across == 0 else "", labelpad=2)
     entries = {name: h for axes in figure.axes for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -168,7 +168,7 @@ def slices_figure(slices: Sequence[Slice], label: str, unit: str, crowned: str, 
     return figure
 
 
-def _draw_slice(axes: Axes, part: Slice, crowned: str) -> None:
+def _draw_slice(axes: Axes, part: Slice, chosen_label: str) -> None:
     if part.log:
         axes.set_xscale("log")
     x, y = np.array(part.points).T
@@ -176,7 +176,8 @@ def _draw_slice(axes: Axes, part: Slice, crowned: str) -> None:
     if part.line:
         axes.plot(*np.array(part.line).T, color=ACCENT, lw=1.1, zorder=3, label="other weights as chosen")
     if part.chosen:
-        axes.scatter(*part.chosen, s=70, marker="*", color=ACCENT, edgecolors="white", lw=0.5, zorder=5, label=crowned)
+        axes.scatter(*part.chosen, s=70, marker="*", color=ACCENT, edgecolors="white", lw=0.5, zorder=5,
+                     label=chosen_label)  # fmt: skip
     if part.published is not None and not (part.log and part.published <= 0):
         axes.axvline(part.published, color=INK, lw=0.8, ls=(0, (3, 2)), zorder=1, label="published")
     marks = _marks(part)

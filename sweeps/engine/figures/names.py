@@ -1,6 +1,6 @@
-"""The kinds of figures by name, in reading order, with what each shows.
+"""The kinds of figures by name, in reading order, each with its description.
 
-Imports nothing, because help texts name them.
+This file imports nothing heavy, because help texts list the kinds.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 FIGURES: Mapping[str, str] = {
     "heatmap": "scores over two axes, each cell as measured",
-    "contour": "the same interpolated, open across unresolved cliffs",
-    "gp": "a Gaussian process over two axes, its sd beside it",
-    "published": "the papers' own grids over the same axes, in the same style",
-    "clean_vs_robust": "clean against robust accuracy, a point a configuration",
+    "contour": "scores over two axes, interpolated between sampled points except across cliffs",
+    "gp": "a Gaussian process over two axes, with its sd",
+    "published": "the papers' grids over the same axes, in the same style",
+    "clean_vs_robust": "clean against robust accuracy, a point per configuration",
     "forest": "differences to the baseline row with their intervals and Holm's correction",
     "pareto": "the front, and its hypervolume over the course of the study",
     "slices": "the score over each axis in turn",

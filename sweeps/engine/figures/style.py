@@ -1,4 +1,4 @@
-"""How every figure looks: sizes for a column of 8.5 cm, one map, one accent, ticks on log axes, and how it is saved."""
+"""The style of all figures: sizes for a column of 8.5 cm, colours, ticks and legends, and saving to files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from matplotlib.ticker import MaxNLocator
 from zsr_core.files import write_whole
 from zsr_core.space import Domain
 
-MAP = matplotlib.colormaps["cividis"]  # reads the same with any colour vision, and in grey
+MAP = matplotlib.colormaps["cividis"]  # readable with any colour vision, and in grey
 SIGNED = matplotlib.colormaps["PuOr"]  # for differences: both ends differ in hue for any colour vision, white is 0
 INK, FAINT, FAILED = "#1a1a1a", "#5f5f5f", "#d9d9d9"
-ACCENT = "#d1341f"  # the chosen cell and the front: the one colour that is not on the map
+ACCENT = "#d1341f"  # for the chosen cell; the only colour that is not in the map
 # Okabe and Ito (2008), without yellow, which is too light for a line on white; black comes last.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-COLUMN, PAGE = 3.35, 7.2  # inches: one column (8.5 cm) and the width of a page
-LEAST_RANGE = 2.0  # points of accuracy a colour bar spans at least, so that noise does not look like a cliff
+COLUMN, PAGE = 3.35, 7.2  # inches: the widths of one column (8.5 cm) and of a page
+LEAST_RANGE = 2.0  # smallest range of a colour bar in points, so that noise does not look like a cliff
 UPRIGHT = 22  # characters that fit under a panel side by side; longer tick labels are slanted
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -76,7 +76,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def headed(width: float, body: float, setting: Sequence[str]) -> tuple[Figure, float]:
-    """Return a figure ``width`` inches wide with the question and the setting on top, and where the body begins."""
+    """Return a figure ``width`` inches wide with the question and the setting on top, and the body's top (0 to 1)."""
     question, *lines = setting
     title = textwrap.wrap(question, round(10.5 * width))
     words = [part for line in lines if line for part in textwrap.wrap(line, round(19 * width))]
@@ -111,7 +111,7 @@ def text_colour(share: float, colours: Colormap = MAP) -> str:
 def draw_bar(
     figure: Figure, axes: Axes, norm: Normalize, unit: str, colours: Colormap = MAP, *, inside: bool = False
 ) -> None:
-    """Draw the colour bar beside a panel, or ``inside`` axes of its own, its unit on top."""
+    """Draw the colour bar beside the panel ``axes``, or ``inside`` these axes, with its unit on top."""
     where: Any = {"cax": axes} if inside else {"ax": axes, "fraction": 0.05, "pad": 0.03}
     bar = figure.colorbar(ScalarMappable(norm=norm, cmap=colours), **where)
     bar.outline.set_linewidth(0.4)
@@ -122,12 +122,12 @@ def draw_bar(
 
 
 def crowded(marks: Sequence[tuple[float, str]]) -> bool:
-    """Return whether tick labels side by side would run into each other."""
+    """Return whether horizontal tick labels would overlap."""
     return sum(len(name) for _, name in marks) > UPRIGHT
 
 
 def limits(values: Sequence[float], domain: Domain | None, log: bool) -> tuple[float, float]:
-    """Return the ends of a scattered axis as drawn: the domain, or the samples where there is none, and a margin."""
+    """Return the drawn ends of a scattered axis: those of the domain, else of the samples, with a margin."""
     bounds = [b for b in (getattr(domain, "low", None), getattr(domain, "high", None)) if b is not None]
     at = [math.log10(v) if log else float(v) for v in (bounds or values)]
     margin = 0.04 * (max(at) - min(at)) or 0.5
@@ -137,7 +137,7 @@ def limits(values: Sequence[float], domain: Domain | None, log: bool) -> tuple[f
 def ticks(
     levels: Sequence[float], values: Sequence[float], domain: Domain | None, log: bool
 ) -> list[tuple[float, str]]:
-    """Return (place, label): a grid's own levels; else 1, 2, 5 per decade on a log axis, or round even steps."""
+    """Return (place, label): the levels of a grid; else 1, 2, 5 per decade on a log axis, or even round steps."""
     if levels:
         chosen = list(levels)
     else:
@@ -153,7 +153,7 @@ def ticks(
 
 
 def short_names(values: Sequence[float]) -> list[str]:
-    """Return the values with two digits, or as many as keep different ones apart."""
+    """Return the values with two digits, or with as many as make different values differ."""
     for digits in (2, 3, 4, 6):
         names = [f"{v:.{digits}g}" for v in values]
         if len(set(names)) == len(set(values)) and all("e" not in name for name in names):
@@ -162,7 +162,7 @@ def short_names(values: Sequence[float]) -> list[str]:
 
 
 def legend_columns(names: Sequence[str], width: float, size: float = 7.0) -> int:
-    """Return in how many columns a legend of ``names`` fits ``width`` inches: the widest of a column decides."""
+    """Return the number of columns with which a legend of ``names`` fits into ``width`` inches."""
     for columns in range(min(6, len(names)), 1, -1):
         rows = -(-len(names) // columns)
         widest = [max(len(n) for n in names[i * rows : (i + 1) * rows] or [""]) for i in range(columns)]
@@ -179,7 +179,7 @@ def padded(values: Sequence[float], margin: float = 0.12) -> tuple[float, float]
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Return the look of the i-th line: a colour, then other dashes and marks once colours repeat."""
+    """Return the style of the i-th line; when colours repeat, the dashes differ."""
     turn = i // len(LINES)
     return {
         "color": LINES[i % len(LINES)],

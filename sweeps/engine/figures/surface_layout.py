@@ -1,4 +1,4 @@
-"""How a figure of surfaces is divided: panels side by side, the legend and the caption below them, in inches."""
+"""The layout of a figure of surfaces, in inches: panels side by side, with legend and caption below them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sweeps.engine.figures.style import COLUMN, PAGE, crowded, legend_columns
 from sweeps.engine.figures.surface_views import View, x_ticks, y_ticks
 from zsr_core.space import Domain
 
-SIDES = {1: 2.3, 2: 2.35, 3: 1.83}  # of a panel, by how many stand side by side
-ABOVE = 0.37  # a panel's title
-LEFT = 0.68  # the y axis's label and ticks
+SIDES = {1: 2.3, 2: 2.35, 3: 1.83}  # side of a panel, by the number of panels in a row
+ABOVE = 0.37  # height of a panel's title
+LEFT = 0.68  # width of the y axis's label and ticks
 TEXT_LINE, LEGEND_LINE = 0.125, 0.132
-SLANTED = 0.17  # more below a panel whose tick labels are slanted
+SLANTED = 0.17  # extra height below a panel with slanted tick labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where everything goes. Widths and heights are in inches, ``wspace`` and ``hspace`` in shares of a panel."""
+    """The sizes of the parts. Widths and heights are in inches, ``wspace`` and ``hspace`` in shares of a panel."""
 
     rows: int
     columns: int
@@ -32,7 +32,7 @@ class Layout:
     hspace: float
     legend_columns: int
     caption: tuple[str, ...]  # line by line
-    alike: bool  # the panels have the same levels, so that only the first of a row names them
+    alike: bool  # the panels have the same levels, so that only the first of a row labels them
 
     @property
     def caption_top(self) -> float:
@@ -46,9 +46,10 @@ class Layout:
 
 
 def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequence[str], text: str) -> Layout:
-    """Return the layout of panels with legend ``entries`` and a caption: one fits a column, more take a page's width.
+    """Return the layout of panels with legend ``entries`` and a caption.
 
-    Up to three stand side by side; a Gaussian process has its mean and its sd beside each other.
+    One panel fits a column, several take a page's width. A row has up to three panels; for a Gaussian process it has
+    two, the mean and the sd.
     """
     pairs = any(view.how == "gp sd" for view in shown)
     columns = 2 if pairs else min(len(shown), 3)

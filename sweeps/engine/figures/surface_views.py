@@ -1,4 +1,4 @@
-"""What the panels of a surface show and where each part stands, as values: no axes here, :mod:`surfaces` draws them."""
+"""The contents and coordinates of a surface's panels, as values; :mod:`surfaces` draws them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sweeps.engine.figures.style import MAP, SIGNED, colour_range, limits, signe
 from zsr_core.space import Domain
 
 How = Literal["cells", "contour", "gp", "gp sd"]
-LEVELS = 13  # colours of a contour
-NAMED_LEVELS = 7  # of a fine grid: about so many have a tick
-Strip = tuple[float, float, float]  # a level, and where its strip begins and ends
+LEVELS = 13  # limits between the colours of a contour
+NAMED_LEVELS = 7  # approximate number of ticks on an axis of a fine grid
+Strip = tuple[float, float, float]  # a level, and the two ends of its strip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """One panel: a surface, how it is drawn, and in which colours."""
+    """One panel: a surface, the way it is drawn, and its colours."""
 
     title: str
     data: Surface
@@ -32,7 +32,7 @@ class View:
     norm: Normalize
     colours: Colormap
     unit: str = "%"
-    field: Field | None = None  # of a Gaussian process
+    field: Field | None = None  # only for a Gaussian process
     chosen: tuple[float, float] | None = None
 
     @property
@@ -42,13 +42,13 @@ class View:
 
     @property
     def levels(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """The values that the colours of a contour change at."""
+        """The values at which the colours of a contour change."""
         return np.linspace(float(self.norm.vmin or 0), float(self.norm.vmax or 0), LEVELS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """Where a grid's cell is drawn, in drawn coordinates, and the point measured there, if one was."""
+    """A cell of a grid in drawn coordinates, and the point measured there, if any."""
 
     left: float
     bottom: float
@@ -73,24 +73,24 @@ class Box:
 
 
 def views(panels: Sequence[Panel], how: How, *, shared: bool, unit: str = "%") -> list[View]:
-    """Return what is drawn of the panels, with one colour scale for all if ``shared``.
+    """Return the views of the panels, with one colour scale for all if ``shared``.
 
-    ``gp`` gives two panels a surface, the mean and its sd; a difference with both signs has a scale centred on 0.
+    ``gp`` gives two views per surface, the mean and its sd; a difference with both signs has a scale centred on 0.
     """
     means = [[p.mean for p in _shown(panel.surface, how) if p.mean is not None] for panel in panels]
     everywhere = [mean for part in means for mean in part]
-    made = []
+    result = []
     for panel, own in zip(panels, means, strict=True):
         title, data = panel.title, panel.surface
         norm, colours = _scale(everywhere if shared else own)
         field = gp_field(data) if how == "gp" else None
-        made.append(View(title=title, how=how if how != "gp" or field else "contour", norm=norm, field=field, unit=unit,
-                         colours=colours, data=data, chosen=panel.chosen))  # fmt: skip
+        result.append(View(title=title, how=how if how != "gp" or field else "contour", norm=norm, field=field,
+                           unit=unit, colours=colours, data=data, chosen=panel.chosen))  # fmt: skip
         if field is not None and field.sd is not None:
             top = max(float(np.nanmax(field.sd)), 0.5)
-            made.append(View(title=f"{title}: sd", how="gp sd", norm=Normalize(0, top), field=field, unit="points",
-                             colours=MAP, data=data, chosen=panel.chosen))  # fmt: skip
-    return made
+            result.append(View(title=f"{title}: sd", how="gp sd", norm=Normalize(0, top), field=field, unit="points",
+                               colours=MAP, data=data, chosen=panel.chosen))  # fmt: skip
+    return result
 
 
 def _scale(values: Sequence[float]) -> tuple[Normalize, Colormap]:
@@ -104,7 +104,7 @@ def _shown(data: Surface, how: How) -> tuple[Point, ...]:
 
 
 def caption(shown: Sequence[View]) -> str:
-    """Return how the panels were made from the points, and which points their axes cannot show."""
+    """Return the caption: how the panels interpolate the points, and the points that their axes cannot show."""
     data, how = shown[0].data, shown[0].how
     texts = [_way(shown[0])]
     failed = [p for view in shown for p in view.data.points if p.failed]
@@ -130,18 +130,18 @@ def _way(view: View) -> str:
     return "Linear interpolation between sampled points (Delaunay triangles on the drawn axes); nothing beyond."
 
 
-# Where points and cells stand.
+# Coordinates of points and cells.
 
 
 def place(data: Surface, at: tuple[float, float]) -> tuple[float, float] | None:
-    """Return where ``at`` is drawn; None for a value that a log axis does not have."""
+    """Return the drawn coordinates of ``at``; None for a value that a log axis cannot show."""
     if (data.x_log and at[0] <= 0) or (data.y_log and at[1] <= 0):
         return None
     return (math.log10(at[0]) if data.x_log else at[0], math.log10(at[1]) if data.y_log else at[1])
 
 
 def spans(levels: Sequence[float], log: bool, *, off: bool) -> list[Strip]:
-    """Return each level's strip as drawn; with ``off``, also one for 0, apart from a log axis."""
+    """Return each level's strip in drawn coordinates; with ``off``, also a separate strip for 0 beside a log axis."""
     cuts = [math.log10(v) if log else v for v in edges(levels, log)]
     strips_of_levels = [(level, low, high) for level, low, high in zip(levels, cuts, cuts[1:], strict=False)]
     if not off:
@@ -158,7 +158,7 @@ def strips(data: Surface) -> tuple[list[Strip], list[Strip]]:
 
 
 def boxes(data: Surface) -> list[Box]:
-    """Return the cells of a grid, by rising y then x, those of a weight at 0 in strips of their own."""
+    """Return the cells of a grid, by rising y, then x; cells with a weight at 0 are in separate strips."""
     known = {(p.x, p.y): p for p in (*data.points, *data.off_axis)}
     columns, rows = strips(data)
     return [
@@ -191,7 +191,7 @@ def beside(data: Surface, cliff: Cliff) -> list[Box]:
 
 
 def best_shown(view: View) -> Point | None:
-    """Return the best of the points that the panel shows, among those without a failure; the first of equals."""
+    """Return the best point of the panel among those without a failure; the first in case of a tie."""
     if view.data.optimum is None or view.how != "cells":
         return view.data.optimum
     rivals = [p for p in view.data.off_axis if p.mean is not None and not p.failed] if view.data.is_grid else []
@@ -199,14 +199,14 @@ def best_shown(view: View) -> Point | None:
 
 
 def star_place(view: View, best_point: Point) -> tuple[float, float]:
-    """Return where the best point's star goes: on the point, or in a grid above its cell's number."""
+    """Return the position of the best point's star: on the point, or in a grid above its cell's number."""
     if view.in_cells:
         return next(b for b in boxes(view.data) if b.point == best_point).middle_at(0.72)
     x, y = coordinates(view.data, [best_point])
     return float(x[0]), float(y[0])
 
 
-# Where axes end, and their ticks.
+# Limits and ticks of the axes.
 
 
 def ends(view: View, domains: Mapping[str, Domain]) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -242,5 +242,5 @@ def _off_tick(view: View, axis: int) -> list[tuple[float, str]]:
 
 
 def _few(levels: Sequence[float]) -> Sequence[float]:
-    """Return a grid's levels to name: all, or every so many of a fine grid, so that about seven are."""
+    """Return the levels of a grid to label: all, or about :data:`NAMED_LEVELS` evenly chosen ones of a fine grid."""
     return levels[:: max(1, math.ceil(len(levels) / NAMED_LEVELS))] if levels else levels

@@ -1,4 +1,4 @@
-"""A score over two weights as panels: the cells of a grid as measured, or what lies between sampled points."""
+"""A score over two weights as panels: the measured cells of a grid, or an interpolation between sampled points."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from zsr_core.space import Domain
 
 PRINTED = 7  # grids up to 7 x 7 print each cell's value
 DOTS = 14  # grids up to 14 x 14 mark each sample
-MANY = 150  # scattered points, above which their marks shrink so that the surface is still seen
-NUMBER_AT, HATCHED_FROM = 0.09, 0.55  # shares of a cell's height: its number's base, and the hatching of failed seeds
-OPEN = "#f4f4f4"  # where nothing is known
+MANY = 150  # with more scattered points their marks are smaller, so that they do not hide the surface
+NUMBER_AT, HATCHED_FROM = 0.09, 0.55  # shares of a cell's height: its number's baseline, the hatching's lower end
+OPEN = "#f4f4f4"  # background, where no score is drawn
 DOTTED: dict[str, Any] = {"facecolor": "#ececec", "edgecolor": "#b0b0b0", "hatch": "......", "linewidth": 0.0}
 SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 TIGHT: dict[str, Any] = {"borderaxespad": 0, "borderpad": 0, "labelspacing": 0.3, "handletextpad": 0.4}
@@ -47,13 +47,13 @@ TIGHT: dict[str, Any] = {"borderaxespad": 0, "borderpad": 0, "labelspacing": 0.3
 def surfaces_figure(
     shown: Sequence[View],
     domains: Mapping[str, Domain],
-    crowned: str,
+    chosen_label: str,
     setting: Sequence[str],
     note: str = "",
     threshold: float = CLIFF,
 ) -> Figure:
-    """Return one panel a view, with a legend that calls the chosen cell ``crowned``, and ``note`` in the caption."""
-    entries = _legend(shown, crowned if any(view.chosen for view in shown) else "", threshold)
+    """Return one panel a view, with the chosen cell as ``chosen_label`` in the legend, and ``note`` in the caption."""
+    entries = _legend(shown, chosen_label if any(view.chosen for view in shown) else "", threshold)
     names = [str(entry.get_label()) for entry in entries]
     plan = layout(shown, domains, names, f"{caption(shown)} {note}".strip())
     figure, top = headed(plan.width, plan.body, setting)
@@ -111,7 +111,7 @@ def _draw_cell(axes: Axes, box: Box, view: View, printed: bool) -> None:
     point = box.point
     mean = None if point is None else point.mean
     if point is not None and point.failed:
-        hatched = box if mean is None else box.upper(HATCHED_FROM)  # a measured cell keeps the room of its number
+        hatched = box if mean is None else box.upper(HATCHED_FROM)  # leave a measured cell's number readable
         _fill(axes, hatched, fc=FAILED, ec=FAINT, hatch="/////", lw=0)
     elif mean is None:
         _fill(axes, box, fc="white", ec=FAILED, lw=0.5)
@@ -129,7 +129,7 @@ def _draw_field(axes: Axes, view: View, field: Field) -> None:
     if min(values.shape) < 2 or not np.isfinite(values).any():
         return
     levels = view.levels
-    corners = view.how != "contour"  # of a hull; a cell that is open is open to its corners
+    corners = view.how != "contour"  # cut corners only at a hull; an open cell of a contour stays open to its corners
     shown = np.ma.masked_invalid(np.clip(values, levels[0], levels[-1]))
     axes.contourf(field.x, field.y, shown, levels=levels, cmap=view.colours, norm=view.norm, corner_mask=corners)
     axes.contour(field.x, field.y, shown, levels=levels[2:-1:3], colors="white", linewidths=0.4, alpha=0.7,
@@ -216,7 +216,7 @@ def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, first: bool
     axes.set_facecolor("white" if view.how == "cells" and data.off_axis else OPEN)
 
 
-def _legend(shown: Sequence[View], crowned: str, threshold: float) -> list[Line2D | Patch]:
+def _legend(shown: Sequence[View], chosen_label: str, threshold: float) -> list[Line2D | Patch]:
     points = [p for view in shown for p in view.data.points]
     dot: dict[str, Any] = {"color": "none", "markeredgecolor": INK, "linestyle": "none"}
     entries: list[Line2D | Patch] = [
@@ -224,11 +224,11 @@ def _legend(shown: Sequence[View], crowned: str, threshold: float) -> list[Line2
         Line2D([], [], marker="*", ms=8, mfc="white", mew=0.7, label="best in the panel", **dot),
     ]
     data, cells = shown[0].data, shown[0].in_cells
-    if crowned and cells:
-        entries.append(Patch(fc="none", ec=ACCENT, lw=1.4, label=crowned))
-    elif crowned:
+    if chosen_label and cells:
+        entries.append(Patch(fc="none", ec=ACCENT, lw=1.4, label=chosen_label))
+    elif chosen_label:
         ring = {**dot, "markeredgecolor": ACCENT}
-        entries.append(Line2D([], [], marker="o", ms=8, mfc="none", mew=1.3, label=crowned, **ring))
+        entries.append(Line2D([], [], marker="o", ms=8, mfc="none", mew=1.3, label=chosen_label, **ring))
     if data.published:
         label = f"published ({published_text(dict(zip((data.x, data.y), data.published, strict=True)))})"
         entries.append(Line2D([], [], marker="D", ms=5, mfc="none", mew=1.1, label=label, **dot))

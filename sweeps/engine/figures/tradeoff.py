@@ -1,4 +1,4 @@
-"""Clean against robust accuracy: a point a configuration, the Pareto front, and how its hypervolume grew."""
+"""Clean against robust accuracy: a point per configuration, the Pareto front, and the growth of its hypervolume."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from sweeps.engine.analysis.stats import harmonic
 from sweeps.engine.figures.style import ACCENT, COLUMN, FAINT, INK, LINES, MAP, MARKERS, headed, padded
 from sweeps.engine.study.objectives import CLEAN, ROBUST
 
-HALF, LONGEST = 26, 56  # characters of a name that fit half the legend, and all of it
-LANDMARKS = 6  # entries of the legend beside the configurations, at most
-NAMED = 18  # listed variants, up to which each point has its name beside the figure
+HALF, LONGEST = 26, 56  # characters of a name that fit into half of the legend, and into its whole width
+LANDMARKS = 6  # largest number of legend entries that are not configurations
+NAMED = 18  # largest number of listed variants with a name per point in the legend
 GREY = "#b5b5b5"
 
 
 def tradeoff_figure(
     cells: Sequence[CellScore],
     winner: CellScore | None,
-    crowned: str,
+    chosen_label: str,
     untouched: CellScore | None,
     published: Mapping[str, float],
     setting: Sequence[str],
@@ -35,7 +35,7 @@ def tradeoff_figure(
 ) -> Figure:
     """Return clean against robust accuracy with the Pareto front and curves of equal harmonic mean.
 
-    ``named`` tells the points apart by mark and name, as papers do with methods; else they look alike.
+    ``named`` gives each point its own mark and name, as papers do with methods; else all look the same.
     """
     shown = [cell for cell in cells if measured(cell)]
     named = named and len(shown) <= NAMED
@@ -52,7 +52,7 @@ def tradeoff_figure(
     else:
         _draw_points(axes, shown)
     _draw_front(axes, pareto(cells), box)
-    _draw_winner(axes, winner, crowned, named)
+    _draw_winner(axes, winner, chosen_label, named)
     _draw_landmarks(axes, shown, untouched, published, box)
     axes.set_xlim(box[0], box[1])
     axes.set_ylim(box[2], box[3])
@@ -66,7 +66,7 @@ def tradeoff_figure(
 
 
 def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[float, float, float, float]:
-    """Return (left, right, bottom, top): the cells and their bars, and the untouched model if it is not far off."""
+    """Return (left, right, bottom, top): limits for the cells with their bars, and the untouched model if near."""
     left, right = padded([v for cell in shown for v in _reach(cell.value(CLEAN.name), cell.sd(CLEAN.name))])
     bottom, top = padded([v for cell in shown for v in _reach(cell.value(ROBUST.name), cell.sd(ROBUST.name))])
     if untouched and measured(untouched):
@@ -80,7 +80,7 @@ def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[floa
 
 
 def _reach(mean: float | None, sd: float | None) -> tuple[float, ...]:
-    """Return both ends of a mean's bar, nothing without a mean."""
+    """Return both ends of a mean's bar; an empty tuple without a mean."""
     return () if mean is None else (mean - (sd or 0.0), mean + (sd or 0.0))
 
 
@@ -120,7 +120,7 @@ def _draw_points(axes: Axes, shown: Sequence[CellScore]) -> None:
 def _draw_named(axes: Axes, shown: Sequence[CellScore]) -> None:
     _bars(axes, shown)
     for i, cell in enumerate(shown):
-        mark = MARKERS[(i + i // len(LINES)) % len(MARKERS)]  # another one when colours come round again
+        mark = MARKERS[(i + i // len(LINES)) % len(MARKERS)]  # another mark when colours repeat
         axes.scatter(*pair(cell), s=24, marker=mark, color=LINES[i % len(LINES)], edgecolors="white", linewidths=0.4,
                      zorder=3, label=textwrap.shorten(cell.cell, LONGEST, placeholder=" …"))  # fmt: skip
 
@@ -129,19 +129,21 @@ def _draw_front(axes: Axes, front: Sequence[CellScore], box: tuple[float, float,
     if not front:
         return
     clean, robust = zip(*map(pair, front), strict=True)
-    # What the front dominates: level with its first cell to the left, below its last, and steps between.
+    # Outline of the dominated area: horizontal left of the first cell, steps, vertical below the last cell.
     axes.plot([box[0], *clean, clean[-1]], [robust[0], *robust, box[2]], color=MAP(0.3), lw=1.0, drawstyle="steps-pre",
               zorder=2, label="Pareto front")  # fmt: skip
 
 
-def _draw_winner(axes: Axes, winner: CellScore | None, crowned: str, named: bool) -> None:
-    """Mark the chosen cell: by a star, or by a ring that leaves the mark of a named one to be seen."""
+def _draw_winner(axes: Axes, winner: CellScore | None, chosen_label: str, named: bool) -> None:
+    """Mark the chosen cell by a star; if points are named by a ring, because a star would hide the cell's mark."""
     if winner is None:
         return
     if named:
-        axes.scatter(*pair(winner), s=95, facecolors="none", edgecolors=ACCENT, linewidths=1.3, zorder=6, label=crowned)
+        axes.scatter(*pair(winner), s=95, facecolors="none", edgecolors=ACCENT, linewidths=1.3, zorder=6,
+                     label=chosen_label)  # fmt: skip
     else:
-        axes.scatter(*pair(winner), s=85, marker="*", color=ACCENT, edgecolors="white", lw=0.5, zorder=6, label=crowned)
+        axes.scatter(*pair(winner), s=85, marker="*", color=ACCENT, edgecolors="white", lw=0.5, zorder=6,
+                     label=chosen_label)  # fmt: skip
 
 
 def _draw_landmarks(
@@ -167,9 +169,9 @@ def _draw_landmarks(
 
 
 def pareto_figure(
-    progress: Progress, cells: Sequence[CellScore], winner: CellScore | None, crowned: str, setting: Sequence[str]
+    progress: Progress, cells: Sequence[CellScore], winner: CellScore | None, chosen_label: str, setting: Sequence[str]
 ) -> Figure:
-    """Return the front above, and below it the share of the square that it dominates, after each cell."""
+    """Return two panels: the front, and below it the share of the square that it dominates after each cell."""
     foot, gap = 0.78, 0.5
     figure, top = headed(COLUMN, 3.75 + foot, setting)
     height = figure.get_figheight()
@@ -179,7 +181,7 @@ def pareto_figure(
     box = frame(shown, None)
     _draw_points(above, shown)
     _draw_front(above, progress.front, box)
-    _draw_winner(above, winner, crowned, named=False)
+    _draw_winner(above, winner, chosen_label, named=False)
     above.set(xlim=box[:2], ylim=box[2:])
     above.set_xlabel("clean accuracy, %", labelpad=2)
     above.set_ylabel("robust accuracy, %", labelpad=2)

@@ -144,7 +144,7 @@ class Mirror:
         if updates.is_current(self.runs.get(key), digest, status):
             return False
         target = updates.trial_target(self.study, trial, result, self.folder)
-        if key in self.runs and updates.must_be_replaced(self.runs[key], status):
+        if key in self.runs and updates.must_be_replaced(self.runs[key], target.update):
             self.client.delete_run(self.runs.pop(key).run_id)
         if key in self.runs:
             update = self._continued(key, target.update)

@@ -165,12 +165,12 @@ def is_current(run: KnownRun | None, digest: str, status: str) -> bool:
     return run is not None and run.digest == digest and run.status == status
 
 
-def must_be_replaced(run: KnownRun, status: str) -> bool:
-    """Return whether a run has to be made anew: it awaits scores, and its trial has ended without any.
+def must_be_replaced(run: KnownRun, update: Update) -> bool:
+    """Return whether a run has to be made anew: it awaits scores, and its trial has ended without one of them.
 
     The UI's contour plot leaves out a metric that is not a number in any of the compared runs.
     """
-    return run.awaits_scores and status != STATUS["done"]
+    return run.awaits_scores and not {point.name for point in update.points} >= TITLES.keys()
 
 
 def split_scores(points: Iterable[Point]) -> tuple[list[Point], list[Point]]:
