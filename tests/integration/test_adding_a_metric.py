@@ -46,7 +46,7 @@ from sweeps.engine.documents.forms.written import matrix_text
 from sweeps.engine.figures.kinds import Request, draw
 from sweeps.engine.running.options import read_options
 from sweeps.engine.study.folder import open_study
-from sweeps.engine.tracking.entries import final_points, study_values
+from sweeps.engine.tracking.points import final_points, study_values
 
 sweep = runpy.run_path("tiny.py")["SWEEP"]
 folder = open_study("results/tiny")

@@ -19,6 +19,7 @@ from sweeps.engine.study.folder import read_results, read_study
 from sweeps.engine.study.lock import only_launch
 from zsr_core.audit.report import read_report
 from zsr_core.codec import ConfigError
+from zsr_core.trial.result import read_result
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "sweeps").glob("[!_]*.py"))
 Write = Callable[..., Path]
@@ -220,13 +221,14 @@ def test_a_lock_left_by_a_dead_launch_locks_nobody_out(tmp_path: Path) -> None:
         pass
 
 
-def test_a_torn_result_is_named_rather_than_passed_over(write: Write, run: Run, tmp_path: Path) -> None:
+def test_a_torn_result_is_named_and_its_trial_runs_again(write: Write, run: Run, tmp_path: Path) -> None:
     assert run(write(ONE), "--local", "--limit", "1").returncode == 1
     (result,) = (tmp_path / "results").glob("tiny/trials/*/result.json")
     result.write_text(json.dumps({"trial_id": "x"}))
-    refused = run(write(ONE), "--local")
-    assert refused.returncode == 2
-    assert str(result) in refused.stderr
+    again = run(write(ONE), "--local")
+    assert again.returncode == 0
+    assert str(result) in again.stderr
+    assert read_result(result.parent) is not None
 
 
 def test_every_shipped_script_is_short_and_leaves_ray_loops_and_flags_to_the_engine() -> None:

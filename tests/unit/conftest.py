@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sweeps.engine.study.folder import PlannedTrial, Role, Study, trial_folder, write_study
@@ -17,7 +19,7 @@ from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.methods import TgaZsr
-from zsr_core.records import SampleRecord, write_samples
+from zsr_core.records import SampleRecord, read_samples, write_samples
 from zsr_core.space import Real, grid
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
@@ -156,3 +158,19 @@ def build_study(
 def make_study(tmp_path: Path) -> MakeStudy:
     """Return :func:`build_study`."""
     return build_study
+
+
+CopyRecords = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def copy_records() -> CopyRecords:
+    """Copy the records of one trial folder into another, as that trial's own."""
+
+    def copied(source: Path, target: Path) -> None:
+        table = read_samples(source / "samples.parquet")
+        at = table.schema.get_field_index("trial_id")
+        ids = pa.array([target.name] * len(table), pa.string()).cast(table.schema.field(at).type)
+        pq.write_table(table.set_column(at, table.schema.field(at), ids), target / "samples.parquet")
+
+    return copied

@@ -325,10 +325,12 @@ def test_the_matrix_made_again_is_the_same(tmp_path: Path, ablation: Callable[..
     assert read(tmp_path, per_set=True) == read(tmp_path, per_set=True)
 
 
-def test_a_comparison_of_equals_finds_nothing(tmp_path: Path, make_study: MakeStudy) -> None:
+def test_a_comparison_of_equals_finds_nothing(
+    tmp_path: Path, make_study: MakeStudy, copy_records: Callable[[Path, Path], None]
+) -> None:
     study = make_study(tmp_path, levels=(0.1,), report=False)
-    one, other = (trial_folder(tmp_path, trial.trial_id) / "samples.parquet" for trial in study.plan)
-    shutil.copy(one, other)
+    one, other = (trial_folder(tmp_path, trial.trial_id) for trial in study.plan)
+    copy_records(one, other)
     found = build(open_study(tmp_path), MatrixRequest(per_set=True, draws=200))
     gaps = [own.gap for own in found.rows[1].cells if own.gap is not None]
     assert gaps

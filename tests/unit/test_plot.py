@@ -276,7 +276,7 @@ def test_up_to_three_panels_stand_side_by_side_and_a_mean_has_its_sd_beside_it()
 def test_a_label_with_dollar_signs_is_drawn_as_it_is_written(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
     write_study(tmp_path, replace(study, question="What does $5 buy, and what $\\frac$?"))
-    assert len(plot_study(tmp_path)) == 6
+    assert len(plot_study(open_study(tmp_path))) == 6
 
 
 def test_names_of_numbers_keep_apart_what_differs() -> None:

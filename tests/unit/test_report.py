@@ -273,14 +273,15 @@ def test_the_same_study_elsewhere_is_the_same_image_by_image(tmp_path: Path, mak
     assert found.words.count("0, image by image") == 21
 
 
-def test_a_difference_is_paired_by_seed_and_image(tmp_path: Path, make_study: MakeStudy) -> None:
+def test_a_difference_is_paired_by_seed_and_image(
+    tmp_path: Path, make_study: MakeStudy, copy_records: Callable[[Path, Path], None]
+) -> None:
     first = make_study(tmp_path / "a", levels=LEVELS, seeds=(0, 1))
     second = make_study(tmp_path / "b", levels=LEVELS, seeds=(1, 2))
     own, other = trial(first, "alpha=1 beta=1"), trial(second, BEST)
     assert own.seed == 0
     swapped = trial_folder(tmp_path / "b", next(t for t in second.plan if t.cell == "alpha=1 beta=1").trial_id)
-    samples = trial_folder(tmp_path / "b", other.trial_id) / "samples.parquet"
-    (swapped / "samples.parquet").write_bytes(samples.read_bytes())  # what last week had under this name was better
+    copy_records(trial_folder(tmp_path / "b", other.trial_id), swapped)  # what last week had under this name was better
     report, _ = read(tmp_path / "a", tmp_path / "b")
     row = next(row for row in report.comparisons[0].rows if row.label == "alpha=1 beta=1")
     assert basis_text(row) == "1 seed × 72 images of 3 sets"
@@ -291,7 +292,9 @@ def test_a_difference_is_paired_by_seed_and_image(tmp_path: Path, make_study: Ma
     assert "seeds" in [change.path for change in report.comparisons[0].changes]
 
 
-def test_two_studies_are_compared_as_one_family_of_tests(tmp_path: Path, make_study: MakeStudy) -> None:
+def test_two_studies_are_compared_as_one_family_of_tests(
+    tmp_path: Path, make_study: MakeStudy, copy_records: Callable[[Path, Path], None]
+) -> None:
     """What was worse last week, by as many points in each of two rows; the others are as they were."""
     seeds = (0, 1, 2, 3, 4)  # with fewer the seeds by themselves must bear the sign out too
     first = make_study(tmp_path / "a", levels=LEVELS, seeds=seeds)
@@ -300,8 +303,7 @@ def test_two_studies_are_compared_as_one_family_of_tests(tmp_path: Path, make_st
     measured = json.loads((source / "result.json").read_text())["measurements"]
     for t in second.plan:
         if t.cell in ("alpha=0.1 beta=1", "alpha=1 beta=0.1"):
-            records = (source / "samples.parquet").read_bytes()
-            (trial_folder(tmp_path / "b", t.trial_id) / "samples.parquet").write_bytes(records)
+            copy_records(source, trial_folder(tmp_path / "b", t.trial_id))
             change(tmp_path / "b", t, measurements=measured)
     report, found = read(tmp_path / "a", tmp_path / "b")
     (comparison,) = report.comparisons

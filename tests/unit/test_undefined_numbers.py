@@ -68,7 +68,7 @@ def test_tracking_and_progress_leave_it_out(study: Study, result: TrialResult) -
 
 def test_no_analysis_computes_with_it(tmp_path: Path, result: TrialResult) -> None:
     assert accuracy_by_eps(result) == {}
-    assert row_of(result) is None
+    assert row_of(result, 1 / 255) is None
     assert cell_numbers([result]) == ()
     folder = open_study(tmp_path)
     (row,) = folder.study.rows(role="cell")
