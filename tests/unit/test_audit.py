@@ -357,7 +357,8 @@ def test_an_audit_that_breaks_costs_no_result_and_says_why(tmp_path: Path, make_
     study = make_study(tmp_path, levels=(0.1,))
     untouched = next(t for t in study.plan if t.role == "baseline" and t.is_report)
     before = open_study(tmp_path).results[untouched.trial_id]
-    perform(
+    config = study.config(untouched)  # its numbers name no weights
+    perform([config], tmp_path, lambda *_: None, score_eps=study.score_eps, device="cpu")
         [study.config(untouched)], tmp_path, lambda *_: None, score_eps=study.score_eps, device="cpu"
     )  # its numbers name no weights
     after = open_study(tmp_path).results[untouched.trial_id]
