@@ -359,8 +359,6 @@ def test_an_audit_that_breaks_costs_no_result_and_says_why(tmp_path: Path, make_
     before = open_study(tmp_path).results[untouched.trial_id]
     config = study.config(untouched)  # its numbers name no weights
     perform([config], tmp_path, lambda *_: None, score_eps=study.score_eps, device="cpu")
-        [study.config(untouched)], tmp_path, lambda *_: None, score_eps=study.score_eps, device="cpu"
-    )  # its numbers name no weights
     after = open_study(tmp_path).results[untouched.trial_id]
     assert after.measurements == before.measurements
     assert set(after.audit.values()) == {"SKIP"}
