@@ -403,3 +403,27 @@ def test_another_process_opens_the_journal_through_optunas_storage_while_the_sea
     )
     assert seen.stdout.strip() == "s-random ['clean', 'robust'] ['COMPLETE', 'RUNNING']"
     assert len(run(tmp_path, proposals)) == 1, "the search goes on undisturbed"
+
+
+def test_a_journal_whose_last_line_a_kill_cut_off_goes_on(tmp_path: Path) -> None:
+    begin(tmp_path)
+    first = run(tmp_path, propose(tmp_path, samples=2))
+    with (tmp_path / "optuna.journal").open("ab") as file:
+        file.write(b'{"op_code": 4, "wor')
+    more = run(tmp_path, propose(tmp_path, samples=3))
+    assert len(points_of([*first, *more])) == 3
+    assert [trial.state for trial in journal(tmp_path)] == [TrialState.COMPLETE] * 3
+
+
+def test_a_broken_journal_is_set_aside_and_filled_anew_from_the_trials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path
+    begin(folder)
+    first = run(folder, propose(folder, samples=2))
+    (folder / "optuna.journal").write_bytes(b"\0\0\n" * 3)
+    more = run(folder, propose(folder, samples=4))
+    assert (folder / "optuna.journal.torn").is_file()
+    assert "is broken and was set aside as optuna.journal.torn" in capsys.readouterr().err
+    assert [trial.params for trial in journal(folder)] == points_of([*first, *more])
+    assert len({str(point) for point in points_of([*first, *more])}) == 4, "no point is proposed a second time"

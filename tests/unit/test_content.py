@@ -1,0 +1,65 @@
+"""A result is bound to the contents it was measured on, not to the paths of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from zsr_core.attacks import Pgd
+from zsr_core.codec import ConfigError
+from zsr_core.data import DataRef
+from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.methods import TgaZsr
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.content import changed_since, content_facts
+from zsr_core.trial.context import RunContext
+from zsr_core.trial.result import read_result
+from zsr_core.trial.run import run_trial
+
+CPU = RunContext(device="cpu")
+
+
+def images(folder: Path, shade: int) -> None:
+    for name in ("cat", "dog"):
+        for i in range(4):
+            file = folder / name / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (48, 48), (20 * i, shade, 100)).save(file)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrialConfig:
+    images(tmp_path / "pets", 50)
+    task = DataRef(source="imagefolder", name="pets", root=str(tmp_path / "pets"))
+    suite = EvalSuite(tasks=(task,), n=4, attacks=(Pgd(steps=1),), eps=(1 / 255,))
+    return TrialConfig(method=TgaZsr(), train_attack=Pgd(steps=1), epochs=0, eval_suite=suite)
+
+
+def test_unchanged_images_are_the_same_content_and_other_pixels_are_not(config: TrialConfig, tmp_path: Path) -> None:
+    before = content_facts(config)
+    assert before.keys() == {"content_pets"}
+    assert content_facts(config) == before
+    images(tmp_path / "pets", 200)
+    assert content_facts(config) != before
+
+
+def test_a_finished_trial_is_not_given_for_other_images(config: TrialConfig, tmp_path: Path) -> None:
+    result = run_trial(config, tmp_path / "trial", CPU)
+    assert result.status == "done", result.error
+    assert changed_since(result) == ()
+    assert run_trial(config, tmp_path / "trial", CPU) == result, "the same images: nothing is measured again"
+    images(tmp_path / "pets", 200)
+    assert changed_since(result) == ("pets",)
+    with pytest.raises(ConfigError, match="other contents of pets"):
+        run_trial(config, tmp_path / "trial", CPU)
+    assert read_result(tmp_path / "trial") == result, "the old numbers stay"
+
+
+def test_a_result_of_a_version_without_digests_is_taken_as_it_is(config: TrialConfig, tmp_path: Path) -> None:
+    result = run_trial(config, tmp_path / "trial", CPU)
+    older = {name: fact for name, fact in result.provenance.items() if not name.startswith("content_")}
+    images(tmp_path / "pets", 200)
+    assert changed_since(replace(result, provenance=older)) == ()
