@@ -64,15 +64,15 @@ def ranking(study: Place, split: Split = "selection", *, most: int = LISTED) -> 
     deviation over seeds (``robust_sd``), its difference to the untouched model in points with the 95 % interval
     (``robust_gap``, ``robust_gap_low``, ``robust_gap_high``), and whether tables star that (``robust_gap_holds``).
     """
-    found = ranked(_opened(study), split, most)
+    table = ranked(_opened(study), split, most)
     rows = []
-    for row in found.rows:
+    for row in table.rows:
         axes = {} if row.role == "baseline" else {path: v for path, v in row.overrides.items() if path != SPLIT}
         facts: dict[str, Any] = {
-            "configuration": row.label, **axes, "chosen": row.chosen, "rival": row.label in found.rivals,
+            "configuration": row.label, **axes, "chosen": row.chosen, "rival": row.label in table.rivals,
             "seeds": len(row.seeds), "failed": row.failed, "audit_fails": " ".join(row.fails),
         }  # fmt: skip
-        for column, cell in zip(found.columns, row.cells, strict=True):
+        for column, cell in zip(table.columns, row.cells, strict=True):
             name = column.title
             facts |= {name: cell.value, f"{name}_sd": cell.sd}
             if cell.gap is not None:

@@ -69,13 +69,13 @@ def measure(
     numbers: dict[tuple[str, float, str], dict[str, _Estimate]] = {}  # (attack, eps, metric) -> by task
     rows = []
 
-    def add(place: Place, metric: Metric, found: _Estimate) -> None:
+    def add(place: Place, metric: Metric, estimate: _Estimate) -> None:
         task, attack, eps = place
-        value = None if found.value is None else metric.factor * found.value
-        low, high = (None, None) if found.ends is None else (metric.factor * end for end in found.ends)
+        value = None if estimate.value is None else metric.factor * estimate.value
+        low, high = (None, None) if estimate.ends is None else (metric.factor * end for end in estimate.ends)
         rows.append(Measurement(
             trial_id=first.trial_id, weights_sha=first.weights_sha, task=task, split=first.split, attack=attack,
-            eps=eps, metric=metric.name, value=value, n=found.n, low=low, high=high, reason=found.reason,
+            eps=eps, metric=metric.name, value=value, n=estimate.n, low=low, high=high, reason=estimate.reason,
         ))  # fmt: skip
 
     for place, images in by_place(records).items():

@@ -110,7 +110,7 @@ def published(
     Raises:
         ConfigError: for a name that no number has, with the nearest that one has.
     """
-    found: Iterable[Published] = published_numbers() if rows is None else rows
+    matching: Iterable[Published] = published_numbers() if rows is None else rows
     named = (
         ("method", method, lambda r: (r.method, r.printed)),
         ("task", task, lambda r: (r.task, r.dataset)),
@@ -118,7 +118,7 @@ def published(
         ("metric", metric, lambda r: (r.metric,)),
         ("source", source, lambda r: (r.source,)),
     )
-    every = tuple(found)
+    every = tuple(matching)
     for name, wanted, names in named:
         if wanted is not None:
             known = dict.fromkeys(n for row in every for n in names(row) if n is not None)
@@ -126,10 +126,10 @@ def published(
                 raise unknown(name, wanted, known)
     for _, wanted, names in named:
         if wanted is not None:
-            found = [row for row in found if wanted in names(row)]
+            matching = [row for row in matching if wanted in names(row)]
     if eps is not None:
-        found = [row for row in found if len(row.eps) == 1 and same_eps(row.eps[0], eps)]
-    return tuple(row for row in found if table is None or row.table == table)
+        matching = [row for row in matching if len(row.eps) == 1 and same_eps(row.eps[0], eps)]
+    return tuple(row for row in matching if table is None or row.table == table)
 
 
 def same_eps(a: float, b: float) -> bool:
