@@ -237,7 +237,7 @@ def test_sixteen_sets_continue_below_in_a_hundred_columns() -> None:
 def test_bold_is_for_terminals_that_show_it_and_is_explained_there_alone() -> None:
     shown = replace(example(), legend=(BOLD,))
     assert "\x1b[1m42.1 ± 0.5" in terminal(shown, color=True)
-    assert "Bold: the highest" in terminal(shown, color=True)
+    assert "Bold: the best" in terminal(shown, color=True)
     assert "Bold" not in terminal(shown)
 
 
