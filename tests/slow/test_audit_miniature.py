@@ -1,4 +1,4 @@
-"""The whole audit of a tuned miniature, as a study would have it: nothing fails, and what is said is said of it."""
+"""The whole audit of a tuned miniature, as a study runs it: no rule fails, and every verdict is about this model."""
 
 from __future__ import annotations
 

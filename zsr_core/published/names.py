@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from zsr_core.names import PromptSet
 
-UNTOUCHED = "CLIP"  # the model as it came, in every paper's tables
-UNTRAINED = (UNTOUCHED, "TTC")  # TTC is a defence of the model as it came
+UNTOUCHED = "CLIP"  # the model before fine-tuning, in every paper's tables
+UNTRAINED = (UNTOUCHED, "TTC")  # TTC is a defence of the model before fine-tuning
 SETS: Mapping[str, str] = {
     "TinyImageNet": "tiny_imagenet", "CIFAR10": "cifar10", "CIFAR100": "cifar100", "STL10": "stl10", "SUN397": "sun397",
     "Food101": "food101", "OxfordPets": "oxford_pets", "Flowers102": "flowers102", "DTD": "dtd", "EuroSAT": "eurosat",

@@ -50,11 +50,11 @@ class Published:
     source: str  # a key of SOURCES
     table: str
     printed: str  # the method, as printed
-    method: str | None  # our title, "CLIP" for the model as it came, None for what we do not have
+    method: str | None  # our title, "CLIP" for the untouched model, None for what we do not have
     setting: str  # what else makes it differ from its method's main row; empty for that row
     fields: Mapping[str, float | str] | None  # the method's fields beside its defaults; None where they are not stated
     model: str
-    trained_on: str | None  # our name of the training set; None for the model as it came
+    trained_on: str | None  # our name of the training set; None for the untouched model
     train_eps: float | None  # in [0, 1] pixel units
     dataset: str  # as printed
     tasks: tuple[str, ...]  # our names of the sets: one, those a mean is over, none for what we do not have
@@ -101,7 +101,7 @@ def published(
     """Return the numbers that have all that is given.
 
     Args:
-        method: a title ("TGA-ZSR"; "CLIP" for the model as it came) or a name as printed.
+        method: a title ("TGA-ZSR"; "CLIP" for the untouched model) or a name as printed.
         task: our name of a set ("cifar10"), or a set or mean as printed ("Average16").
         attack: a profile ("pgd100-tga") or a name as printed ("PGD-100"); "none" is clean.
         eps: one budget in [0, 1] pixel units; means over budgets have none.

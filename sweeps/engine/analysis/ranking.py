@@ -11,7 +11,7 @@ from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.difference import Column, Difference, RowTrials, differences
 from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, Row, matrix
 from sweeps.engine.analysis.outcomes import planned_row
-from sweeps.engine.analysis.scores import CellScore, scores, sense, untouched_score
+from sweeps.engine.analysis.scores import CellScore, scores, untouched_score
 from sweeps.engine.analysis.stats import DRAWS
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import CLEAN, Score, deciding_score
@@ -89,6 +89,6 @@ def in_order(cells: Iterable[CellScore], score: Score) -> list[CellScore]:
     def key(cell: CellScore) -> tuple[float, float]:
         value, clean = cell.value(score.name), cell.value(CLEAN.name)
         worst = float("-inf")
-        return worst if value is None else sense(score) * value, worst if clean is None else clean
+        return worst if value is None else score.sense * value, worst if clean is None else clean
 
     return sorted(cells, key=key, reverse=True)

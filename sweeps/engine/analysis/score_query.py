@@ -93,7 +93,7 @@ def score_unit(score: Query) -> str:
 
 def score_sense(score: Query) -> float:
     """Return 1 for a score that should be high, -1 for one that should be low; of a contrast, by its first score."""
-    return 1.0 if _score(score).higher_is_better else -1.0
+    return _score(score).sense
 
 
 def _score(score: Query) -> Score:

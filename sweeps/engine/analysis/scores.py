@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeps.engine.analysis.stats import Summary, summarise
 from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Role, StudyFolder
-from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST, SCORES, Score, headline, score_named
+from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST, SCORES, headline, score_named
 from zsr_core.audit.finding import SEVERITY, VerdictStatus
 from zsr_core.data import Split
 from zsr_core.trial.result import TrialResult
@@ -118,22 +118,17 @@ def best(cells: Iterable[CellScore], score: str = HARMONIC.name) -> CellScore | 
     among = eligible(cells, score)
     if not among:
         return None
-    sign = sense(score_named(score))
+    sign = score_named(score).sense
     top = max(sign * known(cell.value(score)) for cell in among)
     equals = [cell for cell in among if sign * known(cell.value(score)) >= top - EQUAL]
     front = {id(cell) for cell in pareto(equals)}
     return next((cell for cell in equals if id(cell) in front), equals[0])
 
 
-def sense(score: Score) -> float:
-    """Return 1 for a score that should be high, -1 for one that should be low."""
-    return 1.0 if score.higher_is_better else -1.0
-
-
 def pareto(cells: Iterable[CellScore], objectives: Sequence[str] = (CLEAN.name, ROBUST.name)) -> list[CellScore]:
     """Return the Pareto front of the cells over ``objectives``, by rising first objective."""
     among = [cell for cell in cells if all(cell.value(name) is not None for name in objectives) and not cell.failed]
-    signs = [sense(score_named(name)) for name in objectives]
+    signs = [score_named(name).sense for name in objectives]
     points = [
         tuple(sign * known(cell.value(name)) for sign, name in zip(signs, objectives, strict=True)) for cell in among
     ]

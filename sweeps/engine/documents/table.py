@@ -15,7 +15,7 @@ from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.wording.answer import rivals_text, selection_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
-from sweeps.engine.wording.matrix import DAGGER, DASH, Described, described, gap_text, star, value_text
+from sweeps.engine.wording.matrix import DAGGER, DASH, Described, described, gap_text, star, trouble_notes, value_text
 from sweeps.engine.wording.study import provenance_text, scale_note, scoring_text, training_text
 from zsr_core.files import write_text
 from zsr_core.space import short
@@ -86,15 +86,7 @@ def row_cells(row: Row, axes: Sequence[str], ranking: Ranking) -> tuple[str, ...
 def note_text(row: Row, ranking: Ranking) -> str:
     """Return a row's notes: whether it is chosen or a rival, failed and missing seeds, failed audit rules."""
     notes = ["chosen"] if row.chosen else ["≈ chosen"] if row.label in ranking.rivals else []
-    of = f" {{}} of {row.planned} seeds" if row.planned > 1 else ""
-    if row.failed:
-        notes.append(f"failed{' in' if of else ''}{of.format(row.failed)}: {row.reason}")
-    missing = row.planned - len(row.seeds) - row.failed
-    if missing:
-        notes.append(f"missing{of.format(missing)}")
-    if row.fails:
-        notes.append(f"{DAGGER} audit fails {', '.join(row.fails)}")
-    return "; ".join(notes)
+    return "; ".join([*notes, *trouble_notes(row, of=" in")])
 
 
 def ablation_lines(shown: Described) -> list[str]:

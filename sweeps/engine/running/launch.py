@@ -142,9 +142,7 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     with only_launch(folder.path):
         if options.fresh:
             _set_aside(folder.path)
-        folder = _open(
-            sweep, options
-        )  # read again, because another launch may have changed it before the lock was held
+        folder = _open(sweep, options)  # again, because another launch may have changed it before the lock was held
         write_study(folder.path, folder.study)
         return _conduct(folder, options, tracking, own_cells(sweep, options))
 
@@ -166,7 +164,8 @@ def _open(sweep: Sweep, options: Options) -> StudyFolder:
     study = continued(earlier.study, asked, earlier.results, str(path))
     known = {trial.trial_id for trial in earlier.study.plan}
     more = read_results(path, replace(study, plan=tuple(t for t in study.plan if t.trial_id not in known)))
-    results = {t.trial_id: r for t in study.plan if (r := {**earlier.results, **more}.get(t.trial_id)) is not None}
+    known_results = {**earlier.results, **more}
+    results = {t.trial_id: known_results[t.trial_id] for t in study.plan if t.trial_id in known_results}
     return StudyFolder(path=path, study=study, results=results)
 
 

@@ -29,6 +29,11 @@ class Score:
     higher_is_better: bool = True
 
     @property
+    def sense(self) -> float:
+        """1 for a score that should be high, -1 for one that should be low."""
+        return 1.0 if self.higher_is_better else -1.0
+
+    @property
     def attacked(self) -> bool:
         """Whether the score is of attacked images, so that the audit applies to it."""
         return self.condition == WORST
@@ -48,6 +53,7 @@ def score_of(metric: Metric) -> Score:
 
 CLEAN, ROBUST, HARMONIC = (score_of(metric_named(name)) for name in ("clean", "robust", "harmonic"))
 SCORES: tuple[Score, ...] = tuple(score_of(metric) for metric in METRICS)
+BY_NAME = {score.name: score for score in SCORES}
 TITLES = {score.name: score.title for score in SCORES}
 
 
@@ -57,10 +63,9 @@ def score_named(name: str, field: str = "score") -> Score:
     Raises:
         ConfigError: naming ``field`` and the nearest name.
     """
-    rows = {score.name: score for score in SCORES}
-    if name not in rows:
-        raise unknown(field, name, rows)
-    return rows[name]
+    if name not in BY_NAME:
+        raise unknown(field, name, BY_NAME)
+    return BY_NAME[name]
 
 
 def check_objectives(names: Sequence[str]) -> None:

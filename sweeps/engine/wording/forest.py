@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from sweeps.engine.analysis.difference import Cell, Column
 from sweeps.engine.analysis.matrix import Matrix, Row
-from sweeps.engine.analysis.scores import sense
 from sweeps.engine.format import counted
 from sweeps.engine.study.objectives import score_named
 from sweeps.engine.wording.matrix import DAGGER, family_text
@@ -76,7 +75,7 @@ def title(column: Column) -> str:
 
 def best_rows(rows: Sequence[Row], matrix: Matrix, last: int, most: int) -> list[Row]:
     """Return the ``most`` best rows in the column with index ``last``, in matrix order; the chosen row is kept."""
-    sign = sense(score_named(matrix.columns[last].metric))
+    sign = score_named(matrix.columns[last].metric).sense
 
     def rank(row: Row) -> tuple[bool, float]:
         value = row.cells[last].value

@@ -133,15 +133,21 @@ def bracket(low: float | None, high: float | None, form: str) -> str:
 def note_text(row: Row, *, reason: bool = True) -> str:
     """Return a row's notes: whether it is the baseline or chosen, failed and missing seeds, failed audit rules."""
     notes = [name for name, holds in (("baseline", row.baseline), ("chosen", row.chosen)) if holds]
-    of = f" {row.failed} of {row.planned} seeds" if row.planned > 1 else ""
+    return "; ".join([*notes, *trouble_notes(row, reason=reason)])
+
+
+def trouble_notes(row: Row, *, reason: bool = True, of: str = "") -> list[str]:
+    """Return the notes on failed and missing seeds and failed audit rules; ``of`` stands before the failed seeds."""
+    notes = []
     if row.failed:
-        notes.append(f"failed{of}{f': {row.reason}' if reason else ''}")
+        seeds = f"{of} {row.failed} of {row.planned} seeds" if row.planned > 1 else ""
+        notes.append(f"failed{seeds}{f': {row.reason}' if reason else ''}")
     missing = row.planned - len(row.seeds) - row.failed
     if missing:
         notes.append(f"missing{f' {missing} of {row.planned} seeds' if row.planned > 1 else ''}")
     if row.fails:
         notes.append(f"{DAGGER} audit fails {', '.join(row.fails)}")
-    return "; ".join(notes)
+    return notes
 
 
 def heading(block: Block) -> str:
