@@ -198,11 +198,8 @@ def _tested(
     harmonic mean is no share, so its p comes from the bootstrap.
     """
     mean, at = _over(drawn, column)
-    low, high = mean.interval()
     outcomes = series[column.sets[0]]  # [4, S, N]: clean and robust of this row, then of the reference
-    paired_value = replace(
-        by_seeds, value=float(mean.value[at]), seeds=outcomes.shape[1], low=float(low[at]), high=float(high[at])
-    )
+    paired_value = replace(from_records(by_seeds, mean, at), seeds=outcomes.shape[1])
     if column.scope != "set" or column.metric == HARMONIC.name:
         return replace(paired_value, test="bootstrap", p=float(mean.p_values()[at]))
     signs = (outcomes[at] - outcomes[2 + at]).astype(np.int64)  # [S, N], 1 where only this row is right
@@ -213,6 +210,12 @@ def _tested(
         test="McNemar",
         p=exact_mcnemar(signs.sum(axis=0)),
     )
+
+
+def from_records(by_seeds: Difference, resampled: Resampled, at: int) -> Difference:
+    """Return the difference with value and interval number ``at`` of a bootstrap of the records."""
+    low, high = resampled.interval()
+    return replace(by_seeds, value=float(resampled.value[at]), low=float(low[at]), high=float(high[at]))
 
 
 def adjusted(families: Iterable[Sequence[Difference | None]]) -> list[list[Difference | None]]:

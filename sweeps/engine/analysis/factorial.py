@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeps.engine.analysis.difference import AT, Column, Difference, RowTrials, adjusted, series_at
+from sweeps.engine.analysis.difference import AT, Column, Difference, RowTrials, adjusted, from_records, series_at
 from sweeps.engine.analysis.matrix import MatrixRequest, columns_of, is_ablation
 from sweeps.engine.analysis.outcomes import score_means
-from sweeps.engine.analysis.stats import Array, enough_draws, mean_of, resample, summarise
+from sweeps.engine.analysis.stats import Array, Resampled, enough_draws, mean_of, resample, summarise
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from zsr_core.codec import canonical, flatten, to_plain
 
@@ -113,6 +113,7 @@ def _differences(
         return np.asarray(scores @ weights, dtype=np.float64)
 
     gaps: list[Difference | None] = []
+    means_of_sets: dict[tuple[float, tuple[str, ...]], Resampled] = {}  # a resample holds all scores of its sets
     for column in columns:
         by_seed = _by_seed([each.values(column) for each in trials], weights)
         if not by_seed:
@@ -122,14 +123,13 @@ def _differences(
         gap = Difference(value=over.mean, seeds=over.n, t_low=over.low, t_high=over.high)
         series = series_at([each.records for each in trials], column.eps) if column.metric in AT else {}
         if series and all(name in series and series[name].shape[2] for name in column.sets):
-            # Each effect gets a new generator with the same seed, so that a table is reproducible.
-            drawn = resample({n: series[n] for n in column.sets}, statistic, np.random.default_rng(0), draws=draws)
-            mean, at = mean_of(list(drawn.values())), AT[column.metric]
-            low, high = mean.interval()
-            gap = Difference(
-                value=float(mean.value[at]), seeds=over.n, t_low=over.low, t_high=over.high, low=float(low[at]),
-                high=float(high[at]), test="bootstrap", p=float(mean.p_values()[at]),
-            )  # fmt: skip
+            place, at = (column.eps, column.sets), AT[column.metric]
+            if place not in means_of_sets:
+                # Each effect gets a new generator with the same seed, so that a table is reproducible.
+                drawn = resample({n: series[n] for n in column.sets}, statistic, np.random.default_rng(0), draws=draws)
+                means_of_sets[place] = mean_of(list(drawn.values()))
+            mean = means_of_sets[place]
+            gap = replace(from_records(gap, mean, at), test="bootstrap", p=float(mean.p_values()[at]))
         gaps.append(gap)
     return gaps
 
