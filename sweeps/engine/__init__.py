@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sweeps.engine.running.script import report_mistakes
+from sweeps.engine.running.script import answer_help, report_mistakes
 
 if TYPE_CHECKING:
     from sweeps.engine.api import (
@@ -52,9 +52,15 @@ _MODULES = dict.fromkeys(__all__, "sweeps.engine.api") | {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    caller = sys._getframe(1).f_globals
-    if name == "launch" and caller.get("__name__") == "__main__" and "__file__" in caller:
-        report_mistakes(caller["__file__"])  # this process is a sweep script; any other importer changes nothing
+    caller = sys._getframe(1)
+    while caller.f_back is not None and caller.f_code.co_filename.startswith("<frozen importlib"):
+        caller = caller.f_back  # Python looks for the names of `from sweeps.engine import ...` before the script does
+    space = caller.f_globals
+    if space.get("__name__") == "__main__" and "__file__" in space and "launch" in caller.f_code.co_names:
+        # This process is a sweep script; any other importer changes nothing.
+        answer_help(space.get("__doc__") or "", sys.argv[1:])
+        if name == "launch":
+            report_mistakes(space["__file__"])
     return getattr(import_module(_MODULES[name]), name)
 
 

@@ -100,6 +100,13 @@ def test_a_help_text_brings_no_heavy_library(command: str) -> None:
     assert command or all(f"\n    {name}" in done.stdout for name in COMMANDS)
 
 
+def test_reading_a_study_brings_no_open_clip() -> None:
+    modules = ", ".join(f"sweeps.engine.{name}" for name in ("study.folder", "documents.table", "commands.plot"))
+    script = f"import sys, {modules}\nprint([m for m in ('open_clip', 'torchvision', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_importing_the_engine_brings_no_torch_and_changes_no_hook() -> None:
     script = (
         "import sys\nhook = sys.excepthook\nimport sweeps.engine\nassert 'torch' not in sys.modules\n"

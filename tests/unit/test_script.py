@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,31 @@ def test_a_mistake_in_the_scripts_values_is_one_line_that_names_its_place(
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(line)
+
+
+HEAVY = ("torch", "open_clip", "numpy", "pyarrow", "pandas", "mlflow", "optuna", "ray")
+SCRIPTS = sorted(path for path in (Path(__file__).parents[2] / "sweeps").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_the_help_of_a_sweep_shows_question_and_flags_and_imports_nothing_heavy(script: Path) -> None:
+    command = (
+        f"import runpy, sys\nsys.argv = [{str(script)!r}, '--help']\n"
+        f"try:\n    runpy.run_path({str(script)!r}, run_name='__main__')\nexcept SystemExit as end:\n    code = end.code\n"
+        f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded [] 0"
+    question = (ast.get_docstring(ast.parse(script.read_text())) or "").split("\n\n")[0]
+    assert " ".join(question.split()) in " ".join(done.stdout.split())
+    assert "--gpus-per-trial X" in done.stdout
+
+
+def test_the_help_of_a_program_that_is_no_sweep_script_is_its_own(tmp_path: Path) -> None:
+    script = tmp_path / "tool.py"
+    script.write_text("import sys\nfrom sweeps.engine import Sweep\nprint(Sweep.__name__, sys.argv[1])\n")
+    done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout == "Sweep --help\n"
 
 
 def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ The lists come with the libraries: ids, lemmas and the subsets with timm, OpenAI
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
-
-from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
 from zsr_core.codec import ConfigError
+from zsr_core.lazy import folder_of, module_alone
 
-_INFO = resources.files("timm.data") / "_info"
+_INFO = folder_of("timm") / "data" / "_info"
+_OPEN_CLIP = module_alone("open_clip", "zero_shot_metadata.py")
 
 
 def _lines(name: str) -> tuple[str, ...]:
@@ -25,7 +24,7 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
     "r": tuple(sorted(_lines("imagenet_r_synsets.txt"))),  # 200
     "sketch": WNIDS,
 }
-TEMPLATES: tuple[str, ...] = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)  # 80
+TEMPLATES: tuple[str, ...] = tuple(template("{}") for template in _OPEN_CLIP.OPENAI_IMAGENET_TEMPLATES)  # 80
 
 # Both lists name some classes alike; with one text for two classes the second could never be right. Each of these is
 # distinguished by another of its own WordNet or OpenAI names; the papers leave the pairs as they are (0.2 -
@@ -48,7 +47,7 @@ def _first() -> Mapping[str, str]:
 
 _FIRST = _first()  # of ImageNet-21k
 _SHORT = {wnid: _FIRST[wnid] for wnid in WNIDS}
-_OPENAI = dict(zip(WNIDS, IMAGENET_CLASSNAMES, strict=True))
+_OPENAI = dict(zip(WNIDS, _OPEN_CLIP.IMAGENET_CLASSNAMES, strict=True))
 
 
 def short_names(wnids: Sequence[str]) -> tuple[str, ...]:

@@ -11,15 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
 from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.data import miniature
+from zsr_core.lazy import LazyModule
 from zsr_core.model.tower import ImageTower
 from zsr_core.model.weights import PROJECTION, SUFFIXES, Fit, Weights, fit, read_weights
 from zsr_core.text import check_tokens
+
+open_clip = LazyModule("open_clip")
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, [0, 1] units
 

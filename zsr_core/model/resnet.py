@@ -11,15 +11,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor, nn
 
+from zsr_core.lazy import LazyModule
 from zsr_core.model.layout import Features, Layout, Watch, split_heads
+
+modified_resnet = LazyModule("open_clip.modified_resnet")
 
 
 def fits(visual: nn.Module) -> bool:
     """Return whether this is CLIP's ResNet."""
-    return isinstance(visual, ModifiedResNet)
+    return isinstance(visual, modified_resnet.ModifiedResNet)
 
 
 def features(visual: Any, normal: Tensor, watch: Watch) -> Features:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
+from zsr_core.lazy import LazyModule
 from zsr_core.model.layout import TRUNKS, Features, Layout, Watch, no_last_norm
+
+timm_model = LazyModule("open_clip.timm_model")
 
 
 def fits(visual: nn.Module) -> bool:
     """Return whether this is a trunk of :data:`TRUNKS` with timm's own pooling, not open_clip's."""
-    return isinstance(visual, TimmModel) and type(visual.trunk).__name__ in TRUNKS and not hasattr(visual.head, "pool")
+    if not isinstance(visual, timm_model.TimmModel):
+        return False
+    return type(visual.trunk).__name__ in TRUNKS and not hasattr(visual.head, "pool")
 
 
 def features(visual: Any, normal: Tensor, watch: Watch) -> Features:

@@ -11,23 +11,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
+from zsr_core.lazy import LazyModule
 from zsr_core.model.kernels import linear
 from zsr_core.model.layout import Features, Layout, Watch, split_heads
+
+transformer = LazyModule("open_clip.transformer")
 
 
 def fits(visual: nn.Module) -> bool:
     """Return whether this is a ViT whose embedding is the projected class token, without further options."""
     return (
-        isinstance(visual, VisionTransformer)
+        isinstance(visual, transformer.VisionTransformer)
         and visual.attn_pool is None
         and visual.pool_type == "tok"
         and not visual.final_ln_after_pool
         and visual.proj is not None
         and getattr(visual.patch_dropout, "prob", 0.0) == 0.0
-        and all(type(block) is ResidualAttentionBlock for block in visual.transformer.resblocks)
+        and all(type(block) is transformer.ResidualAttentionBlock for block in visual.transformer.resblocks)
     )
 
 
@@ -126,6 +128,6 @@ def _attend_first(block: Any, normed: Tensor) -> Tensor:
 def _mlp(block: Any, normed: Tensor) -> Tensor:
     mlp = block.mlp
     inner = _apply(mlp.c_fc, normed)
-    inner = _QuickGelu.apply(inner) if isinstance(mlp.gelu, QuickGELU) else mlp.gelu(inner)
+    inner = _QuickGelu.apply(inner) if isinstance(mlp.gelu, transformer.QuickGELU) else mlp.gelu(inner)
     out: Tensor = block.ls_2(_apply(mlp.c_proj, inner))
     return out

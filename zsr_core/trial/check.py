@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import open_clip
 import torch
 
 from zsr_core.codec import ConfigError
 from zsr_core.data import check_apart, check_data
+from zsr_core.lazy import LazyModule
 from zsr_core.methods import AnyMethod
 from zsr_core.methods.views import Views
 from zsr_core.model.load import ModelRef, check_model, check_texts, image_size_of, tower_shapes
 from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
+
+open_clip = LazyModule("open_clip")
 
 
 def check(config: TrialConfig) -> None:

@@ -10,12 +10,14 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-import open_clip
 import torch
 
 import zsr_core
 from zsr_core.data import open_data, set_size
+from zsr_core.lazy import LazyModule
 from zsr_core.trial.config import TrialConfig
+
+open_clip = LazyModule("open_clip")
 
 
 def skipped(config: TrialConfig, size: int) -> dict[str, str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sweeps.engine.running.flags import (
     MOST,
-    Parser,
     read_folder,
     read_gpus,
     read_name,
@@ -17,13 +16,12 @@ from sweeps.engine.running.flags import (
     read_whole,
     unknown_flag,
 )
-from sweeps.engine.study.limits import CLIFF
-from sweeps.engine.study.objectives import TITLES, check_objectives
+from sweeps.engine.running.launch_flags import SEARCHES, launch_parser
+from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import shown
 from zsr_core.codec import require
 
-SEARCHES = ("tpe", "gp", "nsga2", "random")
 MOST_SEEDS = 1000  # each repeats every trial of the plan
 MOST_ROUNDS = 20  # of --refine: each round at most halves the distance between neighbours
 
@@ -55,7 +53,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     Raises:
         ConfigError: naming the flag, its value and what was expected.
     """
-    parser = _parser(sweep)
+    parser = launch_parser(sweep.question)
     given, extra = parser.parse_known_args(argv)
     if extra:
         raise unknown_flag(extra, parser.flags)
@@ -86,35 +84,6 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )
-
-
-def _parser(sweep: Sweep) -> Parser:
-    parser = Parser(description=sweep.question)
-    add = parser.add_argument
-    add("--plan", action="store_true", help="print the trials and what they will cost; start nothing")
-    add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
-    add("--samples", metavar="N", help=f"proposals of the search, earlier launches counted (default {sweep.samples})")
-    add("--objectives", metavar="A[,B]", help=f"scores to search for: {', '.join(TITLES)} (two: a Pareto front)")
-    add("--warm-start", nargs="+", default=[], metavar="DIR", help="studies of the same space whose scores are known")
-    add(
-        "--refine",
-        nargs="?",
-        const="1",
-        metavar="ROUNDS",
-        help=f"also run the midpoints between neighbours over {CLIFF:g} points apart, for ROUNDS rounds (default 1)",
-    )
-    add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
-    add("--preset", default="miniature", metavar="NAME", help=f"scale: {' or '.join(sweep.base)}")
-    add("--results", metavar="DIR", help="where studies are kept (default ./results)")
-    add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
-    add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
-    add("--limit", metavar="N", help="start at most N trials now")
-    add("--resume", action="store_true", help="run only the missing trials (default)")
-    add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
-    add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
-        "machine, such as 4, with a process each (default 1 if there are GPUs)")  # fmt: skip
-    add("--max-concurrent", metavar="N", help="run at most N trials at a time")
-    return parser
 
 
 def _check_search(sweep: Sweep, preset: str, search: str | None, samples: str | None) -> None:

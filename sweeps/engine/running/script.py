@@ -1,18 +1,28 @@
-"""Report errors of a sweep script before it calls ``launch``: in one line with exit code 2, as ``launch`` does.
+"""What a sweep script needs before it calls ``launch``: its help, and errors in one line with exit code 2.
 
-A value such as ``Real(low=0.3, high=0.1)`` is checked when it is built. Python builds the arguments before it calls
-``Sweep`` or ``launch``, so that neither can catch the error.
+``--help`` is answered at the script's first import from the engine, because the imports that follow bring torch, which
+takes seconds. A value such as ``Real(low=0.3, high=0.1)`` is checked when it is built. Python builds the arguments
+before it calls ``Sweep`` or ``launch``, so that neither can catch the error.
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from sweeps.engine.running.exit_codes import BAD_INPUT
+from sweeps.engine.running.exit_codes import BAD_INPUT, DONE
+from sweeps.engine.running.launch_flags import launch_parser
 from zsr_core.codec import ConfigError
+
+
+def answer_help(doc: str, argv: Sequence[str]) -> None:
+    """Print the flags and end the process if ``argv`` asks for help; ``doc`` is the docstring of the script."""
+    if not {"-h", "--help"}.isdisjoint(argv):
+        launch_parser(doc.strip().split("\n\n")[0]).print_help()
+        raise SystemExit(DONE)
 
 
 def report_mistakes(script: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from search_spaces import Axis
 from sweeps.engine.study.folder import SPLIT
+from sweeps.engine.study.limits import SAMPLES
 from sweeps.engine.study.objectives import check_objectives, score_budget
 from zsr_core.codec import require, unknown
 from zsr_core.published import published
@@ -26,7 +27,7 @@ class Sweep:
     # Instead of the default grid; a mapping by preset if presets differ.
     variants: tuple[Variant, ...] | Mapping[str, tuple[Variant, ...]] = ()
     levels: int = 5  # of the default grid, for axes that list none of their own
-    samples: int = 25  # of a search, unless --samples says otherwise
+    samples: int = SAMPLES  # of a search, unless --samples says otherwise
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
     # The budget at which robust scores are read, in [0, 1] pixel units, for all presets or by preset. None: the base's

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-import open_clip
 import torch
 from safetensors.torch import load
-from torch import Tensor
+from torch import Tensor, nn
 
 from zsr_core.data.miniature.scenes import IMAGE_SIZE
 from zsr_core.data.miniature.sets import ASSETS, emoji_index
+from zsr_core.lazy import LazyModule
+
+open_clip = LazyModule("open_clip")
 
 # Pixel statistics of the pre-training renders, over all pixels and rounded.
 MEAN: Final = (0.52, 0.51, 0.52)
@@ -102,7 +104,7 @@ def weights_header() -> dict[str, str]:
     return header
 
 
-def load_model() -> open_clip.model.CLIP:
+def load_model() -> nn.Module:
     """The pre-trained model: fp32 on the CPU, in evaluation mode."""
     trained_with = weights_header()["vocabulary"]
     if trained_with != vocabulary_hash():

@@ -1,0 +1,40 @@
+"""The flags of every sweep script. Imports no torch, because ``--help`` needs none of it."""
+
+from __future__ import annotations
+
+from sweeps.engine.running.flags import Parser
+from sweeps.engine.study.limits import CLIFF, SAMPLES
+
+SEARCHES = ("tpe", "gp", "nsga2", "random")
+
+
+def launch_parser(question: str) -> Parser:
+    """Return the parser of a sweep script that asks ``question``."""
+    parser = Parser(description=question)
+    add = parser.add_argument
+    add("--plan", action="store_true", help="print the trials and what they will cost; start nothing")
+    add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
+    add("--samples", metavar="N", help="proposals of the search, earlier launches counted (default: the sweep's, "
+        f"else {SAMPLES})")  # fmt: skip
+    add("--objectives", metavar="A[,B]", help="scores to search for, such as clean,robust (two: a Pareto front)")
+    add("--warm-start", nargs="+", default=[], metavar="DIR", help="studies of the same space whose scores are known")
+    add(
+        "--refine",
+        nargs="?",
+        const="1",
+        metavar="ROUNDS",
+        help=f"also run the midpoints between neighbours over {CLIFF:g} points apart, for ROUNDS rounds (default 1)",
+    )
+    add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
+    add("--preset", default="miniature", metavar="NAME", help="scale: miniature (default), paper, or another of the "
+        "sweep's own")  # fmt: skip
+    add("--results", metavar="DIR", help="where studies are kept (default ./results)")
+    add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
+    add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
+    add("--limit", metavar="N", help="start at most N trials now")
+    add("--resume", action="store_true", help="run only the missing trials (default)")
+    add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
+    add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
+        "machine, such as 4, with a process each (default 1 if there are GPUs)")  # fmt: skip
+    add("--max-concurrent", metavar="N", help="run at most N trials at a time")
+    return parser
