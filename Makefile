@@ -36,10 +36,10 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict, import contracts
 	@$(BIN)/lint-imports
 
 test: lint  ## lint and the fast suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: lint  ## everything: also the slow, ray and ui suites
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or ray or ui' -n 0
 
 bench: $(VENV)/.installed  ## a TGA-ZSR step beside the plain one: medians and ratios

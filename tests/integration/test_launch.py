@@ -78,6 +78,7 @@ def test_a_grid_runs_to_an_answer_and_the_same_command_again_starts_nothing(
     assert written(folder) == late
 
 
+@pytest.mark.slow
 def test_an_audit_takes_the_weights_that_the_study_kept(
     write: Write, run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_an_audit_takes_the_weights_that_the_study_kept(
     assert len(pq.read_table(folder / "trials" / final / "surface.parquet")) == 6 * 441
 
 
+@pytest.mark.slow
 def test_a_search_counts_its_samples_over_launches(write: Write, run: Run, tmp_path: Path) -> None:
     script, folder = write(), tmp_path / "results" / "tiny-random"
     flags = ("--local", "--search", "random", "--objectives", "harmonic")
@@ -116,6 +118,7 @@ def test_a_search_counts_its_samples_over_launches(write: Write, run: Run, tmp_p
     assert "was searched for harmonic, not clean, robust" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_a_row_with_its_reason_and_the_others_go_on(
     write: Write, run: Run, tmp_path: Path
 ) -> None:
@@ -190,7 +193,7 @@ def test_the_plan_is_printed_and_nothing_is_written(write: Write, run: Run, tmp_
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stopped_launch_says_how_to_go_on_and_keeps_what_has_finished(
     write: Write, start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -26,6 +26,7 @@ def uri(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
+@pytest.mark.slow
 def test_half_a_database_is_said_at_the_end_with_exit_code_1(write: Write, run: Run, tmp_path: Path, uri: str) -> None:
     connect(uri)
     database = tmp_path / "mlflow.db"
@@ -43,6 +44,7 @@ def test_half_a_database_is_said_at_the_end_with_exit_code_1(write: Write, run: 
     assert "make ui" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_broken_line_of_the_spool_is_said_and_hides_no_answer(
     write: Write, run: Run, tmp_path: Path, uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -263,6 +263,7 @@ def masking(texts: TextBank) -> Victim:
     return Victim(embed=attending, scale=SCALE, sha="weights", others={"untouched": bare})
 
 
+@pytest.mark.slow
 def test_an_attention_head_that_masks_falls_to_transferred_examples(images: ImageSet, texts: TextBank) -> None:
     victim = masking(texts)
     by_rule = verdicts(replace(scene(victim.embed, images, texts, n=24), victim=victim), "G03", "G04", "G18")

@@ -193,7 +193,9 @@ def test_a_mistake_is_one_line_exit_code_2_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "encoding", ["cp1252", *(pytest.param(e, marks=pytest.mark.slow) for e in ("ascii", "latin-1"))]
+)
 def test_an_output_that_lacks_a_character_gets_a_question_mark(
     tmp_path: Path, make_study: MakeStudy, encoding: str
 ) -> None:

@@ -51,7 +51,8 @@ SCRIPTS = sorted(path for path in (Path(__file__).parents[2] / "sweeps").glob("*
 def test_the_help_of_a_sweep_shows_question_and_flags_and_imports_nothing_heavy(script: Path) -> None:
     command = (
         f"import runpy, sys\nsys.argv = [{str(script)!r}, '--help']\n"
-        f"try:\n    runpy.run_path({str(script)!r}, run_name='__main__')\nexcept SystemExit as end:\n    code = end.code\n"
+        f"try:\n    runpy.run_path({str(script)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n    code = end.code\n"
         f"print('loaded', [name for name in {HEAVY!r} if name in sys.modules], code)"
     )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
