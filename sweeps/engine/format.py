@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from zsr_core.codec import ConfigError, is_finite
 
-MINIATURE = "miniature"
+MINIATURES = ("miniature", "miniature-96")  # the built-in models: what is measured on them is labelled so
 NAMES = {"clean": "clean accuracy", "robust": "robust accuracy", "harmonic": "harmonic mean"}
 NBSP = "\u00a0"
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}

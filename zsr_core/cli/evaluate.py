@@ -20,7 +20,7 @@ from zsr_core.audit.plan import TIERS, Tier
 from zsr_core.audit.report import read_report
 from zsr_core.codec import ConfigError, require
 from zsr_core.data import DataRef, task_ref
-from zsr_core.data.miniature import ZERO_SHOT
+from zsr_core.data.miniature import FINE, NAMES, ZERO_SHOT
 from zsr_core.data.tasks import PROMPT_SETS
 from zsr_core.duration import duration
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
@@ -46,7 +46,7 @@ DESCRIPTION = "Evaluate a model as it is, yours or one that others trained, unde
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what ``evaluate`` takes to a parser."""
     add = parser.add_argument
-    add("--model", default="miniature", help="'miniature' or an open_clip architecture, e.g. ViT-B-32-quickgelu")
+    add("--model", default="miniature", help="'miniature', 'miniature-96' or an open_clip architecture, e.g. ViT-B-32")
     add("--weights", metavar="FILE|TAG", help="a local .safetensors or .pt file, or an open_clip tag")
     add("--text-from", metavar="FILE|TAG", help="the CLIP whose texts go with weights of an image tower alone: openai")
     add("--tasks", default="", metavar="A,B", help="names of sets, or folders of images with one sub-folder a class")
@@ -60,7 +60,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     known = f"of {', '.join(PROFILES)}; pgd50x5: 50 steps, 5 starts"
     add("--attacks", default="pgd100,aa-standard", metavar="A,B", help=known)
-    add("--eps", default="", metavar="E,E", help="budgets, e.g. 1/255,2/255; by default 1/255, the miniature's 4/255")
+    budgets = "budgets, e.g. 1/255,2/255; by default 1/255, the miniature's 4/255, miniature-96's 2/255"
+    add("--eps", default="", metavar="E,E", help=budgets)
     add(
         "--norm", choices=("linf", "l2"), default="linf", help="which norm the budgets are in; an l2 budget is absolute"
     )
@@ -86,16 +87,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plan", action="store_true", help="say what it will cost, and start nothing")
 
 
+def _usual_budget(model: str) -> str:
+    """Return the budget that leaves the untouched model next to nothing: 1/255 for a model of 224 pixels."""
+    return "2/255" if model == FINE else "4/255" if model in NAMES else "1/255"
+
+
 def config_of(options: argparse.Namespace) -> TrialConfig:
     """Return the trial that the options ask for, of no training; an error names the option.
 
     Raises:
         ConfigError: for an unknown attack, set or architecture, with the nearest name, or a budget out of range.
     """
-    small = options.model == "miniature"
+    small = options.model in NAMES
     names = [name for name in options.tasks.split(",") if name] or (["source", *ZERO_SHOT] if small else [])
     require(bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
-    budgets = [text for text in options.eps.split(",") if text] or ["4/255" if small else "1/255"]
+    budgets = [text for text in options.eps.split(",") if text] or [_usual_budget(options.model)]
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
@@ -284,7 +290,7 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     lines = [
         f"Accuracy in percent with 95 % intervals over images; {result.config.model.name}, weights "
         f"{result.provenance.get('weights_sha', '')}{of_file}, {suite.split} split, seed {result.config.seed}."
-        + (" Measured on the built-in miniature." if result.config.model.name == "miniature" else ""),
+        + (" Measured on the built-in miniature." if result.config.model.name in NAMES else ""),
         "",
         "| set | n | " + " | ".join(names) + " |",
         "|---|---|" + "---|" * len(names),

@@ -240,10 +240,11 @@ def check_data(ref: DataRef, split: Split, path: str, size: int, *, space: Pixel
 
 
 def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
-    require(size == miniature.IMAGE_SIZE, "source", "miniature", f"a model of {miniature.IMAGE_SIZE} px, not {size} px")
+    sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
+    require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
     if split == "train" and name != "source":
         raise ConfigError(f"split: got 'train' for the miniature set {name!r}, expected 'selection' or 'report'")
-    rendered = miniature.render(name, split, cap)
+    rendered = miniature.render(name, split, cap, size)
     spec = next(s for s in miniature.SETS if s.name == name)
     return ImageSet(
         name=name,

@@ -14,7 +14,7 @@ from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.outcomes import Outcomes, paired, read_seeds, score_gaps
 from sweeps.engine.analysis.scores import CellScore, headline, score_cell, trial_row
 from sweeps.engine.analysis.stats import LEVEL, enough_draws, holm, mean_of, paired_difference, resample
-from sweeps.engine.format import MINIATURE, counted, eps_text
+from sweeps.engine.format import MINIATURES, counted, eps_text
 from sweeps.engine.study.folder import PlannedTrial, Study
 from sweeps.engine.study.objectives import OBJECTIVES, Objective, score_eps
 from sweeps.engine.study.plan import is_report
@@ -141,7 +141,7 @@ def compare(first: Side, second: Side) -> Comparison:
         only_second=tuple(_placed(group) for group in other if id(group) not in taken_second),
         changes=changes(shared(first.study), shared(second.study)),
         world=changes(world(first.results.values()), world(second.results.values())),
-        miniature=MINIATURE in (first.study.base.model.name, second.study.base.model.name),
+        miniature=any(study.base.model.name in MINIATURES for study in (first.study, second.study)),
     )
 
 

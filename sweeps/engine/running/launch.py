@@ -22,7 +22,7 @@ from sweeps.engine.analysis.choice import chosen, selection
 from sweeps.engine.analysis.matrix import Matrix, read_ablation
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.table import write_table
-from sweeps.engine.format import MINIATURE
+from sweeps.engine.format import MINIATURES
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.here import check_gpus, run_here
 from sweeps.engine.running.jobs import Listed, Source, job, processes_of
@@ -215,7 +215,7 @@ def _plan_lines(study: Study, results: dict[str, TrialResult], options: Options)
     cores = 1 if options.local else len(os.sched_getaffinity(0))
     slots = min(cores, options.max_concurrent or cores)
     coming = to_come(study, options.samples, len(options.seeds))
-    elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
+    elsewhere = study.base.model.name not in MINIATURES and not torch.cuda.is_available()
     gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
     lines = listing(study, results, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
     absent = sorted({name for found in counted.values() for name in found.absent})

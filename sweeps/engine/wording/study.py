@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import median
 
 from sweeps.engine.analysis.scores import headline
-from sweeps.engine.format import MINIATURE, NBSP, counted, eps_text
+from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text
 from sweeps.engine.study.folder import Study
 from sweeps.engine.study.objectives import AVERAGE, WORST, score_eps
 from zsr_core.attacks import Pgd
@@ -63,7 +63,7 @@ def spread_text(results: Iterable[TrialResult]) -> str:
 
 def scale_note(study: Study) -> str:
     """Return the label that numbers of the built-in miniature carry wherever they appear, else an empty string."""
-    return "measured on the built-in miniature" if study.base.model.name == MINIATURE else ""
+    return "measured on the built-in miniature" if study.base.model.name in MINIATURES else ""
 
 
 def provenance_text(study: Study, results: Iterable[TrialResult]) -> str:
