@@ -57,7 +57,7 @@ def main() -> None:
             continue
         value = {(m.task, m.metric, m.attack): m.value for m in result.measurements}
         clean, robust = value[ZERO_SHOT_MEAN, "clean", "none"], value[ZERO_SHOT_MEAN, "robust", WORST]
-        seconds = result.cost.seconds_train
+        seconds = result.cost["seconds_train"]
         print(f"{name} {config.trial_id}: clean {clean:.1f}, robust {robust:.1f}, {seconds:.0f} s", flush=True)
 
 
