@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 
 Row = TypeVar("Row")
 
-MINIATURE = "miniature"
+MINIATURE = "miniature"  # a preset
+MINIATURES = ("miniature", "miniature-96")  # the built-in models; what is measured on them is labelled so
 PromptSet = Literal["tga", "agft", "openai-ensemble"]  # whose class names and templates
 PROMPT_SETS: tuple[PromptSet, ...] = ("tga", "agft", "openai-ensemble")
 Tier = Literal["none", "cheap", "full"]  # of the audit

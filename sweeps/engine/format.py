@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zsr_core.codec import ConfigError, is_finite, parse_number
-from zsr_core.names import MINIATURE as MINIATURE
+from zsr_core.names import MINIATURES as MINIATURES
 
 NBSP = "\u00a0"
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}

@@ -68,7 +68,7 @@ BAD = {
     "infinite": (["train", "--set", "method.alpha=Infinity"], "config.method.alpha: got inf"),
     "eps in levels": (["train", "--set", "threat.eps=4"], "write 4/255"),
     "model": (["evaluate", "--set", "model.name=ViT-B-23"], "--model: unknown model 'ViT-B-23'"),
-    "size": (["evaluate", "--set", "model.name=ViT-B-32"], "expected a model of 48 px, not 224 px"),
+    "size": (["evaluate", "--set", "model.name=ViT-B-32"], "expected a model of 48 or 96 px, not 224 px"),
     "weights": (["evaluate", "--weights", "gone.safetensors"], "--weights: got 'gone.safetensors'"),
     "task": (["train", "--set", 'eval_suite.tasks=[{"name": "harts"}]'], "did you mean 'hearts'?"),
     "config file": (["train", "--config", "gone.json"], "--config: got 'gone.json', expected a file that exists"),

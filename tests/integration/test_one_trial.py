@@ -266,7 +266,7 @@ def test_the_estimate_counts_the_passes_that_a_trial_makes(method: Any, once: in
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ({"model.name": "ViT-B-32"}, "config.train_data.source: got 'miniature', expected a model of 48 px, not 224"),
+        ({"model.name": "ViT-B-32"}, "config.train_data.source: got 'miniature', expected a model of 48 or 96 px, not"),
         ({"model.name": "ViT-B-32", "epochs": 0}, "config.eval_suite.tasks[0].source: got 'miniature'"),
         ({"model.name": "vit"}, "config.model.name: unknown model 'vit'"),
         ({"model.pretrained": "gone.pt"}, "config.model.pretrained: got 'gone.pt', expected a file that exists"),

@@ -254,7 +254,7 @@ def test_a_reference_that_cannot_be_is_refused_by_name(wrong: dict[str, Any], sa
 
 
 def test_a_miniature_set_needs_a_model_of_its_size_and_only_the_source_can_be_trained_on() -> None:
-    with pytest.raises(ConfigError, match=r"x\.source: got 'miniature', expected a model of 48 px, not 224 px"):
+    with pytest.raises(ConfigError, match=r"x\.source: got 'miniature', expected a model of 48 or 96 px, not 224 px"):
         check_data(DataRef(), "train", "x", 224)
     with pytest.raises(ConfigError, match="got 'train' for the miniature set 'hearts'"):
         check_data(DataRef(name="hearts"), "train", "x", miniature.IMAGE_SIZE)

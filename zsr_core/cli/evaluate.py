@@ -23,7 +23,7 @@ from zsr_core.evaluation.meter import Meter, Part
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.model.load import ModelRef, check_model, image_size_of
-from zsr_core.names import MINIATURE, TIERS, Tier
+from zsr_core.names import MINIATURES, TIERS, Tier
 from zsr_core.trial.audited import audit_trial, keep_failure
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
@@ -96,14 +96,19 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
     return config.with_(dict(parse_override(text) for text in options.set))
 
 
+def usual_budget(model: str) -> str:
+    """Return the budget that leaves little of an untouched model: 1/255 for models of 224 pixels, more for fewer."""
+    return {"miniature": "4/255", "miniature-96": "2/255"}.get(model, "1/255")
+
+
 def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
-    small = options.model == MINIATURE
+    small = options.model in MINIATURES
     names = options.tasks or (",".join(["source", *ZERO_SHOT]) if small else "")
     require(bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
     tasks = task_refs(names, options.root, prompts=options.prompts, on_corrupt=options.on_corrupt)
     # Nothing is chosen here, so a folder without splits is measured whole.
     whole = options.split == "report" and any(is_flat(task) and not same_set(task, trained_on) for task in tasks)
-    budgets = [text for text in options.eps.split(",") if text] or ["4/255" if small else "1/255"]
+    budgets = [text for text in options.eps.split(",") if text] or [usual_budget(options.model)]
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from zsr_core.codec import parse_number, require
-from zsr_core.names import ATTACKS, MINIATURE, PRESETS, PROMPT_SETS, TIERS
+from zsr_core.names import ATTACKS, MINIATURE, MINIATURES, PRESETS, PROMPT_SETS, TIERS
 
 TRAINING = "Fine-tune a model with a method, then evaluate it under attack."
 EVALUATION = "Evaluate a model as it is, yours or one that others trained, under attack."
@@ -55,7 +55,8 @@ def add_evaluate_options(command: argparse.ArgumentParser) -> None:
 
 def _add_model(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--model", default=MINIATURE, help="'miniature' or an open_clip architecture, e.g. ViT-B-32-quickgelu")
+    add("--model", default=MINIATURES[-1], help="'miniature-96', its forerunner 'miniature', or an open_clip "
+        "architecture, e.g. ViT-B-32-quickgelu")  # fmt: skip
     add("--weights", metavar="FILE|TAG", help="a local .safetensors or .pt file, or an open_clip tag")
     add("--text-from", metavar="FILE|TAG", help="the CLIP whose texts go with weights of an image tower alone: openai")
 

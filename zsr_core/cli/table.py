@@ -8,7 +8,7 @@ from zsr_core.attacks import AnyAttack
 from zsr_core.cli.plan import by_condition
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.evaluation.meter import Part
-from zsr_core.names import MINIATURE
+from zsr_core.names import MINIATURES
 from zsr_core.threat import budget_text
 from zsr_core.trial.result import TrialResult
 
@@ -38,7 +38,7 @@ def _caption(result: TrialResult) -> str:
     return (
         f"Accuracy in percent with 95 % intervals over images; {model.name}, weights "
         f"{result.provenance.get('weights_sha', '')}{of_file}, {images}, seed {result.config.seed}."
-        + (" Measured on the built-in miniature." if model.name == MINIATURE else "")
+        + (" Measured on the built-in miniature." if model.name in MINIATURES else "")
     )
 
 

@@ -207,11 +207,12 @@ def _content(ref: DataRef) -> tuple[str, ...]:
 
 
 def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
-    require(size == miniature.IMAGE_SIZE, "source", "miniature", f"a model of {miniature.IMAGE_SIZE} px, not {size} px")
+    sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
+    require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
     if split == "train" and name != "source":
         raise ConfigError(f"split: got 'train' for the miniature set {name!r}, expected 'selection' or 'report'")
     shown = "report" if split == "all" else split
-    rendered = miniature.render(name, shown, cap)
+    rendered = miniature.render(name, shown, cap, size)
     spec = next(s for s in miniature.SETS if s.name == name)
     pixels = hashlib.blake2b(rendered.images.contiguous().numpy().data, digest_size=8).hexdigest()
     return ImageSet(

@@ -28,11 +28,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # to
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """A model: ``name`` is "miniature" or an open_clip architecture; ``pretrained`` an open_clip tag or a local file.
+    """A model: ``name`` is "miniature", "miniature-96" or an open_clip architecture.
 
-    A file may hold a whole CLIP or an image tower alone, in any of the formats of ``zsr_core.weights``. The text tower
-    and the logit scale come from ``text_from``, a tag or file, where it is given; a tower alone needs it (but for the
-    miniature). Without ``pretrained`` an open_clip model has random weights drawn from ``init_seed``.
+    ``pretrained`` is an open_clip tag or a local file. A file may hold a whole CLIP or an image tower alone, in any of
+    the formats of ``zsr_core.weights``. The text tower and the logit scale come from ``text_from``, a tag or file,
+    where it is given; a tower alone needs it (but for the miniatures). Without ``pretrained`` an open_clip model has
+    random weights drawn from ``init_seed``.
     """
 
     name: str = miniature.NAME
@@ -84,10 +85,11 @@ def check_texts(ref: ModelRef, classes: Sequence[str], templates: Sequence[str],
 
 
 def _check_weights(ref: ModelRef, path: str) -> None:
-    if ref.name != miniature.NAME and ref.name not in open_clip.list_models():
+    if ref.name not in (*miniature.NAMES, *open_clip.list_models()):
         raise ConfigError(
-            f"{path}.name: unknown model {ref.name!r}; expected 'miniature' or an open_clip architecture"
-            f"{did_you_mean(ref.name, [miniature.NAME, *open_clip.list_models()])}"
+            f"{path}.name: unknown model {ref.name!r}; expected 'miniature', 'miniature-96' "
+            f"or an open_clip architecture"
+            f"{did_you_mean(ref.name, [*miniature.NAMES, *open_clip.list_models()])}"
         )
     for field in ("pretrained", "text_from"):
         value = getattr(ref, field)
@@ -100,7 +102,7 @@ def _check_weights(ref: ModelRef, path: str) -> None:
 
 def check_tag(name: str, tag: str, path: str) -> None:
     """Raise ``ConfigError`` unless open_clip lists ``tag`` for the architecture, with the activation it computes."""
-    tags = [] if name == miniature.NAME else open_clip.list_pretrained_tags_by_model(name)
+    tags = [] if name in miniature.NAMES else open_clip.list_pretrained_tags_by_model(name)
     if tag not in tags:
         raise unknown(path, tag, [*tags, "a local .safetensors or .pt file"])
     trained = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
@@ -109,7 +111,7 @@ def check_tag(name: str, tag: str, path: str) -> None:
 
 def computes_quick_gelu(name: str) -> bool:
     """Return whether the architecture computes QuickGELU, x sigmoid(1.702 x), as OpenAI's models do, and not GELU."""
-    config = miniature.model_config() if name == miniature.NAME else open_clip.get_model_config(name)
+    config = miniature.model_config(name) if name in miniature.NAMES else open_clip.get_model_config(name)
     return bool(config.get("quick_gelu", False))
 
 
@@ -131,7 +133,7 @@ def _fitting(ref: ModelRef, field: str, weights: Weights, path: str) -> Fit:
     if field == "text_from":
         require(filled.whole, at, str(file), "a whole CLIP: the file holds an image tower alone")
         require(filled.projected, at, str(file), "a whole CLIP: the image tower has no projection")
-    elif not filled.whole and ref.text_from is None and ref.name != miniature.NAME:
+    elif not filled.whole and ref.text_from is None and ref.name not in miniature.NAMES:
         tags = open_clip.list_pretrained_tags_by_model(ref.name)
         one = f"such as {'openai' if 'openai' in tags else tags[0]!r}" if tags else "or a file"
         raise ConfigError(f"{at}: {file} holds an image tower alone; expected {path}.text_from to name a tag, {one}")
@@ -169,7 +171,7 @@ def load_clip(ref: ModelRef, device: torch.device | str = "cpu") -> Clip:
 
 @cache
 def _tokenizer(name: str, path: str) -> Callable[[list[str]], Tensor]:
-    if name == miniature.NAME:
+    if name in miniature.NAMES:
         return miniature.tokenize
     try:
         tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(name)
@@ -183,8 +185,8 @@ def _tokenizer(name: str, path: str) -> Callable[[list[str]], Tensor]:
 
 
 def _build(ref: ModelRef) -> Any:
-    if ref.name == miniature.NAME:
-        model: Any = miniature.load_model()
+    if ref.name in miniature.NAMES:
+        model: Any = miniature.load_model(ref.name)
     elif ref.pretrained is not None and not is_file(ref.pretrained):
         model = _of_tag(ref.name, ref.pretrained, "config.model.pretrained")
     else:
@@ -256,8 +258,8 @@ def _pixels(ref: ModelRef, model: Any) -> tuple[int, tuple[float, ...], tuple[fl
 
 
 def _own_pixels(ref: ModelRef, model: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    if ref.name == miniature.NAME:
-        return miniature.IMAGE_SIZE, miniature.MEAN, miniature.STD
+    if ref.name in miniature.NAMES:
+        return miniature.IMAGE_SIZE_OF[ref.name], miniature.MEAN, miniature.STD
     cfg = open_clip.get_model_preprocess_cfg(model)
     size = cfg.get("size", model.visual.image_size)
     side = size if isinstance(size, int) else size[0]
@@ -292,8 +294,8 @@ def _unfilled(name: str, device: str = "cpu") -> Any:
 def shapes_model(name: str) -> Any:
     """Return the architecture on the meta device: every shape, no weights, no memory."""
     with torch.device("meta"):
-        if name == miniature.NAME:
-            return open_clip.model.CLIP(**miniature.model_config()).eval()
+        if name in miniature.NAMES:
+            return open_clip.model.CLIP(**miniature.model_config(name)).eval()
         return _unfilled(name, "meta").eval()
 
 

@@ -15,7 +15,7 @@ from sweeps.engine.analysis.difference import Column, Difference, RowTrials, adj
 from sweeps.engine.analysis.outcomes import trained_on
 from sweeps.engine.analysis.scores import CellScore, row_score
 from sweeps.engine.analysis.stats import Array, enough_draws, paired_difference
-from sweeps.engine.format import MINIATURE, counted
+from sweeps.engine.format import MINIATURES, counted
 from sweeps.engine.study.folder import PlannedRow, Study, StudyFolder
 from sweeps.engine.study.objectives import Score, headline, shown_scores
 from zsr_core.codec import canonical, flatten, to_plain
@@ -104,7 +104,7 @@ def compare(first: Side, second: Side) -> Comparison:
         only_second=tuple(row for row in other if all(row is not b for _, b in pairs)),
         changes=changes(shared(one), shared(two)),
         world=changes(world(first.folder.results.values()), world(second.folder.results.values())),
-        miniature=MINIATURE in (one.base.model.name, two.base.model.name),
+        miniature=not {one.base.model.name, two.base.model.name}.isdisjoint(MINIATURES),
     )
 
 

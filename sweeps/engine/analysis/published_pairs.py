@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 
 from sweeps.engine.analysis.stats import summarise
-from sweeps.engine.format import MINIATURE, eps_text
+from sweeps.engine.format import MINIATURES, eps_text
 from sweeps.engine.study.folder import StudyFolder
 from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import PROFILES
@@ -210,7 +210,7 @@ def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
         fields={f.name: getattr(part, f.name) for part in parts for f in fields(part)},
         defaults={f.name: f.default for part in parts for f in fields(part)},
         model=OUR_MODELS.get((model.name, model.pretrained or ""), model.name),
-        miniature=model.name == MINIATURE,
+        miniature=model.name in MINIATURES,
         trained_on=None if untouched else config.train_data.called,
         train_eps=None if untouched else config.threat.eps,
         task=m.task,

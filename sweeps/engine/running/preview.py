@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from sweeps.engine.format import MINIATURE
+from sweeps.engine.format import MINIATURES
 from sweeps.engine.running.options import Options
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.limits import CLIFF
@@ -52,7 +52,7 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     cores = 1 if options.local else len(os.sched_getaffinity(0))
     slots = min(cores, options.max_concurrent or cores)
     coming = to_come(study, options.samples, len(options.seeds))
-    elsewhere = study.base.model.name != MINIATURE and not torch.cuda.is_available()
+    elsewhere = study.base.model.name not in MINIATURES and not torch.cuda.is_available()
     gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
     lines = listing(folder, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
     absent = sorted({name for cost in counted.values() for name in cost.absent})

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from statistics import median
 
-from sweeps.engine.format import MINIATURE, NBSP, counted, eps_text
+from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import headline
 from zsr_core.attacks import Pgd
@@ -70,7 +70,7 @@ def spread_text(folder: StudyFolder) -> str:
 
 def scale_note(study: Study) -> str:
     """Return the label of numbers from the built-in miniature; empty for other models."""
-    return "measured on the built-in miniature" if study.base.model.name == MINIATURE else ""
+    return "measured on the built-in miniature" if study.base.model.name in MINIATURES else ""
 
 
 def provenance_text(study: Study, results: Iterable[TrialResult]) -> str:

@@ -1,4 +1,4 @@
-"""The miniature's model: a CLIP of 0.7 million parameters, its words and its shipped weights."""
+"""The miniature's models: CLIPs of 0.7 million parameters for 48 and 96 pixels, their words and shipped weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from zsr_core.data.miniature.scenes import IMAGE_SIZE
+from zsr_core.data.miniature.scenes import FINE_SIZE, IMAGE_SIZE
 from zsr_core.data.miniature.sets import ASSETS, emoji_index
 from zsr_core.lazy import LazyModule
+from zsr_core.names import MINIATURES
 
 open_clip = LazyModule("open_clip")
+
+NAME, FINE = MINIATURES
+IMAGE_SIZE_OF: Final = {NAME: IMAGE_SIZE, FINE: FINE_SIZE}  # pixels a side
+WEIGHTS: Final = {NAME: "weights.safetensors", FINE: "weights-96.safetensors"}  # files among the assets
 
 # Pixel statistics of the pre-training renders, over all pixels and rounded.
 MEAN: Final = (0.52, 0.51, 0.52)
@@ -74,13 +79,14 @@ def tokenize(texts: Sequence[str]) -> Tensor:
     return ids
 
 
-def model_config() -> dict[str, Any]:
-    """Keyword arguments for `open_clip.model.CLIP`."""
+def model_config(name: str = NAME) -> dict[str, Any]:
+    """Keyword arguments for `open_clip.model.CLIP`. Both models cut an image into 6 x 6 patches."""
+    size = IMAGE_SIZE_OF[name]
     return {
         "embed_dim": 96,
         "vision_cfg": {
-            "image_size": IMAGE_SIZE,
-            "patch_size": PATCH_SIZE,
+            "image_size": size,
+            "patch_size": size // (IMAGE_SIZE // PATCH_SIZE),
             "width": 96,
             "layers": 4,
             "head_width": 32,
@@ -96,23 +102,23 @@ def model_config() -> dict[str, Any]:
     }
 
 
-def weights_header() -> dict[str, str]:
+def weights_header(name: str = NAME) -> dict[str, str]:
     """What the shipped weights say of themselves: how they were made, what they are expected to score."""
-    data = (ASSETS / "weights.safetensors").read_bytes()
+    data = (ASSETS / WEIGHTS[name]).read_bytes()
     length = int.from_bytes(data[:8], "little")  # the format: eight bytes of length, that much JSON, tensors
     header: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
     return header
 
 
-def load_model() -> nn.Module:
+def load_model(name: str = NAME) -> nn.Module:
     """The pre-trained model: fp32 on the CPU, in evaluation mode."""
-    trained_with = weights_header()["vocabulary"]
+    trained_with = weights_header(name)["vocabulary"]
     if trained_with != vocabulary_hash():
         raise ValueError(
-            f"miniature: weights.safetensors was trained with vocabulary {trained_with}, but the names and "
+            f"{name}: {WEIGHTS[name]} was trained with vocabulary {trained_with}, but the names and "
             f"captions now give {vocabulary_hash()}; pre-train again"
         )
-    model = open_clip.model.CLIP(**model_config())
-    weights = load((ASSETS / "weights.safetensors").read_bytes())
-    model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    model = open_clip.model.CLIP(**model_config(name))
+    weights = load((ASSETS / WEIGHTS[name]).read_bytes())
+    model.load_state_dict({key: weight.float() for key, weight in weights.items()})
     return model.eval()

@@ -282,7 +282,7 @@ def write_weights(path: Path, model: open_clip.model.CLIP, recipe: Recipe, steps
         "vocabulary": vocabulary_hash(),
         "art": json.dumps({PACKAGES[vendor]: LICENCES[vendor] for vendor in PACKAGES}),
     }
-    _save({name: weight.half() for name, weight in model.state_dict().items()}, header, path)
+    write_file({name: weight.half() for name, weight in model.state_dict().items()}, header, path)
 
 
 def write_header(path: Path, expected: Mapping[str, float]) -> None:
@@ -291,10 +291,11 @@ def write_header(path: Path, expected: Mapping[str, float]) -> None:
         header = dict(file.metadata())
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     header["expected"] = json.dumps({name: round(value, 4) for name, value in expected.items()})
-    _save(weights, header, path)
+    write_file(weights, header, path)
 
 
-def _save(weights: dict[str, Tensor], header: dict[str, str], path: Path) -> None:
+def write_file(weights: dict[str, Tensor], header: dict[str, str], path: Path) -> None:
+    """Write tensors with a header, whole or not at all."""
     part = path.with_suffix(".part")
     save_file(weights, part, metadata=header)
     part.replace(path)

@@ -20,6 +20,8 @@ from torch import Tensor
 from zsr_core.data.miniature.sets import ASSETS, SPLITS, Vendor, emoji_index, known, set_named
 
 IMAGE_SIZE: Final = 48  # pixels; ours, because the packed drawings have it and 36 patches of 8 are enough
+FINE_SIZE: Final = 96  # pixels; the finer miniature's, whose 36 patches of 16 leave room for fine detail
+IMAGE_SIZES: Final = (IMAGE_SIZE, FINE_SIZE)
 
 # Ranges of the scenes, all ours: hard enough that a linear probe on pixels fails, easy enough that a person
 # names most objects.
@@ -42,9 +44,9 @@ TRAIN_PER_CLASS = 15  # 1170 images of the source: an epoch of training takes se
 class Rendered:
     """Images of one split with everything that is known about them. Shared between callers: read only."""
 
-    images: Tensor  # uint8 [N, 3, 48, 48]
+    images: Tensor  # uint8 [N, 3, S, S]
     labels: Tensor  # int64 [N], positions in the set's classes
-    masks: Tensor  # bool [N, 48, 48], true where the object covers more than half of the pixel
+    masks: Tensor  # bool [N, S, S], true where the object covers more than half of the pixel
     ids: tuple[str, ...]  # "set/split/index"
 
 
@@ -54,26 +56,44 @@ def keyed_generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
+def sheet_name(vendor: Vendor, size: int) -> str:
+    """File name of the sheet that holds a vendor's drawings of `size` pixels."""
+    return f"{vendor}.webp" if size == IMAGE_SIZE else f"{vendor}-{size}.webp"
+
+
 @lru_cache(maxsize=2)
 def sprites(vendor: Vendor) -> Tensor:
-    """All drawings of one vendor in the index's order.
+    """All drawings of one vendor in the index's order, at 48 pixels.
 
     float32 [E, 4, 48, 48], red, green, blue and alpha in [0, 1], premultiplied.
     """
-    with (ASSETS / f"{vendor}.webp").open("rb") as file:
-        page = torch.from_numpy(np.array(Image.open(file).convert("RGBA")))  # [rows * H, columns * W, 4]
-    rows, columns = page.shape[0] // IMAGE_SIZE, page.shape[1] // IMAGE_SIZE
-    cells = page.reshape(rows, IMAGE_SIZE, columns, IMAGE_SIZE, 4).permute(0, 2, 4, 1, 3)
-    cells = cells.reshape(rows * columns, 4, IMAGE_SIZE, IMAGE_SIZE)
+    return premultiplied(cells(vendor, IMAGE_SIZE))
+
+
+@lru_cache(maxsize=4)
+def cells(vendor: Vendor, size: int) -> Tensor:
+    """All drawings of one vendor in the index's order: uint8 [E, 4, S, S], colours not multiplied by alpha."""
+    with (ASSETS / sheet_name(vendor, size)).open("rb") as file:
+        page = torch.from_numpy(np.array(Image.open(file).convert("RGBA")))  # [rows * S, columns * S, 4]
+    rows, columns = page.shape[0] // size, page.shape[1] // size
+    sheet = page.reshape(rows, size, columns, size, 4).permute(0, 2, 4, 1, 3)
     order = torch.tensor([emoji.row * columns + emoji.column for emoji in emoji_index()])
-    art = cells[order].float() / 255
+    return sheet.reshape(rows * columns, 4, size, size)[order]
+
+
+def premultiplied(cells: Tensor) -> Tensor:
+    """Drawings uint8 [B, 4, S, S] as float32 in [0, 1], colours times alpha."""
+    art = cells.float() / 255
     return torch.cat([art[:, :3] * art[:, 3:], art[:, 3:]], dim=1)
 
 
-def draw(generator: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-    """What is random in `count` scenes: uniforms [B, UNIFORMS] in [0, 1) and normals [B, 3, 48, 48]."""
+def draw(generator: np.random.Generator, count: int, size: int = IMAGE_SIZE) -> tuple[Tensor, Tensor]:
+    """What is random in `count` scenes: uniforms [B, UNIFORMS] in [0, 1) and normals [B, 3, S, S].
+
+    The uniforms come first, so that a scene has the same pose, colours and background at every size.
+    """
     uniforms = generator.random((count, UNIFORMS), dtype=np.float32)
-    normals = generator.standard_normal((count, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
+    normals = generator.standard_normal((count, 3, size, size), dtype=np.float32)
     return torch.from_numpy(uniforms), torch.from_numpy(normals)
 
 
@@ -85,9 +105,9 @@ def compose(
     contrasts: tuple[float, float] = CONTRASTS,
     max_noise: float = MAX_NOISE,
 ) -> tuple[Tensor, Tensor]:
-    """Scenes [B, 3, 48, 48] uint8 and the objects' coverage [B, 48, 48] in [0, 1].
+    """Scenes [B, 3, S, S] uint8 and the objects' coverage [B, S, S] in [0, 1].
 
-    `drawings` is [B, 4, 48, 48] premultiplied; `uniforms` and `normals` come from `draw`; `contrasts` is
+    `drawings` is [B, 4, S, S] premultiplied; `uniforms` and `normals` come from `draw`; `contrasts` is
     their range; `max_noise` is the largest standard deviation of an image's noise, in [0, 1] pixel units.
     """
     posed = _pose(drawings, uniforms)  # [B, 4, H, W]
@@ -96,7 +116,7 @@ def compose(
     sigma = (max_noise * uniforms[:, 3])[:, None, None, None]
 
     colour, coverage = posed[:, :3] * gains, posed[:, 3:]
-    scene = colour + (1 - coverage) * _background(uniforms)
+    scene = colour + (1 - coverage) * _background(uniforms, drawings.shape[-1])
     scene = 0.5 + contrast * (scene - 0.5) + sigma * normals
     images = (scene.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
     return images, coverage[:, 0]
@@ -121,11 +141,11 @@ def _pose(drawings: Tensor, uniforms: Tensor) -> Tensor:
     return F.grid_sample(drawings, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _background(uniforms: Tensor) -> Tensor:
+def _background(uniforms: Tensor, size: int) -> Tensor:
     """A uniform colour or, for every second image on average, clouds of several: [B, 3, H, W]."""
     mean = uniforms[:, 10:13, None, None]
-    cells = uniforms[:, 13:].reshape(-1, 3, CLOUD_CELLS, CLOUD_CELLS)
-    clouds = F.interpolate(cells, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=True)
+    colours = uniforms[:, 13:].reshape(-1, 3, CLOUD_CELLS, CLOUD_CELLS)
+    clouds = F.interpolate(colours, size=(size, size), mode="bilinear", align_corners=True)
     cloudy = (uniforms[:, 9] < 0.5)[:, None, None, None]
     return (mean + cloudy * CLOUDINESS * (clouds - 0.5)).clamp(0, 1)
 
@@ -139,21 +159,22 @@ def even_labels(name: str, split: str, classes: int, n: int) -> list[int]:
 
 def _block(name: str, split: str, first: int, drawings: Tensor) -> tuple[Tensor, Tensor]:
     """Images and masks first ... first + BLOCK - 1 of a split."""
-    drawn = [draw(keyed_generator(name, split, "scene", i), 1) for i in range(first, first + BLOCK)]
+    size = drawings.shape[-1]
+    drawn = [draw(keyed_generator(name, split, "scene", i), 1, size) for i in range(first, first + BLOCK)]
     uniforms, normals = (torch.cat(parts) for parts in zip(*drawn, strict=True))
     images, coverage = compose(drawings, uniforms, normals)
     return images, coverage > 0.5
 
 
 @lru_cache(maxsize=64)
-def _render(name: str, split: str, n: int) -> Rendered:
+def _render(name: str, split: str, n: int, size: int) -> Rendered:
     spec = set_named(name)
     whole = -(-n // BLOCK) * BLOCK
     labels = torch.tensor(even_labels(name, split, len(spec.classes), whole))
-    cell_of = {emoji.name: i for i, emoji in enumerate(emoji_index())}
-    cells = torch.tensor([cell_of[spec.classes[label]] for label in labels.tolist()])
-    art = sprites(spec.vendor)
-    blocks = [_block(name, split, i, art[cells[i : i + BLOCK]]) for i in range(0, whole, BLOCK)]
+    row_of = {emoji.name: i for i, emoji in enumerate(emoji_index())}
+    rows = torch.tensor([row_of[spec.classes[label]] for label in labels.tolist()])
+    art = cells(spec.vendor, size)
+    blocks = [_block(name, split, i, premultiplied(art[rows[i : i + BLOCK]])) for i in range(0, whole, BLOCK)]
     return Rendered(
         images=torch.cat([images for images, _ in blocks])[:n],
         labels=labels[:n],
@@ -163,15 +184,17 @@ def _render(name: str, split: str, n: int) -> Rendered:
 
 
 @torch.no_grad()
-def render(name: str, split: str, n: int | None = None) -> Rendered:
-    """The first n images of a split of a set.
+def render(name: str, split: str, n: int | None = None, size: int = IMAGE_SIZE) -> Rendered:
+    """The first n images of a split of a set, of `size` pixels a side.
 
-    Without n: 15 images per class to train, 96 to select by, 256 to report.
+    Without n: 15 images per class to train, 96 to select by, 256 to report. Image i shows the same scene at both sizes.
     """
     spec = set_named(name)
     known("split", split, SPLITS)
+    if size not in IMAGE_SIZES:
+        raise ValueError(f"miniature: size {size} is not one of {list(IMAGE_SIZES)}")
     if n is None:
         n = TRAIN_PER_CLASS * len(spec.classes) if split == "train" else SIZES[split]
     if n < 1:
         raise ValueError(f"miniature: n {n} is not a positive number of images of {name}/{split}")
-    return _render(name, split, n)
+    return _render(name, split, n, size)

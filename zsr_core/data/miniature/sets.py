@@ -18,6 +18,10 @@ PACKAGES: Final[dict[Vendor, str]] = {
     "noto": "Noto Emoji 2.048, packaged in emoji-datasource-google 16.0.0",
     "twemoji": "Twemoji 16.0.1, packaged in emoji-datasource-twitter 16.0.0",
 }
+SVG_PACKAGES: Final[dict[Vendor, str]] = {
+    "noto": "Noto Emoji, SVG packaged in @iconify-json/noto 1.2.9",
+    "twemoji": "Twemoji, SVG packaged in @iconify-json/twemoji 1.2.5",
+}
 LICENCES: Final[dict[Vendor, str]] = {"noto": "Apache-2.0", "twemoji": "CC-BY-4.0"}
 
 

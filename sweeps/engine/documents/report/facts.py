@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from sweeps.engine.analysis.comparison import world
-from sweeps.engine.format import MINIATURE, counted, eps_text
+from sweeps.engine.format import MINIATURES, counted, eps_text
 from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.plan import suggestions
 from zsr_core.attacks import Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Pgd, Square, Transfer
@@ -237,7 +237,7 @@ def untried(configs: Iterable[TrialConfig]) -> tuple[str, ...]:
 
 def absent_sets(config: TrialConfig) -> tuple[str, ...]:
     """Return which of the papers' sixteen sets were not evaluated."""
-    if config.model.name == MINIATURE:
+    if config.model.name in MINIATURES:
         return ("The public image sets: the miniature's own sets stand in for them.",)
     here = {task.name or task.source for task in config.eval_suite.tasks if task.source != "miniature"}
     absent = [row.title for row in SIXTEEN if row.name not in here]
