@@ -22,7 +22,7 @@ EVERY_SET = tuple(spec.name for spec in miniature.SETS)
 
 def test_the_same_request_gives_the_same_images_without_the_cache() -> None:
     first = miniature.render("hearts", "report", 20)
-    scenes._render.cache_clear()
+    scenes.rendered.cache_clear()
     again = miniature.render("hearts", "report", 20)
     assert again is not first
     assert torch.equal(again.images, first.images)

@@ -111,8 +111,8 @@ def compose(
     their range; `max_noise` is the largest standard deviation of an image's noise, in [0, 1] pixel units.
     """
     posed = _pose(drawings, uniforms)  # [B, 4, H, W]
-    gains = _between(GAINS, uniforms[:, 6:9])[:, :, None, None]  # [B, 3, 1, 1]
-    contrast = _between(contrasts, uniforms[:, 2])[:, None, None, None]
+    gains = between(GAINS, uniforms[:, 6:9])[:, :, None, None]  # [B, 3, 1, 1]
+    contrast = between(contrasts, uniforms[:, 2])[:, None, None, None]
     sigma = (max_noise * uniforms[:, 3])[:, None, None, None]
 
     colour, coverage = posed[:, :3] * gains, posed[:, 3:]
@@ -122,17 +122,23 @@ def compose(
     return images, coverage[:, 0]
 
 
-def _between(limits: tuple[float, float], uniform: Tensor) -> Tensor:
+def between(limits: tuple[float, float], uniform: Tensor) -> Tensor:
     return limits[0] + (limits[1] - limits[0]) * uniform
 
 
 def _pose(drawings: Tensor, uniforms: Tensor) -> Tensor:
     """The drawings rotated, scaled and moved; transparent where they do not reach: [B, 4, H, W]."""
     angle = MAX_ANGLE * (2 * uniforms[:, 0] - 1)
-    scale = _between(SCALES, uniforms[:, 1])
+    scale = between(SCALES, uniforms[:, 1])
     reach = (1 - scale).clamp(min=0) + MAX_SHIFT  # [B]
-    shift = reach[:, None] * (2 * uniforms[:, 4:6] - 1)  # [B, 2]
+    return placed(drawings, angle, scale, reach[:, None] * (2 * uniforms[:, 4:6] - 1))
 
+
+def placed(drawings: Tensor, angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Drawings [B, 4, H, W] rotated by ``angle`` [B], scaled by ``scale`` [B], moved by ``shift`` [B, 2]: [B, 4, H, W].
+
+    Angles are in radians, scales in image sides, shifts (across, down) in half image sides.
+    """
     # From output to input coordinates: undo the shift, then the rotation, then the scale.
     cos, sin = angle.cos() / scale, angle.sin() / scale
     rotation = torch.stack([cos, sin, -sin, cos], dim=1).reshape(-1, 2, 2)
@@ -143,11 +149,15 @@ def _pose(drawings: Tensor, uniforms: Tensor) -> Tensor:
 
 def _background(uniforms: Tensor, size: int) -> Tensor:
     """A uniform colour or, for every second image on average, clouds of several: [B, 3, H, W]."""
-    mean = uniforms[:, 10:13, None, None]
     colours = uniforms[:, 13:].reshape(-1, 3, CLOUD_CELLS, CLOUD_CELLS)
-    clouds = F.interpolate(colours, size=(size, size), mode="bilinear", align_corners=True)
     cloudy = (uniforms[:, 9] < 0.5)[:, None, None, None]
-    return (mean + cloudy * CLOUDINESS * (clouds - 0.5)).clamp(0, 1)
+    return clouded(uniforms[:, 10:13], colours, size, cloudy)
+
+
+def clouded(mean: Tensor, colours: Tensor, size: int, cloudy: Tensor | float = 1.0) -> Tensor:
+    """Clouds of the ``colours`` [B, 3, C, C] around a ``mean`` colour [B, 3], where ``cloudy``: [B, 3, S, S]."""
+    clouds = F.interpolate(colours, size=(size, size), mode="bilinear", align_corners=True)
+    return (mean[:, :, None, None] + cloudy * CLOUDINESS * (clouds - 0.5)).clamp(0, 1)
 
 
 def even_labels(name: str, split: str, classes: int, n: int) -> list[int]:
@@ -167,7 +177,8 @@ def _block(name: str, split: str, first: int, drawings: Tensor) -> tuple[Tensor,
 
 
 @lru_cache(maxsize=64)
-def _render(name: str, split: str, n: int, size: int) -> Rendered:
+def rendered(name: str, split: str, n: int, size: int) -> Rendered:
+    """Return the first n images of the stream ``split`` of a set; equal keys give equal images."""
     spec = set_named(name)
     whole = -(-n // BLOCK) * BLOCK
     labels = torch.tensor(even_labels(name, split, len(spec.classes), whole))
@@ -197,4 +208,4 @@ def render(name: str, split: str, n: int | None = None, size: int = IMAGE_SIZE) 
         n = TRAIN_PER_CLASS * len(spec.classes) if split == "train" else SIZES[split]
     if n < 1:
         raise ValueError(f"miniature: n {n} is not a positive number of images of {name}/{split}")
-    return _render(name, split, n, size)
+    return rendered(name, split, n, size)
