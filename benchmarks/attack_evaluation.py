@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from plain import Plain
 from pyautoattack import AutoAttack as Official
-from torch import Tensor, nn
+from torch import Tensor
 from training_step import clocked, image_set, machine
 
 from zsr_core.attacks import Apgd, Attack, AutoAttack, Fab, Pgd, Square, Target
@@ -43,6 +43,7 @@ from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
 from zsr_core.model.load import Clip, ModelRef, load_clip
+from zsr_core.model.tower import ImageTower
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.threat import ThreatModel
@@ -78,11 +79,10 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Parts(AutoAttack):
     """AutoAttack's standard parts with fewer steps, targets and queries, where the options ask for them."""
 
     parts: tuple[Attack, ...]
-    name: str = "aa-standard"
 
     def stages(self, classes: int) -> tuple[Attack, ...]:
         return self.parts
@@ -93,11 +93,11 @@ def class_names(*more: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for task in ("source", *more) for name in set_named(task).classes))
 
 
-def tuned(clip: Clip, args: argparse.Namespace) -> nn.Module:
+def tuned(clip: Clip, args: argparse.Namespace) -> ImageTower:
     """Return the miniature's tower after so many epochs of adversarial training."""
     if args.epochs == 0:
         return clip.tower
-    config = presets.miniature(TeCoA()).with_({"epochs": args.epochs})
+    config = presets.miniature(TeCoA()).with_({"epochs": args.epochs, "model.name": args.model})
     images = open_data(config.train_data, "train", clip.tower.image_size)
     text = encode_classes(clip.encode_text, images.classes, images.templates)
     return fit(clip, config.method, text, images, recipe_of(config), device=args.device).tower
@@ -105,8 +105,8 @@ def tuned(clip: Clip, args: argparse.Namespace) -> nn.Module:
 
 def open_model(clip: Clip, args: argparse.Namespace) -> Any:
     """Return the same model as open_clip builds it, without any of zsr's code."""
-    if args.model == miniature.NAME:
-        return miniature.load_model().to(args.device).eval()
+    if args.model in miniature.NAMES:
+        return miniature.load_model(args.model).to(args.device).eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(clip.ref.init_seed)
         return open_clip.create_model(args.model, pretrained=None, device=args.device).eval()
@@ -115,7 +115,7 @@ def open_model(clip: Clip, args: argparse.Namespace) -> Any:
 def problem(args: argparse.Namespace) -> Problem:
     """Return the task: the miniature's source on tuned weights, or noise on random ones with their own answers."""
     clip = load_clip(ModelRef(name=args.model), args.device)
-    small = args.model == miniature.NAME
+    small = args.model in miniature.NAMES
     tower = tuned(clip, args) if small else clip.tower
     model = open_model(clip, args)
     model.visual.load_state_dict(tower.visual.state_dict())
@@ -303,7 +303,7 @@ def clean_accuracy(task: Problem, args: argparse.Namespace) -> float:
 def table(timed: dict[str, Any]) -> str:
     """Return the result in Markdown."""
     eps = f"{255 * timed['eps']:.3g}/255" if timed["norm"] == "linf" else f"{timed['eps']:.3g} (l2)"
-    weights = "fine-tuned in seconds (miniature numbers)" if timed["model"] == miniature.NAME else "random weights"
+    weights = "fine-tuned in seconds (miniature numbers)" if timed["model"] in miniature.NAMES else "random weights"
     lines = [
         f"{timed['model']}, {weights}, {timed['images']} images, {timed['classes']} classes, batch {timed['batch']}, "
         f"eps {eps}, clean accuracy {timed['clean']:.1f} %, fp32",
@@ -352,7 +352,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--model", default=miniature.NAME, help="the miniature, or an open_clip CLIP with a ViT")
+    parser.add_argument("--model", default=miniature.FINE, help="the miniature, or an open_clip CLIP with a ViT")
     parser.add_argument("--questions", nargs="*", default=["pgd", "aa"], choices=("pgd", "aa"))
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--batch", type=int, default=128)
@@ -378,10 +378,10 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     for name in ("images", "batch", "steps", "aa_steps", "targets", "queries", "repeats", "threads"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: got {getattr(args, name)}, expected at least 1")
-    least = len(class_names()) if args.model == miniature.NAME else 1 + args.targets
+    least = len(class_names()) if args.model in miniature.NAMES else 1 + args.targets
     most = len(class_names(*ZERO_SHOT))
     if not least <= args.classes <= most:
-        why = "the images' own" if args.model == miniature.NAME else "the targets and the label"
+        why = "the images' own" if args.model in miniature.NAMES else "the targets and the label"
         parser.error(f"--classes: got {args.classes}, expected {least} ({why}) to {most} (all names that there are)")
     if args.clock == "cpu" and (args.threads > 1 or args.device != "cpu"):
         parser.error("--clock cpu: threads that wait count as work; expected --threads 1 --device cpu")

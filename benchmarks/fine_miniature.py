@@ -92,7 +92,8 @@ def measured(model: Any, split: str, n: int, eps: float, smoothing: str = "") ->
 
         def logits(at: Tensor, text: Tensor = text) -> Tensor:
             seen = SMOOTHINGS[smoothing](at)
-            return scale * F.normalize(model.visual(standardize(seen)), dim=-1) @ text.T
+            scores: Tensor = scale * F.normalize(model.visual(standardize(seen)), dim=-1) @ text.T
+            return scores
 
         with torch.no_grad():
             right = logits(pixels).argmax(1) == labels
@@ -157,7 +158,7 @@ def main() -> None:
     add("--clean-weight", type=float, default=0.2, help="FARE's weight of the clean term")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    model = enlarged() if given.enlarged or given.weights is not None else load_model(FINE)
+    model: Any = enlarged() if given.enlarged or given.weights is not None else load_model(FINE)
     model.visual.patch_dropout = KeptPatches()
     if given.weights is not None:
         model.load_state_dict({name: weight.float() for name, weight in load_file(given.weights).items()})

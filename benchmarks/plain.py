@@ -62,7 +62,8 @@ class Plain:
     def text(self) -> Tensor:
         """[C, D]: unit embeddings of all prompts."""
         encoded: Tensor = self.model.encode_text(self.tokenize(self.prompts).to(self.mean.device))
-        return encoded / encoded.norm(dim=-1, keepdim=True)
+        unit: Tensor = encoded / encoded.norm(dim=-1, keepdim=True)
+        return unit
 
     def tokens(self, model: Any, x: Tensor) -> Tensor:
         """[B, 1 + P, D]: class token and patch tokens, projected."""
@@ -106,7 +107,8 @@ class Plain:
         wanted = self.attention(self.frozen, x, own)
         larm = torch.norm(self.attention(self.model, x_adv, own) - wanted, p=2, dim=1).mean()
         gacm = torch.norm(self.attention(self.model, x, own) - wanted, p=2, dim=1).mean()
-        return ce + self.alpha * larm + self.beta * gacm
+        loss: Tensor = ce + self.alpha * larm + self.beta * gacm
+        return loss
 
     def step(self, x: Tensor, y: Tensor, start: Tensor) -> float:
         """Take one training step; return its loss."""

@@ -154,7 +154,7 @@ class Matmuls:
         once = clocked(lambda: [product(x, w) for x, w in self.pairs], self.args)
         times = max(1, round(seconds / once))
         took = clocked(lambda: [product(x, w) for _ in range(times) for x, w in self.pairs], self.args)
-        return times * self.flops / took
+        return float(times * self.flops / took)
 
 
 def flops_of_forward(model: str) -> int:
