@@ -9,14 +9,14 @@ from search_spaces.agft import PARTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Agft
 from zsr_core.space import leave_one_out
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="agft_calibration",
     question="What does AGFT's calibration add?",
     variants=leave_one_out(PARTS, full="AGFT"),
     seeds=(0, 1, 2),
-    base={"miniature": base(Agft(), "miniature"), "paper": base(Agft(), "paper")},
+    base=scales(Agft()),
     objectives=("clean", "robust"),
 )
 

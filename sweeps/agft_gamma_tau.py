@@ -8,14 +8,14 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.agft import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Agft
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="agft_gamma_tau",
     question="How soft should AGFT's teacher be, and how sharp its comparison?",
     space=WEIGHTS,
     surfaces=(("method.gamma", "method.scale"),),
-    base={"miniature": base(Agft(), "miniature"), "paper": base(Agft(), "paper")},
+    base=scales(Agft()),
     objectives=("clean", "robust"),
 )
 

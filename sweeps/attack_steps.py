@@ -8,14 +8,14 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
 from zsr_core.space import grid
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="attack_steps",
     question="How many steps does the training attack need?",
     variants=grid({"train_attack.steps": (1, 2, 3, 5, 10)}),
     seeds=(0, 1),
-    base={"miniature": base(TgaZsr(), "miniature"), "paper": base(TgaZsr(), "paper")},
+    base=scales(TgaZsr()),
     objectives=("clean", "robust"),
 )
 

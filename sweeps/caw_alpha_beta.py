@@ -8,14 +8,14 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.caw import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Caw
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="caw_alpha_beta",
     question="Where should CAW's weights alpha and beta stand?",
     space=WEIGHTS,
     surfaces=(("method.alpha", "method.beta"),),
-    base={"miniature": base(Caw(), "miniature"), "paper": base(Caw(), "paper")},
+    base=scales(Caw()),
     objectives=("clean", "robust"),
 )
 

@@ -9,7 +9,7 @@ from search_spaces.caw import PARTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Caw
 from zsr_core.space import Variant, all_subsets
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="caw_components_and_direction",
@@ -20,7 +20,7 @@ SWEEP = Sweep(
         Variant(label="weight held constant", overrides={"method.weight_detach": True}),
     ),
     seeds=(0, 1, 2),
-    base={"miniature": base(Caw(), "miniature"), "paper": base(Caw(), "paper")},
+    base=scales(Caw()),
     objectives=("clean", "robust"),
 )
 

@@ -8,14 +8,14 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.comp_tga import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import CompTga
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="comp_tga_alpha_beta",
     question="Where should Comp-TGA's attention weights alpha and beta stand?",
     space=WEIGHTS,
     surfaces=(("method.alpha", "method.beta"),),
-    base={"miniature": base(CompTga(), "miniature"), "paper": base(CompTga(), "paper")},
+    base=scales(CompTga()),
     objectives=("clean", "robust"),
 )
 

@@ -9,14 +9,14 @@ from search_spaces.comp_tga import PARTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import CompTga
 from zsr_core.space import leave_one_out
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="comp_tga_components",
     question="What do LARM, GACM and the second prompt add in Comp-TGA?",
     variants=leave_one_out(PARTS),
     seeds=(0, 1, 2),
-    base={"miniature": base(CompTga(), "miniature"), "paper": base(CompTga(), "paper")},
+    base=scales(CompTga()),
     objectives=("clean", "robust"),
 )
 

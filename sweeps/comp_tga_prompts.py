@@ -9,7 +9,7 @@ from sweeps.engine import Sweep, launch
 from zsr_core.methods import CompTga
 from zsr_core.methods.comp_tga import NON_CLASS, OTHER
 from zsr_core.space import Variant
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="comp_tga_prompts",
@@ -21,7 +21,7 @@ SWEEP = Sweep(
         Variant(label="non-class", overrides={"method.fusion": "non_class"}),
     ),
     seeds=(0, 1, 2),
-    base={"miniature": base(CompTga(), "miniature"), "paper": base(CompTga(), "paper")},
+    base=scales(CompTga()),
     objectives=("clean", "robust"),
 )
 

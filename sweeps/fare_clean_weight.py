@@ -8,13 +8,13 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.fare import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Fare
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="fare_clean_weight",
     question="How much of FARE's loss should go to clean images?",
     space=WEIGHTS,
-    base={"miniature": base(Fare(), "miniature"), "paper": base(Fare(), "paper")},
+    base=scales(Fare()),
     objectives=("clean", "robust"),
 )
 

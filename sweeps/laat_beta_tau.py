@@ -8,14 +8,14 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.laat import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Laat
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="laat_beta_tau",
     question="Where should LAAT's weight beta and temperature tau stand?",
     space=WEIGHTS,
     surfaces=(("method.beta", "method.tau"),),
-    base={"miniature": base(Laat(), "miniature"), "paper": base(Laat(), "paper")},
+    base=scales(Laat()),
     objectives=("clean", "robust"),
 )
 

@@ -8,14 +8,14 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.pmg_aft import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import PmgAft
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="pmg_weights",
     question="Where should the weights of PMG-AFT's two divergences stand?",
     space=WEIGHTS,
     surfaces=(("method.alpha", "method.beta"),),
-    base={"miniature": base(PmgAft(), "miniature"), "paper": base(PmgAft(), "paper")},
+    base=scales(PmgAft()),
     objectives=("clean", "robust"),
 )
 

@@ -8,13 +8,13 @@ of its surface beside these figures, not the values; `--preset paper` asks it at
 from search_spaces.tga_zsr import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="tga_alpha_beta",
     question="Where should TGA-ZSR's attention weights alpha and beta stand?",
     space=WEIGHTS,
-    base={"miniature": base(TgaZsr(), "miniature"), "paper": base(TgaZsr(), "paper")},
+    base=scales(TgaZsr()),
     objectives=("clean", "robust"),
     surfaces=(("method.alpha", "method.beta"),),
 )

@@ -9,7 +9,7 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Variant
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="tga_attention",
@@ -20,7 +20,7 @@ SWEEP = Sweep(
         Variant(label="Grad-CAM, differentiable", overrides={"method.attention": "visual_differentiable"}),
     ),
     seeds=(0, 1, 2),
-    base={"miniature": base(TgaZsr(), "miniature"), "paper": base(TgaZsr(), "paper")},
+    base=scales(TgaZsr()),
     objectives=("clean", "robust"),
 )
 

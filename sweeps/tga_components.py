@@ -9,14 +9,14 @@ from search_spaces.tga_zsr import PARTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
 from zsr_core.space import all_subsets
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="tga_components",
     question="What does each of TGA-ZSR's attention terms add?",
     variants=all_subsets(PARTS),
     seeds=(0, 1, 2),
-    base={"miniature": base(TgaZsr(), "miniature"), "paper": base(TgaZsr(), "paper")},
+    base=scales(TgaZsr()),
     objectives=("clean", "robust"),
 )
 

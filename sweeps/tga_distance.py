@@ -8,7 +8,7 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Variant, grid
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="tga_distance",
@@ -19,7 +19,7 @@ SWEEP = Sweep(
         Variant(label="l2, scaled after the resize", overrides={"method.minmax": "after"}),
     ),
     seeds=(0, 1, 2),
-    base={"miniature": base(TgaZsr(), "miniature"), "paper": base(TgaZsr(), "paper")},
+    base=scales(TgaZsr()),
     objectives=("clean", "robust"),
 )
 

@@ -9,7 +9,7 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Ucat
 from zsr_core.space import Variant, grid
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="ucat_distance",
@@ -19,7 +19,7 @@ SWEEP = Sweep(
         *grid({"method.divergence": ("categorical", "dirichlet"), "method.direction": ("clean_first", "adv_first")}),
     ),
     seeds=(0, 1, 2),
-    base={"miniature": base(Ucat(), "miniature"), "paper": base(Ucat(), "paper")},
+    base=scales(Ucat()),
     objectives=("clean", "robust"),
 )
 

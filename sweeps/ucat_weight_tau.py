@@ -8,14 +8,14 @@ The default run asks the same of the built-in miniature: read the shape beside t
 from search_spaces.ucat import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.methods import Ucat
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="ucat_weight_tau",
     question="Where should UCAT's effective weight and temperature stand?",
     space=WEIGHTS,
     surfaces=(("method.weight", "method.tau"),),
-    base={"miniature": base(Ucat(), "miniature"), "paper": base(Ucat(), "paper")},
+    base=scales(Ucat()),
     objectives=("clean", "robust"),
 )
 

@@ -9,16 +9,13 @@ from search_spaces.wise_ft import WEIGHTS
 from sweeps.engine import Sweep, launch
 from zsr_core.defences import WiseFt
 from zsr_core.methods import TeCoA
-from zsr_core.trial.presets import base
+from zsr_core.trial.presets import scales
 
 SWEEP = Sweep(
     name="wise_ft_interpolation",
     question="How far should one go from the original weights to the tuned ones?",
     space=WEIGHTS,
-    base={
-        "miniature": base(TeCoA(), "miniature").with_({"defence": WiseFt()}),
-        "paper": base(TeCoA(), "paper").with_({"defence": WiseFt()}),
-    },
+    base=scales(TeCoA(), defence=WiseFt()),
     objectives=("clean", "robust"),
 )
 

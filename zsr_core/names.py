@@ -10,13 +10,13 @@ from typing import Literal, TypeVar
 
 Row = TypeVar("Row")
 
-MINIATURE = "miniature"  # a preset
+MINIATURE, MINIATURE_LONG = "miniature", "miniature-long"  # presets
 MINIATURES = ("miniature", "miniature-96")  # the built-in models; what is measured on them is labelled so
 PromptSet = Literal["tga", "agft", "openai-ensemble"]  # whose class names and templates
 PROMPT_SETS: tuple[PromptSet, ...] = ("tga", "agft", "openai-ensemble")
 Tier = Literal["none", "cheap", "full"]  # of the audit
 TIERS: tuple[Tier, ...] = ("none", "cheap", "full")
-PRESETS = (MINIATURE, "paper", "flyp")
+PRESETS = (MINIATURE, MINIATURE_LONG, "paper", "flyp")
 ATTACKS = (
     "pgd100-tga", "cw100-tga", "pgd20-agft", "aa-standard", "aa-plus", "aa-rand", "aa-tecoa", "aa-fare", "aa-agft",
     "pgd10", "pgd100", "cw100", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "adaptive", "transfer-untouched",

@@ -89,4 +89,4 @@ def test_methods_that_are_compared_share_one_evaluation() -> None:
 def test_an_unknown_preset_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"--preset: unknown value 'miniatur'.*did you mean 'miniature'"):
         base(TgaZsr(), "miniatur")
-    assert set(PRESETS) == {"miniature", "paper", "flyp"}
+    assert set(PRESETS) == {"miniature", "miniature-long", "paper", "flyp"}

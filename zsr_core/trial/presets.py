@@ -55,6 +55,7 @@ def sixteen(prompts: PromptSet = "tga", preprocessing: Preprocessing | None = No
     return tuple(_public(row.name, prompts, preprocessing) for row in SIXTEEN)
 
 
+LONG = 4  # epochs of the preset miniature-long
 MINIATURE_EPS = 2 / 255  # leaves 7 % of the miniature of 96 pixels, as 1/255 leaves 5 % of a CLIP of 224
 
 
@@ -142,6 +143,11 @@ def miniature(method: AnyMethod) -> TrialConfig:
     return _miniature().with_(changes(method, MINIATURE))
 
 
+def miniature_long(method: AnyMethod) -> TrialConfig:
+    """The miniature trained for four times as long: methods separate later than a first try can wait."""
+    return miniature(method).with_({"epochs": LONG})
+
+
 def _miniature() -> TrialConfig:
     return TrialConfig(
         model=ModelRef(name=names.MINIATURES[-1]),
@@ -221,7 +227,7 @@ def side_by_side(
     and for its epochs, as papers train their baselines again.
     """
     variants: dict[str, tuple[Variant, ...]] = {}
-    for preset, table in {"miniature": MINIATURE, "paper": papers()}.items():
+    for preset, table in {"miniature": MINIATURE, "miniature-long": MINIATURE, "paper": papers()}.items():
         rows = [Variant(label=method.title, overrides=changes(method, table)) for method in methods]
         if same_data:
             own = [{k: v for k, v in row.overrides.items() if k not in ("train_data", "epochs")} for row in rows]
@@ -230,7 +236,7 @@ def side_by_side(
             rows = [
                 Variant(label=f"{row.label} eps={eps * 255:.3g}/255", overrides={**row.overrides, "threat.eps": eps})
                 for row in rows
-                for eps in train_eps[preset]
+                for eps in _radii(train_eps, preset)
             ]
         variants[preset] = tuple(rows)
     return variants
@@ -238,10 +244,18 @@ def side_by_side(
 
 def shared(*, test_eps: Radii | None = None) -> Mapping[str, TrialConfig]:
     """Return, per preset, the recipe that every method starts from, evaluated at ``test_eps`` where it is given."""
-    starts = {"miniature": _miniature(), "paper": _lineage()}
+    starts = {**_miniatures(), "paper": _lineage()}
     if test_eps is None:
         return starts
-    return {preset: start.with_({"eval_suite.eps": test_eps[preset]}) for preset, start in starts.items()}
+    return {preset: start.with_({"eval_suite.eps": _radii(test_eps, preset)}) for preset, start in starts.items()}
+
+
+def _miniatures() -> dict[str, TrialConfig]:
+    return {"miniature": _miniature(), "miniature-long": _miniature().with_({"epochs": LONG})}
+
+
+def _radii(radii: Radii, preset: str) -> Sequence[float]:
+    return radii["miniature" if preset == "miniature-long" else preset]
 
 
 def reproduction(*profiles: str, method: AnyMethod | None = None) -> Mapping[str, TrialConfig]:
@@ -253,14 +267,22 @@ def reproduction(*profiles: str, method: AnyMethod | None = None) -> Mapping[str
     """
     start = _lineage() if method is None else paper(method)
     return {
-        "miniature": _miniature(),
+        **_miniatures(),
         "paper": start.with_({"eval_suite.attacks": tuple(profile(name) for name in profiles), "eval_suite.n": None}),
     }
 
 
 PRESETS: Mapping[str, Callable[[AnyMethod], TrialConfig]] = rows_of(
-    names.PRESETS, {"miniature": miniature, "paper": paper, "flyp": flyp}
+    names.PRESETS, {"miniature": miniature, "miniature-long": miniature_long, "paper": paper, "flyp": flyp}
 )
+
+
+def scales(method: AnyMethod, **changed: Any) -> Mapping[str, TrialConfig]:
+    """Return a sweep's bases for ``method``: the miniature, the miniature trained for longer, the paper's scale.
+
+    ``changed`` is changed in each: ``scales(TeCoA(), defence=WiseFt())``.
+    """
+    return {preset: base(method, preset).with_(changed) for preset in ("miniature", "miniature-long", "paper")}
 
 
 def base(method: AnyMethod, preset: str) -> TrialConfig:

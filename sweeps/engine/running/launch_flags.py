@@ -26,8 +26,8 @@ def launch_parser(question: str) -> Parser:
         help=f"also run the midpoints between neighbours over {CLIFF:g} points apart, for ROUNDS rounds (default 1)",
     )
     add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
-    add("--preset", default="miniature", metavar="NAME", help="scale: miniature (default), paper, or another of the "
-        "sweep's own")  # fmt: skip
+    add("--preset", default="miniature", metavar="NAME", help="scale: miniature (default), miniature-long, paper, or "
+        "another of the sweep's own")  # fmt: skip
     add("--results", metavar="DIR", help="where studies are kept (default ./results)")
     add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
