@@ -47,7 +47,7 @@ def _records(folder: Path) -> list[dict[str, object]]:
 def test_weights_of_others_are_scored_with_records_table_and_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clip = load_clip(ModelRef(), "cpu")
+    clip = load_clip(ModelRef(name="miniature-96"), "cpu")
     weights = tmp_path / "tower.safetensors"
     state = {name: tensor.contiguous().clone() for name, tensor in clip.tower.visual.state_dict().items()}
     save_file(state, weights)
@@ -60,7 +60,9 @@ def test_weights_of_others_are_scored_with_records_table_and_numbers(
     clean = [r["correct"] for r in rows if r["task"] == "hearts" and r["condition"] == "none"]
     assert len(clean) == 7
     assert f"| hearts | 7 | {100 * sum(map(bool, clean)) / 7:.1f} [" in said
-    assert f"; miniature, weights {clip.sha} ({weights}), report split, seed 0. Measured on the built-in mini" in said
+    assert (
+        f"; miniature-96, weights {clip.sha} ({weights}), report split, seed 0. Measured on the built-in mini" in said
+    )
     assert result["audit"]["G25"] == "PASS"
     assert "rules hold" in said
     written = next((tmp_path / "out").glob("*/table.md")).read_text()
@@ -84,7 +86,7 @@ def test_a_number_that_the_audit_fails_is_marked(tmp_path: Path) -> None:
 def test_a_plan_counts_passes_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert zsr(["evaluate", *QUICK, "--out", str(tmp_path / "out"), "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "| hearts | pgd10 | 4/255 | pgd10 | 7 | 22 |" in said
+    assert "| hearts | pgd10 | 2/255 | pgd10 | 7 | 22 |" in said
     assert f"At most {2 * 7 * (1 + 22)} passes" in said
     assert not (tmp_path / "out").exists()
 
@@ -133,7 +135,7 @@ def _pictures(folder: Path, n: int) -> None:
 
 def _saved_tower(file: Path, scale: float = 1.0) -> Clip:
     """Write the miniature's image tower, its last layer times ``scale``, and return the miniature."""
-    clip = load_clip(ModelRef(), "cpu")
+    clip = load_clip(ModelRef(name="miniature-96"), "cpu")
     state = {name: tensor.contiguous().clone() for name, tensor in clip.tower.visual.state_dict().items()}
     state["proj"] *= scale
     save_file(state, file)
@@ -145,7 +147,7 @@ def test_a_file_that_has_changed_does_not_get_the_numbers_of_the_old_one(
 ) -> None:
     file = tmp_path / "whole.pt"
     words = ["evaluate", "--weights", str(file), *QUICK, "--audit", "none", "--out", str(tmp_path / "out")]
-    state = miniature.load_model().state_dict()
+    state = miniature.load_model(miniature.FINE).state_dict()
     torch.save(state, file)
     assert zsr(words) == 0
     assert zsr(words) == 0, "the same file again"
@@ -165,7 +167,9 @@ def test_weights_of_others_have_the_clip_of_their_texts_to_transfer_from(tmp_pat
     file = tmp_path / "tower.safetensors"
     clip = _saved_tower(file, scale=2.0)
     whole = tmp_path / "whole.safetensors"
-    save_file({name: tensor.clone() for name, tensor in miniature.load_model().state_dict().items()}, whole)
+    save_file(
+        {name: tensor.clone() for name, tensor in miniature.load_model(miniature.FINE).state_dict().items()}, whole
+    )
     config = _config().with_({"model.pretrained": str(file), "model.text_from": str(whole)})
     victim, _, _ = restored(config, tmp_path, torch.device("cpu"))
     assert victim.sha != clip.sha

@@ -25,6 +25,7 @@ from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.methods import TgaZsr
 from zsr_core.space import Real
+from zsr_core.threat import ThreatModel
 from zsr_core.trial import presets
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
@@ -35,7 +36,7 @@ FINISHED_AT = "2026-03-01T10:00:20+00:00"
 def suite(config: TrialConfig) -> TrialConfig:
     tasks = (DataRef(name="source"), DataRef(name="dishes"))
     evaluated = EvalSuite(tasks=tasks, attacks=(Pgd(steps=10),), eps=(1 / 255, 4 / 255), n=8)
-    return replace(config, epochs=2, eval_suite=evaluated)
+    return replace(config, epochs=2, eval_suite=evaluated, threat=ThreatModel(eps=4 / 255))
 
 
 SWEEP = Sweep(

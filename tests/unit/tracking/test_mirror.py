@@ -195,11 +195,11 @@ class TestMirroring:
         assert version.run_id == runs[final.trial_id]
         expected = {
             "study": "two_by_two", "trial_id": final.trial_id, "weights_sha": "w" * 12, "config_hash": final.trial_id,
-            "base_model": "miniature", "method": "TGA-ZSR", "seed": "0", "scale": "miniature",
+            "base_model": "miniature-96", "method": "TGA-ZSR", "seed": "0", "scale": "miniature",
             "clean": "60.00", "robust": "20.00", "harmonic": "30.00",
         }  # fmt: skip
         assert {name: version.tags[name] for name in expected} == expected
-        assert f"zsr evaluate --model miniature --weights {file.name}\n" in version.description
+        assert f"zsr evaluate --model miniature-96 --weights {file.name}\n" in version.description
         assert client.get_registered_model("two_by_two").description == study.question
         there = client.get_model_version_download_uri("two_by_two", version.version)
         assert mlflow.artifacts.download_artifacts(
