@@ -23,5 +23,5 @@ def test_a_miniature_trained_with_tecoa_fails_no_rule_of_the_full_tier(tmp_path:
     report = audit_trial(result, tmp_path / "trial", tmp_path, Request(tier="full", images=26), device="cpu")
     failing = {v.rule: v.figure for v in report.verdicts if v.status == "FAIL"}
     assert failing == {}
-    # The miniature is attacked at 4/255 and has no baseline beside it; everything else can be tested.
+    # The miniature is attacked at 2/255 and has no baseline beside it; everything else can be tested.
     assert {v.rule for v in report.verdicts if v.status == "SKIP"} == {"G22"}

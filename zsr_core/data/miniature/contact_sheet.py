@@ -16,13 +16,12 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from zsr_core.data.miniature.scenes import render
+from zsr_core.data.miniature.scenes import FINE_SIZE, render
 from zsr_core.data.miniature.sets import SETS, SetSpec
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
-ZOOM = 2  # screen pixels per image pixel
-TILE, GAP = 48 * ZOOM, 14  # screen pixels
+TILE, GAP = FINE_SIZE, 14  # screen pixels
 LEFT, TOP, MARGIN, CAPTION = 216, 92, 24, 18
 SHOWN = 12  # images of a set
 LEVEL = 8  # colours are rounded to multiples of this: the images' noise would double the file
@@ -41,11 +40,11 @@ def mask_edge(mask: BoolArray) -> BoolArray:
 
 
 def tile(image: Tensor, mask: Tensor | None) -> Image.Image:
-    """One render, enlarged; with a mask, its outside is dimmed and its edge drawn."""
-    pixels = image.permute(1, 2, 0).numpy().repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    """One render; with a mask, its outside is dimmed and its edge drawn."""
+    pixels = image.permute(1, 2, 0).numpy()
     pixels = np.minimum(pixels // LEVEL * LEVEL + LEVEL // 2, 255).astype(np.uint8)
     if mask is not None:
-        covered = mask.numpy().repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+        covered = mask.numpy()
         pixels = np.where(covered[:, :, None], pixels, pixels // 3)
         pixels[mask_edge(covered)] = OUTLINE
     return Image.fromarray(pixels)
@@ -57,7 +56,7 @@ def draw_row(page: Image.Image, spec: SetSpec, top: int) -> None:
     pen.text((MARGIN, top + 18), spec.name, fill=INK, font=ImageFont.load_default(24))
     facts = f"{len(spec.classes)} classes, {STYLES[spec.vendor]}"
     pen.text((MARGIN, top + 52), facts, fill=FAINT, font=ImageFont.load_default(15))
-    rendered = render(spec.name, "report", SHOWN)
+    rendered = render(spec.name, "report", SHOWN, FINE_SIZE)
     for i in range(SHOWN):
         left = LEFT + i * (TILE + GAP)
         mask = rendered.masks[i] if i in OUTLINED else None
@@ -85,7 +84,7 @@ def contact_sheet() -> Image.Image:
     pen = ImageDraw.Draw(page)
     title = "The built-in miniature: fourteen sets, first images of the report split"
     pen.text((MARGIN, 20), title, fill=INK, font=ImageFont.load_default(28))
-    note = "48 x 48 pixels, shown twice as large; the last three of each row show their exact object masks"
+    note = "96 x 96 pixels; the last three of each row show their exact object masks"
     pen.text((MARGIN, 58), note, fill=FAINT, font=ImageFont.load_default(16))
     for i, spec in enumerate(SETS):
         draw_row(page, spec, TOP + i * row)

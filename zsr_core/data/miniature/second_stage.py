@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from zsr_core.data.miniature import pretrain
+from zsr_core.data.miniature.contract import promises
 from zsr_core.data.miniature.model import (
     CAPTIONS,
     FINE,
@@ -226,7 +227,8 @@ def main() -> None:
     model = train(stage, given.out.with_suffix(".ckpt")).half().float()  # as rounded by the file
     clean = {f"clean/{name}": round(value, 4) for name, value in clean_accuracies(model).items()}
     weights = {name: weight.half().contiguous() for name, weight in model.state_dict().items()}
-    pretrain.write_file(weights, {**header(stage), "expected": json.dumps(clean)}, given.out)
+    found = {"expected": json.dumps(clean), "at 2/255": json.dumps(promises(model))}
+    pretrain.write_file(weights, {**header(stage), **found}, given.out)
     print(json.dumps(clean, indent=1))
 
 
