@@ -118,7 +118,7 @@ def load_model(name: str = NAME) -> nn.Module:
             f"{name}: {WEIGHTS[name]} was trained with vocabulary {trained_with}, but the names and "
             f"captions now give {vocabulary_hash()}; pre-train again"
         )
-    model = open_clip.model.CLIP(**model_config(name))
+    model: nn.Module = open_clip.model.CLIP(**model_config(name))
     weights = load((ASSETS / WEIGHTS[name]).read_bytes())
     model.load_state_dict({key: weight.float() for key, weight in weights.items()})
     return model.eval()
