@@ -15,12 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import torch
+
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.ending import answer_lines, derive
 from sweeps.engine.running.execute import run_missing
 from sweeps.engine.running.exit_codes import BAD_INPUT, DONE, INCOMPLETE, INTERRUPTED
-from sweeps.engine.running.here import check_gpus
-from sweeps.engine.running.jobs import processes_of
+from sweeps.engine.running.here import check_gpus, check_limit
+from sweeps.engine.running.jobs import ClusterLost, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import own_cells, plan_lines, refine_lines
@@ -62,6 +64,9 @@ def _in_order(run: Callable[[], int], again: str) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
         return INTERRUPTED
+    except ClusterLost as error:
+        print(f"error: {error}. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
+        return INCOMPLETE
     except OSError as error:  # a full or read-only disk, a lock of another user
         at = f"{error.filename}: " if error.filename else ""
         print(f"error: {at}{error.strerror or error}. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
@@ -132,6 +137,7 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     check_contents(folder)
     if options.local:
         check_gpus(processes_of(options.gpus_per_trial))
+        check_limit(options.trial_timeout)
     tracking = resolve_tracking(options.tracking, options.results)
     if tracking is not None:
         check_tracking(tracking)
@@ -183,7 +189,7 @@ def check_world(study: Study) -> None:
 
 def _check_cluster() -> None:
     if "RAY_ADDRESS" in os.environ:
-        from sweeps.engine.running.on_ray import check_cluster  # noqa: PLC0415 - brings Ray
+        from sweeps.engine.running.cluster import check_cluster  # noqa: PLC0415 - brings Ray
 
         check_cluster()
 
@@ -223,7 +229,10 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
     """Run the missing trials, write tables and figures, print the answer, and return the exit code."""
     troubles: list[str] = []
     recorder = None if tracking is None else _started(folder.path, tracking, troubles)
-    course = Course(folder, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
+    course = Course(
+        folder, samples=options.samples, seeds=len(options.seeds), recorder=recorder,
+        estimates=options.local or not torch.cuda.is_available(),  # with Ray a trial's GPU is not touched from here
+    )  # fmt: skip
     written: list[Path] = []
     with ExitStack() as running:  # shuts Ray down after the answer is printed, because shutdown takes seconds
         try:
