@@ -22,7 +22,7 @@ from ray._raylet import AuthenticationTokenLoader, Config
 
 from sweeps.engine.running.exit_codes import INCOMPLETE
 from sweeps.engine.running.jobs import ClusterLost, processes_of
-from sweeps.engine.running.sessions import own_session, remove_ended_sessions, remove_session
+from sweeps.engine.running.sessions import end_session, own_session, remove_ended_sessions, remove_session
 from zsr_core.codec import ConfigError, require
 
 QUIET = {
@@ -193,7 +193,9 @@ def _left_at_the_end() -> Iterator[None]:
     try:
         yield
     except ClusterLost:
-        node.kill_all_processes(check_alive=False)  # those that this process has started
+        if node.head:  # this process has started it
+            node.kill_all_processes(check_alive=False)
+            end_session(Path(node.get_session_dir_path()))
         atexit.register(_end_at_once)
         raise
     except BaseException:

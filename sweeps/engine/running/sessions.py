@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -29,7 +30,7 @@ def remove_ended_sessions(folder: Path) -> None:
             continue
         with suppress(OSError), owner.open("r+", encoding="utf-8") as file:  # another user's, or just removed
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _in_use(owner.parent.name):
+            if set(_users(owner.parent)) <= {os.getpid()}:  # this process has its lock open
                 remove_session(owner.parent)
 
 
@@ -41,10 +42,24 @@ def remove_session(session: Path) -> None:
         latest.unlink(missing_ok=True)
 
 
-def _in_use(name: str) -> bool:
-    """Return whether a process was started with this session: Ray's processes outlive a killed launch by seconds."""
-    for commands in Path("/proc").glob("[0-9]*/cmdline"):
+def end_session(session: Path) -> None:
+    """Kill the processes of Ray that have a file of the session open: its agents outlive a dead GCS by minutes."""
+    for process in _users(session):
         with suppress(OSError):
-            if name.encode() in commands.read_bytes():
-                return True
+            command = Path(f"/proc/{process}/cmdline").read_bytes()
+            if process != os.getpid() and (command.startswith(b"ray::") or b"/ray/" in command):
+                os.kill(process, signal.SIGKILL)
+
+
+def _users(session: Path) -> list[int]:
+    """Return the processes of this user that have a file of the session open; none where there is no ``/proc``."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if _has_open(process, session)]
+
+
+def _has_open(process: Path, session: Path) -> bool:
+    with suppress(OSError):  # another user's process, or one that has just ended
+        for handle in (process / "fd").iterdir():
+            with suppress(OSError):
+                if Path(os.readlink(handle)).is_relative_to(session):
+                    return True
     return False
