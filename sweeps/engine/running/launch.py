@@ -27,9 +27,10 @@ from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import own_cells, plan_lines, refine_lines
 from sweeps.engine.running.warm_start import known_points
-from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_results, write_study
+from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
-from sweeps.engine.study.plan import continued, new_study, suggestions, to_come
+from sweeps.engine.study.plan import continued, new_study, recovered, suggestions, to_come
+from sweeps.engine.study.rebuilt import begun_trials
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
 from sweeps.engine.wording.answer import places, shortfall
@@ -148,13 +149,18 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     with only_launch(folder.path):
         if options.fresh:
             _set_aside(folder.path)
-        folder = _open(sweep, options)  # again, because another launch may have changed it before the lock was held
+        folder = _open(
+            sweep, options, locked=True
+        )  # again, because another launch may have changed it before the lock was held
         write_study(folder.path, folder.study)
         return _conduct(folder, options, tracking, own_cells(sweep, options))
 
 
-def _open(sweep: Sweep, options: Options) -> StudyFolder:
-    """Return the requested study, merged with the plan and the results in its folder."""
+def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolder:
+    """Return the requested study, merged with the plan and the results in its folder.
+
+    ``locked``: this is the second look, by the one launch that may change the folder.
+    """
     asked = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
@@ -162,10 +168,21 @@ def _open(sweep: Sweep, options: Options) -> StudyFolder:
     new = StudyFolder(path=path, study=asked, results={})
     if options.fresh or not path.exists():
         return new
-    if not path.is_dir() or (any(path.iterdir()) and not (path / "study.json").exists()):
-        raise ConfigError(f"--results: {path} holds something else; expected a study, an empty folder or nothing")
-    if not (path / "study.json").exists():
+    begun = begun_trials(path)
+    whole, lack = read_plan(path) if path.is_dir() else (None, "")
+    if whole is None and not begun:
+        empty = path.is_dir() and not any(path.iterdir())
+        if not empty and "torn" not in lack:
+            raise ConfigError(f"--results: {path} holds something else; expected a study, an empty folder or nothing")
         return new
+    if whole is None:
+        study = recovered(asked, [each.config for each in begun.values()])
+        results = read_results(path, study)
+        if locked:
+            _drop_journal(path)
+        else:
+            print(f"study: {path} {lack}; planned again, with {len(results)} trials that have ended", file=sys.stderr)
+        return StudyFolder(path=path, study=study, results=results)
     earlier = open_study(path)
     study = continued(earlier.study, asked, earlier.results, str(path))
     known = {trial.trial_id for trial in earlier.study.plan}
@@ -173,6 +190,13 @@ def _open(sweep: Sweep, options: Options) -> StudyFolder:
     known_results = {**earlier.results, **more}
     results = {t.trial_id: known_results[t.trial_id] for t in study.plan if t.trial_id in known_results}
     return StudyFolder(path=path, study=study, results=results)
+
+
+def _drop_journal(folder: Path) -> None:
+    """Set a search's journal aside, because it may number the proposals otherwise; a new one is filled from trials."""
+    journal = folder / "optuna.journal"
+    if journal.exists():
+        journal.rename(journal.with_name(f"{journal.name}.old"))
 
 
 def check_world(study: Study) -> None:
