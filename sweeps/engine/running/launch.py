@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,9 +37,12 @@ from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
 from sweeps.engine.wording.answer import places, shortfall
 from zsr_core.codec import ConfigError, canonical, require
+from zsr_core.files import remove_stale
 from zsr_core.trial.check import check
 from zsr_core.trial.content import changed_since
+from zsr_core.trial.deploy import remove_stale_caches
 from zsr_core.trial.result import TrialResult
+from zsr_core.trial.run import PARTS
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking.recorder import Recorder
@@ -104,7 +109,13 @@ def _go_on(folder: Path, grown: Callable[[StudyFolder], Study], local: bool, tra
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``; a second one ends the process at once."""
+    """Within, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``; a second one ends the process at once.
+
+    In any other thread than the main one nothing changes, because signals reach the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -192,6 +203,16 @@ def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolde
     return StudyFolder(path=path, study=study, results=results)
 
 
+def _remove_leftovers(folder: StudyFolder) -> None:
+    """Remove what killed processes have left: incomplete files, and the finished batches of trials that are done."""
+    remove_stale_caches(folder.path)
+    remove_stale(folder.path)
+    for trial in folder.study.plan:
+        remove_stale(folder.trial_path(trial.trial_id))
+        if folder.is_done(trial):
+            shutil.rmtree(folder.trial_path(trial.trial_id) / PARTS, ignore_errors=True)
+
+
 def _drop_journal(folder: Path) -> None:
     """Set a search's journal aside, because it may number the proposals otherwise; a new one is filled from trials."""
     journal = folder / "optuna.journal"
@@ -251,6 +272,7 @@ def _set_aside(folder: Path) -> None:
 
 def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: frozenset[str] = frozenset()) -> int:
     """Run the missing trials, write tables and figures, print the answer, and return the exit code."""
+    _remove_leftovers(folder)
     troubles: list[str] = []
     recorder = None if tracking is None else _started(folder.path, tracking, troubles)
     course = Course(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from sweeps.engine.study.rebuilt import UNKNOWN, check_trial_id, rebuilt_plan
-from zsr_core.codec import ConfigError, from_plain, to_plain
+from zsr_core.codec import ConfigError, from_plain, parse_json, to_plain
 from zsr_core.data import Split
 from zsr_core.files import write_text
 from zsr_core.space import Domain
@@ -206,7 +206,7 @@ def read_plan(path: Path) -> tuple[Any, str]:
     if not file.is_file():
         return None, "holds no study.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8")), ""
+        return parse_json(file.read_text(encoding="utf-8")), ""
     except (ValueError, RecursionError):  # no JSON, or no text
         aside = file.with_name("study.json.torn")
         with suppress(OSError):  # a read-only folder can still be read
