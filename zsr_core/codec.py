@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
@@ -104,10 +105,48 @@ def read_json(kind: type[T], path: Path, called: str) -> T | None:
     if not path.is_file():
         return None
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        plain = parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deeply
         raise ConfigError(f"{called}: {path} is not JSON ({error})") from None
     return from_plain(kind, plain, str(path))
+
+
+# Characters that move a terminal's cursor, colour it, or reverse the order of what is read; as JSON writes them, too.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+CONTROL_IN_JSON = re.compile(
+    CONTROL.pattern + r"|\\u00(?:0[0-8b-f]|1[0-9a-f]|7f|[89][0-9a-f])|\\[bfr]|\\u20(?:0[ef]|2[a-e]|6[6-9])", re.I
+)
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text, with control characters made visible, because values of it are printed.
+
+    Raises:
+        ValueError: if it is no JSON.
+        RecursionError: if it is nested too deeply.
+    """
+    plain = json.loads(text)
+    return _printable(plain) if CONTROL_IN_JSON.search(text) else plain
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters other than tab and newline as visible signs, such as ␛ for ESC."""
+    return CONTROL.sub(_sign, text.replace("\r\n", "\n"))
+
+
+def _sign(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"
+
+
+def _printable(plain: Any) -> Any:
+    if isinstance(plain, str):
+        return printable(plain)
+    if isinstance(plain, list):
+        return [_printable(item) for item in plain]
+    if isinstance(plain, dict):
+        return {printable(name): _printable(item) for name, item in plain.items()}
+    return plain
 
 
 def _reader(kind: Any) -> Reader:

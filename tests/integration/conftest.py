@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import runpy
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ if __name__ == "__main__":
     raise SystemExit(launch(SWEEP))
 '''
 GRID = 'space=AXES, levels=2, surfaces=(("method.alpha", "method.beta"),)'
+BIN = Path(sys.executable).parent
 Write = Callable[..., Path]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -96,3 +99,50 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return subprocess.CompletedProcess(sys.argv, int(code or 0), out, err)
 
     return to_the_end
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Start a head with a token of its own; yield the environment of those who may use it; stop it.
+
+    For tests alone, it also has the head's address as ``HEAD`` and its process as ``HEAD_PROCESS``.
+    """
+    home, port, gcs = tmp_path / "home", free_port(), free_port()
+    home.mkdir()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "PYTHONPATH"))}
+    env = {
+        **kept, "HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    subprocess.run([BIN / "ray", "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
+    command = [
+        BIN / "ray", "start", "--head", "--block", "--port", str(gcs), "--dashboard-host", "127.0.0.1",
+        "--dashboard-port", str(port), "--dashboard-agent-listen-port", str(free_port()),
+        "--num-cpus", "2", "--object-store-memory", str(128 * 2**20),
+    ]  # fmt: skip
+    with (tmp_path / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            env |= {"HEAD": f"127.0.0.1:{gcs}", "HEAD_PROCESS": str(process.pid)}
+            env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+            wait_for_head(env, process, tmp_path / "head.log")
+            yield env
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_for_head(env: dict[str, str], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once the head takes jobs, which is some seconds after its port answers."""
+    until = time.monotonic() + 240
+    submit = [BIN / "ray", "job", "submit", "--", "true"]
+    while subprocess.run(submit, env=env, capture_output=True, timeout=120, check=False).returncode:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import optuna
 import pytest
 
-from sweeps.engine.running.on_ray import shares
+from sweeps.engine.running.cluster import shares
 from sweeps.engine.study.folder import read_results, read_study
 from zsr_core.codec import ConfigError
 
@@ -41,6 +43,13 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: 
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until, "nothing happened in time"
         time.sleep(0.02)
+
+
+def wait_until(what: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "nothing happened in time"
+        time.sleep(0.1)
 
 
 def numbers(folder: Path) -> dict[str, Any]:
@@ -173,6 +182,120 @@ def test_ctrl_c_stops_trials_and_ray_and_says_how_to_go_on(write: Write, start: 
     assert not (folder / "ray").exists()
 
 
+def needed(family: dict[int, str], name: str) -> int:
+    """Return the one process of Ray in a family that runs the program ``name``."""
+    (process,) = [pid for pid, command in family.items() if f"/{name} --" in command]
+    return process
+
+
+def gone(family: dict[int, str]) -> bool:
+    return not any(Path(f"/proc/{pid}/cmdline").exists() and _runs(pid) for pid in family)
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process is more than an entry that its parent has not yet collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("program", "name"), [("raylet", "raylet"), ("gcs_server", "GCS")])
+def test_a_dead_process_of_our_ray_ends_the_sweep_in_one_line(
+    write: Write, start: Start, tmp_path: Path, program: str, name: str
+) -> None:
+    folder = tmp_path / "results" / "tiny"
+    process = start(write())
+    wait_for(lambda: bool(written(folder)), process)
+    family = offspring(process.pid)
+    victim = needed(family, program)
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    done = finish(process)
+    assert time.monotonic() - killed < 30
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: Ray's {name} (process {victim}) was ended by SIGKILL. What has finished is kept. To go on:\n"
+        f"  python {tmp_path / 'tiny.py'} --tracking none\n"
+    )
+    assert "raylet" not in done.stdout
+    assert not [r for r in read_results(folder, read_study(folder)).values() if r.status != "done"]
+    wait_until(lambda: gone(family), 30)
+
+
+@pytest.mark.parametrize("program", ["raylet", "gcs_server"])
+def test_a_dead_process_of_a_cluster_ends_the_sweep_in_one_line(
+    write: Write, head: dict[str, str], tmp_path: Path, program: str
+) -> None:
+    folder = tmp_path / "results" / "tiny"
+    root = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen(
+        [sys.executable, str(write()), "--tracking", "none"],
+        cwd=tmp_path, env={**head, "RAY_ADDRESS": head["HEAD"], "PYTHONPATH": root}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(lambda: bool(written(folder)), process)
+    os.kill(needed(offspring(int(head["HEAD_PROCESS"])), program), signal.SIGKILL)
+    killed = time.monotonic()
+    done = finish(process)
+    assert time.monotonic() - killed < 30
+    assert done.returncode == 1, done
+    assert done.stderr.startswith("error: the ")
+    assert " the cluster at " in done.stderr
+    assert done.stderr.endswith(f"To go on:\n  python {tmp_path / 'tiny.py'} --tracking none\n")
+    assert done.stderr.count("\n") == 2
+    assert "raylet" not in done.stdout
+
+
+def test_our_ray_listens_on_the_loopback_address_alone_and_asks_for_a_token_of_its_own(
+    write: Write, start: Start, tmp_path: Path
+) -> None:
+    process = start(write())
+    wait_for(lambda: bool(written(tmp_path / "results" / "tiny")), process)
+    family = offspring(process.pid)
+    places = listening({process.pid, *family})
+    assert len(places) >= 8, places
+    assert {address for address, _ in places} <= {"127.0.0.1", "[::ffff:127.0.0.1]", "[::1]"}, places
+    gcs = re.search(r"--gcs-address=(127\.0\.0\.1:\d+)", " ".join(family.values()))
+    assert gcs is not None
+    ask = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1]).internal_kv_keys(b'', b'fun')"
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "RAY_AUTH_MODE": "token"}
+    stranger = subprocess.run(
+        [sys.executable, "-c", ask, gcs[1]],
+        env={**env, "RAY_AUTH_TOKEN": "0" * 64}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert stranger.returncode != 0
+    assert "AuthenticationError" in stranger.stderr
+    assert finish(process).returncode == 0
+
+
+def listening(processes: set[int]) -> list[tuple[str, int]]:
+    """Return the addresses and ports on which these processes listen."""
+    lines = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout.splitlines()
+    own = [line for line in lines if processes & {int(pid) for pid in re.findall(r"pid=(\d+)", line)}]
+    places = [line.split()[3].rpartition(":") for line in own]
+    return [(address, int(port)) for address, _, port in places]
+
+
+def test_the_session_folder_of_our_ray_is_removed_also_after_a_kill(write: Write, start: Start, tmp_path: Path) -> None:
+    def sessions() -> set[Path]:
+        return {path for path in Path("/tmp/ray").glob("session_2*") if (path / "zsr.lock").exists()}
+
+    earlier, script = sessions(), write('variants=(Variant(label="a"),)')
+    killed = start(script)
+    wait_for(lambda: bool(sessions() - earlier), killed)
+    (own,) = sessions() - earlier
+    family = offspring(killed.pid)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    killed.communicate()
+    wait_until(lambda: gone(family), 60)
+    assert own.is_dir()
+    assert finish(start(script)).returncode == 0
+    assert not own.exists()
+    assert not sessions() - earlier
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nowhere", "auto"])
 def test_a_cluster_that_cannot_be_joined_is_named_before_the_study_is_written(
     write: Write, run: Run, tmp_path: Path, address: str, monkeypatch: Any
@@ -205,7 +328,7 @@ def test_a_trial_gets_one_cpu_or_its_share_of_the_gpus() -> None:
         shares({"CPU": 16.0, "GPU": 8.0}, 8.0, None, largest=4.0)
 
 
-TWO_PROCESSES = """    import sweeps.engine.ray_tune as on_ray
+TWO_PROCESSES = """    import sweeps.engine.running.cluster as on_ray
 
     on_ray.shares = lambda *_: on_ray.Cluster(cpus_per_trial=2, gpus_per_trial=0.0, slots=1, processes=2)
     raise SystemExit("""

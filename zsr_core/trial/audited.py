@@ -92,7 +92,7 @@ def audit_trial(
     return kept
 
 
-def keep_failure(result: TrialResult, folder: Path, error: Exception, *, eps: float | None = None) -> Report:
+def keep_failure(result: TrialResult, folder: Path, error: BaseException, *, eps: float | None = None) -> Report:
     """Keep an audit that stopped with an error: every rule is skipped, and its verdict gives the error."""
     finding = skipped(
         f"the audit stopped: {type(error).__name__}: {error}", "Audit the trial again: zsr audit --trial."

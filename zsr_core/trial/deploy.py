@@ -17,7 +17,7 @@ from zsr_core.codec import fingerprint, to_plain
 from zsr_core.data import ImageSet, open_data
 from zsr_core.evaluation.regulariser import regulariser
 from zsr_core.evaluation.victim import Victim
-from zsr_core.files import write_text, write_whole
+from zsr_core.files import remove_stale, write_text, write_whole
 from zsr_core.model.load import Clip, ModelRef, check_texts, computes_quick_gelu, load_clip, weights_sha
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes
@@ -86,9 +86,15 @@ def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext) -> Fitted:
     device, world = context.where, context.world
     images = open_data(config.train_data, "train", clip.tower.image_size)
     kept = None if context.cache is None else _kept_weights(config, clip, images, context.cache)
+    if context.cache is not None and world.leads:
+        remove_stale_caches(context.cache)
     if kept is not None and world.lead(kept.is_file):
         fitted = _read_kept(clip, kept, str(device))
         if fitted is not None:
+            if world.leads:
+                kept.with_suffix(".checkpoint").unlink(
+                    missing_ok=True
+                )  # of a process killed after it wrote the weights
             return fitted
     text = class_bank(config.model, str(device), images.classes, images.templates)
     fitted = fit(
@@ -99,6 +105,12 @@ def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext) -> Fitted:
     if kept is not None and world.leads:
         _keep(fitted, config, kept)
     return fitted
+
+
+def remove_stale_caches(cache: Path) -> None:
+    """Remove the incomplete copies of weights, checkpoints and teacher features that killed processes have left."""
+    for place in (cache / "weights", *(cache / "teacher").glob("*")):
+        remove_stale(place)
 
 
 def kept_weights(config: TrialConfig, cache: Path) -> Path:

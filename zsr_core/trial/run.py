@@ -18,7 +18,7 @@ from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.evaluation.victim import Victim
-from zsr_core.files import write_text
+from zsr_core.files import remove_stale, write_text
 from zsr_core.model.distributed import World
 from zsr_core.model.load import Clip
 from zsr_core.model.processes import Broken, Member, reason_of, together
@@ -126,6 +126,8 @@ def _now() -> str:
 
 def _begin(config: TrialConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder, folder / PARTS):
+        remove_stale(place)
     write_text(folder / "config.json", json.dumps(to_plain(config), indent=1) + "\n")
 
 

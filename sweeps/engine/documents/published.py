@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sweeps.engine.analysis.published_pairs import Measured, Pair, beside, measured_numbers
-from sweeps.engine.documents.forms.markdown import markdown_table
+from sweeps.engine.documents.forms.markdown import document, heading_text, markdown_table
 from sweeps.engine.format import counted, eps_text, sentence
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.wording.study import provenance_text
@@ -23,7 +23,7 @@ NAMED = 12  # most reasons that are listed
 
 def write_beside(folder: StudyFolder) -> Path:
     """Write ``published.md`` atomically and return its path."""
-    return write_text(folder.path / "published.md", "\n".join(beside_lines(folder)) + "\n")
+    return write_text(folder.path / "published.md", document(beside_lines(folder)))
 
 
 def asked_rows(study: Study) -> tuple[Published, ...]:
@@ -39,7 +39,7 @@ def beside_lines(folder: StudyFolder) -> list[str]:
     pairs = beside(measured, rows)
     together = [pair for pair in pairs if pair.measured is not None]
     lines = [
-        f"# Published and measured: {folder.study.question}",
+        f"# Published and measured: {heading_text(folder.study.question)}",
         "",
         sentence(provenance_text(folder.study, folder.results.values()).rstrip(".")),
         "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow.dataset as ds
 
 from sweeps.engine.study.folder import PlannedTrial, StudyFolder
 from zsr_core.codec import ConfigError
+from zsr_core.files import temporary_folder
 from zsr_core.records import ARROW, read_samples
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -34,10 +34,11 @@ def export_samples(folder: StudyFolder) -> Path:
     done = [trial for trial in folder.study.plan if folder.is_done(trial)]
     if not done:
         raise ConfigError(f"samples: no trial of {folder.path} is done; expected records to write")
-    with tempfile.TemporaryDirectory(prefix=".samples.", dir=folder.path) as part:
+    path = folder.path / "samples"
+    with temporary_folder(path) as part:
         ds.write_dataset(
             _batches(folder, done),
-            Path(part) / "samples",
+            part / "samples",
             schema=SCHEMA,
             format="parquet",
             file_options=ds.ParquetFileFormat().make_write_options(compression="zstd"),
@@ -47,10 +48,9 @@ def export_samples(folder: StudyFolder) -> Path:
             max_rows_per_group=GROUP_ROWS[1],
             use_threads=False,  # rows stay in the plan's order
         )
-        path = folder.path / "samples"
         if path.exists():
-            path.rename(Path(part) / "before")
-        (Path(part) / "samples").rename(path)
+            path.rename(part / "before")
+        (part / "samples").rename(path)
     return path
 
 

@@ -10,6 +10,7 @@ from sweeps.engine.analysis.panels import Source, panels
 from sweeps.engine.analysis.published_grids import OVERALL, published_grids
 from sweeps.engine.analysis.score_query import Query, shown_readings
 from sweeps.engine.analysis.sensitivity import sensitivity
+from sweeps.engine.documents.forms.markdown import document, heading_text
 from sweeps.engine.format import leaf, sentence
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.limits import CLIFF
@@ -29,7 +30,7 @@ def write_sensitivity(folder: StudyFolder, wanted: Sequence[Query] = (), thresho
     if not study.surfaces:
         raise ConfigError(f"sensitivity: {study.study} has no surface, expected one over two weights")
     source = Source(folder=folder, through=chosen(folder))
-    lines = [f"# {study.question}", "", f"{training_text(study)}.", f"{scoring_text(folder)}."]
+    lines = [f"# {heading_text(study.question)}", "", f"{training_text(study)}.", f"{scoring_text(folder)}."]
     lines += [sentence(scale_note(study))] if scale_note(study) else []
     for x, y in study.surfaces:
         lines += ["", f"## {leaf(x)} and {leaf(y)}"]
@@ -37,7 +38,7 @@ def write_sensitivity(folder: StudyFolder, wanted: Sequence[Query] = (), thresho
             (panel,) = panels([source], score, x, y)
             lines += ["", *sensitivity_lines(sensitivity(panel.surface, threshold))]
         lines += _published_lines(study, x, y, threshold)
-    return write_text(folder.path / "sensitivity.md", "\n".join(lines) + "\n")
+    return write_text(folder.path / "sensitivity.md", document(lines))
 
 
 def _published_lines(study: Study, x: str, y: str, threshold: float) -> list[str]:

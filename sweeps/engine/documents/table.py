@@ -9,7 +9,7 @@ from sweeps.engine.analysis.choice import selection
 from sweeps.engine.analysis.factorial import Effects, factorial
 from sweeps.engine.analysis.matrix import Row, ablation
 from sweeps.engine.analysis.ranking import Ranking, ranked
-from sweeps.engine.documents.forms.markdown import markdown_block, markdown_table, md
+from sweeps.engine.documents.forms.markdown import document, heading_text, markdown_block, markdown_table, md
 from sweeps.engine.format import counted, leaf, published_text, sentence
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
@@ -23,7 +23,7 @@ from zsr_core.space import short
 
 def write_table(folder: StudyFolder) -> Path:
     """Write ``table.md`` atomically and return its path."""
-    return write_text(folder.path / "table.md", "\n".join(table_lines(folder)) + "\n")
+    return write_text(folder.path / "table.md", document(table_lines(folder)))
 
 
 def table_lines(folder: StudyFolder) -> list[str]:
@@ -31,7 +31,7 @@ def table_lines(folder: StudyFolder) -> list[str]:
     split."""
     ranking = ranked(folder)
     curse = selection(folder)
-    lines = [f"# {folder.study.question}", "", *setting_lines(folder), "", *ranking_lines(ranking)]
+    lines = [f"# {heading_text(folder.study.question)}", "", *setting_lines(folder), "", *ranking_lines(ranking)]
     if ranking.left_out:
         lines += ["", f"{ranking.left_out} further configurations are in study.parquet."]
     lines += ["", *legend_lines(folder, ranking)]
@@ -47,8 +47,9 @@ def table_lines(folder: StudyFolder) -> list[str]:
 def ranking_lines(ranking: Ranking) -> list[str]:
     """Return the ranking as a Markdown table: each row's configuration, scores, differences and notes."""
     axes = axes_of(ranking.rows)
-    head = (*axes_names(axes), *score_heads(ranking), "notes")
-    return markdown_table(head, [_bold(row, row_cells(row, axes, ranking)) for row in ranking.rows])
+    names = axes_names(axes)
+    head = (*names, *score_heads(ranking), "notes")
+    return markdown_table(head, [_bold(row, row_cells(row, axes, ranking), len(names)) for row in ranking.rows])
 
 
 def score_heads(ranking: Ranking) -> tuple[str, ...]:
@@ -57,8 +58,8 @@ def score_heads(ranking: Ranking) -> tuple[str, ...]:
     return (*(f"{title}, %" for title in titles), *(f"Δ {title}" for title in titles))
 
 
-def _bold(row: Row, cells: Sequence[str]) -> tuple[str, ...]:
-    *numbers, notes = cells
+def _bold(row: Row, cells: Sequence[str], axes: int) -> tuple[str, ...]:
+    *numbers, notes = [*map(md, cells[:axes]), *cells[axes:-1], md(cells[-1])]
     return (*(f"**{text}**" if text and row.chosen else text for text in numbers), notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from sweeps.engine.analysis.scores import best, scores
 from sweeps.engine.format import leaf
 from sweeps.engine.running.jobs import Job
+from sweeps.engine.running.pace import Pace, slow_text
 from sweeps.engine.running.progress import Display, Tally
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import deciding_score, headline, shown_scores
@@ -32,11 +34,14 @@ class Course:
         samples: int,
         seeds: int,
         recorder: Recorder | None = None,
+        estimates: bool = False,
     ) -> None:
         self.path, self.study, self.results = folder.path, folder.study, dict(folder.results)
         self._samples, self._seeds, self._recorder = samples, seeds, recorder
         self._display: Display | None = None
         self._jobs: dict[str, Job] = {}  # trial id -> the running job that contains it
+        self._pace, self._estimates = Pace(folder.done().values()), estimates
+        self._lock = threading.RLock()  # `look` may be called from another thread than the rest
         self.begun = 0  # trials started by this launch
         self.tally = Tally(
             title=self.study.study, planned=self._planned(), done=len(folder.done()), began=time.monotonic()
@@ -81,26 +86,39 @@ class Course:
         self.tally = replace(self.tally, planned=len(self.study.plan), done=len(self.folder.done()))
 
     def started(self, job: Job) -> None:
-        self.begun += len(job.trials)
-        self._jobs.update({trial.trial_id: job for trial in job.trials})
-        self._begin(job.trials[0].trial_id)
-        self._show("")
+        with self._lock:
+            self.begun += len(job.trials)
+            self._jobs.update({trial.trial_id: job for trial in job.trials})
+            self._begin(job.trials[0].trial_id)
+            self._show("")
 
     def progress(self, trial_id: str, metrics: dict[str, float]) -> None:
-        if (
-            trial_id not in self.tally.running
-        ):  # the job has moved on to its next seed, so the seeds before it have ended
-            self._collect(self._jobs[trial_id])
-            self._begin(trial_id)
-        self.tally = self.tally.reported(trial_id, metrics)
-        if self._recorder is not None and "epoch" in metrics:
-            self._recorder.trial_progress(trial_id, metrics, int(metrics["epoch"]))
-        self._show("")
+        with self._lock:
+            if trial_id not in self.tally.running:  # the job is at its next seed, so the seeds before it have ended
+                self._collect(self._jobs[trial_id])
+                self._begin(trial_id)
+            self.tally = self.tally.reported(trial_id, metrics)
+            if self._recorder is not None and "epoch" in metrics:
+                self._recorder.trial_progress(trial_id, metrics, int(metrics["epoch"]))
+            self._show("")
 
     def finished(self, job: Job) -> None:
-        self._collect(job)
-        for trial in job.trials:
-            self._jobs.pop(trial.trial_id, None)
+        with self._lock:
+            self._collect(job)
+            for trial in job.trials:
+                self._jobs.pop(trial.trial_id, None)
+
+    def look(self, now: float) -> None:
+        """Report each running trial once that takes several times as long as expected."""
+        with self._lock:
+            for trial_id, running in self.tally.running.items():
+                if running.slow:
+                    continue
+                config = next(c for c in self._jobs[trial_id].configs if c.trial_id == trial_id)
+                slow = slow_text(self._pace, config, now - running.since, estimates=self._estimates)
+                if slow:
+                    self.tally = self.tally.slowed(trial_id)
+                    self._show(f"{running.label}: {slow}")
 
     def _begin(self, trial_id: str) -> None:
         label = next(t.label for t in self._jobs[trial_id].trials if t.trial_id == trial_id)
@@ -114,6 +132,7 @@ class Course:
             if result is None or (known is not None and known.provenance == result.provenance != {}):
                 continue
             self.results[trial.trial_id] = result
+            self._pace.add(result)
             if self._recorder is not None:
                 self._recorder.trial_finished(trial.trial_id)
             error = None if result.status == "done" else result.error or result.status

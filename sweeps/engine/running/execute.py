@@ -18,7 +18,7 @@ from sweeps.engine.study.plan import closing
 from zsr_core.space import Variant
 
 if TYPE_CHECKING:
-    from sweeps.engine.running.on_ray import Cluster
+    from sweeps.engine.running.cluster import Cluster
 
 
 def run_missing(course: Course, options: Options, running: ExitStack, own: frozenset[str]) -> None:
@@ -89,19 +89,22 @@ class Engine:
     def _run(self, source: Source, *, search: bool) -> None:
         self._start()
         if self._options.local:
-            run_here(source, self._course.path, self._course, processes_of(self._options.gpus_per_trial))
+            processes = processes_of(self._options.gpus_per_trial)
+            run_here(source, self._course.path, self._course, processes, self._options.trial_timeout)
             return
         from sweeps.engine.running.on_ray import run_on_ray  # noqa: PLC0415 - brings Ray
 
         assert self._cluster is not None
-        run_on_ray(source, self._course.path, self._course, self._cluster, search=search)
+        run_on_ray(
+            source, self._course.path, self._course, self._cluster, search=search, limit=self._options.trial_timeout
+        )  # fmt: skip
 
     def _start(self) -> None:
         if self._started:
             return
         self._started = True
         if not self._options.local:
-            from sweeps.engine.running.on_ray import cluster  # noqa: PLC0415 - brings Ray
+            from sweeps.engine.running.cluster import cluster  # noqa: PLC0415 - brings Ray
 
             print("starting Ray ...", flush=True)
             self._cluster = self._running.enter_context(

@@ -12,6 +12,9 @@ from zsr_core.codec import ConfigError, is_finite, require, unknown
 
 WHOLE = re.compile(r"[0-9]{1,15}")  # longer numbers are refused, because no count here needs 16 digits
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?) ?(s|min|m|h|d)")
+UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LONGEST = 366 * UNITS["d"]
 MOST = 1_000_000  # default upper limit of counts: trials, images, workers
 GPUS = 1024  # most GPUs of one machine
 Name = TypeVar("Name", bound=str)
@@ -61,6 +64,14 @@ def read_gpus(flag: str, text: str) -> float:
     sound = value is not None and 0 <= value <= GPUS and (value <= 1 or value.is_integer())
     require(sound, flag, shown(text), f"a share of one GPU in [0, 1], or a whole number of GPUs up to {GPUS}")
     return float(value or 0.0)
+
+
+def read_duration(flag: str, text: str) -> float:
+    """Return a length of time such as ``90s``, ``30 min`` or ``1.5h`` in seconds."""
+    match = DURATION.fullmatch(text.strip())
+    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
+    require(1 <= seconds <= LONGEST, flag, shown(text), "a length of time such as 90s, 30min or 2h, at least 1s")
+    return seconds
 
 
 def _decimal(text: str) -> float | None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from sweeps.engine.running.jobs import Source, Watch, perform
 from zsr_core.codec import require
+
+LOOK_SECONDS = 1.0
 
 
 def check_gpus(processes: int) -> None:
@@ -16,18 +22,47 @@ def check_gpus(processes: int) -> None:
     require(processes == 1 or processes <= gpus, "--gpus-per-trial", processes, f"at most the {gpus} GPUs there are")
 
 
-def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1) -> None:
+def check_limit(limit: float | None) -> None:
+    """Raise ``ConfigError`` if trials have a time limit that this thread cannot enforce."""
+    able = limit is None or threading.current_thread() is threading.main_thread()
+    require(able, "--trial-timeout", limit, "the main thread of this process, because signals reach no other; or Ray")
+
+
+def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1, limit: float | None = None) -> None:
     """Run every job of ``source`` into ``folder``, and report to ``watch``; ``processes`` share each trial.
+
+    A trial that runs longer than ``limit`` seconds fails.
 
     Uses one thread, as on Ray, so that sums have the same order and the numbers are the same.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        while (job := source.next()) is not None:
-            watch.started(job)
-            perform(job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes)
-            watch.finished(job)
-            source.finished(job)
+        with _looked_after(watch):
+            while (job := source.next()) is not None:
+                watch.started(job)
+                perform(
+                    job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit
+                )  # fmt: skip
+                watch.finished(job)
+                source.finished(job)
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _looked_after(watch: Watch) -> Iterator[None]:
+    """Within, ``watch`` looks after the running trials once a second, in a thread of its own."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            watch.look(time.monotonic())
+
+    thread = threading.Thread(target=look, name="zsr-look", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

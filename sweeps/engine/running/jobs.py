@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from sweeps.engine.running.pace import TimeLimit, time_limit
 from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
 from zsr_core.audit.plan import Request
 from zsr_core.events import Event, OnEvent, plain_numbers
@@ -30,8 +31,13 @@ def processes_of(gpus_per_trial: float | None) -> int:
 
 
 Report = Callable[[str, dict[str, float]], None]  # (trial id, metrics)
+CUT_OFF_BY = "cut_off_by"  # in the provenance of a failed result: the launch that ended the trial
 FATAL = "fatal.txt"  # in the folder of a running trial: the name and stack of a fatal signal
 REPORT_SECONDS = 2.0  # least time between two reports of a trial, except at the end of an epoch
+
+
+class ClusterLost(RuntimeError):
+    """A process of Ray that the sweep needs has died; the message says which one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,9 @@ class Watch(Protocol):
     def started(self, job: Job) -> None: ...
     def progress(self, trial_id: str, metrics: dict[str, float]) -> None: ...
     def finished(self, job: Job) -> None: ...
+    def look(self, now: float) -> None:
+        """Look after the running trials, about once a second, at a time of the monotonic clock."""
+        ...
 
 
 class Listed:
@@ -94,29 +103,41 @@ def perform(
     score_eps: float,
     device: str | None = None,
     processes: int = 1,
+    limit: float | None = None,
+    launch: str = "",
 ) -> None:
     """Run the trials in turn, each into its folder under ``folder``; trials that are done are skipped.
 
     ``processes`` share each trial, one per GPU. ``score_eps``: the budget at which report trials are audited.
+    ``limit``: the seconds after which a trial fails; only in a main thread. ``launch``: trials that this launch has
+    cut off are skipped.
     """
-    for config in configs:
+    for i, config in enumerate(configs):
         place = trial_folder(folder, config.trial_id)
         earlier = read_result(place)
+        if earlier is not None and earlier.provenance.get(CUT_OFF_BY, "") == launch != "":
+            continue
+        if i:
+            report(config.trial_id, {})
         if earlier is None or earlier.status != "done":
             place.mkdir(parents=True, exist_ok=True)
             with (place / "progress.jsonl").open("w", encoding="utf-8") as log, _fatal_errors_kept(place):
                 context = RunContext(cache=folder, device=device, on_event=_reporter(config, report, log))
-                _run(config, place, processes, context)
+                _run(config, place, processes, context, limit)
         if config.eval_suite.split == "report":
-            _audit(place, folder, device, score_eps)
+            _audit(place, folder, device, score_eps, limit)
 
 
-def _run(config: TrialConfig, place: Path, processes: int, context: RunContext) -> None:
+def _run(config: TrialConfig, place: Path, processes: int, context: RunContext, limit: float | None) -> None:
     """Run one trial. Any error, also ``sys.exit``, becomes its failed result; only Ctrl-C is raised."""
     try:
-        run_trial_together(config, place, processes, context)
+        with time_limit(limit):
+            run_trial_together(config, place, processes, context)
     except KeyboardInterrupt:
         raise
+    except TimeLimit as error:
+        write_text(place / "traceback.txt", traceback.format_exc())
+        write_failure(place, config, str(error))
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         write_text(place / "traceback.txt", traceback.format_exc())
@@ -136,14 +157,15 @@ def _fatal_errors_kept(place: Path) -> Iterator[None]:
     file.unlink(missing_ok=True)
 
 
-def _audit(place: Path, folder: Path, device: str | None, eps: float) -> None:
+def _audit(place: Path, folder: Path, device: str | None, eps: float, limit: float | None) -> None:
     """Run the cheap audit on a trial of the report split; its failure is recorded and the result is kept."""
     result = read_result(place)
     if result is None or result.status != "done" or result.audit:
         return
     try:
-        audit_trial(result, place, folder, Request(tier="cheap", eps=eps), device=device)
-    except Exception as error:
+        with time_limit(limit):
+            audit_trial(result, place, folder, Request(tier="cheap", eps=eps), device=device)
+    except (Exception, TimeLimit) as error:
         keep_failure(result, place, error, eps=eps)
 
 
@@ -167,9 +189,11 @@ def _reporter(config: TrialConfig, report: Report, log: TextIO) -> OnEvent:
     return on_event
 
 
-def write_failure(place: Path, config: TrialConfig, error: str) -> TrialResult:
+def write_failure(place: Path, config: TrialConfig, error: str, **provenance: str) -> TrialResult:
     """Write a failed result into a trial's folder and return it."""
-    result = TrialResult(trial_id=config.trial_id, config=config, status="failed", error=error)
+    result = TrialResult(
+        trial_id=config.trial_id, config=config, status="failed", error=error, provenance=dict(provenance)
+    )
     write_result(place, result)
     return result
 
@@ -189,3 +213,17 @@ def settle(folder: Path, job: Job, error: str, trace: str = "") -> None:
         if fatal or trace:
             write_text(place / "traceback.txt", f"{fatal}\n{trace}".strip() + "\n")
         write_failure(place, config, reason)
+
+
+def cut_off(folder: Path, job: Job, trial_id: str, limit: float, launch: str) -> None:
+    """Write that a trial of ``job`` ran longer than ``limit`` seconds; ``launch`` will not run it again.
+
+    A trial that is done keeps its result: its audit failed.
+    """
+    config = next(config for config in job.configs if config.trial_id == trial_id)
+    place = trial_folder(folder, trial_id)
+    result = read_result(place)
+    if result is None or result.status != "done":
+        write_failure(place, config, str(TimeLimit(limit)), **{CUT_OFF_BY: launch})
+    elif not result.audit:
+        keep_failure(result, place, TimeLimit(limit), eps=job.score_eps)

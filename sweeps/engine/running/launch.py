@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,26 +17,32 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import torch
+
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.ending import answer_lines, derive
 from sweeps.engine.running.execute import run_missing
 from sweeps.engine.running.exit_codes import BAD_INPUT, DONE, INCOMPLETE, INTERRUPTED
-from sweeps.engine.running.here import check_gpus
-from sweeps.engine.running.jobs import processes_of
+from sweeps.engine.running.here import check_gpus, check_limit
+from sweeps.engine.running.jobs import ClusterLost, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import own_cells, plan_lines, refine_lines
 from sweeps.engine.running.warm_start import known_points
-from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_results, write_study
+from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
-from sweeps.engine.study.plan import continued, new_study, suggestions, to_come
+from sweeps.engine.study.plan import continued, new_study, recovered, suggestions, to_come
+from sweeps.engine.study.rebuilt import begun_trials
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
 from sweeps.engine.wording.answer import places, shortfall
 from zsr_core.codec import ConfigError, canonical, require
+from zsr_core.files import remove_stale
 from zsr_core.trial.check import check
 from zsr_core.trial.content import changed_since
+from zsr_core.trial.deploy import remove_stale_caches
 from zsr_core.trial.result import TrialResult
+from zsr_core.trial.run import PARTS
 
 if TYPE_CHECKING:
     from sweeps.engine.tracking.recorder import Recorder
@@ -62,6 +70,9 @@ def _in_order(run: Callable[[], int], again: str) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
         return INTERRUPTED
+    except ClusterLost as error:
+        print(f"error: {error}. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
+        return INCOMPLETE
     except OSError as error:  # a full or read-only disk, a lock of another user
         at = f"{error.filename}: " if error.filename else ""
         print(f"error: {at}{error.strerror or error}. What has finished is kept. To go on:\n  {again}", file=sys.stderr)
@@ -98,7 +109,13 @@ def _go_on(folder: Path, grown: Callable[[StudyFolder], Study], local: bool, tra
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``; a second one ends the process at once."""
+    """Within, Ctrl-C and SIGTERM raise ``KeyboardInterrupt``; a second one ends the process at once.
+
+    In any other thread than the main one nothing changes, because signals reach the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -132,6 +149,7 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     check_contents(folder)
     if options.local:
         check_gpus(processes_of(options.gpus_per_trial))
+        check_limit(options.trial_timeout)
     tracking = resolve_tracking(options.tracking, options.results)
     if tracking is not None:
         check_tracking(tracking)
@@ -142,13 +160,18 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     with only_launch(folder.path):
         if options.fresh:
             _set_aside(folder.path)
-        folder = _open(sweep, options)  # again, because another launch may have changed it before the lock was held
+        folder = _open(
+            sweep, options, locked=True
+        )  # again, because another launch may have changed it before the lock was held
         write_study(folder.path, folder.study)
         return _conduct(folder, options, tracking, own_cells(sweep, options))
 
 
-def _open(sweep: Sweep, options: Options) -> StudyFolder:
-    """Return the requested study, merged with the plan and the results in its folder."""
+def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolder:
+    """Return the requested study, merged with the plan and the results in its folder.
+
+    ``locked``: this is the second look, by the one launch that may change the folder.
+    """
     asked = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
@@ -156,10 +179,21 @@ def _open(sweep: Sweep, options: Options) -> StudyFolder:
     new = StudyFolder(path=path, study=asked, results={})
     if options.fresh or not path.exists():
         return new
-    if not path.is_dir() or (any(path.iterdir()) and not (path / "study.json").exists()):
-        raise ConfigError(f"--results: {path} holds something else; expected a study, an empty folder or nothing")
-    if not (path / "study.json").exists():
+    begun = begun_trials(path)
+    whole, lack = read_plan(path) if path.is_dir() else (None, "")
+    if whole is None and not begun:
+        empty = path.is_dir() and not any(path.iterdir())
+        if not empty and "torn" not in lack:
+            raise ConfigError(f"--results: {path} holds something else; expected a study, an empty folder or nothing")
         return new
+    if whole is None:
+        study = recovered(asked, [each.config for each in begun.values()])
+        results = read_results(path, study)
+        if locked:
+            _drop_journal(path)
+        else:
+            print(f"study: {path} {lack}; planned again, with {len(results)} trials that have ended", file=sys.stderr)
+        return StudyFolder(path=path, study=study, results=results)
     earlier = open_study(path)
     study = continued(earlier.study, asked, earlier.results, str(path))
     known = {trial.trial_id for trial in earlier.study.plan}
@@ -167,6 +201,23 @@ def _open(sweep: Sweep, options: Options) -> StudyFolder:
     known_results = {**earlier.results, **more}
     results = {t.trial_id: known_results[t.trial_id] for t in study.plan if t.trial_id in known_results}
     return StudyFolder(path=path, study=study, results=results)
+
+
+def _remove_leftovers(folder: StudyFolder) -> None:
+    """Remove what killed processes have left: incomplete files, and the finished batches of trials that are done."""
+    remove_stale_caches(folder.path)
+    remove_stale(folder.path)
+    for trial in folder.study.plan:
+        remove_stale(folder.trial_path(trial.trial_id))
+        if folder.is_done(trial):
+            shutil.rmtree(folder.trial_path(trial.trial_id) / PARTS, ignore_errors=True)
+
+
+def _drop_journal(folder: Path) -> None:
+    """Set a search's journal aside, because it may number the proposals otherwise; a new one is filled from trials."""
+    journal = folder / "optuna.journal"
+    if journal.exists():
+        journal.rename(journal.with_name(f"{journal.name}.old"))
 
 
 def check_world(study: Study) -> None:
@@ -183,7 +234,7 @@ def check_world(study: Study) -> None:
 
 def _check_cluster() -> None:
     if "RAY_ADDRESS" in os.environ:
-        from sweeps.engine.running.on_ray import check_cluster  # noqa: PLC0415 - brings Ray
+        from sweeps.engine.running.cluster import check_cluster  # noqa: PLC0415 - brings Ray
 
         check_cluster()
 
@@ -221,9 +272,13 @@ def _set_aside(folder: Path) -> None:
 
 def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: frozenset[str] = frozenset()) -> int:
     """Run the missing trials, write tables and figures, print the answer, and return the exit code."""
+    _remove_leftovers(folder)
     troubles: list[str] = []
     recorder = None if tracking is None else _started(folder.path, tracking, troubles)
-    course = Course(folder, samples=options.samples, seeds=len(options.seeds), recorder=recorder)
+    course = Course(
+        folder, samples=options.samples, seeds=len(options.seeds), recorder=recorder,
+        estimates=options.local or not torch.cuda.is_available(),  # with Ray a trial's GPU is not touched from here
+    )  # fmt: skip
     written: list[Path] = []
     with ExitStack() as running:  # shuts Ray down after the answer is printed, because shutdown takes seconds
         try:

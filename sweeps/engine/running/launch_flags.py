@@ -37,4 +37,6 @@ def launch_parser(question: str) -> Parser:
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
         "machine, such as 4, with a process each (default 1 if there are GPUs)")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
+    add("--trial-timeout", metavar="TIME", help="a trial that runs longer fails, such as 90s, 30min or 2h (default: no "
+        "limit; a warning after several times the expected time)")  # fmt: skip
     return parser

@@ -10,17 +10,13 @@ seconds a trial of two idle workers (on two CPU cores), most of it waiting for i
 
 from __future__ import annotations
 
-import gc
 import json
-import logging
 import os
 import re
 import shutil
-import socket
+import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,166 +28,69 @@ from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from sweeps.engine.running.jobs import Job, Source, Watch, perform, processes_of, settle
-from zsr_core.codec import ConfigError, from_plain, require, to_plain
+from sweeps.engine.running.cluster import Cluster
+from sweeps.engine.running.health import Health, watched
+from sweeps.engine.running.jobs import Job, Source, Watch, cut_off, perform, settle
+from zsr_core.codec import from_plain, to_plain
 from zsr_core.trial.config import TrialConfig
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints boxes at any verbosity
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # results are in the trial folders; no second copy as csv, json, events
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the launch handles Ctrl-C
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # nothing is ever restored from Tune's own state
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
 # The sentence in which Ray says how a process ended, without its list of common causes.
 EXIT_DETAIL = re.compile(r"Worker exit detail: (.*?)(?: There are some potential root causes.*)?(?: \(1\).*)?$")
-OBJECT_STORE_BYTES = 128 * 2**20  # it carries only the trials' configurations
+LOOK_SECONDS = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """The resources of one trial, and how many trials run at a time."""
-
-    cpus_per_trial: float
-    gpus_per_trial: float
-    slots: int  # trials at a time
-    processes: int = 1  # that share a trial, one per GPU
-
-
-def shares(
-    resources: Mapping[str, float],
-    gpus_per_trial: float | None,
-    max_concurrent: int | None,
-    largest: float | None = None,
-) -> Cluster:
-    """Return the share of ``resources`` that a trial gets.
-
-    Without GPUs a trial has one CPU. With GPUs a trial has one, or ``gpus_per_trial``, and its part of the CPUs.
-    Several GPUs must be on one machine, with a process for each; ``largest`` is the most GPUs of any machine.
-
-    Raises:
-        ConfigError: if a trial needs more GPUs than there are.
-    """
-    cpus, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
-    share = gpus_per_trial if gpus_per_trial is not None else float(gpus > 0)
-    require(share <= gpus, "--gpus-per-trial", share, f"at most the {gpus:g} GPUs there are")
-    most = gpus if largest is None else largest
-    require(share <= max(1, most), "--gpus-per-trial", share, f"at most the {most:g} GPUs of one machine")
-    slots = min(int(gpus / share + 1e-9), cpus) if share else cpus
-    slots = max(1, min(slots, max_concurrent or slots))
-    return Cluster(
-        cpus_per_trial=max(1, cpus // slots) if share else 1, gpus_per_trial=share, slots=slots,
-        processes=processes_of(share),
-    )  # fmt: skip
-
-
-def check_address(address: str) -> None:
-    """Raise ``ConfigError`` unless a cluster's head answers at ``address``; Ray itself would try for minutes."""
-    host, separator, port = address.rpartition(":")
-    sound = bool(separator) and port.isdigit() and "//" not in host
-    require(sound or address == "auto", "RAY_ADDRESS", address, "host:port of a cluster's head; or submit a job")
-    if sound:
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
-            raise ConfigError(f"RAY_ADDRESS: got {address!r}, expected a head that answers ({error})") from None
-
-
-def check_cluster() -> None:
-    """Raise ``ConfigError`` unless the cluster that RAY_ADDRESS names can be joined; without RAY_ADDRESS none is."""
-    address = os.environ.get("RAY_ADDRESS")
-    if address is None:
-        return
-    check_address(address)
-    if address == "auto":  # only Ray knows where to look for a cluster
-        try:
-            with cluster(None, None):
-                pass
-        except ConnectionError as error:
-            reason = str(error).split(". ")[0]
-            raise ConfigError(f"RAY_ADDRESS: got 'auto', expected a cluster on this machine ({reason})") from None
-
-
-@contextmanager
-def cluster(gpus_per_trial: float | None, max_concurrent: int | None) -> Iterator[Cluster]:
-    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine; leave or stop it at the end."""
-    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-    for name in ("ray", "ray.tune", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if "RAY_ADDRESS" in os.environ:
-            check_address(os.environ["RAY_ADDRESS"])
-            ray.init(**common)
-        else:
-            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
-    try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        largest = max((node["Resources"].get("GPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
-        yield shares(resources, gpus_per_trial, max_concurrent, largest)
-    finally:
-        _leave()
-
-
-def _leave() -> None:
-    """Stop Ray after collecting its objects.
-
-    Handles of finished workers are in reference cycles. If one is collected after the shutdown, in any thread, Ray's
-    core aborts the process.
-    """
-    gc.collect()
-    gc.disable()
-    try:
-        ray.shutdown()
-    finally:
-        gc.enable()
-
-
-def run_on_ray(source: Source, folder: Path, watch: Watch, on: Cluster, *, search: bool) -> None:
+def run_on_ray(
+    source: Source, folder: Path, watch: Watch, on: Cluster, *, search: bool, limit: float | None = None
+) -> None:
     """Run every job of ``source`` into ``folder`` and report to ``watch``.
 
     Without a search all jobs are known, and Tune gets them as one grid axis. In a search, ``source`` proposes each job
-    when a worker is free.
+    when a worker is free. A trial that runs longer than ``limit`` seconds is ended and fails.
+
+    Raises:
+        ClusterLost: within seconds, if a process of Ray that the sweep needs has died.
     """
     jobs = [] if search else list(iter(source.next, None))
     searcher = _Proposer(source) if search else None
     if not jobs and searcher is None:
         return
-    ended = _Ended(source, watch, folder, jobs, searcher)
-    attempt = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+    launch = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     resources = {"cpu": on.cpus_per_trial, "gpu": on.gpus_per_trial}
     place, threads, gpu, processes = str(folder), int(on.cpus_per_trial), on.gpus_per_trial > 0, on.processes
 
     def worker(config: dict[str, Any]) -> None:
-        _work(config, folder=place, threads=threads, gpu=gpu, processes=processes)
+        _work(config, folder=place, threads=threads, gpu=gpu, processes=processes, launch=launch)
 
-    tuner = Tuner(
-        tune.with_resources(worker, resources),
-        param_space={} if search else {"job": tune.grid_search([_packed(job) for job in jobs])},
-        tune_config=TuneConfig(
-            search_alg=searcher,
-            num_samples=-1 if search else 1,
-            max_concurrent_trials=on.slots,
-            reuse_actors=True,
-            trial_name_creator=_short_name,
-            trial_dirname_creator=_short_name,
-        ),
-        run_config=RunConfig(
-            name=attempt,
-            storage_path=str(folder / "ray"),
-            failure_config=FailureConfig(max_failures=1),
-            callbacks=[ended],
-            verbose=0,
-        ),
-    )
+    def fit(go_on: Callable[[], None]) -> None:
+        follower = _Follower(
+            source, watch, folder, {job.key: job for job in jobs} if searcher is None else searcher.jobs,
+            go_on=go_on, limit=limit, launch=launch,
+        )  # fmt: skip
+        tuner = Tuner(
+            tune.with_resources(worker, resources),
+            param_space={} if search else {"job": tune.grid_search([_packed(job) for job in jobs])},
+            tune_config=TuneConfig(
+                search_alg=searcher,
+                num_samples=-1 if search else 1,
+                max_concurrent_trials=on.slots,
+                reuse_actors=True,
+                trial_name_creator=_short_name,
+                trial_dirname_creator=_short_name,
+            ),
+            run_config=RunConfig(
+                name=launch,
+                storage_path=str(folder / "ray"),
+                failure_config=FailureConfig(max_failures=1),
+                callbacks=[follower],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tuner.fit()
+            watched(fit)
     finally:
         shutil.rmtree(folder / "ray", ignore_errors=True)
 
@@ -210,7 +109,7 @@ def _short_name(trial: Trial) -> str:
     return f"{_key(trial)[:12]}-{trial.trial_id}"
 
 
-def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processes: int) -> None:
+def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processes: int, launch: str) -> None:
     """Run one job in a Ray worker."""
     torch.set_num_threads(threads)
     packed = json.loads(config["job"])
@@ -221,7 +120,7 @@ def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processe
 
     perform(
         configs, Path(folder), report, score_eps=packed["score_eps"], device="cuda" if gpu else "cpu",
-        processes=processes,
+        processes=processes, launch=launch,
     )  # fmt: skip
     tune.report({"ended": True})
 
@@ -251,34 +150,80 @@ class _Proposer(Searcher):
         return {}  # Tune pickles its tuner; the source has open files and is never restored from the pickle
 
 
-class _Ended(Callback):
-    """Reports progress to ``watch`` and, when a job ends, makes sure that each of its trials has a result."""
+class _Follower(Callback):
+    """Follows Tune step by step, in the thread that Tune runs in.
 
-    def __init__(self, source: Source, watch: Watch, folder: Path, jobs: list[Job], searcher: _Proposer | None) -> None:
-        self._source, self._watch, self._folder = source, watch, folder
-        self._jobs = searcher.jobs if searcher is not None else {job.key: job for job in jobs}
+    Reports progress to ``watch``, ends trials that run longer than ``limit``, and makes sure that each trial of a job
+    has a result when the job ends.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        watch: Watch,
+        folder: Path,
+        jobs: Mapping[str, Job],
+        *,
+        go_on: Callable[[], None],
+        limit: float | None,
+        launch: str,
+    ) -> None:
+        self._source, self._watch, self._folder, self._jobs = source, watch, folder, jobs
+        self._go_on, self._limit, self._launch = go_on, limit, launch
+        self._began: dict[str, tuple[str, float]] = {}  # by the key of a running job: its trial and when that began
+        self._looked = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Look after the running trials, once a second; Tune takes ten steps a second."""
+        self._go_on()
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        self._watch.look(now)
+        for trial in trials if self._limit is not None else ():
+            _, began = self._began.get(_key(trial), ("", now))
+            if trial.status == Trial.RUNNING and now - began > self._limit:
+                self._end_early(trial, now)
+
+    def _end_early(self, trial: Trial, now: float) -> None:
+        """Write the failed result of a job's trial and end its worker; Tune goes on with the job in another one."""
+        job = self._jobs[_key(trial)]
+        trial_id, _ = self._began[job.key]
+        cut_off(self._folder, job, trial_id, self._limit or 0.0, self._launch)
+        self._began[job.key] = (trial_id, now)
+        trial.max_failures += 1
+        ray.kill(trial.temporary_state.ray_actor)
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._watch.started(self._jobs[_key(trial)])
+        job = self._jobs[_key(trial)]
+        self._began[job.key] = (job.trials[0].trial_id, time.monotonic())
+        self._watch.started(job)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if "metrics" in result:
-            self._watch.progress(result["trial"], result["metrics"])
+        if "metrics" not in result:
+            return
+        key = _key(trial)
+        if self._began[key][0] != result["trial"]:  # the job has moved on to its next seed
+            self._began[key] = (result["trial"], time.monotonic())
+        self._watch.progress(result["trial"], result["metrics"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._end(self._jobs[_key(trial)])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        Health().check()  # otherwise the trials of a dead raylet would count as failed
         job = self._jobs[_key(trial)]
         settle(self._folder, job, *_reason(trial))
         self._end(job)
 
     def _end(self, job: Job) -> None:
+        self._began.pop(job.key, None)
         self._watch.finished(job)
         self._source.finished(job)
 

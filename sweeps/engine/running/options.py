@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweeps.engine.running.flags import (
     MOST,
+    read_duration,
     read_folder,
     read_gpus,
     read_name,
@@ -44,6 +45,7 @@ class Options:
     gpus_per_trial: float | None
     max_concurrent: int | None
     warm_start: tuple[Path, ...] = ()  # folders of earlier studies
+    trial_timeout: float | None = None  # seconds
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
@@ -81,6 +83,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         fresh=given.fresh,
         gpus_per_trial=None if given.gpus_per_trial is None else read_gpus("--gpus-per-trial", given.gpus_per_trial),
         max_concurrent=_whole("--max-concurrent", given.max_concurrent),
+        trial_timeout=None if given.trial_timeout is None else read_duration("--trial-timeout", given.trial_timeout),
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from statistics import median
 
 import torch
 
 from sweeps.engine.format import MINIATURES
 from sweeps.engine.running.options import Options
+from sweeps.engine.running.pace import Pace
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.plan import to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
-from zsr_core.codec import canonical
-from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.cost import Estimate, estimate
 
 # The card of the papers' training (Comp-TGA, section V), at its manufacturer's fp32 rate.
 REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
@@ -28,37 +25,17 @@ def own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
 
 
 def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
-    def shape(config: TrialConfig) -> str:
-        """Return a key of the trial's cost: trials that differ only in weights and seed cost the same."""
-        sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
-        return f"{config.method.passes} {canonical(sizes)}"
-
-    measured: dict[str, list[float]] = {}
-    for result in folder.done().values():
-        measured.setdefault(shape(result.config), []).append(result.cost["seconds_total"])
-    kept = {name: median(seconds) for name, seconds in measured.items()}
+    pace = Pace(folder.done().values())
     study = folder.study
-    counted: dict[str, Estimate] = {}
-
-    def estimated(config: TrialConfig) -> Estimate:
-        return (
-            counted[shape(config)] if shape(config) in counted else counted.setdefault(shape(config), estimate(config))
-        )
-
-    def seconds(config: TrialConfig) -> float:
-        """Return the median seconds of such trials in this study, or else the estimate."""
-        return kept[shape(config)] if shape(config) in kept else estimated(config).seconds
-
     cores = 1 if options.local else len(os.sched_getaffinity(0))
     slots = min(cores, options.max_concurrent or cores)
     coming = to_come(study, options.samples, len(options.seeds))
     elsewhere = study.base.model.name not in MINIATURES and not torch.cuda.is_available()
-    gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: estimated(config).seconds_at(REFERENCE_GFLOPS))
-    lines = listing(folder, seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
-    absent = sorted({name for cost in counted.values() for name in cost.absent})
-    return (
-        [*lines, f"Not on this machine, so their published sizes are used: {', '.join(absent)}."] if absent else lines
-    )
+    gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: pace.estimate(config).seconds_at(REFERENCE_GFLOPS))
+    lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
+    if pace.absent:
+        lines.append(f"Not on this machine, so their published sizes are used: {', '.join(pace.absent)}.")
+    return lines
 
 
 def refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[str]:

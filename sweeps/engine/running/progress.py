@@ -28,6 +28,7 @@ class Running:
     since: float
     share: float = 0.0
     report: str = ""
+    slow: bool = False  # takes several times as long as expected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,10 @@ class Tally:
         now = replace(self.running[trial_id], share=share, report=report_text(metrics))
         return replace(self, running={**self.running, trial_id: now})
 
+    def slowed(self, trial_id: str) -> Tally:
+        """Return the tally after a running trial was found to take several times as long as expected."""
+        return replace(self, running={**self.running, trial_id: replace(self.running[trial_id], slow=True)})
+
     def ended(self, trial_id: str, label: str, error: str | None, best: str) -> Tally:
         """Return the tally after the end of a trial; ``error`` is None if it is done."""
         return replace(
@@ -72,7 +77,9 @@ class Tally:
 
 
 def report_text(metrics: Mapping[str, float]) -> str:
-    """Return a trial's report as text: ``epoch 2/3, loss 1.84`` or ``task 4/12``."""
+    """Return a trial's report as text: ``epoch 2/3, loss 1.84`` or ``task 4/12``; empty for one that only begins."""
+    if not metrics:
+        return ""
     if "task" in metrics:
         return f"task {metrics['task']:.0f}/{metrics['tasks']:.0f}"
     return f"epoch {metrics['epoch']:.0f}/{metrics['epochs']:.0f}, loss {metrics['loss']:.3f}"
@@ -137,7 +144,9 @@ def drawing(tally: Tally, now: float) -> Group:
     bar.add_row(ProgressBar(total=max(tally.planned, 1), completed=tally.done + len(tally.failed), width=40))
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for trial in list(tally.running.values())[:SHOWN]:
-        table.add_row(trial.label, f"{trial.share:>4.0%}", trial.report, duration(now - trial.since), style="cyan")
+        clock = f"{duration(now - trial.since)}{', slow' if trial.slow else ''}"
+        style = "yellow" if trial.slow else "cyan"
+        table.add_row(trial.label, f"{trial.share:>4.0%}", trial.report, clock, style=style)
     more = len(tally.running) - SHOWN
     if more > 0:
         table.add_row(f"and {more} more")

@@ -13,7 +13,8 @@ import ray
 import torch
 from ray.exceptions import RayTaskError
 
-from sweeps.engine.running.on_ray import Cluster, cluster
+from sweeps.engine.running.cluster import Cluster, cluster
+from sweeps.engine.running.health import watched
 from zsr_core.codec import ConfigError, from_plain, require, to_plain
 from zsr_core.duration import duration
 from zsr_core.evaluation.meter import Meter, Standing
@@ -40,12 +41,14 @@ def spread_over(workers: int, gpus: float | None, say: Callable[[str], None]) ->
 
     def spread(config: TrialConfig, parts: Path) -> list[SampleRecord]:
         with cluster(gpus, workers) as on:
-            return _run(config, parts, workers, on, say)
+            return watched(lambda go_on: _run(config, parts, workers, on, say, go_on))
 
     return spread
 
 
-def _run(config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Callable[[str], None]) -> list[SampleRecord]:
+def _run(
+    config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Callable[[str], None], go_on: Callable[[], None]
+) -> list[SampleRecord]:
     threads = int(on.cpus_per_trial)
     work = ray.remote(num_cpus=threads, num_gpus=on.gpus_per_trial, max_retries=3)(_shard)
     stated = to_plain(config)
@@ -54,6 +57,7 @@ def _run(config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Calla
     waiting = list(jobs)
     begun = time.monotonic()
     while waiting:
+        go_on()
         done, waiting = ray.wait(waiting, timeout=POLL_S)
         for job in done:
             records[jobs[job]] = from_table(_answer(job))

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from zsr_core.codec import ConfigError, from_plain, to_plain
+from sweeps.engine.study.rebuilt import UNKNOWN, check_trial_id, rebuilt_plan
+from zsr_core.codec import ConfigError, from_plain, parse_json, to_plain
 from zsr_core.data import Split
 from zsr_core.files import write_text
 from zsr_core.space import Domain
@@ -42,6 +43,9 @@ class PlannedTrial:
     role: Role = "cell"
     split: Split = "selection"  # the images that score it
     proposal: int | None = None  # which proposal of a search it runs, from 1; None in a listed plan
+
+    def __post_init__(self) -> None:
+        check_trial_id(self.trial_id)  # a study from elsewhere must not name a folder outside of itself
 
     @property
     def is_report(self) -> bool:
@@ -177,19 +181,37 @@ def open_study(path: Path | str) -> StudyFolder:
 def read_study(path: Path) -> Study:
     """Return the plan of the study in the folder ``path``; a plan of schema 1 is converted.
 
+    A ``study.json`` that is torn is set aside. Without one, the plan is what the trial folders tell.
+
     Raises:
         ConfigError: naming the folder, if it holds no study or one that cannot be read.
     """
     file = path / "study.json"
-    if not file.is_file():
-        raise ConfigError(f"study: {path} holds no study.json; expected a folder that a sweep has written")
-    try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"study: {file} is not JSON ({error})") from None
+    plain, lack = read_plan(path)
+    if plain is None:
+        plain = rebuilt_plan(path)
+        if plain is None:
+            raise ConfigError(f"study: {path} {lack}; expected a folder that a sweep has written")
+        print(
+            f"study: {path} {lack}; read from {len(plain['plan'])} trial folders. Unknown: {UNKNOWN}", file=sys.stderr
+        )
     if isinstance(plain, dict) and plain.get("schema") == 1:
         plain = _from_schema_1(plain)
     return from_plain(Study, plain, str(file))
+
+
+def read_plan(path: Path) -> tuple[Any, str]:
+    """Return the plain form of ``study.json``, or None and what is wrong with it; a torn file is set aside."""
+    file = path / "study.json"
+    if not file.is_file():
+        return None, "holds no study.json"
+    try:
+        return parse_json(file.read_text(encoding="utf-8")), ""
+    except (ValueError, RecursionError):  # no JSON, or no text
+        aside = file.with_name("study.json.torn")
+        with suppress(OSError):  # a read-only folder can still be read
+            file.rename(aside)
+        return None, f"holds a torn study.json, set aside as {aside.name}"
 
 
 def _from_schema_1(plain: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +242,12 @@ def write_study(path: Path, study: Study) -> Path:
 
 
 def trial_folder(path: Path, trial_id: str) -> Path:
-    """Return the folder of a trial's config, result and records."""
+    """Return the folder of a trial's config, result and records.
+
+    Raises:
+        ConfigError: for an id that would name another folder.
+    """
+    check_trial_id(trial_id)
     return path / "trials" / trial_id
 
 

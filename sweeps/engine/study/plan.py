@@ -134,6 +134,30 @@ def suggested(study: Study, overrides: Mapping[str, Any], seeds: Sequence[int]) 
     return tuple(planned(study.base, variant, seed, proposal=number) for seed in seeds)
 
 
+def recovered(asked: Study, begun: Iterable[TrialConfig]) -> Study:
+    """Return a new plan with the trials that ``begun`` has beside it: points of the space, in the order given.
+
+    They are the proposals of a search, or the cells between neighbours that refining has added.
+    """
+    study, searches = asked, asked.mode == "search"
+    known = {trial.trial_id for trial in asked.plan}
+    for config in begun:
+        flat = flatten(config)
+        point = {path: flat[path] for path in study.space if path in flat}
+        if config.trial_id in known or len(point) < len(study.space) or not point:
+            continue
+        if study.base.with_({**point, "seed": config.seed}).trial_id != config.trial_id:
+            continue
+        seeds = tuple(dict.fromkeys((config.seed, *asked.seeds)))
+        variant = Variant(label=" ".join(f"{path.rsplit('.', 1)[-1]}={short(v)}" for path, v in point.items()),
+                          overrides=point)  # fmt: skip
+        trials = (suggested(study, point, seeds) if searches
+                  else tuple(planned(study.base, variant, seed) for seed in seeds))  # fmt: skip
+        study = replace(study, plan=(*study.plan, *trials))
+        known |= {trial.trial_id for trial in trials}
+    return study
+
+
 def to_come(study: Study, samples: int, seeds: int) -> int:
     """Return how many trials a search of ``samples`` proposals has yet to plan; a finite space may have fewer."""
     if study.mode != "search":

@@ -61,7 +61,7 @@ class Mirror:
         elif event.kind == "finished":
             self.trial(event.trial_id)
         else:
-            self.bring_up([Path(path) for path in event.artifacts])
+            self.bring_up([Path(path) for path in event.artifacts if self._holds(Path(path))])
 
     def begin(self) -> None:
         """Show the study as running, and record the trials that earlier launches have finished or left running."""
@@ -71,6 +71,10 @@ class Mirror:
         tags = study_tags(self._read(results), link=self._link(results))
         self._send(OWN, Update(tags=tags))
         self._set_status(OWN, "RUNNING")
+
+    def _holds(self, path: Path) -> bool:
+        """Return whether a file is inside the study, as those are that a launch writes."""
+        return path.resolve().is_relative_to(self.folder.resolve())
 
     def progress(self, trial_id: str, report: Mapping[str, float], step: int, at: int) -> None:
         """Show a trial as running, with the metrics that it reports."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sweeps.engine.documents.forms.markdown import document, heading_text
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.objectives import headline
 from sweeps.engine.wording.answer import answer
@@ -16,7 +17,7 @@ NOTE_LIMIT = 7500  # characters
 
 def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
     """Return a trial's description: its headline scores with intervals, or the reason of its failure."""
-    lines = [f"{trial.label} ({trial.role}) of study {study.study}.", "", *_scale_line(study)]
+    lines = [f"{heading_text(trial.label)} ({trial.role}) of study {study.study}.", "", *_scale_line(study)]
     if result.error:
         lines += [f"**{result.status}**: {result.error}", ""]
     scores = headline(result, study.score_eps)
@@ -24,7 +25,7 @@ def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
         lines += ["| zero-shot mean | % | 95 % interval |", "|---|---|---|"]
         values = {name: f"– ({m.reason})" if m.value is None else f"{m.value:.1f}" for name, m in scores.items()}
         lines += [f"| {name} | {values[name]} | {_interval(m)} |" for name, m in scores.items()]
-    return "\n".join(lines)[:NOTE_LIMIT]
+    return document(lines)[:NOTE_LIMIT].rstrip("\n")
 
 
 def _interval(measured: Measurement) -> str:
@@ -36,8 +37,8 @@ def study_note(folder: StudyFolder, link: str) -> str:
     """Return a study's description: question, link to the comparison of the cells, answer, and table if it fits."""
     study = folder.study
     compare = f" [Compare the cells]({link})" if link else ""  # at the top, because the page hides all but three lines
-    lines = [f"**{study.question}**{compare}", "", *_markdown(answer(folder)), "", *_scale_line(study)]
-    text = "\n".join(lines)
+    lines = [f"**{heading_text(study.question)}**{compare}", "", *_markdown(answer(folder)), "", *_scale_line(study)]
+    text = document(lines).removesuffix("\n")
     table = folder.path / "table.md"
     rows = table.read_text(encoding="utf-8") if table.is_file() else ""
     room = NOTE_LIMIT - len(text)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from sweeps.engine.study.rebuilt import check_trial_id
 from zsr_core.files import write_whole
 
 Kind = Literal["start", "progress", "finished", "close"]
@@ -49,10 +50,13 @@ def parse(line: bytes) -> Event | None:
         kind = fields["event"]
         if kind not in get_args(Kind):
             return None
+        trial_id = _text(fields["trial_id"] if kind in OF_A_TRIAL else "")
+        if kind in OF_A_TRIAL:
+            check_trial_id(trial_id)
         return Event(
             kind=kind,
             time=int(fields["time"]),
-            trial_id=_text(fields["trial_id"] if kind in OF_A_TRIAL else ""),
+            trial_id=trial_id,
             metrics={_text(name): float(value) for name, value in fields.get("metrics", {}).items()},
             step=int(fields.get("step", 0)),
             artifacts=tuple(map(_text, fields.get("artifacts", []))),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 
 from sweeps.engine.analysis.difference import Cell, Column
 from sweeps.engine.analysis.matrix import Matrix, Row
 from sweeps.engine.study.objectives import score_named
 from sweeps.engine.wording.matrix import note_text
+from zsr_core.codec import parse_number
 
 # ---- CSV
+
+FORMULA = re.compile(r"\s*[=+\-@]|[\t\r]")  # how a formula begins
 
 FIELDS: tuple[tuple[str, Callable[[Matrix, Row, Column, Cell], object]], ...] = (
     ("study", lambda m, r, c, x: m.study),
@@ -57,5 +61,15 @@ def comma_separated(matrices: Sequence[Matrix]) -> str:
     for matrix in matrices:
         for row in matrix.rows:
             for column, cell in zip(matrix.columns, row.cells, strict=True):
-                writer.writerow([get(matrix, row, column, cell) for _, get in FIELDS])
+                writer.writerow([plain_cell(get(matrix, row, column, cell)) for _, get in FIELDS])
     return out.getvalue()
+
+
+def plain_cell(value: object) -> object:
+    """Return a cell that a spreadsheet takes for text or a number: a text that it would run as a formula gets a ``'``.
+
+    A study from elsewhere may have such labels, for instance ``=HYPERLINK(...)``.
+    """
+    if isinstance(value, str) and FORMULA.match(value) and parse_number(value) is None:
+        return f"'{value}"
+    return value

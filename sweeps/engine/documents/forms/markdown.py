@@ -22,14 +22,26 @@ from sweeps.engine.wording.matrix import (
 
 # ---- Markdown
 
+TAG = re.compile(r"(?<!\\)((?:\\\\)*)<(?=[A-Za-z/!?])")  # the beginning of a tag that no backslash escapes
+
 
 def markdown(described: Described) -> str:
     """Return the matrix as Markdown: a table per block, readable as plain text too."""
     matrix = described.matrix
-    lines = [f"## {md(matrix.question)}", "", " ".join((split_text(matrix), *described.setting)), ""]
+    lines = [f"## {heading_text(matrix.question)}", "", " ".join((split_text(matrix), *described.setting)), ""]
     for block in matrix.blocks:
         lines += [*markdown_block(matrix, block), ""]
-    return "\n".join([*lines, *(f"- {md(line)}" for line in described.legend)]) + "\n"
+    return document([*lines, *(f"- {md(line)}" for line in described.legend)])
+
+
+def document(lines: Iterable[str]) -> str:
+    """Return the text of a Markdown file; no text in it becomes an HTML tag, wherever it comes from."""
+    return TAG.sub(r"\1\\<", "\n".join(lines)) + "\n"
+
+
+def heading_text(text: str) -> str:
+    """Return ``text`` for a heading: escaped, and in one line."""
+    return md(" ".join(text.split()))
 
 
 def markdown_block(matrix: Matrix, block: Block) -> list[str]:
