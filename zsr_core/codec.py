@@ -119,7 +119,7 @@ CONTROL_IN_JSON = re.compile(
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text, with control characters made visible, because values of it are printed.
+    """Return the value of a JSON text, with control characters replaced, because values of it are printed.
 
     Raises:
         ValueError: if it is no JSON.
@@ -130,13 +130,8 @@ def parse_json(text: str) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters other than tab and newline as visible signs, such as ␛ for ESC."""
-    return CONTROL.sub(_sign, text.replace("\r\n", "\n"))
-
-
-def _sign(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else "\ufffd"
+    """Return ``text`` with a ``\ufffd`` for every control character other than tab and newline."""
+    return CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
 def _printable(plain: Any) -> Any:

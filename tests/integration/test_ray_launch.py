@@ -296,6 +296,20 @@ def test_the_session_folder_of_our_ray_is_removed_also_after_a_kill(write: Write
     assert not sessions() - earlier
 
 
+def test_a_trial_that_hangs_fails_at_its_limit_and_the_others_run(write: Write, start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "tiny"
+    process = start(write('variants=(Variant(label="a"),)'), "--trial-timeout", "20s", "--max-concurrent", "1")
+    wait_for(lambda: bool(list(folder.glob("trials/*/progress.jsonl"))), process)
+    (worker,) = [pid for pid, command in offspring(process.pid).items() if "ImplicitFunc" in command]
+    os.kill(worker, signal.SIGSTOP)  # no thread of it runs any more, as in a call into a driver that never returns
+    done = finish(process)
+    assert done.returncode == 1, done
+    assert done.stderr == "failed: untouched seed=0: ran longer than --trial-timeout allows: 20 s\n"
+    results = read_results(folder, read_study(folder))
+    assert [result.status for result in results.values()].count("failed") == 1
+    assert len(results) == 4
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nowhere", "auto"])
 def test_a_cluster_that_cannot_be_joined_is_named_before_the_study_is_written(
     write: Write, run: Run, tmp_path: Path, address: str, monkeypatch: Any
