@@ -12,7 +12,7 @@ import numpy as np
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.difference import Column, Difference, RowTrials, adjusted, differences, series_at
-from sweeps.engine.analysis.outcomes import trained_on
+from sweeps.engine.analysis.outcomes import left_out
 from sweeps.engine.analysis.scores import CellScore, row_score
 from sweeps.engine.analysis.stats import Array, enough_draws, paired_difference
 from sweeps.engine.format import MINIATURES, counted
@@ -186,7 +186,7 @@ def _at(own: RowTrials, eps: float, called: float) -> RowTrials:
 
 def _zero_shot(series: Mapping[str, Array], sides: Iterable[RowTrials]) -> dict[str, Array]:
     """Return the series of the sets that neither side was trained on and of which both have the same images."""
-    trained = {name for side in sides for result in side.results.values() for name in trained_on(result)}
+    trained = {name for side in sides for result in side.results.values() for name in left_out(result)}
     return {name: arms for name, arms in series.items() if name not in trained and arms.shape[2]}
 
 

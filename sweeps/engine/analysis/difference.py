@@ -16,11 +16,11 @@ from sweeps.engine.analysis.outcomes import (
     BY_OUTCOMES,
     Arm,
     Seeds,
+    left_out,
     paired,
     row_outcomes,
     score_gaps,
     score_means,
-    trained_on,
 )
 from sweeps.engine.analysis.stats import (
     LEVEL,
@@ -135,7 +135,7 @@ class RowTrials:
     def sets(self) -> tuple[str, ...]:
         """Return the zero-shot sets that all finished seeds have records of, at any budget."""
         names = [
-            [task for task in outcomes if task not in trained_on(self.results[seed])]
+            [task for task in outcomes if task not in left_out(self.results[seed])]
             for seed, budgets in self.records.items()
             for outcomes in budgets.values()
         ]

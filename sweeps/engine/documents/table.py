@@ -16,7 +16,14 @@ from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.wording.answer import rivals_text, selection_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import DAGGER, DASH, Described, described, gap_text, star, trouble_notes, value_text
-from sweeps.engine.wording.study import provenance_text, scale_note, scoring_text, training_text
+from sweeps.engine.wording.study import (
+    images_text,
+    notes_text,
+    provenance_text,
+    scale_note,
+    scoring_text,
+    training_text,
+)
 from zsr_core.files import write_text
 from zsr_core.space import short
 
@@ -121,9 +128,11 @@ def setting_lines(folder: StudyFolder) -> list[str]:
     kinds = [kind for kind in ("done", "failed", "pruned", "missing") if kind in status]
     counts = ", ".join(f"{sum(each == kind for each in status)} {kind}" for kind in kinds)
     note = f" **{sentence(scale_note(study))}**" if scale_note(study) else ""
+    sets = " ".join(filter(None, (images_text(folder), notes_text(folder))))
     return [
         f"{training_text(study)}. {scoring_text(folder)}.{note}",
         "",
+        *([md(sets), ""] if sets else []),
         f"{counted(len(study.plan), 'trial')}: {counts}. {provenance_text(study, folder.results.values())}",
     ]
 

@@ -27,7 +27,7 @@ from sweeps.engine.running.here import check_gpus, check_limit
 from sweeps.engine.running.jobs import ClusterLost, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
-from sweeps.engine.running.preview import own_cells, plan_lines, refine_lines
+from sweeps.engine.running.preview import note_lines, own_cells, plan_lines, refine_lines
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
@@ -147,6 +147,7 @@ def run_launch(sweep: Sweep, options: Options) -> int:
         return DONE
     check_world(study)
     check_contents(folder)
+    print("".join(f"{line}\n" for line in note_lines(study)), end="", flush=True)
     if options.local:
         check_gpus(processes_of(options.gpus_per_trial))
         check_limit(options.trial_timeout)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zsr_core.codec import require, unknown
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
+from zsr_core.evaluation.measure import WORST, Measurement, score_task
 from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
@@ -111,8 +111,12 @@ def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
 
 
 def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
-    """Return a trial's zero-shot means by score, attacked images at the budget ``eps``; unmeasured ones are absent."""
-    means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == ZERO_SHOT_MEAN}
+    """Return a trial's zero-shot means by score, attacked images at the budget ``eps``; unmeasured ones are absent.
+
+    If only the training set is evaluated, they are the numbers of that set.
+    """
+    scored = score_task(result.measurements)
+    means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == scored}
     read: Mapping[str, Measurement | None] = {
         score.name: means.get((score.metric, score.condition, score.budget(eps))) for score in SCORES
     }

@@ -9,7 +9,7 @@ from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Cell, Column, Differ
 from sweeps.engine.analysis.matrix import Block, Matrix, Row, family
 from sweeps.engine.format import counted, sentence
 from sweeps.engine.study.folder import StudyFolder
-from sweeps.engine.wording.study import attacks_of, scale_note, training_text
+from sweeps.engine.wording.study import attacks_of, images_text, scale_note, training_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,13 @@ def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable
 
 
 def setting_of(folder: StudyFolder) -> tuple[str, ...]:
-    """Return one sentence on the training, one on the attacks, and the scale if it is the miniature's."""
+    """Return sentences on the training, the attacks, the images per set, and the scale if it is the miniature's."""
     study = folder.study
     attacks = attacks_of(folder.done().values())
     per_image = ", the worst per image" if len(attacks) > 1 else ""
     tested = f"Robust to {' + '.join(attacks) or 'no attack'}{per_image}; {counted(len(study.seeds), 'seed')}."
     note = sentence(scale_note(study))
-    return (f"{training_text(study)}.", tested, *([note] if note else []))
+    return tuple(filter(None, (f"{training_text(study)}.", tested, images_text(folder), note)))
 
 
 def legend_of(matrix: Matrix) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from sweeps.engine.study.objectives import TITLES, deciding_score, score_named
 from sweeps.engine.wording.answer import selection_text, where
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import DAGGER, Described, described, gap_text, p_text, spread_text, value_text
-from sweeps.engine.wording.study import scale_note, scoring_text, training_text
+from sweeps.engine.wording.study import images_text, notes_text, scale_note, scoring_text, training_text
 from zsr_core.codec import require
 from zsr_core.files import write_text
 
@@ -92,7 +92,7 @@ def study_report(
         name=name,
         question=study.question,
         scale=scale_note(study),
-        setting=(f"{training_text(study)}.", f"{scoring_text(folder)}."),
+        setting=(f"{training_text(study)}.", f"{scoring_text(folder)}.", images_text(folder), notes_text(folder)),
         answer=answer_of(folder, ranking, reported),
         tables=tuple(
             table
