@@ -17,6 +17,7 @@ from sweeps.engine.wording.answer import rivals_text, selection_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import DAGGER, DASH, Described, described, gap_text, star, trouble_notes, value_text
 from sweeps.engine.wording.study import (
+    fewer_seeds_text,
     images_text,
     notes_text,
     provenance_text,
@@ -154,6 +155,8 @@ def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
             "interval contains 0"
         )
     lines = [f"{text}."]
+    fewer = fewer_seeds_text(folder)
+    lines += ["", md(fewer)] if fewer else []
     if any(star(cell.gap) for cell in cells):
         lines += ["", "* p < 0.05 after Holm's correction over this table, and the seeds support the sign."]
     if any(row.fails for row in ranking.rows):

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from sweeps.engine.format import MINIATURES, eps_text
+from sweeps.engine.format import MINIATURES, counted, eps_text, listed
 from sweeps.engine.running.options import Options
 from sweeps.engine.running.pace import Pace
 from sweeps.engine.study.folder import Study, StudyFolder
@@ -70,6 +70,25 @@ def note_lines(study: Study) -> list[str]:
     }
     notes = (note for c in used.values() for note in set_notes(c, image_size_of(c.model)))
     return [f"note: {note}" for note in dict.fromkeys(notes)]
+
+
+def earlier_lines(folder: StudyFolder, options: Options, own: frozenset[str]) -> list[str]:
+    """Return what earlier launches left in the study that this launch would not plan: cells and seeds.
+
+    ``own``: the cells that the sweep itself lists.
+    """
+    study = folder.study
+    cells = study.rows(role="cell")
+    others = [row.cell for row in cells if row.cell not in own] if study.search is None else []
+    seeds = [seed for seed in study.seeds if seed not in options.seeds]
+    lines = []
+    if others:
+        was = f"{counted(len(others), 'cell')} that this launch does not list: {listed(others)}"
+        lines.append(f"Kept from earlier launches or refining, and part of the choice: {was}. --fresh begins without.")
+    if seeds:
+        was = f"the finished trials of {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+        lines.append(f"Kept from earlier launches, and part of every mean: {was}. --fresh begins without.")
+    return lines
 
 
 def refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[str]:

@@ -103,6 +103,7 @@ def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
     budgets = config.eval_suite.eps
     wanted = config.threat.eps if asked is None else asked
     if not budgets:  # the suite measures clean accuracy only
+        require(asked is None, field, asked, "none: the suite has no budget")
         return wanted
     held = [eps for eps in budgets if abs(eps - wanted) <= 1e-9]
     expected = f"one of the suite's budgets ({', '.join(f'{255 * eps:g}/255' for eps in budgets)}), named by the sweep"

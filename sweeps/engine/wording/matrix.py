@@ -9,7 +9,7 @@ from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Cell, Column, Differ
 from sweeps.engine.analysis.matrix import Block, Matrix, Row, family
 from sweeps.engine.format import counted, sentence
 from sweeps.engine.study.folder import StudyFolder
-from sweeps.engine.wording.study import attacks_of, images_text, scale_note, training_text
+from sweeps.engine.wording.study import attacks_of, fewer_seeds_text, images_text, scale_note, training_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,11 @@ class Described:
 
 def described(folder: StudyFolder, matrix: Matrix, *more: str) -> Described:
     """Return the matrix with its sentences; ``more`` are added to the legend."""
-    return Described(matrix=matrix, setting=setting_of(folder), legend=(*legend_of(matrix), *more))
+    return Described(
+        matrix=matrix,
+        setting=setting_of(folder),
+        legend=(*legend_of(matrix), *filter(None, (fewer_seeds_text(folder), *more))),
+    )
 
 
 BOLD = "Bold: the best of a column among tuned rows with all seeds and an audit that holds."

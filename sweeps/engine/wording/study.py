@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from statistics import median
 
-from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text
+from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, listed
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import headline
 from zsr_core.attacks import Pgd
@@ -96,6 +96,17 @@ def notes_text(folder: StudyFolder) -> str:
     """Return what was odd in reading the sets, as a sentence; empty if nothing was."""
     notes = dict.fromkeys(result.provenance.get(SET_NOTES, "") for result in folder.results.values())
     return f"Notes on the sets: {'; '.join(filter(None, notes))}." if any(notes) else ""
+
+
+def fewer_seeds_text(folder: StudyFolder) -> str:
+    """Return which rows are means over fewer seeds than the others of their split, as a sentence; empty if none is."""
+    parts = []
+    for split in ("selection", "report"):
+        done = [(row, len(folder.by_seed(row.trials))) for row in folder.study.rows(split=split)]
+        most = max((len(row.trials) for row, _ in done), default=0)
+        fewer = [f"{row.cell} ({n} of {most})" for row, n in done if 0 < n < most]
+        parts += [f"on the {split} split: {listed(fewer)}"] if fewer else []
+    return f"Means over fewer seeds than others {'; '.join(parts)}." if parts else ""
 
 
 def spread_text(folder: StudyFolder) -> str:

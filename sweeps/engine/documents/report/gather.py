@@ -16,12 +16,12 @@ from sweeps.engine.analysis.ranking import Ranking, ranked
 from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores
 from sweeps.engine.documents.html import Grid, Picture, Tile
 from sweeps.engine.documents.published import beside_tables
-from sweeps.engine.documents.report.facts import again, audits, cost, listed, not_run, provenance, settings
+from sweeps.engine.documents.report.facts import again, audits, cost, not_run, provenance, settings
 from sweeps.engine.documents.report.figures import drawn
 from sweeps.engine.documents.report.model import Answer, Draw, Report, StudyReport
 from sweeps.engine.documents.report.page import page
 from sweeps.engine.documents.table import axes_names, axes_of, legend_lines, row_cells, score_heads
-from sweeps.engine.format import NBSP, counted, published_text, sentence
+from sweeps.engine.format import NBSP, counted, listed, published_text, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import TITLES, deciding_score, score_named
 from sweeps.engine.wording.answer import selection_text, where

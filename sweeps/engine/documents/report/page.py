@@ -157,7 +157,7 @@ def audit_fold(audited: Audited) -> Fold:
 def comparison_blocks(comparison: Comparison) -> list[Block]:
     """Return the differences between two studies: by row, and in their configurations."""
     blocks: list[Block] = [Paragraph(text=f"{choice(comparison)} {summary(comparison)}", kind="lead")]
-    doubts = warnings(*comparison.bases)
+    doubts = warnings(comparison)
     blocks += [Bullets(items=doubts)] if doubts else []
     if comparison.rows:
         blocks += [comparison_grid(comparison), Paragraph(text=key(comparison))]
