@@ -15,7 +15,17 @@ from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.wording.answer import rivals_text, selection_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
-from sweeps.engine.wording.matrix import DAGGER, DASH, Described, described, gap_text, star, trouble_notes, value_text
+from sweeps.engine.wording.matrix import (
+    DAGGER,
+    DASH,
+    Described,
+    described,
+    gap_text,
+    star,
+    trouble_notes,
+    untuned_legend,
+    value_text,
+)
 from sweeps.engine.wording.study import (
     fewer_seeds_text,
     images_text,
@@ -159,6 +169,8 @@ def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
     lines += ["", md(fewer)] if fewer else []
     if any(star(cell.gap) for cell in cells):
         lines += ["", "* p < 0.05 after Holm's correction over this table, and the seeds support the sign."]
+    for line in untuned_legend(ranking.rows):
+        lines += ["", line]
     if any(row.fails for row in ranking.rows):
         lines += ["", f"{DAGGER} robustness unverified: a rule of the audit fails."]
     if folder.study.published:

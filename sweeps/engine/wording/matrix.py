@@ -65,7 +65,14 @@ def legend_of(matrix: Matrix) -> tuple[str, ...]:
     if any(cell.doubted for cell in cells):
         failing = "; ".join(f"{row.label}: {', '.join(row.fails)}" for row in matrix.rows if row.fails)
         lines.append(f"† robustness unverified, the audit fails ({failing}).")
-    return tuple(lines)
+    return (*lines, *untuned_legend(matrix.rows))
+
+
+def untuned_legend(rows: Sequence[Row]) -> list[str]:
+    """Return the sentence on rows whose method has no recipe of its own; empty where all have one."""
+    untuned = any(row.untuned for row in rows)
+    words = "trained by the shared recipe; other methods here have a recipe that was tuned for them or published."
+    return [f"{DOUBLE_DAGGER} {words}"] if untuned else []
 
 
 def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> list[str]:
@@ -93,6 +100,7 @@ def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> lis
 
 DASH = "–"
 DAGGER = "†"
+DOUBLE_DAGGER = "‡"
 
 
 # ---- text that all forms share
@@ -149,6 +157,8 @@ def trouble_notes(row: Row, *, reason: bool = True, of: str = "") -> list[str]:
     missing = row.planned - len(row.seeds) - row.failed
     if missing:
         notes.append(f"missing{f' {missing} of {row.planned} seeds' if row.planned > 1 else ''}")
+    if row.untuned:
+        notes.append(f"{DOUBLE_DAGGER} shared recipe")
     if row.fails:
         notes.append(f"{DAGGER} audit fails {', '.join(row.fails)}")
     return notes
