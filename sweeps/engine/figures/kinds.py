@@ -33,7 +33,14 @@ from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.objectives import HARMONIC, TITLES, deciding_score, shown_scores
 from sweeps.engine.wording.forest import forest
 from sweeps.engine.wording.sensitivity import sensitivity_note
-from sweeps.engine.wording.study import fewer_seeds_text, scale_note, scoring_text, spread_text, training_text
+from sweeps.engine.wording.study import (
+    curves_text,
+    fewer_seeds_text,
+    scale_note,
+    scoring_text,
+    spread_text,
+    training_text,
+)
 from zsr_core.codec import ConfigError, unknown
 from zsr_core.space import Domain
 
@@ -279,8 +286,9 @@ def _published(scene: Scene) -> list[Path]:
 
 def _clean_vs_robust(scene: Scene) -> list[Path]:
     untouched = untouched_score(scene.folder)
+    setting = (*scene.setting, curves_text(scene.folder))
     figure = tradeoff_figure(scene.cells, scene.winner, scene.chosen_label, untouched, scene.study.published,
-                             scene.setting, named=not scene.study.space)  # fmt: skip
+                             setting, named=not scene.study.space)  # fmt: skip
     return scene.save(figure, "clean_vs_robust")
 
 

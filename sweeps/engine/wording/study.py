@@ -9,7 +9,7 @@ from statistics import median
 
 from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, listed
 from sweeps.engine.study.folder import Study, StudyFolder
-from sweeps.engine.study.objectives import headline
+from sweeps.engine.study.objectives import HARMONIC, deciding_score, headline
 from zsr_core.attacks import Pgd
 from zsr_core.codec import to_plain
 from zsr_core.data import trained_names
@@ -47,7 +47,7 @@ def scoring_text(folder: StudyFolder) -> str:
     """Return the scoring of the finished trials as text: sets, split, attacks, budget and seeds."""
     study = folder.study
     cells = folder.done(trial for trial in study.plan if trial.role == "cell").values()
-    trained = trained_names(study.base.eval_suite.tasks, study.base.train_data)
+    trained = trained_names_of(study)
     sizes = images_per_set(cells)
     sets = {name: n for name, n in sizes.items() if name not in trained}
     of = f" of {_range(sets.values(), 'image')}" if sets else ""
@@ -107,6 +107,22 @@ def fewer_seeds_text(folder: StudyFolder) -> str:
         fewer = [f"{row.cell} ({n} of {most})" for row, n in done if 0 < n < most]
         parts += [f"on the {split} split: {listed(fewer)}"] if fewer else []
     return f"Means over fewer seeds than others {'; '.join(parts)}." if parts else ""
+
+
+def curves_text(folder: StudyFolder) -> str:
+    """Return what a figure's curves of equal harmonic mean are, if its score is another mean; else an empty text."""
+    scored = images_per_set(folder.done().values()).keys() - {*trained_names_of(folder.study)}
+    if deciding_score(folder.study.objectives) != HARMONIC or len(scored) < 2:
+        return ""
+    return (
+        "Curves: the harmonic mean of the two axes. The score is the mean of the sets' own harmonic means, which can "
+        "order two points differently."
+    )
+
+
+def trained_names_of(study: Study) -> tuple[str, ...]:
+    """Return the names of the sets of the study's base that are its training set."""
+    return trained_names(study.base.eval_suite.tasks, study.base.train_data)
 
 
 def spread_text(folder: StudyFolder) -> str:
