@@ -131,7 +131,8 @@ def tried(point: Mapping[str, float], result: TrialResult) -> Tried:
     """Return a point's scores; a failed trial scores below all others."""
     if result.status != "done":
         return Tried(point=point, clean=-1.0, robust=-1.0, harmonic=-1.0)
-    at = {(m.attack, m.metric): m.value for m in result.measurements if m.task == ZERO_SHOT_MEAN}
+    means = (m for m in result.measurements if m.task == ZERO_SHOT_MEAN)
+    at = {(m.attack, m.metric): m.value for m in means if m.value is not None}
     return Tried(
         point=point, clean=at["none", "clean"], robust=at[WORST, "robust"], harmonic=at[WORST, "harmonic"]
     )  # fmt: skip
@@ -175,9 +176,9 @@ def main() -> None:
         table[kind.__name__] = best.point
         print(f"{kind.__name__:10} chosen of {len(points_tried)}: {scores(best)}", flush=True)
     print("MINIATURE: Mapping[type[AnyMethod], Mapping[str, Any]] = {")
-    for name, point in table.items():
-        if point:
-            print(f"    {name}: {dict(point)!r},")
+    for name, row in table.items():
+        if row:
+            print(f"    {name}: {dict(row)!r},")
     print("}")
 
 

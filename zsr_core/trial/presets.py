@@ -142,7 +142,7 @@ def changes(method: AnyMethod, table: Mapping[type[AnyMethod], Mapping[str, Any]
 def with_own_recipe(preset: str) -> frozenset[str]:
     """Return the methods, by class name, that have a recipe of their own in a preset; empty if no method has one."""
     lineage = {TgaZsr, CompTga}  # whose recipe the paper preset's shared one is
-    own = {"miniature": set(MINIATURE), "paper": {*papers(), *lineage}}
+    own = {"miniature": set(MINIATURE), "miniature-long": set(MINIATURE), "paper": {*papers(), *lineage}}
     return frozenset(kind.__name__ for kind in own.get(preset, ()))
 
 
