@@ -15,6 +15,7 @@ Run: ``python benchmarks/find_recipes.py [--trials 12] [--robust 8] [--methods A
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces import Axis
+from zsr_core.codec import ConfigError
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.methods import METHODS
 from zsr_core.space import Choice, Real
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
 from zsr_core.trial.presets import shared
 from zsr_core.trial.result import TrialResult
 from zsr_core.trial.run import run_trial
@@ -41,17 +44,57 @@ MORE: Mapping[str, tuple[Axis, ...]] = {
         Axis(path="method.tau", domain=Real(low=0.01, high=1.0, log=True)),
         Axis(path="method.beta", domain=Real(low=0.05, high=5.0, log=True)),
     ),
+    "LpFt": (),  # its numbers shape the probe alone, which is fitted before training begins
 }
+FACTOR = 10.0  # a field without a search space is varied from its default divided by this to its default times this
+MOST = 2  # fields of a method that are varied beside the learning rate
 
 
 def axes_of(kind: type) -> tuple[Axis, ...]:
-    """Return the axes searched for a method: the learning rate and up to two of its weights."""
+    """Return the axes searched for a method: the learning rate and up to two of its weights.
+
+    They are those of its search space; without a search space they are made from its numeric fields.
+    """
     if kind.__name__ in MORE:
         return (LR, *MORE[kind.__name__])
     file = kind.__module__.rpartition(".")[2]
     spec = importlib.util.find_spec(f"search_spaces.{file}")
-    weights = () if spec is None else importlib.import_module(f"search_spaces.{file}").WEIGHTS
-    return (LR, *[axis for axis in weights if isinstance(axis.domain, Real)][:2])
+    weights = field_axes(kind) if spec is None else importlib.import_module(f"search_spaces.{file}").WEIGHTS
+    return (LR, *[axis for axis in weights if isinstance(axis.domain, Real)][:MOST])
+
+
+def field_axes(kind: type) -> tuple[Axis, ...]:
+    """Return an axis per float field of a method, in log steps around its default; from 0 to 1 for a default of 0.
+
+    An end that the method refuses is drawn in to the default; a field with both ends at the default is left out.
+    """
+    axes = []
+    for field in dataclasses.fields(kind):
+        if isinstance(field.default, float) and field.default >= 0:
+            ends = (0.0, 1.0) if field.default == 0 else (field.default / FACTOR, field.default * FACTOR)
+            low, high = (end if accepts(kind, field.name, end) else field.default for end in ends)
+            if low < high:
+                axes.append(Axis(path=f"method.{field.name}", domain=Real(low=low, high=high, log=low > 0)))
+    return tuple(axes)
+
+
+def accepts(kind: type, field: str, value: float) -> bool:
+    """Return whether a method takes a value of one of its fields."""
+    try:
+        kind(**{field: value})
+    except ConfigError:
+        return False
+    return True
+
+
+def varied_text(kind: type, axes: Sequence[Axis]) -> str:
+    """Return what is varied of a method, and which of its numbers are not."""
+    varied = {axis.path for axis in axes}
+    ranges = [f"{a.path} {a.domain.low:g} to {a.domain.high:g}" for a in axes if isinstance(a.domain, Real)]
+    numbers = [f.name for f in dataclasses.fields(kind) if isinstance(f.default, (int, float))
+               and not isinstance(f.default, bool)]  # fmt: skip
+    kept = [name for name in numbers if f"method.{name}" not in varied]
+    return f"varies {', '.join(ranges)}" + (f"; keeps {', '.join(kept)} at the default" if kept else "")
 
 
 def points(axes: tuple[Axis, ...], trials: int) -> Iterator[dict[str, float]]:
@@ -88,7 +131,8 @@ def tried(point: Mapping[str, float], result: TrialResult) -> Tried:
     """Return a point's scores; a failed trial scores below all others."""
     if result.status != "done":
         return Tried(point=point, clean=-1.0, robust=-1.0, harmonic=-1.0)
-    at = {(m.attack, m.metric): m.value for m in result.measurements if m.task == ZERO_SHOT_MEAN}
+    means = (m for m in result.measurements if m.task == ZERO_SHOT_MEAN)
+    at = {(m.attack, m.metric): m.value for m in means if m.value is not None}
     return Tried(
         point=point, clean=at["none", "clean"], robust=at[WORST, "robust"], harmonic=at[WORST, "harmonic"]
     )  # fmt: skip
@@ -119,9 +163,12 @@ def main() -> None:
             continue
         base: TrialConfig = shared()["miniature"].with_({"method": kind()})
         points_tried: list[Tried] = []
-        for point in points(axes_of(kind), args.trials):
+        axes = axes_of(kind)
+        print(f"{kind.__name__:10} {varied_text(kind, axes)}", flush=True)
+        for point in points(axes, args.trials):
             config = base.with_(point)
-            result = run_trial(config, Path(args.out) / config.trial_id, cache=Path(args.out) / "cache")
+            context = RunContext(cache=Path(args.out) / "cache")
+            result = run_trial(config, Path(args.out) / config.trial_id, context)
             points_tried.append(tried(point, result))
             print(f"{kind.__name__:10} {scores(points_tried[-1])}  {dict(point)}", flush=True)
         reads = kind().passes
@@ -129,9 +176,9 @@ def main() -> None:
         table[kind.__name__] = best.point
         print(f"{kind.__name__:10} chosen of {len(points_tried)}: {scores(best)}", flush=True)
     print("MINIATURE: Mapping[type[AnyMethod], Mapping[str, Any]] = {")
-    for name, point in table.items():
-        if point:
-            print(f"    {name}: {dict(point)!r},")
+    for name, row in table.items():
+        if row:
+            print(f"    {name}: {dict(row)!r},")
     print("}")
 
 

@@ -19,6 +19,7 @@ from sweeps.engine.analysis.ranking import LISTED, ranked
 from sweeps.engine.documents.forms.csv import FIELDS
 from sweeps.engine.documents.parquet import study_table
 from sweeps.engine.figures.kinds import KINDS, Request, draw_into
+from sweeps.engine.figures.names import READS
 from sweeps.engine.running.launch import run_launch, stoppable
 from sweeps.engine.running.options import read_options
 from sweeps.engine.running.output import encodable_output
@@ -110,21 +111,24 @@ def figures_of(study: Place, *kinds: str, **asked: Any) -> dict[str, Figure]:
         asked: the fields of :class:`~sweeps.engine.figures.kinds.Request`: x, y, z, facet, beside, cliff, baseline.
 
     Raises:
-        ConfigError: for an unknown kind, or one that cannot be drawn of this study.
+        ConfigError: for an unknown kind, one that cannot be drawn of this study, or an option that no kind reads.
     """
     every = kinds == ("all",)
     for kind in () if every else kinds:
         if kind not in KINDS:
             raise unknown("kind", kind, (*KINDS, "all"))
-    folder, beside = _opened(study), tuple(_opened(each) for each in asked.pop("beside", ()))
+    folder = _opened(study)
+    if "beside" in asked:
+        asked["beside"] = tuple(_opened(each) for each in asked["beside"])
     drawn: dict[str, Figure] = {}
 
     def keep(figure: Figure, name: str) -> None:
         drawn[name] = figure
 
     for together in [(kind,) for kind in KINDS] if every else [kinds]:
+        read = {name: value for name, value in asked.items() if not every or name in READS[together[0]]}
         try:
-            draw_into(folder, Request(kinds=together, beside=beside, **asked), keep)
+            draw_into(folder, Request(kinds=together, **read), keep)
         except ConfigError:
             if not every:
                 raise

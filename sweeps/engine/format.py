@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from zsr_core.codec import ConfigError, is_finite, parse_number
 from zsr_core.names import MINIATURES as MINIATURES
 
 NBSP = "\u00a0"
+NAMED = 20  # most names that a sentence lists
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
 
 
@@ -31,6 +32,12 @@ def axis_label(path: str) -> str:
 def counted(n: int, noun: str) -> str:
     """Return ``1 seed``, ``3 seeds``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names; of a long list the first ones and the number of the others."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def mean_text(mean: float | None, sd: float | None, digits: int = 1) -> str:

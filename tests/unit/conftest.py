@@ -13,14 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeps.engine.study.folder import PlannedTrial, Role, Study, trial_folder, write_study
+from sweeps.engine.study.plan import new_study
+from sweeps.engine.study.sweep import Sweep
+from zsr_core.attacks import Apgd, Pgd
 from zsr_core.codec import to_plain
 from zsr_core.data import DataRef
-from zsr_core.evaluation.measure import measure
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, measure
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
-from zsr_core.methods import TgaZsr
+from zsr_core.methods import Fare, PmgAft, TgaZsr, Ucat
 from zsr_core.records import SampleRecord, read_samples, write_samples
-from zsr_core.space import Real, grid
+from zsr_core.space import Real, Variant, grid
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
@@ -84,7 +87,9 @@ def run(folder: Path, trial: PlannedTrial, config: TrialConfig, *, fails: bool) 
         trial_id=trial.trial_id,
         config=config,
         status="failed" if fails else "done",
-        measurements=tuple(measure(found, SETS)),
+        measurements=tuple(
+            measure(found, [name for name in SETS if any(task.called == name for task in config.eval_suite.tasks)])
+        ),
         cost={"seconds_train": 1.5, "seconds_eval": 0.5},
         provenance={"zsr": "0.1.0", "git_sha": "0123456789abcdef", "torch": "2.15.0", "device": "cpu"},
         error="loss is NaN at step 12, term larm" if fails else "",
@@ -107,10 +112,14 @@ def build_study(
     missing: Callable[[PlannedTrial], bool] = lambda trial: False,
     report: bool = True,
     eps: Sequence[float] = (1 / 255,),
+    sets: Sequence[str] = SETS,
 ) -> Study:
-    """Write a study of ``levels`` x ``levels``, or of a search's ``points``; return its plan."""
-    sets = (DataRef(), *(DataRef(name=task) for task in SETS))
-    base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=sets, eps=tuple(eps)))
+    """Write a study of ``levels`` x ``levels``, or of a search's ``points``; return its plan.
+
+    ``sets`` are evaluated beside the training set.
+    """
+    tasks = (DataRef(), *(DataRef(name=task) for task in sets))
+    base = TrialConfig(method=TgaZsr(), epochs=2, eval_suite=EvalSuite(tasks=tasks, eps=tuple(eps)))
     cells = [dict(variant.overrides) for variant in grid(dict.fromkeys(SPACE, levels))]
     if points:
         cells = [dict(zip(SPACE, point, strict=True)) for point in points]
@@ -158,6 +167,44 @@ def build_study(
 def make_study(tmp_path: Path) -> MakeStudy:
     """Return :func:`build_study`."""
     return build_study
+
+
+@pytest.fixture
+def make_methods_study() -> MakeStudy:
+    """Return :func:`build_methods_study`."""
+    return build_methods_study
+
+
+def build_methods_study(folder: Path, *, name: str = "methods") -> Study:
+    """Write a study that lists methods, of other fields than TGA-ZSR has; one trial failed, and none has records."""
+    sets = (DataRef(), DataRef(name="animals"))
+    attack = Apgd(steps=2)
+    suite = EvalSuite(tasks=sets, n=IMAGES, attacks=(attack,), eps=(1 / 255, 2 / 255))
+    base = TrialConfig(method=TgaZsr(), epochs=1, eval_suite=suite, train_attack=Pgd(steps=1, step_size=1 / 255))
+    variants = tuple(Variant(label=method.title, overrides={"method": method}) for method in (Fare(), PmgAft(), Ucat()))
+    sweep = Sweep(name=name, question="Which method?", variants=variants, base={"miniature": base})
+    study = new_study(sweep, preset="miniature", search=None, seeds=(0,), objectives=("clean", "robust"))
+    write_study(folder, study)
+    for trial in study.plan:
+        config, fails = study.config(trial), trial.cell == Ucat.title
+        numbers = [
+            Measurement(
+                trial_id=trial.trial_id, weights_sha="w", task=task, split=trial.split, attack=name, eps=eps,
+                metric=metric, value=value, n=IMAGES, low=None, high=None,
+            )
+            for task in ("source", "animals", ZERO_SHOT_MEAN)
+            for metric, name, eps, value in (
+                ("clean", "none", 0.0, 80.0), ("robust", attack.name, 1 / 255, 30.0), ("robust", WORST, 1 / 255, 30.0),
+                ("harmonic", WORST, 1 / 255, 43.6),
+            )
+        ]  # fmt: skip
+        result = TrialResult(
+            trial_id=trial.trial_id, config=config, status="failed" if fails else "done",
+            measurements=() if fails else tuple(numbers), cost={} if fails else {"seconds_eval": 0.5},
+            error="loss is NaN" if fails else "",
+        )  # fmt: skip
+        write_text(trial_folder(folder, trial.trial_id) / "result.json", json.dumps(to_plain(result)))
+    return study
 
 
 CopyRecords = Callable[[Path, Path], None]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Difference, adjusted
+from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Column, Difference, adjusted, measured, measured_interval
 from sweeps.engine.analysis.matrix import MatrixRequest, matrix
 from sweeps.engine.documents.forms.written import matrix_text
 from sweeps.engine.study.folder import Study, open_study
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 
 MakeStudy = Callable[..., Study]
 SURE = Difference(value=2.0, seeds=5, t_low=-1.0, t_high=5.0, low=1.0, high=3.0, test="bootstrap", p=0.001, p_holm=0.01)
@@ -92,3 +93,18 @@ def test_a_star_in_the_table_is_a_difference_that_holds(
     assert any(gap.holds for gap in gaps) == (len(seeds) > 1)
     assert ("p<0.001" in text or "p=0." in text) == (len(seeds) > 1)
     assert ("nothing is starred" in text) == (len(seeds) == 1)
+
+
+def test_the_interval_of_a_score_that_records_do_not_give_is_the_measurements_own(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study(tmp_path, levels=(0.1,), report=False)
+    result = next(iter(open_study(tmp_path).results.values()))
+    mean = next(m for m in result.measurements if m.task == ZERO_SHOT_MEAN and m.metric == "clean")
+    column = Column(
+        metric="clean", eps=0.0, title="clean", sets=("animals", "dishes", "sport"), over="", scope="zero-shot"
+    )
+    assert measured(result, column) == pytest.approx(mean.value)
+    assert measured_interval(result, column) == (pytest.approx(mean.low), pytest.approx(mean.high))
+    assert measured_interval(result, replace(column, sets=("animals", "faces"))) == (None, None)
+    assert measured_interval(result, replace(column, metric="harmonic", eps=1 / 255)) == (None, None)

@@ -31,6 +31,7 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -202,14 +203,22 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
 
 @pytest.fixture
 def workplace(
-    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_study: Callable[..., Any]
+    block: Block,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_study: Callable[..., Any],
+    make_methods_study: Callable[..., Any],
 ) -> Iterator[Path]:
-    """Give the current folder of a block, with what the pages say a reader has: a study, pictures."""
+    """Give the current folder of a block, with what the pages say a reader has: a study or two, pictures."""
     if "results/" in block.text:
         folder = tmp_path / "results" / "tga_alpha_beta"
         make_study(folder, name="tga_alpha_beta")
         export_study(open_study(folder))
         export_samples(open_study(folder))
+    if "*/study.parquet" in block.text:
+        other = tmp_path / "results" / "methods_table"
+        make_methods_study(other, name="methods_table")
+        export_study(open_study(other))
     if "pictures" in block.text:
         for name, colour in {"red square": (200, 40, 40), "green square": (40, 200, 40), "blue": (40, 40, 200)}.items():
             (tmp_path / "pictures" / name).mkdir(parents=True)
@@ -247,15 +256,20 @@ def test_code_runs(block: Block, workplace: Path) -> None:
 
 def _check_query(block: Block, workplace: Path) -> None:
     """Check a query without its engine: SQL runs on SQLite, and the columns that are named are in the files."""
-    table = pd.read_parquet(workplace / "results/tga_alpha_beta/study.parquet")
+    files = sorted(workplace.glob("results/*/study.parquet"))
+    schema = pa.unify_schemas([pq.read_schema(file) for file in files])  # fails where a column has two types
+    assert not [field.name for field in schema if pa.types.is_null(field.type)]
+    tables = [pd.read_parquet(file) for file in files]
+    table = pd.concat(tables) if len(tables) > 1 else tables[0]
     strings = [node.value for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.Constant)]
     queries = [text for text in strings if isinstance(text, str) and "SELECT" in text]
     for query in queries:
         plain = table[[name for name in table if f'"{name}"' in query or re.search(rf"\b{re.escape(name)}\b", query)]]
         with sqlite3.connect(":memory:") as database:
-            plain.astype(dict.fromkeys(plain.select_dtypes("category"), "str")).to_sql("study", database)
-            rows = database.execute(re.sub(r"'[^']*\.parquet'", "study", query)).fetchall()
-        assert len(rows) == table.loc[table["role"] == "cell", "cell"].nunique()
+            plain.astype(dict.fromkeys(plain.select_dtypes("category"), "str")).to_sql("studies", database, index=False)
+            rows = database.execute(re.sub(r"read_parquet\([^)]*\)|'[^']*\.parquet'", "studies", query)).fetchall()
+        done = table[(table["role"] == "cell") & (table["status"] == "done")]
+        assert len(rows) == len(done[["study", "cell"]].drop_duplicates())
     named = _columns(block)
     assert queries or named
     known = {*table.columns, *ARROW.names, *pq.read_schema(_part(workplace)).names}

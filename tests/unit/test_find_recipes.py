@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
+from zsr_core.codec import require
 from zsr_core.methods import METHODS
+from zsr_core.methods.method import Defaults
 from zsr_core.trial.presets import MINIATURE, shared
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "find_recipes.py"
@@ -41,6 +45,34 @@ def test_every_method_gets_as_many_points_all_different_and_all_possible(search:
 @pytest.mark.parametrize("kind", MINIATURE, ids=lambda kind: kind.__name__)
 def test_a_recorded_recipe_is_one_of_the_twelve_points_that_the_search_tries(search: ModuleType, kind: type) -> None:
     assert dict(MINIATURE[kind]) in list(search.points(search.axes_of(kind), 12))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Defaults):
+    """``L = ...``, unpublished: a method without a search space."""
+
+    title: ClassVar[str] = "Own"
+
+    weight: float = 10.0
+    share: float = 0.5
+    margin: float = 0.0
+    steps: int = 3
+
+    def __post_init__(self) -> None:
+        require(0 <= self.share <= 1, "share", self.share, "a share")
+
+
+def test_the_numbers_of_a_method_without_a_search_space_are_varied_around_their_defaults(search: ModuleType) -> None:
+    ranges = [(axis.path, axis.domain.low, axis.domain.high, axis.domain.log) for axis in search.field_axes(Own)]
+    assert ranges == [
+        ("method.weight", 1.0, 100.0, True), ("method.share", 0.05, 0.5, True), ("method.margin", 0.0, 1.0, False)
+    ]  # fmt: skip
+    axes = search.axes_of(Own)
+    assert [axis.path for axis in axes] == ["optim.lr", "method.weight", "method.share"]
+    assert search.varied_text(Own, axes) == (
+        "varies optim.lr 0.0001 to 0.002, method.weight 1 to 100, method.share 0.05 to 0.5; "
+        "keeps margin, steps at the default"
+    )
 
 
 def test_the_points_of_an_axis_leave_no_third_of_it_empty(search: ModuleType) -> None:

@@ -44,6 +44,8 @@ def sweep(**changes: Any) -> Sweep:
         "name": "weights", "question": "Where?", "base": {"miniature": BASE, "paper": BASE}, "levels": 3,
         "space": {"method.alpha": ALPHA, "method.beta": ALPHA}, "surfaces": (("method.alpha", "method.beta"),),
     }  # fmt: skip
+    if changes.keys() & {"variants", "space"}:
+        del values["levels"]  # of the grid above
     return Sweep(**{**values, **changes})
 
 

@@ -179,7 +179,7 @@ def test_the_table_of_a_study_says_it_all(tmp_path: Path, make_study: MakeStudy)
     assert text.startswith("# Where should the weights stand?\n")
     assert "**Measured on the built-in miniature.**" in text
     assert "TGA-ZSR on miniature, trained on source for 2 epochs against pgd2, step 0.25 eps, at 1/255" in text
-    assert "Mean of 3 zero-shot sets, selection split; robust to pgd10 at 1/255; 1 seed" in text
+    assert "Mean of 3 zero-shot sets of 24 images, selection split; robust to pgd10 at 1/255; 1 seed" in text
     assert "12 trials: 11 done, 1 failed." in text
     assert "commit 0123456789ab;" in text
     body, report = sections(text)

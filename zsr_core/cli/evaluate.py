@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import profile
@@ -19,6 +21,7 @@ from zsr_core.cli.table import table
 from zsr_core.codec import ConfigError, parse_number, require
 from zsr_core.data import DataRef, is_flat, same_set, task_ref, task_refs
 from zsr_core.data.miniature import ZERO_SHOT
+from zsr_core.data.ref import check_names
 from zsr_core.evaluation.meter import Meter, Part
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
@@ -37,6 +40,8 @@ from zsr_core.trial.run import run_trial
 OPTIONS = {
     "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from"
 }  # fmt: skip
+TASK = re.compile(r"^(?:config\.eval_suite\.)?tasks?(?:\[\d+\])?(?=[:. ])")  # a field of sets, as an error names it
+Read = TypeVar("Read")
 
 
 def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *, prog: str = "zsr evaluate") -> int:
@@ -90,7 +95,9 @@ def config_of(options: argparse.Namespace) -> TrialConfig:
     """
     given = {"pretrained": options.weights, "text_from": options.text_from}
     model = ModelRef(name=options.model, **{name: value for name, value in given.items() if value})
-    trained_on = task_ref(options.trained_on, options.root) if options.trained_on else DataRef()
+    trained_on = DataRef()
+    if options.trained_on:
+        trained_on = _of_flag("--trained-on", lambda: task_ref(options.trained_on, options.root))
     suite = _suite(options, trained_on)
     config = TrialConfig(model=model, train_data=trained_on, epochs=0, seed=options.seed, eval_suite=suite)
     return config.with_(dict(parse_override(text) for text in options.set))
@@ -105,7 +112,9 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     small = options.model in MINIATURES
     names = options.tasks or (",".join(["source", *ZERO_SHOT]) if small else "")
     require(bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
-    tasks = task_refs(names, options.root, prompts=options.prompts, on_corrupt=options.on_corrupt)
+    how = {"prompts": options.prompts, "on_corrupt": options.on_corrupt}
+    tasks = _of_flag("--tasks", lambda: task_refs(names, options.root, **how))
+    _of_flag("--tasks", lambda: check_names(tasks))
     # Nothing is chosen here, so a folder without splits is measured whole.
     whole = options.split == "report" and any(is_flat(task) and not same_set(task, trained_on) for task in tasks)
     budgets = [text for text in options.eps.split(",") if text] or [usual_budget(options.model)]
@@ -116,6 +125,14 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
         tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
     )  # fmt: skip
+
+
+def _of_flag(flag: str, read: Callable[[], Read]) -> Read:
+    """Return ``read()``; an error that names a task names the flag in its place."""
+    try:
+        return read()
+    except ConfigError as error:
+        raise ConfigError(TASK.sub(flag, str(error), count=1)) from None
 
 
 def _attack(name: str) -> AnyAttack:
@@ -136,7 +153,7 @@ def _by_option(error: str) -> str:
     """Return an error with the options' names where it has those of the fields that they fill."""
     for field, option in OPTIONS.items():
         error = error.replace(field, option)
-    return error
+    return TASK.sub("--tasks", error, count=1)
 
 
 def _still_true(folder: Path) -> TrialResult | None:

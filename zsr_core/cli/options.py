@@ -28,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
 def add_train_options(command: argparse.ArgumentParser) -> None:
     """Add what ``train`` takes to a parser."""
     add = command.add_argument
-    add("--method", default="TgaZsr", help=SHOWN_METHODS)
-    add("--preset", default=MINIATURE, help=", ".join(PRESETS))
+    add("--method", help=SHOWN_METHODS)
+    add("--preset", help=f"{', '.join(PRESETS)} (default {MINIATURE})")
     add("--config", metavar="FILE", help="a config.json to start from instead of a preset")
     words = "override a field by dotted path, e.g. --set method.alpha=0.1 --set threat.eps=4/255"
     add("--set", action="append", default=[], metavar="PATH=VALUE", help=words)

@@ -13,6 +13,7 @@ from zsr_core.codec import ConfigError, from_plain, require, unknown
 from zsr_core.evaluation.metrics import metric_named
 from zsr_core.events import EpochEnded, Event, TaskEnded
 from zsr_core.methods import METHODS
+from zsr_core.names import MINIATURE
 from zsr_core.threat import budget_text
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
@@ -20,6 +21,8 @@ from zsr_core.trial.context import RunContext
 from zsr_core.trial.presets import base
 from zsr_core.trial.result import TrialResult, read_result
 from zsr_core.trial.run import run_trial
+
+METHOD = "TgaZsr"  # unless --method says otherwise
 
 
 def train_model(options: argparse.Namespace) -> int:
@@ -42,7 +45,13 @@ def train_model(options: argparse.Namespace) -> int:
 
 def config_from(options: argparse.Namespace) -> TrialConfig:
     """Return the configuration that the options describe; an error names the option or the field."""
-    config = _saved(Path(options.config)) if options.config else _preset(options.method, options.preset)
+    if options.config is not None:
+        for flag in ("method", "preset"):
+            value = getattr(options, flag)
+            require(value is None, f"--{flag}", value, "none: --config brings the whole configuration")
+        config = _saved(Path(options.config))
+    else:
+        config = _preset(options.method or METHOD, options.preset or MINIATURE)
     return config.with_(dict(parse_override(text) for text in options.set))
 
 

@@ -92,6 +92,15 @@ def measure(
     return rows
 
 
+def score_task(measurements: Iterable[Measurement]) -> str:
+    """Return the task that a trial is scored on: the mean over the zero-shot sets, or a set that stands alone.
+
+    A trial that evaluates only its training set has no zero-shot mean; that set is then its score.
+    """
+    tasks = {m.task for m in measurements}
+    return ZERO_SHOT_MEAN if len(tasks) != 1 else next(iter(tasks))
+
+
 def by_place(records: Iterable[SampleRecord]) -> dict[Place, Images]:
     """Return the images of every task without attack, under every attack and budget, and under :data:`WORST`.
 

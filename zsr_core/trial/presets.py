@@ -139,6 +139,13 @@ def changes(method: AnyMethod, table: Mapping[type[AnyMethod], Mapping[str, Any]
     return {"method": method, **{k: v for k, v in row.items() if own.get(k) == defaults.get(k)}}
 
 
+def with_own_recipe(preset: str) -> frozenset[str]:
+    """Return the methods, by class name, that have a recipe of their own in a preset; empty if no method has one."""
+    lineage = {TgaZsr, CompTga}  # whose recipe the paper preset's shared one is
+    own = {"miniature": set(MINIATURE), "miniature-long": set(MINIATURE), "paper": {*papers(), *lineage}}
+    return frozenset(kind.__name__ for kind in own.get(preset, ()))
+
+
 def miniature(method: AnyMethod) -> TrialConfig:
     """The built-in miniature: seconds on one CPU core. Every number measured on it is labelled so."""
     return _miniature().with_(changes(method, MINIATURE))

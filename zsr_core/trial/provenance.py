@@ -18,6 +18,7 @@ from zsr_core.lazy import LazyModule
 from zsr_core.trial.config import TrialConfig
 
 open_clip = LazyModule("open_clip")
+SET_NOTES = "data_notes"  # of a result's provenance: the notes of :func:`set_notes`, joined
 
 
 def skipped(config: TrialConfig, size: int) -> dict[str, str]:

@@ -28,7 +28,7 @@ from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
-from zsr_core.trial.provenance import peak_bytes, provenance, set_notes, skipped
+from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
 from zsr_core.trial.result import TrialResult, read_result, write_result
 
 PARTS = "parts"  # below a trial's folder, while its evaluation lasts
@@ -171,7 +171,7 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
             "weights_sha": victim.sha, "initial_weights_sha": clip.sha, "processes": str(world.size),
             **skipped(config, clip.tower.image_size),
             **content_facts(config),
-            **({"data_notes": "; ".join(notes)} if notes else {}),
+            **({SET_NOTES: "; ".join(notes)} if notes else {}),
         },
     )  # fmt: skip
 

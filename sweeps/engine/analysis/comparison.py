@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -12,14 +12,16 @@ import numpy as np
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.difference import Column, Difference, RowTrials, adjusted, differences, series_at
-from sweeps.engine.analysis.outcomes import trained_on
+from sweeps.engine.analysis.outcomes import left_out
 from sweeps.engine.analysis.scores import CellScore, row_score
 from sweeps.engine.analysis.stats import Array, enough_draws, paired_difference
 from sweeps.engine.format import MINIATURES, counted
 from sweeps.engine.study.folder import PlannedRow, Study, StudyFolder
 from sweeps.engine.study.objectives import Score, headline, shown_scores
 from zsr_core.codec import canonical, flatten, to_plain
+from zsr_core.data import same_set
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.content import PREFIX
 from zsr_core.trial.result import TrialResult
 
 LIMIT = 160  # characters of a setting that are shown
@@ -75,6 +77,7 @@ class Comparison:
     second: str
     chosen: tuple[CellScore | None, CellScore | None]  # the chosen cell of each study
     bases: tuple[TrialConfig, TrialConfig]  # what each study's trials start from
+    unlike: tuple[str, ...]  # sets of both that have one name and other images, so that they are not compared
     scores: tuple[Score, ...]
     rows: tuple[Matched, ...]
     only_first: tuple[PlannedRow, ...]
@@ -90,14 +93,16 @@ def compare(first: Side, second: Side) -> Comparison:
     own, other = one.rows(), two.rows()
     pairs = match(own, other)
     scores = shown_scores(tuple(dict.fromkeys((*one.objectives, *two.objectives))))
+    unlike = unlike_sets(first.folder, second.folder)
     draws = enough_draws(len(scores) * len(pairs))
     kept = [(a, b) for a, b in pairs if first.folder.done(a.trials) and second.folder.done(b.trials)]
-    rows = with_holm([matched(first.folder, second.folder, a, b, scores, draws) for a, b in kept])
+    rows = with_holm([matched(first.folder, second.folder, a, b, scores, draws, unlike) for a, b in kept])
     return Comparison(
         first=first.name,
         second=second.name,
         chosen=(chosen(first.folder), chosen(second.folder)),
         bases=(one.base, two.base),
+        unlike=unlike,
         scores=scores,
         rows=tuple(sorted(rows, key=lambda row: not row.report)),
         only_first=tuple(row for row in own if all(row is not a for a, _ in pairs)),
@@ -106,6 +111,21 @@ def compare(first: Side, second: Side) -> Comparison:
         world=changes(world(first.folder.results.values()), world(second.folder.results.values())),
         miniature=not {one.base.model.name, two.base.model.name}.isdisjoint(MINIATURES),
     )
+
+
+def unlike_sets(first: StudyFolder, second: StudyFolder) -> tuple[str, ...]:
+    """Return the sets that have one name in both studies and are not one set: neither the same place nor the same
+    content."""
+    one, two = (folder.study.base.eval_suite.tasks for folder in (first, second))
+    names = {ref.called: ref for ref in two}
+    pairs = [(ref.called, same_set(ref, names[ref.called])) for ref in one if ref.called in names]
+    return tuple(name for name, same in pairs if not same and not _contents(first, name) & _contents(second, name))
+
+
+def _contents(folder: StudyFolder, name: str) -> set[str]:
+    """Return the digests of a set in the study's results; empty where they have none."""
+    facts = (result.provenance.get(f"{PREFIX}{name}") for result in folder.done().values())
+    return {digest for digest in facts if digest}
 
 
 def with_holm(rows: Sequence[Matched]) -> list[Matched]:
@@ -150,11 +170,17 @@ def _by_label(row: PlannedRow) -> str | None:
 
 
 def matched(
-    first: StudyFolder, second: StudyFolder, a: PlannedRow, b: PlannedRow, scores: Sequence[Score], draws: int
+    first: StudyFolder,
+    second: StudyFolder,
+    a: PlannedRow,
+    b: PlannedRow,
+    scores: Sequence[Score],
+    draws: int,
+    unlike: Collection[str] = (),
 ) -> Matched:
     """Return one matched row with its differences: from paired images, else from paired seeds, else from means.
 
-    Robust scores are compared only where both studies read them at one budget.
+    The sets in ``unlike`` are left out. Robust scores are compared only where both studies read them at one budget.
     """
     budgets = (first.study.score_eps, second.study.score_eps)
     alike = budgets[0] == budgets[1]
@@ -162,7 +188,8 @@ def matched(
     sides = (row_score(first, a), row_score(second, b))
     own, other = (_at(RowTrials.of(folder, row), eps, budgets[0])
                   for folder, row, eps in zip((first, second), (a, b), budgets, strict=True))  # fmt: skip
-    series = _zero_shot(series_at([own.records, other.records], budgets[0]), (own, other))
+    paired_sets = series_at([own.records, other.records], budgets[0])
+    series = _zero_shot({name: arms for name, arms in paired_sets.items() if name not in unlike}, (own, other))
     gaps: dict[str, Difference] = {}
     if series:
         columns = [_column(score.name, budgets[0], tuple(series)) for score in wanted]
@@ -186,7 +213,7 @@ def _at(own: RowTrials, eps: float, called: float) -> RowTrials:
 
 def _zero_shot(series: Mapping[str, Array], sides: Iterable[RowTrials]) -> dict[str, Array]:
     """Return the series of the sets that neither side was trained on and of which both have the same images."""
-    trained = {name for side in sides for result in side.results.values() for name in trained_on(result)}
+    trained = {name for side in sides for result in side.results.values() for name in left_out(result)}
     return {name: arms for name, arms in series.items() if name not in trained and arms.shape[2]}
 
 

@@ -14,7 +14,7 @@ from sweeps.engine.analysis.stats import summarise
 from sweeps.engine.study.folder import Role, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, ROBUST
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measure import WORST, score_task
 from zsr_core.space import Domain, Real, transform
 from zsr_core.trial.result import TrialResult
 
@@ -121,7 +121,8 @@ def eps_curves(folder: StudyFolder) -> list[EpsCurve]:
 
 def accuracy_by_eps(result: TrialResult) -> dict[float, float]:
     """Return {eps: zero-shot mean accuracy in percent}: clean at 0, worst per image over the attacks at each budget."""
-    rows = [(m, m.value) for m in result.measurements if m.task == ZERO_SHOT_MEAN and m.value is not None]
+    scored = score_task(result.measurements)
+    rows = [(m, m.value) for m in result.measurements if m.task == scored and m.value is not None]
     clean = [(0.0, value) for m, value in rows if m.metric == "clean" and m.attack == "none"]
     return dict(clean + [(m.eps, v) for m, v in rows if m.metric == "robust" and m.attack == WORST and m.eps > 0])
 

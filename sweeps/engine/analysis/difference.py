@@ -16,11 +16,11 @@ from sweeps.engine.analysis.outcomes import (
     BY_OUTCOMES,
     Arm,
     Seeds,
+    left_out,
     paired,
     row_outcomes,
     score_gaps,
     score_means,
-    trained_on,
 )
 from sweeps.engine.analysis.stats import (
     LEVEL,
@@ -35,6 +35,8 @@ from sweeps.engine.analysis.stats import (
 )
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, score_named
+from zsr_core.evaluation.measure import Measurement
+from zsr_core.evaluation.metrics import mean_interval
 from zsr_core.trial.result import TrialResult
 
 Scope = Literal["zero-shot", "all", "set"]
@@ -135,7 +137,7 @@ class RowTrials:
     def sets(self) -> tuple[str, ...]:
         """Return the zero-shot sets that all finished seeds have records of, at any budget."""
         names = [
-            [task for task in outcomes if task not in trained_on(self.results[seed])]
+            [task for task in outcomes if task not in left_out(self.results[seed])]
             for seed, budgets in self.records.items()
             for outcomes in budgets.values()
         ]
@@ -144,12 +146,25 @@ class RowTrials:
 
 def measured(result: TrialResult, column: Column) -> float | None:
     """Return one trial's number, in percent: the mean over the column's sets; None if it did not measure them all."""
+    values = [m.value for m in _of_sets(result, column) if m.value is not None]
+    return sum(values) / len(values) if values and len(values) == len(column.sets) else None
+
+
+def measured_interval(result: TrialResult, column: Column) -> tuple[float | None, float | None]:
+    """Return the 95 % interval over images of :func:`measured`, from the sets' own; (None, None) if one has none."""
+    numbers = [m for m in _of_sets(result, column) if m.value is not None]
+    if not numbers or len(numbers) < len(column.sets):
+        return None, None
+    ends = [None if m.low is None or m.high is None else (m.low, m.high) for m in numbers]
+    return mean_interval([m.value for m in numbers if m.value is not None], ends) or (None, None)
+
+
+def _of_sets(result: TrialResult, column: Column) -> list[Measurement]:
+    """Return a trial's measurements of the column's score, one per set that it measured, in the column's order."""
     score = score_named(column.metric)
     wanted = (score.metric, score.condition, score.budget(column.eps))
-    read = {m.task: m.value for m in result.measurements if (m.metric, m.attack, m.eps) == wanted}
-    values = [read.get(name) for name in column.sets]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if values and len(known) == len(values) else None
+    read = {m.task: m for m in result.measurements if (m.metric, m.attack, m.eps) == wanted}
+    return [read[name] for name in column.sets if name in read]
 
 
 def row_cells(own: RowTrials, columns: Sequence[Column]) -> list[Cell]:
@@ -164,6 +179,8 @@ def row_cells(own: RowTrials, columns: Sequence[Column]) -> list[Cell]:
             continue
         over = summarise(values)
         low, high = _interval(drawn[column.eps], column)
+        if column.metric not in AT and len(own.results) == 1:  # several seeds measured the same images
+            low, high = measured_interval(next(iter(own.results.values())), column)
         cells.append(Cell(value=over.mean, sd=over.sd, t_low=over.low, t_high=over.high, low=low, high=high))
     return cells
 

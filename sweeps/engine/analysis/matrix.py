@@ -16,11 +16,12 @@ from sweeps.engine.analysis.difference import Cell, Column, RowTrials, Scope, ad
 from sweeps.engine.analysis.scores import rules_that
 from sweeps.engine.analysis.stats import enough_draws
 from sweeps.engine.format import eps_text
-from sweeps.engine.study.folder import PlannedRow, Role, StudyFolder
+from sweeps.engine.study.folder import PlannedRow, Role, Study, StudyFolder
 from sweeps.engine.study.objectives import score_named, shown_scores
-from zsr_core.codec import unknown
+from zsr_core.codec import to_plain, unknown
 from zsr_core.data import Split, trained_names
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
+from zsr_core.trial.presets import with_own_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Row:
     cells: tuple[Cell, ...]
     overrides: Mapping[str, Any] = field(default_factory=dict)
     proposal: int | None = None
+    untuned: bool = False  # trained by the shared recipe, although the preset has recipes of other rows' methods
 
     @property
     def whole(self) -> bool:
@@ -96,6 +98,20 @@ def matrices(folder: StudyFolder, asked: MatrixRequest | None = None) -> tuple[M
         return (selected,)
     baseline = asked.baseline if asked.baseline in reported else None
     return selected, matrix(folder, replace(asked, split="report", baseline=baseline))
+
+
+def on_shared_recipe(study: Study, row: PlannedRow) -> bool:
+    """Return whether a row's method has no recipe of its own in the preset, where the study has methods with one."""
+    method = row.overrides.get("method")
+    if method is None or any(path.startswith(("method.", "optim")) for path in row.overrides):
+        return False
+    own = with_own_recipe(study.preset)
+    methods = {_class_name(r.overrides["method"]) for r in study.rows() if "method" in r.overrides}
+    return bool(methods & own) and _class_name(method) not in own
+
+
+def _class_name(method: Any) -> str:
+    return str(to_plain(method)["type"])
 
 
 def is_ablation(folder: StudyFolder) -> bool:
@@ -186,6 +202,7 @@ def _row(
         chosen=row.role == "cell" and row.cell == chosen, seeds=tuple(folder.by_seed(row.trials)),
         planned=len(row.trials), failed=len(failed), reason=failed[0].error if failed else "",
         fails=fails, warns=warns, cells=tuple(doubted), overrides=dict(row.overrides), proposal=row.proposal,
+        untuned=on_shared_recipe(folder.study, row),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from sweeps.engine.analysis.stats import Array, Interval, harmonic, hierarchical
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST
 from zsr_core.codec import require
-from zsr_core.data import trained_names
+from zsr_core.data import trained_names, zero_shot_names
 from zsr_core.records import read_samples
 from zsr_core.trial.result import TrialResult
 
@@ -97,17 +97,18 @@ def row_outcomes(folder: StudyFolder, row: PlannedRow) -> Arm:
 
 
 def zero_shot(arm: Arm, results: Mapping[int, TrialResult], eps: float) -> Seeds:
-    """Return an arm's zero-shot tasks at one budget; ``results`` give, by seed, the tasks that were trained on."""
+    """Return an arm's zero-shot tasks at one budget; ``results`` give, by seed, the tasks that scores leave out."""
     return {
-        seed: {task: outcomes for task, outcomes in budgets[eps].items() if task not in trained_on(results[seed])}
+        seed: {task: outcomes for task, outcomes in budgets[eps].items() if task not in left_out(results[seed])}
         for seed, budgets in arm.items()
         if eps in budgets
     }
 
 
-def trained_on(result: TrialResult) -> tuple[str, ...]:
-    """Return the names of the tasks whose image set is the trial's training set."""
-    return trained_names(result.config.eval_suite.tasks, result.config.train_data)
+def left_out(result: TrialResult) -> tuple[str, ...]:
+    """Return the tasks that the trial's scores leave out: its training set, unless nothing else is evaluated."""
+    tasks, trained = result.config.eval_suite.tasks, result.config.train_data
+    return trained_names(tasks, trained) if zero_shot_names(tasks, trained) else ()
 
 
 def row_interval(folder: StudyFolder, score: CellScore) -> dict[str, Interval]:

@@ -21,7 +21,7 @@ from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.format import eps_text, leaf
 from sweeps.engine.study.folder import Study, StudyFolder
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
-from zsr_core.data import trained_names
+from zsr_core.data import trained_names, zero_shot_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import short
 
@@ -125,7 +125,8 @@ def _scores(source: Source, score: Query, facet: str | None) -> list[tuple[str, 
         return [(attack, over(score, attack=attack)) for attack in attacks]
     if facet == "dataset":
         base = source.study.base
-        trained = trained_names(base.eval_suite.tasks, base.train_data)
+        refs, train = base.eval_suite.tasks, base.train_data
+        trained = trained_names(refs, train) if zero_shot_names(refs, train) else ()
         tasks = dict.fromkeys(m.task for m in rows if m.task not in (ZERO_SHOT_MEAN, *trained))
         return [(task, over(score, task=task)) for task in tasks]
     return [("", score)]

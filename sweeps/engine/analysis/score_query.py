@@ -13,7 +13,7 @@ from sweeps.engine.study.folder import PlannedTrial, Role, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, TITLES, Score, score_named, shown_scores
 from zsr_core.codec import ConfigError, did_you_mean, flatten
 from zsr_core.data import Split
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
 from zsr_core.trial.result import TrialResult
 
 GRAMMAR = re.compile(r"(?P<name>\w+)(?:\.(?P<attack>[^@:\s]+))?(?:@(?P<eps>[^:\s]+))?(?::(?P<task>\S+))?")
@@ -105,7 +105,8 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
     if isinstance(score, Contrast):
         first, second = (score_value(result, part, usual) for part in (score.first, score.second))
         return None if first is None or second is None else first - second
-    candidates = [m for m in result.measurements if m.metric == score.name and m.task == score.task]
+    task = score_task(result.measurements) if score.task == ZERO_SHOT_MEAN else score.task
+    candidates = [m for m in result.measurements if m.metric == score.name and m.task == task]
     chosen = _condition(candidates, score, usual)
     return None if chosen is None else chosen.value
 

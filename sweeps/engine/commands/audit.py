@@ -16,13 +16,13 @@ def add(command: Parser) -> None:
     flag = command.add_argument
     flag("--study", metavar="DIR", help="the study's folder")
     flag("--published", action="store_true", help="the papers' own tables, by the rules that numbers alone decide")
-    flag("--out", default="results", metavar="DIR",
+    flag("--out", metavar="DIR",
          help="where --published writes audit_published.md and .html (default ./results)")  # fmt: skip
     flag("--trial", default="", help="an id, its beginning or a label; default: the study's end")
-    flag("--tier", default="cheap", help="cheap or full; full varies all of the attack (default cheap)")
+    flag("--tier", help="cheap or full; full varies all of the attack (default cheap)")
     flag("--rules", nargs="+", metavar="G17", help="only these; probes that no other rule needs are left out")
     flag("--images", metavar="N", help="at most so many (default: cheap 64, full 512)")
-    flag("--autocast", default="none", metavar="TYPE",
+    flag("--autocast", metavar="TYPE",
          help="judge the numbers of attacks made in this precision (G05): bfloat16 or float16 (default none); the "
               "audit's own attacks run in fp32")  # fmt: skip
     flag("--plan", action="store_true", help="print the probes and their cost, and start nothing")
@@ -31,10 +31,11 @@ def add(command: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     given = options.study is not None
     require(given != options.published, "--study", options.study, "a study's folder, or --published instead of it")
+    _check_read(options)
     if options.published:
         from sweeps.engine.documents.papers_audit import terminal_lines, write_audit  # noqa: PLC0415 - brings torch
 
-        folder = read_folder("--out", options.out)
+        folder = read_folder("--out", "results" if options.out is None else options.out)
         lines = terminal_lines()
         return say([*lines, "", *write_audit(folder)])
     images = None if options.images is None else read_whole("--images", options.images)
@@ -44,10 +45,20 @@ def run(options: argparse.Namespace) -> int:
     from zsr_core.audit.evidence import Autocast  # noqa: PLC0415
     from zsr_core.audit.plan import TIERS  # noqa: PLC0415
 
-    read_name("--tier", options.tier, [tier for tier in TIERS if tier != "none"])
-    read_name("--autocast", options.autocast, get_args(Autocast))
-    rules = {"rules": tuple(options.rules)} if options.rules else {}
-    request = Request(
-        trial=options.trial, tier=options.tier, images=images, autocast=options.autocast, plan=options.plan, **rules
+    tier = read_name(
+        "--tier", "cheap" if options.tier is None else options.tier, [tier for tier in TIERS if tier != "none"]
     )
+    autocast = read_name("--autocast", "none" if options.autocast is None else options.autocast, get_args(Autocast))
+    rules = {"rules": tuple(options.rules)} if options.rules else {}
+    request = Request(trial=options.trial, tier=tier, images=images, autocast=autocast, plan=options.plan, **rules)
     return say(audit_study(open_study(path), request))
+
+
+def _check_read(options: argparse.Namespace) -> None:
+    """Raise ``ConfigError`` for a flag that would be ignored: of a study's audit with --published, or the reverse."""
+    if not options.published:
+        require(options.out is None, "--out", options.out, "--published with it: verdicts are kept in the study")
+        return
+    for flag in ("trial", "tier", "rules", "images", "autocast", "plan"):
+        value = getattr(options, flag)
+        require(not value, f"--{flag}", value, "--study with it: the papers' tables are judged by their numbers alone")

@@ -22,6 +22,7 @@ def add(command: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     workers = read_whole("--workers", options.workers, most=WORKERS)
     gpus = None if options.gpus_per_worker is None else read_gpus("--gpus-per-worker", options.gpus_per_worker)
+    require(gpus is None or workers > 1, "--gpus-per-worker", options.gpus_per_worker, "--workers above 1 with it")
     _check_texts(options)
     from zsr_core.cli.evaluate import evaluate_model  # noqa: PLC0415 - brings torch
 

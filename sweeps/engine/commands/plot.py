@@ -37,8 +37,7 @@ def run(options: argparse.Namespace) -> int:
         read_name("--kind", kind, (*FIGURES, ALL))
     for flag, expected in (("x", "an axis"), ("y", "an axis"), ("z", "a score"), ("facet", "what to split by")):
         read_text(f"--{flag}", getattr(options, flag), expected)
-    compares = {"forest", ALL} & set(options.kind)
-    require(options.baseline is None or bool(compares), "--baseline", options.baseline, "--kind forest with it")
+    read_text("--baseline", options.baseline, "the label of a row")
     cliff = read_points("--cliff", options.cliff)
     path = read_study_path(options.study)
     beside = tuple(read_study_path(text, "--beside") for text in options.beside)
@@ -54,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         cliff=cliff, baseline=options.baseline,
     )  # fmt: skip
     drawn = draw(folder, request)
-    return say([*drawn.paths, *(f"not drawn: {reason}" for reason in drawn.left_out)])
+    notes = [*(f"not drawn: {reason}" for reason in drawn.left_out), *(f"note: {text}" for text in drawn.unread)]
+    return say([*drawn.paths, *notes])
 
 
 def _check_names(options: argparse.Namespace, folders: Sequence[StudyFolder]) -> None:

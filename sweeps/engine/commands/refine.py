@@ -6,6 +6,7 @@ import argparse
 
 from sweeps.engine.commands.shared import add_cliff, add_scores, add_study, add_tracking, read_study_path, say
 from sweeps.engine.running.flags import Parser, read_points, read_text
+from zsr_core.codec import require
 
 WORDS = "propose, or run, the trials between neighbours whose scores are too far apart"
 
@@ -27,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
     from sweeps.engine.wording.cliffs import proposal_lines  # noqa: PLC0415
 
     cliff = read_points("--cliff", options.cliff)
+    for flag in ("local", "tracking"):
+        require(options.go or not getattr(options, flag), f"--{flag}", getattr(options, flag), "--run with it")
     read_text("--tracking", options.tracking, "a URI, or none")
     path = read_study_path(options.study)
     folder = open_study(path)

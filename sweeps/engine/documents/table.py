@@ -15,8 +15,26 @@ from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.wording.answer import rivals_text, selection_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
-from sweeps.engine.wording.matrix import DAGGER, DASH, Described, described, gap_text, star, trouble_notes, value_text
-from sweeps.engine.wording.study import provenance_text, scale_note, scoring_text, training_text
+from sweeps.engine.wording.matrix import (
+    DAGGER,
+    DASH,
+    Described,
+    described,
+    gap_text,
+    star,
+    trouble_notes,
+    untuned_legend,
+    value_text,
+)
+from sweeps.engine.wording.study import (
+    fewer_seeds_text,
+    images_text,
+    notes_text,
+    provenance_text,
+    scale_note,
+    scoring_text,
+    training_text,
+)
 from zsr_core.files import write_text
 from zsr_core.space import short
 
@@ -121,9 +139,11 @@ def setting_lines(folder: StudyFolder) -> list[str]:
     kinds = [kind for kind in ("done", "failed", "pruned", "missing") if kind in status]
     counts = ", ".join(f"{sum(each == kind for each in status)} {kind}" for kind in kinds)
     note = f" **{sentence(scale_note(study))}**" if scale_note(study) else ""
+    sets = " ".join(filter(None, (images_text(folder), notes_text(folder))))
     return [
         f"{training_text(study)}. {scoring_text(folder)}.{note}",
         "",
+        *([md(sets), ""] if sets else []),
         f"{counted(len(study.plan), 'trial')}: {counts}. {provenance_text(study, folder.results.values())}",
     ]
 
@@ -145,8 +165,12 @@ def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
             "interval contains 0"
         )
     lines = [f"{text}."]
+    fewer = fewer_seeds_text(folder)
+    lines += ["", md(fewer)] if fewer else []
     if any(star(cell.gap) for cell in cells):
         lines += ["", "* p < 0.05 after Holm's correction over this table, and the seeds support the sign."]
+    for line in untuned_legend(ranking.rows):
+        lines += ["", line]
     if any(row.fails for row in ranking.rows):
         lines += ["", f"{DAGGER} robustness unverified: a rule of the audit fails."]
     if folder.study.published:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import matplotlib
@@ -22,7 +22,7 @@ from sweeps.engine.analysis.scores import CellScore, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
-from sweeps.engine.figures.names import FIGURES
+from sweeps.engine.figures.names import FIGURES, unread
 from sweeps.engine.figures.style import STYLE, save
 from sweeps.engine.figures.surface_views import How, views
 from sweeps.engine.figures.surfaces import surfaces_figure
@@ -33,7 +33,14 @@ from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.objectives import HARMONIC, TITLES, deciding_score, shown_scores
 from sweeps.engine.wording.forest import forest
 from sweeps.engine.wording.sensitivity import sensitivity_note
-from sweeps.engine.wording.study import scale_note, scoring_text, spread_text, training_text
+from sweeps.engine.wording.study import (
+    curves_text,
+    fewer_seeds_text,
+    scale_note,
+    scoring_text,
+    spread_text,
+    training_text,
+)
 from zsr_core.codec import ConfigError, unknown
 from zsr_core.space import Domain
 
@@ -59,10 +66,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """The files written, and the reason for each kind of ``all`` that was left out."""
+    """The files written, the reason for each kind of ``all`` that was left out, and options that kinds did not read."""
 
     paths: tuple[Path, ...] = ()
     left_out: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +99,7 @@ class Scene:
     def setting(self) -> tuple[str, ...]:
         """The lines on top of every figure: question, training, scoring, scale."""
         words = (training_text(self.study), scoring_text(self.folder))
-        return (self.study.question, *words, sentence(scale_note(self.study)))
+        return (self.study.question, *words, sentence(scale_note(self.study)), fewer_seeds_text(self.folder))
 
     @property
     def score(self) -> Query:
@@ -125,15 +133,17 @@ def draw(folder: StudyFolder, request: Request) -> Drawn:
             raise unknown("--kind", kind, (*KINDS, "all"))
     paths: list[Path] = []
     left_out: list[str] = []
+    kinds = tuple(KINDS) if every else request.kinds or usual(scene)
+    ignored = unread(kinds, given_options(request))
     with matplotlib.rc_context(STYLE):
-        for kind in KINDS if every else request.kinds or usual(scene):
+        for kind in kinds:
             try:
                 paths += KINDS[kind].draw(scene)
             except ConfigError as error:
                 if not every:
                     raise
                 left_out.append(f"{kind}: {error}")
-    return Drawn(paths=tuple(paths), left_out=tuple(left_out))
+    return Drawn(paths=tuple(paths), left_out=tuple(left_out), unread=() if every else ignored)
 
 
 def draw_into(folder: StudyFolder, request: Request, keep: Keep) -> None:
@@ -143,9 +153,19 @@ def draw_into(folder: StudyFolder, request: Request, keep: Keep) -> None:
         ConfigError: if the study has no finished trial, or a kind cannot be drawn.
     """
     scene = replace(_scene(folder, request), keep=keep)
+    kinds = request.kinds or usual(scene)
+    unread(kinds, given_options(request))
     with matplotlib.rc_context(STYLE):
-        for kind in request.kinds or usual(scene):
+        for kind in kinds:
             KINDS[kind].draw(scene)
+
+
+def given_options(request: Request) -> dict[str, object]:
+    """Return the options of a request that differ from their defaults, as text where they are studies."""
+    plain = replace(request, kinds=(), beside=())
+    given = {f.name: getattr(plain, f.name) for f in fields(Request) if getattr(plain, f.name) != f.default}
+    studies = [str(folder.path) for folder in request.beside]
+    return {**given, "beside": studies} if studies else given
 
 
 def usual(scene: Scene) -> tuple[str, ...]:
@@ -266,8 +286,9 @@ def _published(scene: Scene) -> list[Path]:
 
 def _clean_vs_robust(scene: Scene) -> list[Path]:
     untouched = untouched_score(scene.folder)
+    setting = (*scene.setting, curves_text(scene.folder))
     figure = tradeoff_figure(scene.cells, scene.winner, scene.chosen_label, untouched, scene.study.published,
-                             scene.setting, named=not scene.study.space)  # fmt: skip
+                             setting, named=not scene.study.space)  # fmt: skip
     return scene.save(figure, "clean_vs_robust")
 
 

@@ -5,7 +5,9 @@ This file imports nothing heavy, because help texts list the kinds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+
+from zsr_core.codec import require
 
 FIGURES: Mapping[str, str] = {
     "heatmap": "scores over two axes, each cell as measured",
@@ -21,3 +23,33 @@ FIGURES: Mapping[str, str] = {
     "eps": "robust accuracy over the attack's budget",
     "importance": "fANOVA and PED-ANOVA shares of each axis, from 30 configurations on",
 }
+
+SURFACE = ("x", "y", "z", "facet", "beside", "cliff")
+READS: Mapping[str, tuple[str, ...]] = {  # the options of a request that a kind of figure reads
+    "heatmap": SURFACE,
+    "contour": SURFACE,
+    "gp": SURFACE,
+    "published": ("x", "y", "cliff"),
+    "clean_vs_robust": (),
+    "forest": ("z", "facet", "baseline"),
+    "pareto": (),
+    "slices": ("z",),
+    "parallel": ("z",),
+    "learning": (),
+    "eps": (),
+    "importance": ("z",),
+}
+
+
+def unread(kinds: Collection[str], given: Mapping[str, object]) -> tuple[str, ...]:
+    """Return a sentence for each kind that does not read some of the ``given`` options.
+
+    Raises:
+        ConfigError: for an option that none of the kinds reads.
+    """
+    for option, value in given.items():
+        readers = [kind for kind, options in READS.items() if option in options]
+        expected = f"--kind {' or '.join(readers)} with it: {', '.join(kinds)} would ignore it"
+        require(bool(set(kinds) & set(readers)), f"--{option}", value, expected)
+    ignored = {kind: [f"--{option}" for option in given if option not in READS[kind]] for kind in kinds}
+    return tuple(f"{kind} does not read {', '.join(options)}" for kind, options in ignored.items() if options)

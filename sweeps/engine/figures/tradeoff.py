@@ -100,7 +100,7 @@ def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
     clean, robust = np.meshgrid(np.linspace(max(left, 1e-3), right, 120), np.linspace(max(bottom, 1e-3), top, 120))
     lines = axes.contour(clean, robust, harmonic(clean, robust), levels=6, colors=GREY, linewidths=0.6, zorder=0.5)
     axes.clabel(lines, fmt="%g", fontsize=5.8, inline_spacing=2)
-    axes.plot([], [], color=GREY, lw=0.6, label="equal harmonic mean")
+    axes.plot([], [], color=GREY, lw=0.6, label="equal harmonic mean of the two")
 
 
 def _bars(axes: Axes, shown: Sequence[CellScore]) -> None:

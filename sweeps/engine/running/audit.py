@@ -16,7 +16,7 @@ from zsr_core.audit.facts import Row
 from zsr_core.audit.report import report_lines
 from zsr_core.audit.rules import RULES
 from zsr_core.codec import ConfigError, did_you_mean, require, unknown
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measure import WORST, score_task
 from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
 from zsr_core.trial.audited import Neighbours, audit_trial, trial_scene
@@ -126,7 +126,8 @@ def row_of(result: TrialResult, eps: float) -> Row | None:
     """Return a trial's zero-shot clean, PGD and worst-case accuracy; None if PGD is its strongest attack."""
     suite = result.config.eval_suite
     pgd = next((a.name for a in suite.attacks if isinstance(a, Pgd)), "")
-    mean = {(m.metric, m.attack, m.eps): m.value for m in result.measurements if m.task == ZERO_SHOT_MEAN}
+    scored = score_task(result.measurements)
+    mean = {(m.metric, m.attack, m.eps): m.value for m in result.measurements if m.task == scored}
     keys = [("clean", "none", 0.0), ("robust", pgd, eps), ("robust", WORST, eps)]
     clean, plain, worst = (mean.get(key) for key in keys)
     if all(isinstance(a, Pgd) for a in suite.attacks) or clean is None or plain is None or worst is None:

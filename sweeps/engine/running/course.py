@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sweeps.engine.analysis.scores import best, scores
+from sweeps.engine.analysis.scores import CellScore, best, row_score
 from sweeps.engine.format import leaf
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.pace import Pace, slow_text
@@ -40,6 +40,7 @@ class Course:
         self._samples, self._seeds, self._recorder = samples, seeds, recorder
         self._display: Display | None = None
         self._jobs: dict[str, Job] = {}  # trial id -> the running job that contains it
+        self._scores: dict[str, CellScore] = {}  # by cell, because scoring all cells after each trial takes seconds
         self._pace, self._estimates = Pace(folder.done().values()), estimates
         self._lock = threading.RLock()  # `look` may be called from another thread than the rest
         self.begun = 0  # trials started by this launch
@@ -133,6 +134,7 @@ class Course:
                 continue
             self.results[trial.trial_id] = result
             self._pace.add(result)
+            self._scores.pop(trial.cell, None)
             if self._recorder is not None:
                 self._recorder.trial_finished(trial.trial_id)
             error = None if result.status == "done" else result.error or result.status
@@ -140,8 +142,12 @@ class Course:
             self._show(event(trial.label, result, self.study))
 
     def _best(self) -> str:
-        decides = deciding_score(self.study.objectives).name
-        top = best(scores(self.folder), decides)
+        decides, folder = deciding_score(self.study.objectives).name, self.folder
+        rows = {row.cell: row for row in self.study.rows(role="cell")}
+        for cell, row in rows.items():
+            if cell not in self._scores:
+                self._scores[cell] = row_score(folder, row)
+        top = best([self._scores[cell] for cell in rows], decides)
         if top is None:
             return ""
         at = " ".join(f"{leaf(path)}={short(value)}" for path, value in top.overrides.items()) or top.cell

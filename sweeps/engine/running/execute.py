@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweeps.engine.analysis.choice import chosen
@@ -13,7 +14,7 @@ from sweeps.engine.running.jobs import Listed, Source, job, processes_of
 from sweeps.engine.running.options import Options
 from sweeps.engine.running.progress import display
 from sweeps.engine.running.warm_start import known_points
-from sweeps.engine.study.folder import PlannedTrial
+from sweeps.engine.study.folder import PlannedTrial, read_results
 from sweeps.engine.study.plan import closing
 from zsr_core.space import Variant
 
@@ -40,7 +41,7 @@ def run_missing(course: Course, options: Options, running: ExitStack, own: froze
         if options.refine:
             _refine(course, options.refine, own, lambda trials: engine.run_listed(trials[: room()]))
         if course.cells_ended():
-            _choose(course, options)
+            choose(course, options.seeds)
             end = course.folder.unfinished(trial for trial in course.study.plan if trial.is_report)
             engine.run_listed(end[: room()])
 
@@ -57,11 +58,17 @@ def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequ
         run(course.folder.unfinished(trial for trial in grown.plan if trial.role == "cell"))
 
 
-def _choose(course: Course, options: Options) -> None:
-    """Plan the final trials: the chosen cell and the untouched model on the report split."""
+def choose(course: Course, seeds: Sequence[int]) -> None:
+    """Plan the final trials: the chosen cell and the untouched model on the report split.
+
+    Those of seeds that are not among the launch's ``seeds`` stay planned where they have a result.
+    """
     winner = chosen(course.folder)
-    if winner is not None and not course.study.reproduces:  # a reproduction plans all rows on it
-        course.end_with(closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), options.seeds))
+    if winner is None or course.study.reproduces:  # a reproduction plans all rows on it
+        return
+    end = closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), course.study.seeds)
+    known = read_results(course.path, replace(course.study, plan=end))
+    course.end_with([trial for trial in end if trial.seed in seeds or trial.trial_id in known])
 
 
 class Engine:

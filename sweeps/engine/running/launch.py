@@ -27,7 +27,7 @@ from sweeps.engine.running.here import check_gpus, check_limit
 from sweeps.engine.running.jobs import ClusterLost, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
-from sweeps.engine.running.preview import own_cells, plan_lines, refine_lines
+from sweeps.engine.running.preview import earlier_lines, note_lines, own_cells, plan_lines, refine_lines
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
@@ -143,10 +143,12 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     if options.warm_start:
         print(f"Earlier studies have scores of {len(known)} points of this space.", flush=True)
     if options.plan:
-        print("\n".join([*plan_lines(folder, options), *refine_lines(sweep, folder, options)]))
+        earlier = earlier_lines(folder, options, own_cells(sweep, options))
+        print("\n".join([*plan_lines(folder, options), *earlier, *refine_lines(sweep, folder, options)]))
         return DONE
     check_world(study)
     check_contents(folder)
+    print("".join(f"{line}\n" for line in note_lines(study)), end="", flush=True)
     if options.local:
         check_gpus(processes_of(options.gpus_per_trial))
         check_limit(options.trial_timeout)
@@ -164,7 +166,9 @@ def run_launch(sweep: Sweep, options: Options) -> int:
             sweep, options, locked=True
         )  # again, because another launch may have changed it before the lock was held
         write_study(folder.path, folder.study)
-        return _conduct(folder, options, tracking, own_cells(sweep, options))
+        own = own_cells(sweep, options)
+        print("".join(f"{line}\n" for line in earlier_lines(folder, options, own)), end="", flush=True)
+        return _conduct(folder, options, tracking, own)
 
 
 def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolder:

@@ -18,6 +18,7 @@ from sweeps.engine.running.flags import (
     unknown_flag,
 )
 from sweeps.engine.running.launch_flags import SEARCHES, launch_parser
+from sweeps.engine.study.limits import SAMPLES
 from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import shown
@@ -69,11 +70,17 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
             "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
     require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
     require(not (given.resume and given.fresh), "--fresh", True, "--resume or --fresh, not both")
+    gpus = None if given.gpus_per_trial is None else read_gpus("--gpus-per-trial", given.gpus_per_trial)
+    at_once = _whole("--max-concurrent", given.max_concurrent)
+    if given.local:
+        whole = "a whole number of GPUs, at least 1: --local runs one trial at a time"
+        require(gpus is None or gpus >= 1, "--gpus-per-trial", given.gpus_per_trial, whole)
+        require(at_once in (None, 1), "--max-concurrent", given.max_concurrent, "1: --local runs one trial at a time")
     return Options(
         plan=given.plan,
         preset=given.preset,
         search=given.search,
-        samples=samples or sweep.samples,
+        samples=samples or sweep.samples or SAMPLES,
         seeds=_seeds(sweep, _whole("--seeds", given.seeds, MOST_SEEDS)),
         objectives=_objectives(sweep, given.objectives),
         results=_results(given.results),
@@ -81,8 +88,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         local=given.local,
         limit=_whole("--limit", given.limit),
         fresh=given.fresh,
-        gpus_per_trial=None if given.gpus_per_trial is None else read_gpus("--gpus-per-trial", given.gpus_per_trial),
-        max_concurrent=_whole("--max-concurrent", given.max_concurrent),
+        gpus_per_trial=gpus,
+        max_concurrent=at_once,
         trial_timeout=None if given.trial_timeout is None else read_duration("--trial-timeout", given.trial_timeout),
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),

@@ -6,14 +6,19 @@ import os
 
 import torch
 
-from sweeps.engine.format import MINIATURES
+from sweeps.engine.format import MINIATURES, counted, eps_text, listed
 from sweeps.engine.running.options import Options
 from sweeps.engine.running.pace import Pace
-from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.plan import to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
+from sweeps.engine.wording.study import sizes_text
+from zsr_core.codec import canonical
+from zsr_core.data import Split, set_size, zero_shot_names
+from zsr_core.model.load import image_size_of
+from zsr_core.trial.provenance import set_notes
 
 # The card of the papers' training (Comp-TGA, section V), at its manufacturer's fp32 rate.
 REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
@@ -33,8 +38,56 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     elsewhere = study.base.model.name not in MINIATURES and not torch.cuda.is_available()
     gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: pace.estimate(config).seconds_at(REFERENCE_GFLOPS))
     lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
+    lines += sets_lines(study)
     if pace.absent:
         lines.append(f"Not on this machine, so their published sizes are used: {', '.join(pace.absent)}.")
+    return lines
+
+
+def sets_lines(study: Study) -> list[str]:
+    """Return how many images train and measure the study's base, at which budget it is scored, and notes on sets."""
+    base, size = study.base, image_size_of(study.base.model)
+    suite, train = base.eval_suite, base.train_data
+    lines = [f"Trained on {sizes_text({train.called: set_size(train, 'train', size).images})} images."]
+    splits: tuple[Split, ...] = ("selection", "report")
+    sizes = {
+        split: {task.called: set_size(task, split, size, suite.n, trained_on=train).images for task in suite.tasks}
+        for split in splits
+    }
+    lines.append(f"Images: {'; '.join(f'{sizes_text(sizes[split])} on the {split} split' for split in splits)}.")
+    budget = f"at {eps_text(study.score_eps)}" if suite.eps and suite.attacks else "nowhere: the suite has no attack"
+    scored = zero_shot_names(suite.tasks, train)
+    over = f"the mean of {', '.join(scored)}" if scored else f"{train.called}, the training set: not zero-shot"
+    lines.append(f"Scored on {over}; robust accuracy is read {budget}.")
+    return [*lines, *note_lines(study)]
+
+
+def note_lines(study: Study) -> list[str]:
+    """Return a line for everything that was odd in reading the study's sets, such as skipped files."""
+    configs = [study.base, *(study.config(trial) for trial in study.plan)]
+    used = {
+        canonical([c.model, c.train_data, c.eval_suite.tasks, c.eval_suite.split, c.epochs > 0]): c for c in configs
+    }
+    notes = (note for c in used.values() for note in set_notes(c, image_size_of(c.model)))
+    return [f"note: {note}" for note in dict.fromkeys(notes)]
+
+
+def earlier_lines(folder: StudyFolder, options: Options, own: frozenset[str]) -> list[str]:
+    """Return what earlier launches left in the study that this launch would not plan: cells and seeds.
+
+    ``own``: the cells that the sweep itself lists.
+    """
+    study = folder.study
+    cells = study.rows(role="cell")
+    others = [row.cell for row in cells if row.cell not in own] if study.search is None else []
+    seeds = [seed for seed in study.seeds if seed not in options.seeds]
+    lines = []
+    if others:
+        was = f"{counted(len(others), 'cell')} that this launch does not list: {listed(others)}"
+        lines.append(f"Kept from earlier launches or refining, and part of the choice: {was}. --fresh begins without.")
+    if seeds:
+        was = f"the finished trials of {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+        lines.append(f"Kept from earlier launches, and part of every mean: {was}. --fresh begins without.")
     return lines
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zsr_core.codec import require, unknown
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
+from zsr_core.evaluation.measure import WORST, Measurement, score_task
 from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
@@ -103,6 +103,7 @@ def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
     budgets = config.eval_suite.eps
     wanted = config.threat.eps if asked is None else asked
     if not budgets:  # the suite measures clean accuracy only
+        require(asked is None, field, asked, "none: the suite has no budget")
         return wanted
     held = [eps for eps in budgets if abs(eps - wanted) <= 1e-9]
     expected = f"one of the suite's budgets ({', '.join(f'{255 * eps:g}/255' for eps in budgets)}), named by the sweep"
@@ -111,8 +112,12 @@ def score_budget(config: TrialConfig, asked: float | None, field: str) -> float:
 
 
 def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
-    """Return a trial's zero-shot means by score, attacked images at the budget ``eps``; unmeasured ones are absent."""
-    means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == ZERO_SHOT_MEAN}
+    """Return a trial's zero-shot means by score, attacked images at the budget ``eps``; unmeasured ones are absent.
+
+    If only the training set is evaluated, they are the numbers of that set.
+    """
+    scored = score_task(result.measurements)
+    means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == scored}
     read: Mapping[str, Measurement | None] = {
         score.name: means.get((score.metric, score.condition, score.budget(eps))) for score in SCORES
     }

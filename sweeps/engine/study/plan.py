@@ -12,7 +12,8 @@ from typing import Any
 from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedTrial, Role, Study
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
-from zsr_core.codec import ConfigError, fingerprint, flatten, unknown
+from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
+from zsr_core.data import zero_shot_names
 from zsr_core.space import Choice, Domain, Real, Variant, short
 from zsr_core.trial.config import TrialConfig
 
@@ -35,6 +36,7 @@ def new_study(
     plan += [planned(base, cell, seed) for seed in seeds for cell in cells]
     plan += report_trials(base, cells, seeds) if sweep.reproduces else ()
     check_distinct(plan)
+    check_scored(base, plan)
     return Study(
         name=sweep.name, study=study_name(sweep, preset, search), question=sweep.question, preset=preset,
         mode="search" if search else "matrix", search=search, space=space, objectives=objectives,
@@ -73,6 +75,21 @@ def check_distinct(plan: Iterable[PlannedTrial]) -> None:
         if trial.trial_id in seen:
             raise ConfigError(f"variants: {seen[trial.trial_id]!r} and {trial.label!r} are the same configuration")
         seen[trial.trial_id] = trial.label
+
+
+def check_scored(base: TrialConfig, plan: Iterable[PlannedTrial]) -> None:
+    """Raise ``ConfigError`` if a trial evaluates its training set alone, under several names: none is its score.
+
+    Under one name that set is the score.
+    """
+    own = [t for t in plan if any(path.startswith(("train_data", "eval_suite")) for path in t.overrides)]
+    for config in (base, *(base.with_(trial.overrides) for trial in own)):
+        names = [task.called for task in config.eval_suite.tasks]
+        alone = len(names) == 1 or bool(zero_shot_names(config.eval_suite.tasks, config.train_data))
+        expected = (
+            f"a set beside {config.train_data.called}, which is trained on, or one name for it: that is the score"
+        )
+        require(alone, "eval_suite.tasks", names, expected)
 
 
 def continued(earlier: Study, asked: Study, results: Collection[str], where: str) -> Study:

@@ -8,12 +8,13 @@ from typing import Any
 
 from search_spaces import Axis
 from sweeps.engine.study.folder import SPLIT
-from sweeps.engine.study.limits import SAMPLES
 from sweeps.engine.study.objectives import check_objectives, score_budget
 from zsr_core.codec import require, unknown
 from zsr_core.published import published
 from zsr_core.space import Choice, Domain, Real, Variant, grid, short
 from zsr_core.trial.config import TrialConfig
+
+LEVELS = 5  # of an axis of the default grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class Sweep:
     space: tuple[Axis, ...] | Mapping[str, Domain] = ()
     # Instead of the default grid; a mapping by preset if presets differ.
     variants: tuple[Variant, ...] | Mapping[str, tuple[Variant, ...]] = ()
-    levels: int = 5  # of the default grid, for axes that list none of their own
-    samples: int = SAMPLES  # of a search, unless --samples says otherwise
+    levels: int | None = None  # of the default grid, for axes that list none of their own; None: 5
+    samples: int | None = None  # of a search, unless --samples says otherwise; None: 25
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
     # The budget at which robust scores are read, in [0, 1] pixel units, for all presets or by preset. None: the base's
@@ -43,8 +44,9 @@ class Sweep:
         require(plain_name, "name", self.name, "letters, digits, - and _: it names a folder")
         require(bool(self.space or self.variants), "space", self.space, "at least one axis, or variants")
         require(bool(self.base), "base", dict(self.base), "a configuration per preset")
-        require(self.levels >= 2, "levels", self.levels, "at least 2")
-        require(self.samples >= 1, "samples", self.samples, "at least 1")
+        require(self.levels is None or self.levels >= 2, "levels", self.levels, "at least 2")
+        require(self.samples is None or self.samples >= 1, "samples", self.samples, "at least 1")
+        self._check_unread()
         check_seeds(self.seeds)
         check_objectives(self.objectives)
         for source, tables in self.reproduces.items():
@@ -57,6 +59,19 @@ class Sweep:
             for path in (x, y):
                 if self.domains and path not in self.domains:
                     raise unknown("surfaces", path, self.domains)
+
+    def _check_unread(self) -> None:
+        """Raise ``ConfigError`` for a field that nothing would read."""
+        spaced = any(not self.listed(preset) for preset in self.base)
+        leveled = spaced and any(not axis.levels and not isinstance(axis.domain, Choice) for axis in self.axes)
+        expected = "none: the sweep lists its variants, or every axis its levels"
+        require(self.levels is None or leveled, "levels", self.levels, expected)
+        require(self.samples is None or bool(self.axes), "samples", self.samples, "none: there is no space to search")
+        for field_name in ("variants", "score_eps"):
+            by_preset = getattr(self, field_name)
+            for preset in by_preset if isinstance(by_preset, Mapping) else ():
+                if preset not in self.base:
+                    raise unknown(field_name, preset, self.base)
 
     def _check_base(self, preset: str, config: TrialConfig) -> None:
         split = config.eval_suite.split
@@ -97,7 +112,7 @@ class Sweep:
 
     def cells(self, preset: str) -> tuple[Variant, ...]:
         """Return the cells of matrix mode: the listed variants, or the grid of ``levels`` per axis."""
-        axes = {a.path: a.levels or axis_levels(a.domain, self.levels) for a in self.axes}
+        axes = {a.path: a.levels or axis_levels(a.domain, self.levels or LEVELS) for a in self.axes}
         return self.listed(preset) or grid(axes)
 
     def corners(self) -> Iterable[Variant]:

@@ -12,7 +12,7 @@ from sweeps.engine.format import counted, leaf, mean_text, published_text
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import Score, deciding_score, score_named, shown_scores
 from sweeps.engine.wording.matrix import gap_text
-from sweeps.engine.wording.study import scale_note
+from sweeps.engine.wording.study import fewer_seeds_text, scale_note
 from zsr_core.space import short
 
 RIVALS = 8  # most rivals of the chosen cell that a sentence names
@@ -39,6 +39,7 @@ def answer(
         if cell is not None and cell.value(decides.name) is not None:
             lines.append(f"On the report split, {name}: {figures(folder, cell)}.")
     lines += [selection_text(curse)] if curse else []
+    lines += list(filter(None, [fewer_seeds_text(folder)]))
     lines += [f"All figures were {scale_note(study)}."] if scale_note(study) else []
     if study.published:
         lines.append(f"Published optimum: {published_text(study.published)}.")

@@ -7,8 +7,8 @@ from sweeps.engine.format import counted, eps_text
 from sweeps.engine.study.folder import PlannedRow
 from sweeps.engine.wording.answer import where
 from zsr_core.codec import canonical, to_plain
+from zsr_core.data import same_set
 from zsr_core.space import short
-from zsr_core.trial.config import TrialConfig
 
 
 def choice(comparison: Comparison) -> str:
@@ -23,16 +23,21 @@ def choice(comparison: Comparison) -> str:
     return f"{first} chooses {names[0]}; {second} chooses {names[1]}."
 
 
-def warnings(first: TrialConfig, second: TrialConfig) -> tuple[str, ...]:
+def warnings(comparison: Comparison) -> tuple[str, ...]:
     """Return why the numbers of two studies are not comparable: other attacks, sets, images, model or budgets."""
+    first, second = comparison.bases
     one, two = first.eval_suite, second.eval_suite
     reasons = []
     if first.model != second.model:
         reasons.append("The models differ, so all scores differ, whatever was tuned.")
     if canonical([to_plain(a) for a in one.attacks]) != canonical([to_plain(a) for a in two.attacks]):
         reasons.append("The attacks differ, so a difference of robust accuracies may be due to the attacks.")
-    if {t.called for t in one.tasks} != {t.called for t in two.tasks}:
+    if comparison.unlike:
+        reasons.append(f"Not compared, because other images have this name in each: {', '.join(comparison.unlike)}.")
+    if {t.called for t in one.tasks} != {t.called for t in two.tasks} or comparison.unlike:
         reasons.append("The sets differ: differences are over the sets that both have.")
+    if not same_set(first.train_data, second.train_data):
+        reasons.append("The training sets differ.")
     if (one.n, one.split) != (two.n, two.split):
         reasons.append("The images differ: differences are over the images that both have.")
     if (one.norm, *map(eps_text, one.eps)) != (two.norm, *map(eps_text, two.eps)):

@@ -9,7 +9,7 @@ from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Cell, Column, Differ
 from sweeps.engine.analysis.matrix import Block, Matrix, Row, family
 from sweeps.engine.format import counted, sentence
 from sweeps.engine.study.folder import StudyFolder
-from sweeps.engine.wording.study import attacks_of, scale_note, training_text
+from sweeps.engine.wording.study import attacks_of, fewer_seeds_text, images_text, scale_note, training_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,11 @@ class Described:
 
 def described(folder: StudyFolder, matrix: Matrix, *more: str) -> Described:
     """Return the matrix with its sentences; ``more`` are added to the legend."""
-    return Described(matrix=matrix, setting=setting_of(folder), legend=(*legend_of(matrix), *more))
+    return Described(
+        matrix=matrix,
+        setting=setting_of(folder),
+        legend=(*legend_of(matrix), *filter(None, (fewer_seeds_text(folder), *more))),
+    )
 
 
 BOLD = "Bold: the best of a column among tuned rows with all seeds and an audit that holds."
@@ -39,13 +43,13 @@ def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable
 
 
 def setting_of(folder: StudyFolder) -> tuple[str, ...]:
-    """Return one sentence on the training, one on the attacks, and the scale if it is the miniature's."""
+    """Return sentences on the training, the attacks, the images per set, and the scale if it is the miniature's."""
     study = folder.study
     attacks = attacks_of(folder.done().values())
     per_image = ", the worst per image" if len(attacks) > 1 else ""
     tested = f"Robust to {' + '.join(attacks) or 'no attack'}{per_image}; {counted(len(study.seeds), 'seed')}."
     note = sentence(scale_note(study))
-    return (f"{training_text(study)}.", tested, *([note] if note else []))
+    return tuple(filter(None, (f"{training_text(study)}.", tested, images_text(folder), note)))
 
 
 def legend_of(matrix: Matrix) -> tuple[str, ...]:
@@ -61,7 +65,14 @@ def legend_of(matrix: Matrix) -> tuple[str, ...]:
     if any(cell.doubted for cell in cells):
         failing = "; ".join(f"{row.label}: {', '.join(row.fails)}" for row in matrix.rows if row.fails)
         lines.append(f"† robustness unverified, the audit fails ({failing}).")
-    return tuple(lines)
+    return (*lines, *untuned_legend(matrix.rows))
+
+
+def untuned_legend(rows: Sequence[Row]) -> list[str]:
+    """Return the sentence on rows whose method has no recipe of its own; empty where all have one."""
+    untuned = any(row.untuned for row in rows)
+    words = "trained by the shared recipe; other methods here have a recipe that was tuned for them or published."
+    return [f"{DOUBLE_DAGGER} {words}"] if untuned else []
 
 
 def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> list[str]:
@@ -89,6 +100,7 @@ def _gap_legend(baseline: str, gaps: Sequence[Difference], *, many: bool) -> lis
 
 DASH = "–"
 DAGGER = "†"
+DOUBLE_DAGGER = "‡"
 
 
 # ---- text that all forms share
@@ -145,6 +157,8 @@ def trouble_notes(row: Row, *, reason: bool = True, of: str = "") -> list[str]:
     missing = row.planned - len(row.seeds) - row.failed
     if missing:
         notes.append(f"missing{f' {missing} of {row.planned} seeds' if row.planned > 1 else ''}")
+    if row.untuned:
+        notes.append(f"{DOUBLE_DAGGER} shared recipe")
     if row.fails:
         notes.append(f"{DAGGER} audit fails {', '.join(row.fails)}")
     return notes

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from statistics import median
 
-from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text
+from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, listed
 from sweeps.engine.study.folder import Study, StudyFolder
-from sweeps.engine.study.objectives import headline
+from sweeps.engine.study.objectives import HARMONIC, deciding_score, headline
 from zsr_core.attacks import Pgd
 from zsr_core.codec import to_plain
 from zsr_core.data import trained_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.trial.provenance import SET_NOTES
 from zsr_core.trial.result import TrialResult
 
 
@@ -46,15 +47,82 @@ def scoring_text(folder: StudyFolder) -> str:
     """Return the scoring of the finished trials as text: sets, split, attacks, budget and seeds."""
     study = folder.study
     cells = folder.done(trial for trial in study.plan if trial.role == "cell").values()
-    trained = trained_names(study.base.eval_suite.tasks, study.base.train_data)
-    sets = {m.task for result in cells for m in result.measurements} - {ZERO_SHOT_MEAN, *trained}
+    trained = trained_names_of(study)
+    sizes = images_per_set(cells)
+    sets = {name: n for name, n in sizes.items() if name not in trained}
+    of = f" of {_range(sets.values(), 'image')}" if sets else ""
+    scored = f"Mean of {counted(len(sets), 'zero-shot set')}{of}"
+    if sizes and not sets:
+        scored = f"Not zero-shot, because only the training set {', '.join(sizes)} is evaluated: "
+        scored += _range(sizes.values(), "image")
     attacks = attacks_of(cells)
     per_image = " (worst per image)" if len(attacks) > 1 else ""
     return (
-        f"Mean of {counted(len(sets), 'zero-shot set')}, {study.base.eval_suite.split} split; "
+        f"{scored}, {study.base.eval_suite.split} split; "
         f"robust to {' + '.join(attacks) or 'no attack'}{per_image} at {eps_text(study.score_eps)}; "
         f"{counted(len(study.seeds), 'seed')}"
     )
+
+
+def images_per_set(results: Iterable[TrialResult]) -> dict[str, int]:
+    """Return how many images of each set the results measured."""
+    numbers = (m for result in results for m in result.measurements if m.task != ZERO_SHOT_MEAN)
+    return {m.task: m.n for m in numbers}
+
+
+def _range(counts: Iterable[int], noun: str) -> str:
+    """Return ``24 images``, or ``24 to 120 images``."""
+    least, most = min(counts := list(counts)), max(counts)
+    return counted(most, noun) if least == most else f"{least:,} to {most:,} {noun}s"
+
+
+def sizes_text(sizes: Mapping[str, int]) -> str:
+    """Return the images of each set as text: ``animals 24, dishes 36``, or ``24 each of animals, dishes``."""
+    if len(sizes) > 1 and len(set(sizes.values())) == 1:
+        return f"{next(iter(sizes.values())):,} each of {', '.join(sizes)}"
+    return ", ".join(f"{name} {n:,}" for name, n in sizes.items())
+
+
+def images_text(folder: StudyFolder) -> str:
+    """Return the number of images of each set, by split, as a sentence; empty if nothing was measured."""
+    parts = []
+    for split in ("selection", "report"):
+        sizes = images_per_set(folder.done(t for t in folder.study.plan if t.split == split).values())
+        parts += [f"{sizes_text(sizes)} on the {split} split"] if sizes else []
+    return f"Images: {'; '.join(parts)}." if parts else ""
+
+
+def notes_text(folder: StudyFolder) -> str:
+    """Return what was odd in reading the sets, as a sentence; empty if nothing was."""
+    notes = dict.fromkeys(result.provenance.get(SET_NOTES, "") for result in folder.results.values())
+    return f"Notes on the sets: {'; '.join(filter(None, notes))}." if any(notes) else ""
+
+
+def fewer_seeds_text(folder: StudyFolder) -> str:
+    """Return which rows are means over fewer seeds than the others of their split, as a sentence; empty if none is."""
+    parts = []
+    for split in ("selection", "report"):
+        done = [(row, len(folder.by_seed(row.trials))) for row in folder.study.rows(split=split)]
+        most = max((len(row.trials) for row, _ in done), default=0)
+        fewer = [f"{row.cell} ({n} of {most})" for row, n in done if 0 < n < most]
+        parts += [f"on the {split} split: {listed(fewer)}"] if fewer else []
+    return f"Means over fewer seeds than others {'; '.join(parts)}." if parts else ""
+
+
+def curves_text(folder: StudyFolder) -> str:
+    """Return what a figure's curves of equal harmonic mean are, if its score is another mean; else an empty text."""
+    scored = images_per_set(folder.done().values()).keys() - {*trained_names_of(folder.study)}
+    if deciding_score(folder.study.objectives) != HARMONIC or len(scored) < 2:
+        return ""
+    return (
+        "Curves: the harmonic mean of the two axes. The score is the mean of the sets' own harmonic means, which can "
+        "order two points differently."
+    )
+
+
+def trained_names_of(study: Study) -> tuple[str, ...]:
+    """Return the names of the sets of the study's base that are its training set."""
+    return trained_names(study.base.eval_suite.tasks, study.base.train_data)
 
 
 def spread_text(folder: StudyFolder) -> str:

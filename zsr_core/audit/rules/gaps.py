@@ -10,7 +10,7 @@ from zsr_core.audit.facts import Row
 from zsr_core.audit.finding import Finding, graded, skipped
 from zsr_core.audit.outcomes import TOLERANCE, Share, beats, of_images, percent, points
 from zsr_core.audit.rules.rule import Rule
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measure import WORST, score_task
 
 
 def g19_gap(pgd: Share, aa: Share) -> Finding:
@@ -78,9 +78,10 @@ def _judge_gap(e: Evidence) -> Finding:
 
 
 def _judge_ensemble(e: Evidence) -> Finding:
+    scored = score_task(e.evaluation.measurements)
     mean = [
         m for m in e.evaluation.measurements
-        if m.task == ZERO_SHOT_MEAN and m.metric == "robust" and math.isclose(m.eps, e.threat.eps, rel_tol=1e-6)
+        if m.task == scored and m.metric == "robust" and math.isclose(m.eps, e.threat.eps, rel_tol=1e-6)
     ]  # fmt: skip
     attacks: dict[str, Share] = {m.attack: m.value for m in mean if m.attack != WORST and m.value is not None}
     worst = next((m.value for m in mean if m.attack == WORST), None)

@@ -23,6 +23,7 @@ from sweeps.engine.wording.matrix import (
 # ---- LaTeX
 
 TEX: Mapping[str, str] = {
+    "‡": r"\ddag{}",
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "\n": " ", "±": r"$\pm$", "×": r"$\times$", "Δ": r"$\Delta$",

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from sweeps.engine.analysis.comparison import world
-from sweeps.engine.format import MINIATURES, counted, eps_text
+from sweeps.engine.format import MINIATURES, NAMED, counted, eps_text, listed
 from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.plan import suggestions
 from zsr_core.attacks import Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Pgd, Square, Transfer
@@ -26,7 +26,6 @@ from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
 Facts = tuple[tuple[str, str], ...]  # what, and what it is
-NAMED = 20  # most trials that a sentence names
 
 
 # ---- audit
@@ -200,12 +199,6 @@ def not_run(folder: StudyFolder, audited: Sequence[Audited]) -> tuple[str, ...]:
         lines.append("The report split: no number here comes from images that played no part in choosing.")
     configs = [result.config for result in folder.done().values()] or [folder.study.base]
     return (*lines, *untried(configs), *absent_sets(folder.study.base), *unaudited(audited))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the names; of a long list the first ones and the number of the others."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 # Attacks that break a defence which only misleads PGD; their docstrings name the papers.

@@ -16,18 +16,18 @@ from sweeps.engine.analysis.ranking import Ranking, ranked
 from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores
 from sweeps.engine.documents.html import Grid, Picture, Tile
 from sweeps.engine.documents.published import beside_tables
-from sweeps.engine.documents.report.facts import again, audits, cost, listed, not_run, provenance, settings
+from sweeps.engine.documents.report.facts import again, audits, cost, not_run, provenance, settings
 from sweeps.engine.documents.report.figures import drawn
 from sweeps.engine.documents.report.model import Answer, Draw, Report, StudyReport
 from sweeps.engine.documents.report.page import page
 from sweeps.engine.documents.table import axes_names, axes_of, legend_lines, row_cells, score_heads
-from sweeps.engine.format import NBSP, counted, published_text, sentence
+from sweeps.engine.format import NBSP, counted, listed, published_text, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import TITLES, deciding_score, score_named
 from sweeps.engine.wording.answer import selection_text, where
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import DAGGER, Described, described, gap_text, p_text, spread_text, value_text
-from sweeps.engine.wording.study import scale_note, scoring_text, training_text
+from sweeps.engine.wording.study import images_text, notes_text, scale_note, scoring_text, training_text
 from zsr_core.codec import require
 from zsr_core.files import write_text
 
@@ -92,7 +92,7 @@ def study_report(
         name=name,
         question=study.question,
         scale=scale_note(study),
-        setting=(f"{training_text(study)}.", f"{scoring_text(folder)}."),
+        setting=(f"{training_text(study)}.", f"{scoring_text(folder)}.", images_text(folder), notes_text(folder)),
         answer=answer_of(folder, ranking, reported),
         tables=tuple(
             table

@@ -77,7 +77,7 @@ def study_blocks(study: StudyReport, level: int) -> list[Block]:
     blocks += [Paragraph(text=f"{sentence(study.scale)} {SMALL}", kind="banner")] if study.scale else []
     blocks += [Tiles(tiles=answer.tiles)] if answer.tiles else []
     blocks += [Bullets(items=answer.notes)] if answer.notes else []
-    blocks += [Paragraph(text=" ".join(study.setting)), heading("Configurations")]
+    blocks += [Paragraph(text=" ".join(filter(None, study.setting))), heading("Configurations")]
     for table in study.tables:
         blocks += [Paragraph(text="Selection split.", kind="soft")] if isinstance(table, Grid) else []
         blocks += [table] if isinstance(table, Grid) else [_matrix(table)]
@@ -157,7 +157,7 @@ def audit_fold(audited: Audited) -> Fold:
 def comparison_blocks(comparison: Comparison) -> list[Block]:
     """Return the differences between two studies: by row, and in their configurations."""
     blocks: list[Block] = [Paragraph(text=f"{choice(comparison)} {summary(comparison)}", kind="lead")]
-    doubts = warnings(*comparison.bases)
+    doubts = warnings(comparison)
     blocks += [Bullets(items=doubts)] if doubts else []
     if comparison.rows:
         blocks += [comparison_grid(comparison), Paragraph(text=key(comparison))]
