@@ -206,7 +206,7 @@ def test_a_gaussian_process_has_its_sd_beside_it() -> None:
     data = surface_of(*[(0.01 * 1.7**i, (i * 0.37) % 1, float(i % 4)) for i in range(8)])
     mean, sd = shown(data, how="gp")
     assert (mean.how, sd.how, sd.unit) == ("gp", "gp sd", "points")
-    assert "its sd beside it; nothing outside" in caption([mean, sd])
+    assert "with its sd; nothing outside" in caption([mean, sd])
     few = surface_of(*[(0.01 * 3**i, (i * 0.37) % 1, float(i)) for i in range(4)])
     assert [view.how for view in shown(few, how="gp")] == ["contour"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FIGURES: Mapping[str, str] = {
-    "heatmap": "scores over two axes, each cell as measured",
+    "heatmap": "scores over two axes: a grid's cells as measured, a search's trials smoothed as by gp",
     "contour": "scores over two axes, interpolated between sampled points except across cliffs",
     "gp": "a Gaussian process over two axes, with its sd",
     "published": "the papers' grids over the same axes, in the same style",
