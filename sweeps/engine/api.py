@@ -14,12 +14,14 @@ import pandas
 import torch
 from matplotlib.figure import Figure
 
+from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.matrix import MatrixRequest, matrices
 from sweeps.engine.analysis.ranking import LISTED, ranked
 from sweeps.engine.documents.forms.csv import FIELDS
 from sweeps.engine.documents.parquet import study_table
-from sweeps.engine.figures.kinds import KINDS, Request, draw_into
+from sweeps.engine.figures.kinds import KINDS, draw_into
 from sweeps.engine.figures.names import READS
+from sweeps.engine.figures.scene import Request
 from sweeps.engine.running.launch import run_launch, stoppable
 from sweeps.engine.running.options import read_options
 from sweeps.engine.running.output import encodable_output
@@ -238,13 +240,15 @@ def weights_of(study: Place, cell: str | None = None, *, seed: int | None = None
 
 def _trial(folder: StudyFolder, cell: str | None, seed: int | None) -> PlannedTrial:
     done = [trial for trial in folder.study.plan if folder.is_done(trial)]
-    wanted = [t for t in done if (t.role == "final" if cell is None else t.cell == cell) and seed in (None, t.seed)]
+    winner = chosen(folder) if cell is None else None
+    name = cell if winner is None else winner.cell
+    wanted = [t for t in done if t.cell == name and (cell is not None or t.role == "final") and seed in (None, t.seed)]
     if not wanted:
         known = list(dict.fromkeys(trial.cell for trial in done))
-        name = "final choice" if cell is None else repr(cell)
+        asked = "final choice" if cell is None else repr(cell)
         of_seed = "" if seed is None else f" with seed {seed}"
         listing = f"{', '.join(known) or 'none'}{did_you_mean(cell or '', known)}"
-        raise ConfigError(f"cell: no finished trial of {name}{of_seed}; there are: {listing}")
+        raise ConfigError(f"cell: no finished trial of {asked}{of_seed}; there are: {listing}")
     return wanted[0]
 
 

@@ -18,6 +18,16 @@ def eps_text(eps: float) -> str:
     return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.4g}"
 
 
+def value_text(value: object) -> str:
+    """Return a setting's value: a number with at most 8 digits, a multiple of 1/255 as ``4/255``."""
+    if not isinstance(value, float):
+        return str(value)
+    levels = value * 255
+    if 0 < value < 1 and round(levels) >= 1 and abs(levels - round(levels)) < 1e-9 and len(repr(value)) > 8:
+        return f"{round(levels)}/255"
+    return f"{value:.8g}"
+
+
 def leaf(path: str) -> str:
     """Return the last name of a dotted path."""
     return path.rsplit(".", 1)[-1]

@@ -43,7 +43,8 @@ import zsr_core
 from sweeps.engine.analysis.matrix import MatrixRequest
 from sweeps.engine.analysis.scores import scores
 from sweeps.engine.documents.forms.written import matrix_text
-from sweeps.engine.figures.kinds import Request, draw
+from sweeps.engine.figures.kinds import draw
+from sweeps.engine.figures.scene import Request
 from sweeps.engine.running.options import read_options
 from sweeps.engine.study.folder import open_study
 from sweeps.engine.tracking.points import final_points, study_values

@@ -21,7 +21,8 @@ from sweeps.engine.analysis.curves import (
 )
 from sweeps.engine.analysis.score_query import Reading, parse_score
 from sweeps.engine.analysis.scores import best, known, scores
-from sweeps.engine.figures.kinds import Request, draw
+from sweeps.engine.figures.kinds import draw
+from sweeps.engine.figures.scene import Request
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, open_study, trial_folder, write_study
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.trial.result import TrialResult

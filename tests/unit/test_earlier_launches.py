@@ -13,7 +13,8 @@ from sweeps.engine import Sweep, launch
 from sweeps.engine.analysis.matrix import matrix
 from sweeps.engine.commands.main import main
 from sweeps.engine.documents.table import table_lines
-from sweeps.engine.figures.kinds import Request, draw_into
+from sweeps.engine.figures.kinds import draw_into
+from sweeps.engine.figures.scene import Request
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.execute import choose
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_study, trial_folder, write_study

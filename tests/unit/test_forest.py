@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, Row, matrix
 from sweeps.engine.figures.forest import forest_figure, reach
-from sweeps.engine.figures.kinds import Request, draw
+from sweeps.engine.figures.kinds import draw
+from sweeps.engine.figures.scene import Request
 from sweeps.engine.figures.style import ACCENT, COLUMN, PAGE
 from sweeps.engine.format import eps_text
 from sweeps.engine.study.folder import PlannedTrial, open_study
@@ -50,7 +51,10 @@ def texts(figure: Figure) -> list[str]:
 def test_every_line_is_its_rows_difference_interval_and_verdict(found: Matrix) -> None:
     data = forest(found, MEANS)
     assert data.panels == ("clean", "robust", "harmonic")
-    assert [line.label for line in data.lines] == [row.label for row in found.rows if not row.baseline]
+    values = {row.label: row.cells[2].value for row in found.rows if not row.baseline}
+    assert {line.label for line in data.lines} == set(values)
+    ranked = [value for line in data.lines if (value := values[line.label]) is not None]
+    assert ranked == sorted(ranked, reverse=True), "the best row comes first"
     for line in data.lines:
         cells = next(row.cells for row in found.rows if row.label == line.label)
         for mark, cell in zip(line.marks, cells, strict=False):
@@ -89,16 +93,24 @@ def test_sets_by_themselves_have_a_panel_each_on_one_axis(found: Matrix) -> None
     assert len({panel.get_xlim() for panel in axes}) == 1
 
 
-def test_of_many_rows_the_highest_are_kept_in_the_matrixs_order(found: Matrix) -> None:
+def test_of_many_rows_the_highest_are_kept_the_best_first(found: Matrix) -> None:
     data = forest(found, MEANS, most=3)
     ranked = sorted(
         (row for row in found.rows if not row.baseline and row.cells[2].value is not None),
         key=lambda row: -(row.cells[2].value or 0),
     )
-    assert [line.label for line in data.lines] == [
-        row.label for row in found.rows if row.label in {row.label for row in ranked[:3]}
-    ]
+    assert [line.label for line in data.lines] == [row.label for row in ranked[:3]]
     assert data.words[-1] == "6 of 9 configurations lower in rank are not shown."
+
+
+def test_the_untouched_model_is_a_line_only_if_asked_for(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0))
+    whole = matrix(open_study(tmp_path), MatrixRequest(baseline="alpha=0.1 beta=0.1", draws=400))
+    data = forest(whole, MEANS)
+    assert "untouched" not in {line.label for line in data.lines}
+    assert any(text.startswith("Not drawn: untouched, ") for text in data.words)
+    assert any("over the 9 comparisons" in text for text in data.words), "three rows with three scores"
+    assert {line.label for line in forest(whole, MEANS, untouched=True).lines} >= {"untouched", "alpha=1 beta=1"}
 
 
 def test_a_matrix_of_its_baseline_alone_has_nothing_to_draw(found: Matrix) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sweeps.engine.analysis.difference import Cell, Difference
-from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrices, with_holm
+from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, is_candidate, matrices, with_holm
 from sweeps.engine.analysis.matrix import ablation as ablation_matrix
 from sweeps.engine.analysis.matrix import matrix as build
 from sweeps.engine.analysis.outcomes import trial_outcomes
@@ -184,17 +184,19 @@ def test_one_sets_accuracies_are_tested_by_mcnemar_and_all_else_by_the_bootstrap
 def test_holm_corrects_each_scope_as_a_family_of_its_own(tmp_path: Path, ablation: Callable[..., Study]) -> None:
     ablation()
     found = read(tmp_path, per_set=True)
-    for scope, size in (("zero-shot", 12), ("all", 12), ("set", 48)):
+    sizes = {"zero-shot": (9, 3), "all": (9, 3), "set": (36, 12)}
+    for scope, size, candidate in [(s, n, i == 0) for s, both in sizes.items() for i, n in enumerate(both)]:
         gaps = [
             own.gap
             for row in found.rows
             for c, own in zip(found.columns, row.cells, strict=True)
-            if c.scope == scope and own.gap is not None
+            if c.scope == scope and own.gap is not None and is_candidate(row) == candidate
         ]
         assert len(gaps) == size
         assert [g.p_holm for g in gaps] == pytest.approx(holm([g.p or 0.0 for g in gaps]))
-    assert families(found)[0] == "Holm-corrected over the 12 comparisons on the zero-shot mean"
-    assert "the 48 comparisons on single sets (each a family of its own)" in family_text(
+    apart = "; those of the untouched model by themselves"
+    assert families(found)[0] == f"Holm-corrected over the 9 comparisons on the zero-shot mean{apart}"
+    assert "the 36 comparisons on single sets (each a family of its own)" in family_text(
         found.rows, found.columns, found.blocks[-1].scopes
     )
 
@@ -209,7 +211,7 @@ def test_a_p_that_is_not_there_leaves_the_family(tmp_path: Path, ablation: Calla
     assert (lost.test, lost.p, lost.p_holm, lost.low) == ("", None, None, None)
     assert lost.t_low is not None
     assert lost.t_low < lost.value
-    assert families(found)[0] == "Holm-corrected over the 9 comparisons on the zero-shot mean"
+    assert families(found)[0].startswith("Holm-corrected over the 6 comparisons on the zero-shot mean;")
     assert any("Where records are missing" in line for line in legend_of(found))
     assert with_holm(found.rows, found.columns) == list(found.rows)
 

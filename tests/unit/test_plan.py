@@ -17,6 +17,7 @@ from sweeps.engine import Sweep
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.plan import (
     closing,
+    closing_to_come,
     continued,
     new_study,
     points,
@@ -25,6 +26,7 @@ from sweeps.engine.study.plan import (
     suggestions,
     to_come,
     with_closing,
+    with_reported,
 )
 from sweeps.engine.study.sweep import axis_levels
 from sweeps.engine.study.workload import listing
@@ -226,6 +228,47 @@ def test_a_study_ends_with_the_chosen_cell_and_the_untouched_model_on_the_report
     assert all(t.is_report and t.split == "report" and found.config(t).eval_suite.split == "report" for t in end)
     cell = next(t for t in found.plan if t.cell == chosen.label)
     assert found.config(end[2]).training_id == found.config(cell).training_id, "re-scoring must not train again"
+
+
+def test_every_row_can_run_on_the_report_split_and_a_study_keeps_the_request() -> None:
+    plain = study()
+    cells = plain.rows(role="cell")
+    every = with_reported(replace(plain, report_all=True), plain.seeds)
+    assert [row.cell for row in every.rows(role="final")] == [row.cell for row in cells]
+    assert with_reported(every, plain.seeds) == every, "a second launch plans nothing twice"
+    chosen = Variant(label=cells[1].cell, overrides=cells[1].overrides)
+    end = closing(every, chosen, plain.seeds)
+    assert {t.trial_id for t in end} == {t.trial_id for t in every.plan if t.is_report}
+    assert next(t.cell for t in end if t.role == "final") == chosen.label, "the chosen row comes first"
+    again = continued(every, plain, {t.trial_id for t in every.plan}, "here")
+    assert again.report_all
+    assert with_reported(again, plain.seeds).rows(role="final")
+
+
+def test_named_rows_run_on_the_report_split_beside_the_chosen_one() -> None:
+    plain = study()
+    cells = plain.rows(role="cell")
+    named = with_reported(replace(plain, report_rows=(cells[0].cell,)), (0,))
+    assert [row.cell for row in named.rows(role="final")] == [cells[0].cell]
+    end = closing(named, Variant(label=cells[1].cell, overrides=cells[1].overrides), (0,))
+    assert [t.cell for t in end if t.role == "final"] == [cells[1].cell, cells[0].cell]
+    with pytest.raises(ConfigError, match=r"--report-rows: unknown value 'nope'"):
+        with_reported(replace(plain, report_rows=("nope",)), (0,))
+
+
+def test_a_row_of_a_search_is_named_by_its_number_and_reported_after_the_search() -> None:
+    found = study(search="tpe")
+    for value in (0.3, 0.5):
+        found = replace(found, plan=(*found.plan, *suggested(found, {"method.alpha": value}, (0, 1))))
+    asked = replace(found, report_rows=("#002",))
+    assert with_reported(asked, (0, 1)) == asked
+    end = closing(asked, Variant(label="#001 alpha=0.3", overrides={"method.alpha": 0.3}), (0, 1))
+    assert [(t.cell, t.proposal) for t in end if t.role == "final" and t.seed == 0] == [
+        ("#001 alpha=0.3", 1), ("#002 alpha=0.5", 2),
+    ]  # fmt: skip
+    assert closing_to_come(found, 2, 2) == 4
+    assert closing_to_come(asked, 2, 2) == 6
+    assert closing_to_come(replace(found, report_all=True), 5, 2) == 12
 
 
 def test_a_later_choice_replaces_the_earlier_end() -> None:

@@ -15,8 +15,9 @@ from sweeps.engine.analysis.panels import Panel
 from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.stats import summarise
 from sweeps.engine.analysis.surface import Surface, surface
-from sweeps.engine.figures.kinds import KINDS, Request, draw, plot_study, ranking
+from sweeps.engine.figures.kinds import KINDS, draw, plot_study, ranking
 from sweeps.engine.figures.lines import NAMED, first_named
+from sweeps.engine.figures.scene import Request
 from sweeps.engine.figures.style import (
     LEAST_RANGE,
     MAP,
@@ -206,7 +207,7 @@ def test_a_gaussian_process_has_its_sd_beside_it() -> None:
     data = surface_of(*[(0.01 * 1.7**i, (i * 0.37) % 1, float(i % 4)) for i in range(8)])
     mean, sd = shown(data, how="gp")
     assert (mean.how, sd.how, sd.unit) == ("gp", "gp sd", "points")
-    assert "its sd beside it; nothing outside" in caption([mean, sd])
+    assert "with its sd; nothing outside" in caption([mean, sd])
     few = surface_of(*[(0.01 * 3**i, (i * 0.37) % 1, float(i)) for i in range(4)])
     assert [view.how for view in shown(few, how="gp")] == ["contour"]
 

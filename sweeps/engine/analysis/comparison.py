@@ -15,11 +15,11 @@ from sweeps.engine.analysis.difference import Column, Difference, RowTrials, adj
 from sweeps.engine.analysis.outcomes import left_out
 from sweeps.engine.analysis.scores import CellScore, row_score
 from sweeps.engine.analysis.stats import Array, enough_draws, paired_difference
-from sweeps.engine.format import MINIATURES, counted
-from sweeps.engine.study.folder import PlannedRow, Study, StudyFolder
+from sweeps.engine.format import MINIATURES, counted, value_text
+from sweeps.engine.study.folder import PlannedRow, Role, Study, StudyFolder
 from sweeps.engine.study.objectives import Score, headline, shown_scores
 from zsr_core.codec import canonical, flatten, to_plain
-from zsr_core.data import same_set
+from zsr_core.data import Split, same_set
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import PREFIX
 from zsr_core.trial.result import TrialResult
@@ -80,6 +80,9 @@ class Comparison:
     unlike: tuple[str, ...]  # sets of both that have one name and other images, so that they are not compared
     scores: tuple[Score, ...]
     rows: tuple[Matched, ...]
+    best: tuple[
+        Matched, ...
+    ]  # the first's chosen row against the second's, by split; empty if they are one of ``rows``
     only_first: tuple[PlannedRow, ...]
     only_second: tuple[PlannedRow, ...]
     changes: tuple[Change, ...]  # of the configuration that all trials of a study share
@@ -105,6 +108,7 @@ def compare(first: Side, second: Side) -> Comparison:
         unlike=unlike,
         scores=scores,
         rows=tuple(sorted(rows, key=lambda row: not row.report)),
+        best=tuple(with_holm(best_against_best(first.folder, second.folder, scores))),
         only_first=tuple(row for row in own if all(row is not a for a, _ in pairs)),
         only_second=tuple(row for row in other if all(row is not b for _, b in pairs)),
         changes=changes(shared(one), shared(two)),
@@ -128,8 +132,33 @@ def _contents(folder: StudyFolder, name: str) -> set[str]:
     return {digest for digest in facts if digest}
 
 
+def best_against_best(first: StudyFolder, second: StudyFolder, scores: Sequence[Score]) -> list[Matched]:
+    """Return the first study's chosen row against the second's, on each split that both have finished, report first.
+
+    Empty if a study has chosen none, or if both have chosen one configuration, which is a shared row then.
+    """
+    winners = (chosen(first), chosen(second))
+    if winners[0] is None or winners[1] is None:
+        return []
+    pairs = [(_chosen_row(first, winners[0], split), _chosen_row(second, winners[1], split)) for split in SPLITS]
+    pairs = [(a, b) for a, b in pairs if a and b and first.done(a.trials) and second.done(b.trials)]
+    if any(a and b and _by_overrides(a) == _by_overrides(b) for a, b in pairs):
+        return []
+    draws = enough_draws(len(scores) * len(pairs))
+    rows = [matched(first, second, a, b, scores, draws) for a, b in pairs if a and b]
+    return [replace(row, overrides=()) for row in rows]  # their names say how they differ
+
+
+SPLITS: tuple[Split, ...] = ("report", "selection")
+
+
+def _chosen_row(folder: StudyFolder, winner: CellScore, split: Split) -> PlannedRow | None:
+    role: Role = "final" if split == "report" else "cell"
+    return next((row for row in folder.study.rows(role=role, split=split) if row.cell == winner.cell), None)
+
+
 def with_holm(rows: Sequence[Matched]) -> list[Matched]:
-    """Return the rows with every p adjusted within the comparison: all its rows, all their scores."""
+    """Return the rows with every p adjusted within one family: all these rows, all their scores."""
     (corrected,) = adjusted([[each for row in rows for each in row.differences.values()]])
     left = iter(corrected)
     return [
@@ -250,7 +279,7 @@ def shared(study: Study) -> dict[str, str]:
     asked = {"preset": study.preset, "mode": study.search or study.mode, "seeds": ", ".join(map(str, study.seeds)),
              "objectives": ", ".join(study.objectives)}  # fmt: skip
     space = {f"space.{path}": canonical(to_plain(domain)) for path, domain in study.space.items()}
-    return {**asked, **{path: str(value) for path, value in flatten(study.base).items()}, **space}
+    return {**asked, **{path: value_text(value) for path, value in flatten(study.base).items()}, **space}
 
 
 def changes(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Change, ...]:
@@ -269,8 +298,12 @@ def _cut(text: str | None) -> str | None:
 
 def override_changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Change, ...]:
     """Return which overrides differ, path by path."""
-    a, b = ({path: canonical(to_plain(value)) for path, value in each.items()} for each in (first, second))
+    a, b = ({path: _override_text(value) for path, value in each.items()} for each in (first, second))
     return changes(a, b)
+
+
+def _override_text(value: Any) -> str:
+    return value_text(value) if isinstance(value, (bool, int, float, str)) else canonical(to_plain(value))
 
 
 def unchanged(rows: Iterable[Matched]) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_text
+from sweeps.engine.analysis.rounding import round_values
+from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_sense, score_text
 from sweeps.engine.analysis.scores import CellScore, known, pareto, scores
 from sweeps.engine.analysis.stats import summarise
 from sweeps.engine.study.folder import Role, StudyFolder
@@ -261,8 +262,9 @@ class Parallel:
     """Every configuration as a line over the axes: heights from 0 to 1, and the score for its colour."""
 
     axes: tuple[ParallelAxis, ...]
-    lines: tuple[tuple[float, ...], ...]  # [N][A], by rising score: the best is drawn last
+    lines: tuple[tuple[float, ...], ...]  # [N][A], from the worst score to the best, which is drawn last
     colours: tuple[float, ...]  # [N], the score
+    best_last: bool = True  # whether the last line is the best one; a score without direction has no best
 
 
 def parallel(folder: StudyFolder, by: Query, shown: Sequence[Query]) -> Parallel:
@@ -275,7 +277,8 @@ def parallel(folder: StudyFolder, by: Query, shown: Sequence[Query]) -> Parallel
         check_score(score, folder)
     tables = [{_key(o): v for o, v in _cell_means(folder, score)} for score in (by, *shown)]
     cells = [o for o, _ in _cell_means(folder, by) if all(_key(o) in table for table in tables)]
-    cells.sort(key=lambda o: tables[0][_key(o)])
+    sense = score_sense(by)
+    cells.sort(key=lambda o: (sense or 1.0) * tables[0][_key(o)])
     paths = [p for p in dict.fromkeys(p for o in cells for p in o) if all(p in o for o in cells)]
     paths = [p for p in paths if len({repr(o[p]) for o in cells}) > 1]
     if not paths:
@@ -286,7 +289,8 @@ def parallel(folder: StudyFolder, by: Query, shown: Sequence[Query]) -> Parallel
         for score, table in zip(shown, tables[1:], strict=True)
     ]
     lines = tuple(zip(*(heights for _, heights in scaled), strict=True))
-    return Parallel(axes=tuple(a for a, _ in scaled), lines=lines, colours=tuple(tables[0][_key(o)] for o in cells))
+    colours = tuple(tables[0][_key(o)] for o in cells)
+    return Parallel(axes=tuple(a for a, _ in scaled), lines=lines, colours=colours, best_last=sense != 0)
 
 
 def _key(overrides: Mapping[str, Any]) -> str:
@@ -314,7 +318,6 @@ def _scaled(label: str, values: Sequence[Any], domain: Domain | None) -> tuple[P
     span = (high - low) or 1.0
     levels = sorted(set(map(float, values)))
     if len(levels) > 6:
-        marks = [low + span * i / 4 for i in range(5)]
-        levels = [10**m if log else m for m in marks]
-    ticks = tuple(((transform(axis, v) - low) / span, f"{v:.3g}") for v in levels)
+        levels = round_values(levels[0], levels[-1], log=log)
+    ticks = tuple(((transform(axis, v) - low) / span, f"{v:.4g}") for v in levels)
     return ParallelAxis(label=label, ticks=ticks), [(d - low) / span for d in drawn]

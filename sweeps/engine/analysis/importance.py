@@ -19,10 +19,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
-from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_text
+from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_sense, score_text
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.optuna_space import distributions
-from zsr_core.codec import ConfigError, is_finite
+from zsr_core.codec import ConfigError, is_finite, require
 from zsr_core.space import Choice, Domain, Real, transform
 
 LEAST = 30  # completed configurations; with fewer, an importance is too uncertain to show
@@ -78,6 +78,8 @@ def importances(folder: StudyFolder, score: Query, *, draws: int = DRAWS, seed: 
         ConfigError: below :data:`LEAST` completed configurations, or if fewer than two axes vary.
     """
     check_score(score, folder)
+    sense = score_sense(score)
+    require(sense != 0, "importance", score_text(score), "a score with a direction; --best high or low gives it one")
     points, values = configurations(folder, score)
     domains = varied(folder.study, points)
     if len(domains) < 2:
@@ -93,7 +95,7 @@ def importances(folder: StudyFolder, score: Query, *, draws: int = DRAWS, seed: 
         ("fANOVA", lambda: FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed)),
         ("PED-ANOVA", lambda: PedAnovaImportanceEvaluator(target_quantile=quantile)),
     )
-    trials = as_trials(points, values, domains)
+    trials = as_trials(points, [sense * value for value in values], domains)
     rows = [row for name, make in evaluators for row in _with_intervals(name, make, trials, list(domains), draws, seed)]
     order = {row.path: -row.share for row in rows if row.evaluator == "fANOVA"}
     search = folder.study.search

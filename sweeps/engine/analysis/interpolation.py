@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,7 @@ class Field:
     value: Array  # [J, I]
     sd: Array | None  # [J, I], of the mean; only a Gaussian process has it
     how: str  # the interpolation, in words
+    noise: float | None = None  # standard error of a point, in points of score; only a Gaussian process has it
 
 
 def to_axis(values: Sequence[float] | Array, log: bool) -> Array:
@@ -243,11 +244,13 @@ def _fine(data: Surface, axis: int) -> Array:
     return np.linspace(float(samples.min()), float(samples.max()), STEPS)
 
 
-def gp_field(data: Surface) -> Field | None:
+def gp_field(data: Surface, errors: Mapping[tuple[float, float], float] | None = None) -> Field | None:
     """Return a Gaussian process through the points, with the sd of its mean; NaN outside their hull.
 
     The kernel is Matern 5/2 with a length scale per axis, plus white noise, fitted by maximum likelihood on axes scaled
-    to [0, 1] and scores scaled to mean 0 and sd 1. None for fewer than :data:`GP_LEAST` points.
+    to [0, 1] and scores scaled to mean 0 and sd 1. ``errors`` are the known standard errors of the points, in points of
+    score; the white noise is what these leave unexplained. A length scale is at least the points' mean distance. None
+    for fewer than :data:`GP_LEAST` points.
     """
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import, one figure needs it
     from sklearn.gaussian_process import GaussianProcessRegressor  # noqa: PLC0415
@@ -259,8 +262,11 @@ def gp_field(data: Surface) -> Field | None:
         return None
     z = np.array([p.mean for p in points], dtype=np.float64)
     middle, scale = float(z.mean()), float(z.std()) or 1.0
-    kernel = ConstantKernel(1.0, (0.05, 50.0)) * Matern([0.5, 0.5], (0.05, 20.0), nu=2.5) + WhiteKernel(0.05, (1e-6, 1))
-    process = GaussianProcessRegressor(kernel, n_restarts_optimizer=2, random_state=0)
+    spacing = 1 / math.sqrt(len(points))  # mean distance of neighbours; the points do not show what is finer
+    smooth = ConstantKernel(1.0, (0.05, 50.0)) * Matern([0.5, 0.5], (spacing, 20.0), nu=2.5)
+    kernel = smooth + WhiteKernel(0.05, (1e-6, 1))
+    own = np.array([(errors or {}).get((p.x, p.y), 0.0) for p in points], dtype=np.float64)  # [N]
+    process = GaussianProcessRegressor(kernel, alpha=(own / scale) ** 2 + 1e-10, n_restarts_optimizer=2, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a flat axis puts its length scale at the bound
         process.fit(np.stack([_unit(px), _unit(py)], axis=1), (z - middle) / scale)
@@ -272,6 +278,5 @@ def gp_field(data: Surface) -> Field | None:
     sd = np.sqrt(np.clip(sd**2 - noise, 0.0, None))  # without the noise: sd of the surface, not of a new trial
     outside = ~in_hull(data, gx, gy)
     value, spread = (np.where(outside, np.nan, f.reshape(gx.shape)) for f in (middle + scale * mean, scale * sd))
-    noise_sd = scale * math.sqrt(noise)
-    how = f"Gaussian process (Matérn 5/2), noise {noise_sd:.1f} points"
-    return Field(x=x, y=y, value=value, sd=spread, how=how)
+    noise_sd = math.sqrt(scale**2 * noise + float(np.mean(own**2)))
+    return Field(x=x, y=y, value=value, sd=spread, how="Gaussian process (Matérn 5/2)", noise=noise_sd)

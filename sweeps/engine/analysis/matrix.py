@@ -79,6 +79,7 @@ class MatrixRequest:
     split: Split = "selection"
     baseline: str | None = None  # a row's label
     metrics: tuple[str, ...] | None = None  # scores by name
+    columns: tuple[str, ...] | None = None  # titles of columns and names of sets to keep, in this order
     per_set: bool = False  # also a column for each set
     all_budgets: bool = False  # robust accuracy at every budget of the suite
     only: Collection[str] | None = None  # labels of the rows to show beside the baseline
@@ -146,7 +147,8 @@ def matrix(folder: StudyFolder, asked: MatrixRequest | None = None) -> Matrix:
     name = baseline_of(folder, rows, asked.baseline)
     rows = tuple(row for row in rows if asked.only is None or row.cell in asked.only or row.cell == name)
     columns = columns_of(folder, rows, asked)
-    winner = chosen(folder) if asked.split == "selection" else None
+    several = len(folder.study.rows(role="final", split=asked.split)) > 1  # of one final row it need not be said
+    winner = chosen(folder) if asked.split == "selection" or several else None
     built = _rows(folder, rows, columns, baseline=name, chosen=winner.cell if winner else None, draws=asked.draws)
     return Matrix(
         study=folder.study.study, question=folder.study.question, split=asked.split, baseline=name, columns=columns,
@@ -199,7 +201,7 @@ def _row(
     ]
     return Row(
         label=row.cell, role=row.role, baseline=row.cell == baseline,
-        chosen=row.role == "cell" and row.cell == chosen, seeds=tuple(folder.by_seed(row.trials)),
+        chosen=row.role != "baseline" and row.cell == chosen, seeds=tuple(folder.by_seed(row.trials)),
         planned=len(row.trials), failed=len(failed), reason=failed[0].error if failed else "",
         fails=fails, warns=warns, cells=tuple(doubted), overrides=dict(row.overrides), proposal=row.proposal,
         untuned=on_shared_recipe(folder.study, row),
@@ -235,7 +237,7 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
     tasks = study.base.eval_suite.tasks
     trained = trained_names(tasks, study.base.train_data)
     groups = set_groups(sets or tuple(task.called for task in tasks), trained, per_set=asked.per_set)
-    return tuple(
+    built = tuple(
         Column(
             metric=score.name,
             eps=eps,
@@ -249,6 +251,40 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
         if score.metric in known
         for eps in (budgets if score.attacked else budgets[:1])
     )
+    return built if asked.columns is None else kept_columns(built, asked.columns)
+
+
+def kept_columns(columns: Sequence[Column], names: Sequence[str]) -> tuple[Column, ...]:
+    """Return the columns with these titles, or of these sets, in the order of ``names``, scope by scope.
+
+    Raises:
+        ConfigError: for a name that no column has, naming the nearest.
+    """
+    known = dict.fromkeys(name for column in columns for name in (column.title, *_set_name(column)))
+    for name in names:
+        if name not in known:
+            raise unknown("--columns", name, known)
+    scores = [name for name in names if any(name == column.title for column in columns)]
+    sets = [name for name in names if any((name,) == _set_name(column) for column in columns)]
+
+    def place(column: Column) -> tuple[int, int]:
+        return (
+            scores.index(column.title) if column.title in scores else 0,
+            sets.index(column.over) if column.scope == "set" and column.over in sets else 0,
+        )
+
+    scopes = list(dict.fromkeys(column.scope for column in columns))
+    kept = [
+        column
+        for column in columns
+        if (not scores or column.title in scores)
+        and ((column.scope == "set" and (not sets or column.over in sets)) or (column.scope != "set"))
+    ]
+    return tuple(sorted(kept, key=lambda column: (scopes.index(column.scope), *place(column))))
+
+
+def _set_name(column: Column) -> tuple[str, ...]:
+    return (column.over,) if column.scope == "set" else ()
 
 
 def set_groups(
@@ -268,9 +304,17 @@ def set_groups(
 
 
 def with_holm(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    """Return the rows with every p adjusted within its family: the comparisons of all rows in one scope."""
+    """Return the rows with every p adjusted within its family: the comparisons of all rows in one scope.
+
+    The untouched model's comparisons are families of their own, because it is no candidate of the design.
+    """
     scopes = list(dict.fromkeys(column.scope for column in columns))
-    at = [[(i, j) for i in range(len(rows)) for j, c in enumerate(columns) if c.scope == scope] for scope in scopes]
+    at = [
+        [(i, j) for i, row in enumerate(rows) if is_candidate(row) == candidates
+         for j, c in enumerate(columns) if c.scope == scope]
+        for scope in scopes
+        for candidates in (True, False)
+    ]  # fmt: skip
     corrected = adjusted([[rows[i].cells[j].gap for i, j in places] for places in at])
     gaps = {place: gap for places, family in zip(at, corrected, strict=True)
             for place, gap in zip(places, family, strict=True)}  # fmt: skip
@@ -281,13 +325,18 @@ def with_holm(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
 
 def family(rows: Sequence[Row], columns: Sequence[Column], scope: Scope) -> list[tuple[int, int]]:
-    """Return the places (row, column) of the comparisons of one scope that have a p."""
+    """Return the places (row, column) of the candidates' comparisons of one scope that have a p."""
     return [
         (i, j)
         for i, row in enumerate(rows)
         for j, (cell, column) in enumerate(zip(row.cells, columns, strict=True))
-        if column.scope == scope and cell.gap is not None and cell.gap.p is not None
+        if column.scope == scope and is_candidate(row) and cell.gap is not None and cell.gap.p is not None
     ]
+
+
+def is_candidate(row: Row) -> bool:
+    """Return whether a row is compared as a configuration of the design; the untouched model is not."""
+    return row.role != "baseline"
 
 
 def with_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:

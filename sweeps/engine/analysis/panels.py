@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from sweeps.engine.analysis.noise import Noise, noise_of
 from sweeps.engine.analysis.score_query import (
     Contrast,
     Query,
     check_score,
     over,
+    readings,
     score_label,
     score_rows,
     score_sense,
     score_text,
+    under_attack,
 )
 from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.surface import Surface, surface
@@ -48,6 +51,16 @@ class Panel:
     title: str
     surface: Surface
     chosen: tuple[float, float] | None = None  # the chosen cell's values on the axes
+    noise: Noise | None = None  # of the surface's points; None where it is not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unseen:
+    """An axis that a surface does not show although it varies: held at one value, or each point with its own."""
+
+    path: str
+    values: tuple[Any, ...]  # in plan order, each once
+    held: Any = None  # the value at which it is held; None where each point has its own
 
 
 def resolve_axis(name: str, sources: Sequence[Source]) -> str:
@@ -80,11 +93,14 @@ def varied_axes(sources: Iterable[Source]) -> list[str]:
     return [path for path, values in levels.items() if len(values) > 1]
 
 
-def panels(sources: Sequence[Source], score: Query, x: str, y: str, facet: str | None = None) -> list[Panel]:
+def panels(
+    sources: Sequence[Source], score: Query, x: str, y: str, facet: str | None = None, *, noisy: bool = False
+) -> list[Panel]:
     """Return ``score`` over ``x`` and ``y``, a panel per value of ``facet``; without one, a panel per study.
 
     ``facet`` is eps, dataset, attack, method, seed, study or a dotted path. All other axes
     are held at each source's ``through`` in a matrix study; in a search they are not held, because each point differs.
+    ``noisy``: also find the noise of each panel's points, which takes a bootstrap.
 
     Raises:
         ConfigError: if the facet has no values, or the score was not measured.
@@ -95,17 +111,52 @@ def panels(sources: Sequence[Source], score: Query, x: str, y: str, facet: str |
             check_score(part, source.folder)
             rows = _slice(source, score_rows(source.folder, part), {x, y, facet})
             for name, group in _groups(rows, facet).items():
-                title = named or name or source.study.study
+                title = _title(source, sources, named or name, score, facet)
                 drawn = _surface(source, group, x, y, part)
-                shown.append(Panel(title=title, surface=drawn, chosen=point_of(source.through, x, y)))
+                noise = noise_of(source.folder, part, _trials(group, x, y, drawn)) if noisy else None
+                shown.append(Panel(title=title, surface=drawn, chosen=point_of(source.through, x, y), noise=noise))
     if not shown:
         raise ConfigError(f"facet: {facet!r} has no value in {', '.join(s.study.study for s in sources)}")
-    many = len(sources) > 1 and facet in CONDITIONS
-    studies = [s.study.study for s in sources]
-    if many:
-        each = len(shown) // len(sources)
-        shown = [replace(p, title=f"{studies[i // each]}, {p.title}") for i, p in enumerate(shown)]
     return shown
+
+
+def _trials(rows: Iterable[Mapping[str, Any]], x: str, y: str, drawn: Surface) -> dict[tuple[float, float], list[str]]:
+    """Return the finished trials of each measured point on the axes, by id."""
+    at = {(p.x, p.y): list[str]() for p in drawn.points if p.mean is not None}
+    for row in rows:
+        place = (float(row[x]), float(row[y]))
+        if row["status"] == "done" and place in at:
+            at[place].append(row["trial_id"])
+    return at
+
+
+def unseen_axes(source: Source, x: str, y: str, facet: str | None = None) -> tuple[Unseen, ...]:
+    """Return the axes that vary in a study and are neither ``x`` nor ``y`` nor the facet.
+
+    In a matrix study they are held at the chosen cell's values; in a search each point has its own.
+    """
+    cells = [trial.overrides for trial in source.study.plan if trial.role == "cell"]
+    paths = [path for path in dict.fromkeys(p for overrides in cells for p in overrides) if path not in (x, y, facet)]
+    found = []
+    for path in paths:
+        values = tuple({repr(v): v for overrides in cells if path in overrides for v in [overrides[path]]}.values())
+        if len(values) > 1 and not (facet == "method" and path == "method"):
+            matrix = source.study.mode == "matrix" and source.through is not None
+            held = source.through.overrides.get(path) if matrix and source.through else None
+            found.append(Unseen(path=path, values=values, held=held))
+    return tuple(found)
+
+
+def _title(source: Source, sources: Sequence[Source], name: str, score: Query, facet: str | None) -> str:
+    """Return a panel's title: the facet's value, and of several studies what tells them apart, their budgets too."""
+    study = source.study
+    several = len(sources) > 1 and (facet is None or facet in CONDITIONS)
+    parts = [study.study] if several or not name else []
+    parts += [name] if name else []
+    at_usual = any(part.eps is None and under_attack(part) for part in readings(score)) and facet != "eps"
+    if at_usual and len({other.study.score_eps for other in sources}) > 1:
+        parts.append(f"at {eps_text(study.score_eps)}")
+    return ", ".join(parts)
 
 
 def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | None:

@@ -29,6 +29,8 @@ class Ranking:
     left_out: int  # configurations that are not listed
     # Chosen row minus each rival in the deciding score, by the rival's label.
     rivals: Mapping[str, Difference] = field(default_factory=dict)
+    # The same of rows that lie above the chosen one, their interval without 0: possible on the report split alone.
+    above: Mapping[str, Difference] = field(default_factory=dict)
 
 
 def ranked(folder: StudyFolder, split: Split = "selection", most: int = LISTED) -> Ranking:
@@ -42,7 +44,10 @@ def ranked(folder: StudyFolder, split: Split = "selection", most: int = LISTED) 
 def _ranked(folder: StudyFolder, split: Split, most: int) -> Ranking:
     decides = deciding_score(folder.study.objectives)
     cells = [*scores(folder, "cell", split), *scores(folder, "final", split)]
-    winner = chosen(folder) if split == "selection" else None
+    winner = chosen(folder)
+    if winner is not None and split == "report":
+        own = winner.cell
+        winner = next((cell for cell in scores(folder, "final", split) if cell.cell == own), None)
     listed = in_order(cells, decides)[:most]
     listed += [winner] if winner is not None and winner.cell not in {cell.cell for cell in listed} else []
     untouched = untouched_score(folder, split)
@@ -51,11 +56,14 @@ def _ranked(folder: StudyFolder, split: Split, most: int) -> Ranking:
     order = {cell.cell: i for i, cell in enumerate(listed)}
     rows = sorted(whole.rows, key=lambda row: order.get(row.label, len(order)))
     zero_shot = _mean_columns(whole)
+    others = [] if winner is None else [cell for cell in listed if cell.cell != winner.cell]
+    gaps = {} if winner is None else gaps_to(folder, winner, whole, others)
     return Ranking(
         columns=tuple(whole.columns[j] for j in zero_shot),
         rows=tuple(replace(row, cells=tuple(row.cells[j] for j in zero_shot)) for row in rows),
         left_out=len(cells) - len([cell for cell in listed if cell in cells]),
-        rivals={} if winner is None else rivals_of(folder, winner, whole, [cell for cell in listed if cell != winner]),
+        rivals={label: gap for label, gap in gaps.items() if gap.is_open},
+        above={label: gap for label, gap in gaps.items() if gap.high is not None and gap.high * decides.sense < 0},
     )
 
 
@@ -63,10 +71,10 @@ def _mean_columns(whole: Matrix) -> tuple[int, ...]:
     return whole.blocks[0].columns if whole.blocks else ()
 
 
-def rivals_of(
+def gaps_to(
     folder: StudyFolder, winner: CellScore, whole: Matrix, others: Sequence[CellScore]
 ) -> dict[str, Difference]:
-    """Return the chosen row minus each of ``others``, where the interval of this difference contains 0.
+    """Return the chosen row minus each of ``others`` that has a bootstrap interval of this difference.
 
     The interval is of the deciding score over the zero-shot sets, paired by seed and image.
     """
@@ -75,12 +83,12 @@ def rivals_of(
     if column is None:
         return {}
     first = RowTrials.of(folder, planned_row(folder, winner))
-    rivals = {}
+    gaps = {}
     for cell in others:
         (gap,) = differences(first, RowTrials.of(folder, planned_row(folder, cell)), (column,), DRAWS)
-        if gap is not None and gap.low is not None and gap.is_open:
-            rivals[cell.cell] = gap
-    return rivals
+        if gap is not None and gap.low is not None:
+            gaps[cell.cell] = gap
+    return gaps
 
 
 def in_order(cells: Iterable[CellScore], score: Score) -> list[CellScore]:

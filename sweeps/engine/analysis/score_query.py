@@ -10,8 +10,9 @@ from typing import Any
 
 from sweeps.engine.format import eps_text, parse_eps
 from sweeps.engine.study.folder import PlannedTrial, Role, StudyFolder
+from sweeps.engine.study.limits import Best
 from sweeps.engine.study.objectives import CLEAN, TITLES, Score, score_named, shown_scores
-from zsr_core.codec import ConfigError, did_you_mean, flatten
+from zsr_core.codec import ConfigError, did_you_mean, flatten, require
 from zsr_core.data import Split
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
 from zsr_core.trial.result import TrialResult
@@ -36,25 +37,31 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """``first`` minus ``second``, in points."""
+    """``first`` minus ``second``, in points. Whether it should be high or low is known only if ``best`` says so."""
 
     first: Reading
     second: Reading
+    best: Best | None = None
 
 
 Query = Reading | Contrast
 
 
-def parse_score(text: str) -> Query:
+def parse_score(text: str, best: Best | None = None) -> Query:
     """Return the score that ``text`` names: ``name[.attack][@eps][:task]``, or two of them separated by `` - ``.
 
+    ``best`` says whether a difference of two should be high or low; a score's own direction is that of its metric.
+
     Raises:
-        ConfigError: if the text has another form.
+        ConfigError: if the text has another form, or ``best`` is given for a score whose direction is known.
     """
     parts = [_metric(part, text) for part in text.split(" - ")]
     if len(parts) > 2:
         raise ConfigError(f"score: got {text!r}, expected {EXPECTED}")
-    return parts[0] if len(parts) == 1 else Contrast(first=parts[0], second=parts[1])
+    if len(parts) == 2:
+        return Contrast(first=parts[0], second=parts[1], best=best)
+    require(best is None, "--best", best, f"a difference of two scores with it; {text!r} has its metric's direction")
+    return parts[0]
 
 
 def _metric(part: str, text: str) -> Reading:
@@ -92,12 +99,24 @@ def score_unit(score: Query) -> str:
 
 
 def score_sense(score: Query) -> float:
-    """Return 1 for a score that should be high, -1 for one that should be low; of a contrast, by its first score."""
+    """Return 1 for a score that should be high, -1 for one that should be low, 0 for a contrast without ``best``."""
+    if isinstance(score, Contrast):
+        return {"high": 1.0, "low": -1.0, None: 0.0}[score.best]
     return _score(score).sense
+
+
+def readings(score: Query) -> tuple[Reading, ...]:
+    """Return the one or two readings of a score."""
+    return (score.first, score.second) if isinstance(score, Contrast) else (score,)
 
 
 def _score(score: Query) -> Score:
     return score_named((score.first if isinstance(score, Contrast) else score).name)
+
+
+def under_attack(part: Reading) -> bool:
+    """Return whether a reading is of attacked images, so that it has a budget."""
+    return part.attack not in (None, "none") or part.eps is not None or score_named(part.name).attacked
 
 
 def score_value(result: TrialResult, score: Query, usual: float) -> float | None:
@@ -129,7 +148,7 @@ def check_score(score: Query, folder: StudyFolder) -> None:
     done, usual = list(folder.done().values()), folder.study.score_eps
     if any(score_value(result, score, usual) is not None for result in done):
         return
-    for part in (score.first, score.second) if isinstance(score, Contrast) else (score,):
+    for part in readings(score):
         rows = [m for result in done for m in result.measurements]
         known = list(dict.fromkeys(m.metric for m in rows))
         if part.name not in known:
@@ -182,7 +201,7 @@ def over(score: Query, **fields: Any) -> Query:
         first, second = over(score.first, **fields), over(score.second, **fields)
         assert isinstance(first, Reading)
         assert isinstance(second, Reading)
-        return Contrast(first=first, second=second)
+        return replace(score, first=first, second=second)
     kept = {k: v for k, v in fields.items() if k == "task" or score.name != CLEAN.name}
     return replace(score, **kept)
 

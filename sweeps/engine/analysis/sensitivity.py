@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,11 +22,14 @@ from sweeps.engine.analysis.interpolation import (
     measured,
     to_axis,
 )
+from sweeps.engine.analysis.noise import Noise
 from sweeps.engine.analysis.surface import Point, Surface
 from sweeps.engine.study.limits import CLIFF
-from zsr_core.codec import ConfigError
+from zsr_core.codec import ConfigError, require
 
 Array = NDArray[np.float64]
+Ends = tuple[float, float]  # of a 95 % interval
+DRAWS = 200  # resampled surfaces behind an interval
 NEAR = 0.2  # relative step of "S20", to either side
 PLATEAU = 0.98  # of S*, above which a point belongs to the plateau
 PLATEAU_STEPS = 160  # grid points per side, for the plateau's area
@@ -44,6 +47,7 @@ class Slope:
     step: float  # relative, signed: +0.125 is 12.5 % up
     drop: float  # percent of S*
     how: HOW
+    ends: Ends | None = None  # 95 % interval of the drop
 
     @property
     def per_10(self) -> float:
@@ -80,43 +84,86 @@ class Sensitivity:
     plateau_cells: int  # sampled points on the plateau
     cells: int
     curvature: Curvature | None  # None where the points do not determine a quadratic
+    # 95 % intervals with the optimum's place held; None without noise.
+    s20_max_ends: Ends | None = None
+    s20_mean_ends: Ends | None = None
+    log_sensitivity_ends: Ends | None = None
+    over: str = ""  # what was resampled
 
     def slope(self, path: str) -> Slope | None:
         """Return the steepest of the slopes along one axis."""
         return max((s for s in self.slopes if s.path == path), key=lambda s: s.per_10, default=None)
 
 
-def sensitivity(data: Surface, threshold: float = CLIFF) -> Sensitivity:
+def sensitivity(data: Surface, threshold: float = CLIFF, noise: Noise | None = None) -> Sensitivity:
     """Return the numbers of ``data`` around its best sampled point.
 
     If no point was sampled nearby, the drops are read from the linear interpolation, unless a cliff is in between.
+    With the ``noise`` of its points the drops have intervals.
 
     Raises:
         ConfigError: if no point was measured, or the best score is not above 0.
     """
     best = data.optimum
+    require(data.sense != 0, "sensitivity", data.z, "a score with a direction; --best gives a difference one")
     if best is None or best.mean is None:
         raise ConfigError(f"sensitivity: {data.z} has no measured point")
     if best.mean <= 0:
         raise ConfigError(f"sensitivity: {data.z} is {best.mean:g} at its best; a relative drop needs a score above 0")
     read = interpolator(data, threshold)
+    drops, how, near, slopes, steepest = _around(data, best, read)
+    plateau, unresolved = _plateau(data, best, read)
+    ends = _intervals(data, best, noise) if noise is not None else {}
+    return Sensitivity(
+        z=data.z, x=data.x, y=data.y, optimum=best,
+        s20_max=max(drops, default=None), s20_mean=float(np.mean(drops)) if drops else None, s20_n=near,
+        s20_how=how if drops else "unresolved",
+        slopes=tuple(replace(slope, ends=ends.get((slope.path, slope.to))) for slope in slopes),
+        log_sensitivity=steepest, s20_max_ends=ends.get("max") if drops else None,
+        s20_mean_ends=ends.get("mean") if drops else None, log_sensitivity_ends=ends.get("log"),
+        over=noise.over if noise is not None else "",
+        plateau=plateau, unresolved=unresolved,
+        plateau_cells=sum(data.sense * _score(p) >= _plateau_edge(data, best) for p in measured(data)),
+        cells=len(measured(data)),
+        curvature=curvature(data),
+    )  # fmt: skip
+
+
+def _around(data: Surface, best: Point, read: Interpolator) -> tuple[list[float], HOW, int, list[Slope], float | None]:
+    """Return the drops within 20 %, how they were found, their number of sampled points, the slopes, the steepest."""
     points = [p for p in measured(data) if p != best]
     near = [p for p in points if _within(p.x, best.x) and _within(p.y, best.y)]
     drops, how = [_drop(data, best, p.mean) for p in near], "measured"
     if not drops:
         drops, how = _box_drops(data, best, read)
     slopes = [*_slopes(data, best, points, read, "x"), *_slopes(data, best, points, read, "y")]
-    plateau, unresolved = _plateau(data, best, read)
-    return Sensitivity(
-        z=data.z, x=data.x, y=data.y, optimum=best,
-        s20_max=max(drops, default=None), s20_mean=float(np.mean(drops)) if drops else None, s20_n=len(near),
-        s20_how=how if drops else "unresolved",  # type: ignore[arg-type]  # one of HOW
-        slopes=tuple(slopes), log_sensitivity=_log_sensitivity(data, best, near, slopes),
-        plateau=plateau, unresolved=unresolved,
-        plateau_cells=sum(data.sense * _score(p) >= _plateau_edge(data, best) for p in measured(data)),
-        cells=len(measured(data)),
-        curvature=curvature(data),
-    )  # fmt: skip
+    found: HOW = "measured" if how == "measured" else "interpolated" if drops else "unresolved"
+    return drops, found, len(near), slopes, _log_sensitivity(data, best, near, slopes)
+
+
+def _intervals(data: Surface, best: Point, noise: Noise) -> dict[object, Ends]:
+    """Return the 95 % intervals of the drops: "max", "mean" and "log", and the slopes by (path, to).
+
+    Each resample gives all points new scores at once; the place of the optimum is held.
+    """
+    values: dict[object, list[float]] = {}
+    for scores in noise.drawn[:DRAWS]:
+        means = dict(zip(noise.at, scores.tolist(), strict=True))
+        points = tuple(replace(p, mean=means.get((p.x, p.y), p.mean)) for p in data.points)
+        top = next(p for p in points if (p.x, p.y) == (best.x, best.y))
+        if top.mean is None or top.mean <= 0:
+            continue
+        resampled = replace(data, points=points, optimum=top)
+        drops, _, _, slopes, steepest = _around(resampled, top, interpolator(resampled, math.inf))
+        if drops:
+            values.setdefault("max", []).append(max(drops))
+            values.setdefault("mean", []).append(float(np.mean(drops)))
+        if steepest is not None:
+            values.setdefault("log", []).append(steepest)
+        for slope in slopes:
+            values.setdefault((slope.path, slope.to), []).append(slope.drop)
+    quantiles = {key: np.quantile(each, [0.025, 0.975]) for key, each in values.items()}
+    return {key: (float(low), float(high)) for key, (low, high) in quantiles.items()}
 
 
 def _score(point: Point) -> float:

@@ -39,10 +39,10 @@ class Surface:
     off_axis: tuple[Point, ...]  # points with a value of 0 on a log axis, which cannot show it: a part is switched off
     xs: tuple[float, ...]
     ys: tuple[float, ...]
-    optimum: Point | None  # the best mean among the points without a failure
+    optimum: Point | None  # the best mean among the points without a failure; None for a score without direction
     published: tuple[float, float] | None
     baseline: float | None  # the same score of the untouched model
-    sense: float = 1.0  # 1 for a score that should be high, -1 for one that should be low
+    sense: float = 1.0  # 1 for a score that should be high, -1 for one that should be low, 0 if neither is known
 
     @property
     def is_grid(self) -> bool:
@@ -69,7 +69,7 @@ def surface(
     """Return the score ``z`` over ``x`` and ``y``, averaged over seeds.
 
     ``rows`` hold the axes by dotted path, ``z`` (None without a score), ``seed`` and ``status``.
-    ``sense`` is 1 for a score that should be high, -1 for one that should be low.
+    ``sense`` is 1 for a score that should be high, -1 for one that should be low, 0 if neither is known.
 
     Raises:
         ConfigError: if an axis is no number, or two finished rows share x, y and seed.
@@ -84,7 +84,7 @@ def surface(
     off = [p for p in points if (x_log and p.x <= 0) or (y_log and p.y <= 0)]
     points = [p for p in points if p not in off]
     xs, ys = _levels(points)
-    good = [p for p in planned if p not in off and p.mean is not None and not p.failed]  # of ties the first planned
+    good = [p for p in planned if p not in off and p.mean is not None and not p.failed and sense]  # of ties the first
     return Surface(
         x=x, y=y, z=z, x_log=x_log, y_log=y_log,
         points=tuple(points), off_axis=tuple(off), xs=xs, ys=ys,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeps.engine.running.exit_codes import DONE
 from sweeps.engine.running.flags import Parser, read_text
-from sweeps.engine.study.limits import CLIFF
+from sweeps.engine.study.limits import BEST, CLIFF
 from zsr_core.codec import require
 
 
@@ -18,6 +18,11 @@ def add_study(command: Parser) -> None:
 def add_scores(command: Parser) -> None:
     words = "a score such as robust or robust@2/255; may be given again (default: clean, robust, harmonic)"
     command.add_argument("--z", action="append", default=[], metavar="SCORE", help=words)
+
+
+def add_best(command: Parser) -> None:
+    words = f"whether a difference of two scores should be {' or '.join(BEST)} (default: neither; no best is marked)"
+    command.add_argument("--best", metavar="WHICH", help=words)
 
 
 def add_cliff(command: Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 from sweeps.engine.commands.shared import add_study, read_study_path, say
@@ -10,6 +11,7 @@ from sweeps.engine.documents.forms import FORMS
 from sweeps.engine.running.flags import Parser, read_name, read_text
 from zsr_core.codec import require
 
+LABEL = re.compile(r"[A-Za-z0-9:._/-]+")  # what \\label and \\ref take in every document
 WORDS = "write table.md, or print the matrix for a paper, a page or a spreadsheet"
 
 
@@ -20,6 +22,10 @@ def add(command: Parser) -> None:
          f"{', '.join(FORMS)}")  # fmt: skip
     flag("--baseline", metavar="LABEL", help="the row to compare with; by default the design's own")
     flag("--metric", nargs="+", metavar="SCORE", help="which scores, such as clean robust (default: the study's own)")
+    flag("--columns", nargs="+", metavar="COLUMN", help="which columns in this order: scores as their heads name them, "
+         "with --per-set also sets")  # fmt: skip
+    flag("--caption", metavar="TEXT", help="latex: the caption, in place of the study's question and setting")
+    flag("--label", metavar="NAME", help="latex: the label of the first table, such as tab:weights")
     flag("--published", action="store_true", help="below it the papers' numbers beside the study's")
     flag("--per-set", action="store_true", help="each set by itself too, with McNemar's exact test")
     flag("--all-eps", action="store_true", help="robust accuracy at every budget of the suite")
@@ -30,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     read_text("--baseline", options.baseline, "the label of a row")
     path = read_study_path(options.study)
     from sweeps.engine.analysis.matrix import MatrixRequest  # noqa: PLC0415 - brings torch
+    from sweeps.engine.documents.forms.latex import Typeset  # noqa: PLC0415
     from sweeps.engine.documents.forms.written import matrix_text  # noqa: PLC0415
     from sweeps.engine.documents.published import beside_lines  # noqa: PLC0415
     from sweeps.engine.documents.table import write_table  # noqa: PLC0415
@@ -41,9 +48,11 @@ def run(options: argparse.Namespace) -> int:
     if form is None:
         return say([write_table(folder)])
     asked = MatrixRequest(
-        baseline=options.baseline, metrics=scores, per_set=options.per_set, all_budgets=options.all_eps
-    )
-    lines = [matrix_text(folder, form, asked, color=sys.stdout.isatty()).rstrip("\n")]
+        baseline=options.baseline, metrics=scores, per_set=options.per_set, all_budgets=options.all_eps,
+        columns=tuple(options.columns) if options.columns else None,
+    )  # fmt: skip
+    typeset = Typeset(caption=options.caption, label=options.label)
+    lines = [matrix_text(folder, form, asked, color=sys.stdout.isatty(), typeset=typeset).rstrip("\n")]
     lines += ["", *beside_lines(folder)] if options.published else []
     return say(lines)
 
@@ -53,7 +62,7 @@ def _form(options: argparse.Namespace) -> str | None:
     form = options.format or ("terminal" if options.published else None)
     require(options.format != "", "--format", options.format, f"one of {', '.join(FORMS)}")
     if form is None:
-        for flag in ("baseline", "metric", "per_set", "all_eps"):
+        for flag in ("baseline", "metric", "columns", "per_set", "all_eps", "caption", "label"):
             value = getattr(options, flag)
             require(
                 not value and value != "",
@@ -63,5 +72,11 @@ def _form(options: argparse.Namespace) -> str | None:
             )
         return None
     read_name("--format", form, FORMS)
+    for flag in ("caption", "label"):
+        text = getattr(options, flag)
+        require(text is None or form == "latex", f"--{flag}", text, "--format latex with it")
+        read_text(f"--{flag}", text, "a text")
+    label = options.label or "tab:a"
+    require(LABEL.fullmatch(label) is not None, "--label", options.label, "letters, digits and : . _ / - alone")
     require(not options.published or form in ("terminal", "md"), "--published", form, "--format terminal or md with it")
     return form

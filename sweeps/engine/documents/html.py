@@ -191,11 +191,11 @@ STYLE = """\
   --card: #1d2125; --fail: #ff8a80; --warn: #f2c14e; --pass: #7ddc9c; --skip: #a3adb8; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
-main { max-width: 78rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
+main { max-width: 96rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.5rem 0 1rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
 h3 { font-size: 1.05rem; margin: 1.75rem 0 0.4rem; }
-p, li { max-width: 46rem; overflow-wrap: anywhere; }
+p, li { max-width: 60rem; overflow-wrap: anywhere; }
 .lead { font-size: 1.15rem; }
 .banner { border-left: 4px solid var(--warn); background: var(--card); padding: 0.4rem 0.8rem; }
 nav { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; margin: 0.5rem 0 1rem; }
@@ -217,12 +217,12 @@ thead th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--
 details { border: 1px solid var(--line); border-radius: 6px; margin: 0.4rem 0; padding: 0 0.75rem; }
 summary { cursor: pointer; padding: 0.5rem 0; font-weight: 600; }
 figure { margin: 1rem 0; }
-figure img { display: block; width: 100%; max-width: 34rem; height: auto; background: #ffffff; }
-figure.broad img { max-width: 60rem; }
+figure img { display: block; width: 100%; max-width: 40rem; height: auto; background: #ffffff; }
+figure.broad img { max-width: 75rem; }
 .figures .broad { grid-column: 1 / -1; }
 .soft { color: var(--soft); font-size: 0.875rem; margin: 0.15rem 0; }
-figcaption { color: var(--soft); font-size: 0.875rem; max-width: 46rem; margin-top: 0.3rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 0 1.5rem; }
+figcaption { color: var(--soft); font-size: 0.875rem; max-width: 60rem; margin-top: 0.3rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 0 1.5rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.6rem 0.8rem;
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.875rem; }
 .fail, .warn, .pass, .skip { font-weight: 700; font-size: 0.85em; border: 1px solid; border-radius: 4px;

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.panels import Source, panels
+from sweeps.engine.analysis.panels import Source, panels, unseen_axes
 from sweeps.engine.analysis.published_grids import OVERALL, published_grids
 from sweeps.engine.analysis.score_query import Query, shown_readings
 from sweeps.engine.analysis.sensitivity import sensitivity
@@ -15,7 +15,7 @@ from sweeps.engine.format import leaf, sentence
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.wording.sensitivity import sensitivity_lines
-from sweeps.engine.wording.study import scale_note, scoring_text, training_text
+from sweeps.engine.wording.study import hidden_range_text, scale_note, scoring_text, training_text, unseen_text
 from zsr_core.codec import ConfigError
 from zsr_core.files import write_text
 
@@ -34,9 +34,13 @@ def write_sensitivity(folder: StudyFolder, wanted: Sequence[Query] = (), thresho
     lines += [sentence(scale_note(study))] if scale_note(study) else []
     for x, y in study.surfaces:
         lines += ["", f"## {leaf(x)} and {leaf(y)}"]
+        unseen = unseen_text(unseen_axes(source, x, y))
+        lines += ["", unseen] if unseen else []
         for score in wanted or shown_readings(study.objectives):
-            (panel,) = panels([source], score, x, y)
-            lines += ["", *sensitivity_lines(sensitivity(panel.surface, threshold))]
+            (panel,) = panels([source], score, x, y, noisy=True)
+            lines += ["", *sensitivity_lines(sensitivity(panel.surface, threshold, panel.noise))]
+            words = hidden_range_text(panel.noise) if panel.noise is not None else ""
+            lines += ["", f"**{words[0].upper()}{words[1:]}**"] if words else []
         lines += _published_lines(study, x, y, threshold)
     return write_text(folder.path / "sensitivity.md", document(lines))
 

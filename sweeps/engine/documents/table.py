@@ -13,7 +13,7 @@ from sweeps.engine.documents.forms.markdown import document, heading_text, markd
 from sweeps.engine.format import counted, leaf, published_text, sentence
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
-from sweeps.engine.wording.answer import rivals_text, selection_text
+from sweeps.engine.wording.answer import reported_text, rivals_text, selection_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import (
     DAGGER,
@@ -127,9 +127,13 @@ def report_lines(folder: StudyFolder) -> list[str]:
     """Return the scores on the report split: the chosen configuration and the untouched model."""
     if not folder.study.rows(role="final"):
         return []
-    which = "Every row" if folder.study.reproduces else "The chosen configuration"
-    words = f"{which} on the report split: images that played no part in choosing it."
-    return ["", "## Report split", "", words, "", *ranking_lines(ranked(folder, "report"))]
+    study, reported = folder.study, ranked(folder, "report")
+    others = len(study.rows(role="final")) - 1
+    which = "Every row" if study.reproduces or study.report_all else "The chosen configuration"
+    which += f" and {counted(others, 'other row')}" if others and not (study.reproduces or study.report_all) else ""
+    words = f"{which} on the report split: images that played no part in choosing."
+    beside = reported_text(folder, reported)
+    return ["", "## Report split", "", words, "", *ranking_lines(reported), *(["", beside] if beside else [])]
 
 
 def setting_lines(folder: StudyFolder) -> list[str]:

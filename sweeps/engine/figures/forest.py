@@ -16,15 +16,18 @@ from sweeps.engine.wording.forest import Forest, Line, Mark
 from sweeps.engine.wording.matrix import DAGGER
 
 SIDE_BY_SIDE = {COLUMN: 3, PAGE: 5}  # largest number of panels, by the figure's width
-GUTTER = {COLUMN: 1.08, PAGE: 1.35}  # inches, for the names
-WRAP = {COLUMN: 17, PAGE: 24}  # characters of a name in one line
+GUTTER = {COLUMN: 1.08, PAGE: 2.05}  # inches, for the names
+WRAP = {COLUMN: 17, PAGE: 38}  # characters of a name in one line
 ROW, SECOND = 0.165, 0.1  # inches per line, and per further text line of its name
 ABOVE, BELOW = 0.2, 0.36  # inches over and under a band of panels: titles, ticks and label
 
 
 def forest_figure(data: Forest, setting: Sequence[str]) -> Figure:
     """Return the forest plot: a band of panels, or several bands if the panels do not fit side by side."""
-    width = COLUMN if len(data.panels) <= SIDE_BY_SIDE[COLUMN] else PAGE
+    narrow = len(data.panels) <= SIDE_BY_SIDE[COLUMN] and all(
+        len(line.label) <= 2 * WRAP[COLUMN] for line in data.lines
+    )
+    width = COLUMN if narrow else PAGE
     room = SIDE_BY_SIDE[width]
     bands = [range(at, min(at + room, len(data.panels))) for at in range(0, len(data.panels), room)]
     names = [wrapped(line, WRAP[width]) for line in data.lines]

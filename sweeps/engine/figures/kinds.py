@@ -3,116 +3,47 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.curves import columns, eps_curves, hypervolume_over_time, learning_curves, parallel, slices
 from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrix
-from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, varied_axes
+from sweeps.engine.analysis.outcomes import row_interval
+from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, unseen_axes, varied_axes
 from sweeps.engine.analysis.published_grids import OVERALL, SHOWN, published_grids
 from sweeps.engine.analysis.ranking import in_order
-from sweeps.engine.analysis.score_query import Query, Reading, parse_score, score_label, score_text, score_unit
-from sweeps.engine.analysis.scores import CellScore, scores, untouched_score
+from sweeps.engine.analysis.score_query import (
+    Reading,
+    score_label,
+    score_text,
+    score_unit,
+)
+from sweeps.engine.analysis.scores import CellScore, pareto, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
+from sweeps.engine.analysis.stats import Interval
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
 from sweeps.engine.figures.names import FIGURES, unread
-from sweeps.engine.figures.style import STYLE, save
+from sweeps.engine.figures.scene import Drawn, Keep, Request, Scene
+from sweeps.engine.figures.style import STYLE
 from sweeps.engine.figures.surface_views import How, views
 from sweeps.engine.figures.surfaces import surfaces_figure
 from sweeps.engine.figures.tradeoff import pareto_figure, tradeoff_figure
 from sweeps.engine.format import leaf, sentence
-from sweeps.engine.study.folder import Study, StudyFolder
-from sweeps.engine.study.limits import CLIFF
-from sweeps.engine.study.objectives import HARMONIC, TITLES, deciding_score, shown_scores
-from sweeps.engine.wording.forest import forest
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.objectives import HARMONIC, ROBUST, TITLES, score_named, shown_scores
+from sweeps.engine.wording.forest import MOST, MOST_SAMPLED, forest
 from sweeps.engine.wording.sensitivity import sensitivity_note
-from sweeps.engine.wording.study import (
-    curves_text,
-    fewer_seeds_text,
-    scale_note,
-    scoring_text,
-    spread_text,
-    training_text,
-)
+from sweeps.engine.wording.study import curves_text, spread_text, unseen_text
 from zsr_core.codec import ConfigError, unknown
-from zsr_core.space import Domain
 
 # columns of a training history that are not a single term of the loss
 WHOLE = ("loss", "grad_norm", "clean_accuracy", "robust_accuracy")
-Keep = Callable[[Figure, str], object]  # (figure, its name)
 LEARNED = 8  # largest number of panels of training history
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to draw; None stands for the study's default."""
-
-    kinds: tuple[str, ...] = ()  # empty: the kinds that a launch draws, which take a few seconds
-    x: str | None = None
-    y: str | None = None
-    z: str | None = None  # a score such as robust@2/255; by default the three objectives, or the deciding score
-    facet: str | None = None
-    beside: tuple[StudyFolder, ...] = ()  # further studies to draw in the same figure
-    cliff: float = CLIFF
-    baseline: str | None = None  # the row that a forest plot compares with; by default the design's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """The files written, the reason for each kind of ``all`` that was left out, and options that kinds did not read."""
-
-    paths: tuple[Path, ...] = ()
-    left_out: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """The data of a study that its figures share, and the request."""
-
-    folder: StudyFolder
-    cells: Sequence[CellScore]
-    winner: CellScore | None
-    request: Request
-    sources: tuple[Source, ...]
-    domains: Mapping[str, Domain] = field(default_factory=dict)
-    keep: Keep | None = None  # receives each figure; None: written to files under figures/
-
-    @property
-    def study(self) -> Study:
-        """The plan of the study."""
-        return self.folder.study
-
-    @property
-    def chosen_label(self) -> str:
-        """The chosen cell's name in a legend."""
-        return f"chosen: best {deciding_score(self.study.objectives).title}"
-
-    @property
-    def setting(self) -> tuple[str, ...]:
-        """The lines on top of every figure: question, training, scoring, scale."""
-        words = (training_text(self.study), scoring_text(self.folder))
-        return (self.study.question, *words, sentence(scale_note(self.study)), fewer_seeds_text(self.folder))
-
-    @property
-    def score(self) -> Query:
-        """The score of figures that show one: the requested one, else the study's deciding score."""
-        decides = Reading(name=deciding_score(self.study.objectives).name)
-        return parse_score(self.request.z) if self.request.z else decides
-
-    def save(self, figure: Figure, name: str) -> list[Path]:
-        stem = re.sub(r"[^\w.=-]+", "_", name).strip("_")
-        if self.keep is None:
-            return save(figure, self.folder.path / "figures" / stem)
-        self.keep(figure, stem)
-        return []
 
 
 def plot_study(folder: StudyFolder, request: Request | None = None) -> list[Path]:
@@ -219,7 +150,9 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     notes = [spread_text(scene.folder)] if how == "cells" else []
     notes += _numbers(scene, parts, how)
     shown = views(parts, how, shared=not three_scores(scene, how), unit=unit)
-    setting = (*scene.setting, *_common(scene, parts))
+    scores_shown = () if three_scores(scene, how) else (scene.score,)
+    unseen = unseen_text(unseen_axes(scene.sources[0], x, y, scene.request.facet))
+    setting = (*scene.setting_of(*scores_shown, facet=scene.request.facet), unseen, *_common(scene, parts))
     figure = surfaces_figure(shown, scene.domains, scene.chosen_label, setting, " ".join(notes), scene.request.cliff)
     z = f"_{score_text(scene.score)}" if scene.request.z else ""
     facet = f"_by_{leaf(scene.request.facet)}" if scene.request.facet else ""
@@ -231,9 +164,9 @@ def surface_panels(scene: Scene, how: How, x: str, y: str) -> tuple[list[Panel],
     request = scene.request
     if three_scores(scene, how):
         shown = shown_scores(scene.study.objectives)
-        parts = [panels(scene.sources, Reading(name=score.name), x, y)[0] for score in shown]
+        parts = [panels(scene.sources, Reading(name=score.name), x, y, noisy=True)[0] for score in shown]
         return [replace(p, title=TITLES[p.surface.z].capitalize()) for p in parts], "%"
-    parts = panels(scene.sources, scene.score, x, y, request.facet)
+    parts = panels(scene.sources, scene.score, x, y, request.facet, noisy=True)
     if len(parts) == 1 and request.facet is None:
         parts = [replace(parts[0], title=sentence(score_label(scene.score)).rstrip("."))]
     return parts, score_unit(scene.score)
@@ -288,8 +221,19 @@ def _clean_vs_robust(scene: Scene) -> list[Path]:
     untouched = untouched_score(scene.folder)
     setting = (*scene.setting, curves_text(scene.folder))
     figure = tradeoff_figure(scene.cells, scene.winner, scene.chosen_label, untouched, scene.study.published,
-                             setting, named=not scene.study.space)  # fmt: skip
+                             setting, named=not scene.study.space, bars=bars_of(scene))  # fmt: skip
     return scene.save(figure, "clean_vs_robust")
+
+
+def bars_of(scene: Scene) -> dict[str, dict[str, Interval]]:
+    """Return the 95 % intervals of the cells that get bars: all listed variants, else the front and the chosen cell.
+
+    Of many cells the bars would hide each other.
+    """
+    front = [*pareto(scene.cells), *([scene.winner] if scene.winner else [])]
+    cells = front if scene.study.space else [cell for cell in scene.cells if cell.n]
+    found = {cell.cell: row_interval(scene.folder, cell) for cell in cells}
+    return {name: intervals for name, intervals in found.items() if intervals}
 
 
 def _forest(scene: Scene) -> list[Path]:
@@ -303,8 +247,14 @@ def _forest(scene: Scene) -> list[Path]:
     asked = MatrixRequest(baseline=request.baseline, per_set=request.facet is not None,
                           all_budgets=score is not None and score.eps is not None)  # fmt: skip
     whole = matrix(scene.folder, asked)
-    figure = forest_figure(forest(whole, forest_columns(whole, score, per_set=request.facet is not None)),
-                           (*scene.setting, *_shown(score, request.facet)))  # fmt: skip
+    shown = forest_columns(whole, score, per_set=request.facet is not None)
+    most = MOST_SAMPLED if scene.study.space else MOST
+    data = forest(whole, shown, most=most, untouched=request.untouched)
+    budgets = sorted(
+        {column.eps for j in shown for column in [whole.columns[j]] if score_named(column.metric).attacked}
+    )
+    setting = scene.setting_of(*(Reading(name=ROBUST.name, eps=eps) for eps in budgets), facet=request.facet)
+    figure = forest_figure(data, (*setting, *_shown(score, request.facet)))
     facet = f"_by_{request.facet}" if request.facet else ""
     return scene.save(figure, f"{_named(scene, 'forest')}{facet}")
 
@@ -335,20 +285,23 @@ def forest_columns(whole: Matrix, score: Reading | None, *, per_set: bool) -> li
 
 def _pareto(scene: Scene) -> list[Path]:
     progress = hypervolume_over_time(scene.folder)
-    return scene.save(pareto_figure(progress, scene.cells, scene.winner, scene.chosen_label, scene.setting), "pareto")
+    figure = pareto_figure(progress, scene.cells, scene.winner, scene.chosen_label, scene.setting,
+                           untouched_score(scene.folder), bars_of(scene))  # fmt: skip
+    return scene.save(figure, "pareto")
 
 
 def _slices(scene: Scene) -> list[Path]:
     parts = slices(scene.folder, scene.score, scene.winner)
-    label, unit = score_label(scene.score), score_unit(scene.score)
-    return scene.save(slices_figure(parts, label, unit, scene.chosen_label, scene.setting), _named(scene, "slices"))
+    label, unit, setting = score_label(scene.score), score_unit(scene.score), scene.setting_of(scene.score)
+    return scene.save(slices_figure(parts, label, unit, scene.chosen_label, setting), _named(scene, "slices"))
 
 
 def _parallel(scene: Scene) -> list[Path]:
     shown = [Reading(name=name) for name in ("clean", "robust")]
     data = parallel(scene.folder, scene.score, shown)
     label, unit = score_label(scene.score), score_unit(scene.score)
-    return scene.save(parallel_figure(data, label, unit, scene.setting), _named(scene, "parallel"))
+    setting = scene.setting_of(scene.score, *shown)
+    return scene.save(parallel_figure(data, label, unit, setting), _named(scene, "parallel"))
 
 
 def _learning(scene: Scene) -> list[Path]:
@@ -370,14 +323,15 @@ def ranking(cells: Sequence[CellScore], winner: CellScore | None) -> list[str]:
 
 def _eps(scene: Scene) -> list[Path]:
     best = scene.winner.cell if scene.winner else None
-    return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting), "eps")
+    return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting_of(facet="eps")), "eps")
 
 
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
     shares = importances(scene.folder, scene.score)
-    return scene.save(importance_figure(shares, score_label(scene.score), scene.setting), _named(scene, "importance"))
+    setting = scene.setting_of(scene.score)
+    return scene.save(importance_figure(shares, score_label(scene.score), setting), _named(scene, "importance"))
 
 
 def _named(scene: Scene, name: str) -> str:

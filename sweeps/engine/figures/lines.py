@@ -195,35 +195,62 @@ def _marks(part: Slice) -> list[tuple[float, str]]:
 
 
 def parallel_figure(data: Parallel, label: str, unit: str, setting: Sequence[str]) -> Figure:
-    """Return every configuration as a line across the weights and the scores, coloured by the score ``label``."""
-    width = COLUMN if len(data.axes) <= 5 else PAGE
+    """Return every configuration as a line across the weights and the scores, coloured by the score ``label``.
+
+    An axis is a band that holds its ticks, and lines run from band to band, so that no line crosses a label.
+    """
+    width = COLUMN if len(data.axes) <= 4 else PAGE
     figure, top = headed(width, 2.75, setting)
     height = figure.get_figheight()
-    axes = figure.add_axes((0.09, 0.5 / height, 0.74, top - 0.62 / height))
-    beside = figure.add_axes((0.885, 0.5 / height, 0.028, top - 0.75 / height))
+    left, right = 0.14, width - 0.62
+    axes = figure.add_axes((left / width, 0.5 / height, (right - left) / width, top - 0.62 / height))
+    beside = figure.add_axes(((width - 0.47) / width, 0.5 / height, 0.09 / width, top - 0.75 / height))
     norm = colour_range(data.colours)
-    at = np.arange(len(data.axes))
+    halves = [
+        max(len(name) for _, name in (*axis.ticks, (0.0, ""))) * LETTER / 2 + 0.06 for axis in data.axes
+    ]  # inches
+    places = band_places(halves, right - left)
     for heights, colour in zip(data.lines, data.colours, strict=True):
-        axes.plot(at, heights, color=MAP(norm(colour)), lw=0.8, alpha=0.85, zorder=2, solid_joinstyle="round")
-    axes.plot(at, data.lines[-1], color=ACCENT, lw=1.6, zorder=4)
-    for i, axis in enumerate(data.axes):
-        axes.axvline(i, color=INK, lw=0.6, zorder=3)
+        _draw_across(axes, places, halves, heights, {"color": MAP(norm(colour)), "lw": 0.8, "alpha": 0.85, "zorder": 2})
+    if data.best_last:
+        _draw_across(axes, places, halves, data.lines[-1], {"color": ACCENT, "lw": 1.6, "zorder": 4})
+    for axis, at, half in zip(data.axes, places, halves, strict=True):
+        for edge in (at - half, at + half):
+            axes.plot([edge, edge], [0, 1], color=INK, lw=0.6, zorder=3, clip_on=False)
         for h, name in axis.ticks:
-            end = i == len(data.axes) - 1
-            axes.text(i - 0.03 if end else i + 0.03, h, name, fontsize=5.6, va="center", ha="right" if end else "left",
-                      zorder=5,
-                      bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.4, "linewidth": 0})  # fmt: skip
-    axes.set_xlim(-0.02, len(data.axes) - 1 + 0.02)
+            axes.plot([at - half, at - half + 0.03], [h, h], color=INK, lw=0.6, zorder=3)
+            axes.plot([at + half - 0.03, at + half], [h, h], color=INK, lw=0.6, zorder=3)
+            axes.text(at, h, name, fontsize=TICK, va="center", ha="center", zorder=5, clip_on=False)
+    axes.set_xlim(0, right - left)
     axes.set_ylim(-0.04, 1.04)
-    axes.set_xticks(at, [leaf(axis.label) for axis in data.axes], fontsize=6.8)
+    axes.set_xticks(places, [leaf(axis.label) for axis in data.axes], fontsize=6.8)
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0)
     draw_bar(figure, beside, norm, unit, inside=True)
-    words = f"A line a configuration, coloured by {label}; red: the highest."
+    best = "; red: the best" if data.best_last else ""
+    words = f"A line a configuration, coloured by {label}{best}."
     figure.text(0.5, 0.12 / height, words, ha="center", fontsize=6.3, color=FAINT)
     return figure
+
+
+TICK, LETTER = 5.8, 0.051  # size of a tick's text in points, and the width of one of its letters in inches
+
+
+def band_places(halves: Sequence[float], width: float) -> list[float]:
+    """Return the middles of bands with these half widths, with equal gaps between them, over ``width`` inches."""
+    gap = (width - 2 * sum(halves)) / max(len(halves) - 1, 1)
+    return [2 * sum(halves[:i]) + half + i * gap for i, half in enumerate(halves)]
+
+
+def _draw_across(
+    axes: Axes, places: Sequence[float], halves: Sequence[float], heights: Sequence[float], look: dict[str, Any]
+) -> None:
+    """Draw a line from band to band; inside a band nothing is drawn."""
+    for i in range(len(places) - 1):
+        ends = [places[i] + halves[i], places[i + 1] - halves[i + 1]]
+        axes.plot(ends, heights[i : i + 2], solid_capstyle="butt", **look)
 
 
 def importance_figure(importances: Importances, label: str, setting: Sequence[str]) -> Figure:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from zsr_core.codec import require
 
 FIGURES: Mapping[str, str] = {
-    "heatmap": "scores over two axes, each cell as measured",
+    "heatmap": "scores over two axes: a grid's cells as measured, a search's trials smoothed as by gp",
     "contour": "scores over two axes, interpolated between sampled points except across cliffs",
     "gp": "a Gaussian process over two axes, with its sd",
     "published": "the papers' grids over the same axes, in the same style",
@@ -24,20 +24,20 @@ FIGURES: Mapping[str, str] = {
     "importance": "fANOVA and PED-ANOVA shares of each axis, from 30 configurations on",
 }
 
-SURFACE = ("x", "y", "z", "facet", "beside", "cliff")
+SURFACE = ("x", "y", "z", "best", "facet", "beside", "cliff")
 READS: Mapping[str, tuple[str, ...]] = {  # the options of a request that a kind of figure reads
     "heatmap": SURFACE,
     "contour": SURFACE,
     "gp": SURFACE,
     "published": ("x", "y", "cliff"),
     "clean_vs_robust": (),
-    "forest": ("z", "facet", "baseline"),
+    "forest": ("z", "best", "facet", "baseline", "untouched"),
     "pareto": (),
-    "slices": ("z",),
-    "parallel": ("z",),
+    "slices": ("z", "best"),
+    "parallel": ("z", "best"),
     "learning": (),
     "eps": (),
-    "importance": ("z",),
+    "importance": ("z", "best"),
 }
 
 

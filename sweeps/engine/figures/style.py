@@ -16,6 +16,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sweeps.engine.analysis.rounding import round_values
 from zsr_core.files import write_whole
 from zsr_core.space import Domain
 
@@ -142,13 +143,7 @@ def ticks(
         chosen = list(levels)
     else:
         low, high = limits(values, domain, log)
-        if log:
-            decades = range(math.floor(low), math.ceil(high) + 1)
-            steps = (1, 2, 5) if high - low < 1.5 else (1,) if high - low > 3 else (1, 3)
-            chosen = [s * 10.0**d for d in decades for s in steps if low <= math.log10(s * 10.0**d) <= high]
-        else:
-            inside = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-            chosen = [float(v) for v in inside if low <= v <= high]
+        chosen = round_values(10**low if log else low, 10**high if log else high, log=log)
     return [(math.log10(v) if log else v, name) for v, name in zip(chosen, short_names(chosen), strict=True)]
 
 
@@ -167,7 +162,7 @@ def legend_columns(names: Sequence[str], width: float, size: float = 7.0) -> int
         rows = -(-len(names) // columns)
         widest = [max(len(n) for n in names[i * rows : (i + 1) * rows] or [""]) for i in range(columns)]
         if sum(widest) * size * 0.0082 + columns * 0.42 <= width:
-            return columns
+            return -(-len(names) // rows)  # no more columns than these rows need
     return 1
 
 

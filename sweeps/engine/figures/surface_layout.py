@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.engine.figures.style import COLUMN, PAGE, crowded, legend_columns
-from sweeps.engine.figures.surface_views import View, x_ticks, y_ticks
+from sweeps.engine.figures.surface_views import ABREAST, View, x_ticks, y_ticks
 from zsr_core.space import Domain
 
 SIDES = {1: 2.3, 2: 2.35, 3: 1.83}  # side of a panel, by the number of panels in a row
@@ -48,11 +48,12 @@ class Layout:
 def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequence[str], text: str) -> Layout:
     """Return the layout of panels with legend ``entries`` and a caption.
 
-    One panel fits a column, several take a page's width. A row has up to three panels; for a Gaussian process it has
-    two, the mean and the sd.
+    One panel fits a column, several take a page's width. A row has up to three panels. A Gaussian process has a row of
+    means above a row of sds; alone, or with more panels than fit a row, it has its sd beside it.
     """
-    pairs = any(view.how == "gp sd" for view in shown)
-    columns = 2 if pairs else min(len(shown), 3)
+    means = sum(view.how != "gp sd" for view in shown)
+    pairs = means < len(shown)
+    columns = 2 if pairs and (means == 1 or means > ABREAST) else min(means, ABREAST)
     rows = math.ceil(len(shown) / columns)
     width = COLUMN if columns == 1 else PAGE
     slanted = SLANTED if any(crowded(x_ticks(view, domains)) for view in shown) else 0.0

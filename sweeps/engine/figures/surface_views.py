@@ -11,12 +11,16 @@ import numpy as np
 from matplotlib.colors import Colormap, Normalize
 
 from sweeps.engine.analysis.interpolation import Cliff, Field, coordinates, gp_field, to_axis
+from sweeps.engine.analysis.noise import Noise
 from sweeps.engine.analysis.panels import Panel
 from sweeps.engine.analysis.surface import Point, Surface, edges
 from sweeps.engine.figures.style import MAP, SIGNED, colour_range, limits, signed_range, ticks
+from sweeps.engine.format import NBSP
+from sweeps.engine.wording.study import hidden_range_text
 from zsr_core.space import Domain
 
 How = Literal["cells", "contour", "gp", "gp sd"]
+ABREAST = 3  # largest number of panels side by side
 LEVELS = 13  # limits between the colours of a contour
 NAMED_LEVELS = 7  # approximate number of ticks on an axis of a fine grid
 Strip = tuple[float, float, float]  # a level, and the two ends of its strip
@@ -34,6 +38,7 @@ class View:
     unit: str = "%"
     field: Field | None = None  # only for a Gaussian process
     chosen: tuple[float, float] | None = None
+    noise: Noise | None = None  # of the points
 
     @property
     def in_cells(self) -> bool:
@@ -75,22 +80,29 @@ class Box:
 def views(panels: Sequence[Panel], how: How, *, shared: bool, unit: str = "%") -> list[View]:
     """Return the views of the panels, with one colour scale for all if ``shared``.
 
-    ``gp`` gives two views per surface, the mean and its sd; a difference with both signs has a scale centred on 0.
+    A Gaussian process gives two views per surface, the mean and its sd: of up to :data:`ABREAST` panels all means come
+    first. It smooths scattered points unless they are drawn as a ``contour``; too few of them are drawn as a contour
+    too. A difference with both signs has a scale centred on 0.
     """
     means = [[p.mean for p in _shown(panel.surface, how) if p.mean is not None] for panel in panels]
     everywhere = [mean for part in means for mean in part]
-    result = []
+    pairs = []
     for panel, own in zip(panels, means, strict=True):
         title, data = panel.title, panel.surface
         norm, colours = _scale(everywhere if shared else own)
-        field = gp_field(data) if how == "gp" else None
-        result.append(View(title=title, how=how if how != "gp" or field else "contour", norm=norm, field=field,
-                           unit=unit, colours=colours, data=data, chosen=panel.chosen))  # fmt: skip
+        smoothed = how == "gp" or (how == "cells" and not data.is_grid)
+        field = gp_field(data, panel.noise.errors() if panel.noise else None) if smoothed else None
+        drawn: How = "gp" if field else "contour" if smoothed else how
+        pair = [View(title=title, how=drawn, norm=norm, field=field, unit=unit, colours=colours, data=data,
+                     chosen=panel.chosen, noise=panel.noise)]  # fmt: skip
         if field is not None and field.sd is not None:
             top = max(float(np.nanmax(field.sd)), 0.5)
-            result.append(View(title=f"{title}: sd", how="gp sd", norm=Normalize(0, top), field=field, unit="points",
-                               colours=MAP, data=data, chosen=panel.chosen))  # fmt: skip
-    return result
+            pair.append(View(title=f"{title}: sd", how="gp sd", norm=Normalize(0, top), field=field, unit="points",
+                             colours=MAP, data=data, chosen=panel.chosen))  # fmt: skip
+        pairs.append(pair)
+    if len(pairs) > ABREAST:
+        return [view for pair in pairs for view in pair]
+    return [pair[i] for i in (0, 1) for pair in pairs if i < len(pair)]
 
 
 def _scale(values: Sequence[float]) -> tuple[Normalize, Colormap]:
@@ -107,11 +119,13 @@ def caption(shown: Sequence[View]) -> str:
     """Return the caption: how the panels interpolate the points, and the points that their axes cannot show."""
     data, how = shown[0].data, shown[0].how
     texts = [_way(shown[0])]
+    texts += [noise_text([view for view in shown if view.how == "gp"])] if how == "gp" else []
     failed = [p for view in shown for p in view.data.points if p.failed]
     if shown[0].in_cells:
         texts += ["Half hatched: some seeds failed."] if any(p.n for p in failed) else []
     elif failed and how != "gp":
         texts.append("Left open: around a failure.")
+    texts += [range_text(view) for view in shown if hidden(view)]
     if data.off_axis and not shown[0].in_cells:
         off = [f"({p.x:g}, {p.y:g})" for p in data.off_axis]
         named = ", ".join(off) if len(off) <= 3 else f"{len(off)} points with a weight at 0"
@@ -124,10 +138,28 @@ def _way(view: View) -> str:
         many = any(p.n > 1 for p in view.data.points)
         return f"Each cell is {'the mean of the seeds of ' if many else ''}one configuration, nothing is interpolated."
     if view.field is not None:
-        return f"{view.field.how}; its sd beside it; nothing outside the points' hull."
+        return f"{view.field.how} through the points, with its sd; nothing outside the points' hull."
     if view.data.is_grid:
         return "Bilinear interpolation between sampled cells, on the drawn axes; nothing beyond them."
     return "Linear interpolation between sampled points (Delaunay triangles on the drawn axes); nothing beyond."
+
+
+def noise_text(shown: Sequence[View]) -> str:
+    """Return the scatter of the points around each panel's Gaussian process, in points of score."""
+    found = [(view.title.lower(), view.field.noise or 0.0) for view in shown if view.field is not None]
+    each = [f"{title} ±{NBSP}{noise:.1f}" for title, noise in found if noise >= 0.05]
+    return f"Scatter of the points around it (sd): {', '.join(each)} points." if each else ""
+
+
+def hidden(view: View) -> bool:
+    """Return whether the noise of a panel's points is as large as the range of their scores."""
+    return range_text(view) != ""
+
+
+def range_text(view: View) -> str:
+    """Return that the range of a panel's scores lies within the noise, with both numbers; else an empty text."""
+    words = "" if view.noise is None else hidden_range_text(view.noise)
+    return f"{view.title}: {words}" if words else ""
 
 
 # Coordinates of points and cells.

@@ -25,6 +25,7 @@ from sweeps.engine.figures.surface_views import (
     boxes,
     caption,
     ends,
+    hidden,
     place,
     star_place,
     x_ticks,
@@ -202,6 +203,8 @@ def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, first: bool
     data = view.data
     known = data.baseline is not None and view.how != "gp sd"
     untouched = f"untouched model {data.baseline:.1f} {view.unit}" if known else ""
+    if hidden(view):
+        untouched = f"{untouched.replace(' model', '')}; range within noise".removeprefix("; ")
     size = 8.5 if len(view.title) < 26 else 7
     axes.set_title(view.title, pad=13 if untouched else 5, fontweight="bold", fontsize=size)
     axes.text(0.5, 1.03, untouched, transform=axes.transAxes, ha="center", fontsize=6.8, color=FAINT)
@@ -219,10 +222,9 @@ def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, first: bool
 def _legend(shown: Sequence[View], chosen_label: str, threshold: float) -> list[Line2D | Patch]:
     points = [p for view in shown for p in view.data.points]
     dot: dict[str, Any] = {"color": "none", "markeredgecolor": INK, "linestyle": "none"}
-    entries: list[Line2D | Patch] = [
-        Line2D([], [], marker="o", ms=3, mfc="white", mew=0.5, label="sampled", **dot),
-        Line2D([], [], marker="*", ms=8, mfc="white", mew=0.7, label="best in the panel", **dot),
-    ]
+    entries: list[Line2D | Patch] = [Line2D([], [], marker="o", ms=3, mfc="white", mew=0.5, label="sampled", **dot)]
+    if any(best_shown(view) for view in shown):
+        entries.append(Line2D([], [], marker="*", ms=8, mfc="white", mew=0.7, label="best in the panel", **dot))
     data, cells = shown[0].data, shown[0].in_cells
     if chosen_label and cells:
         entries.append(Patch(fc="none", ec=ACCENT, lw=1.4, label=chosen_label))
@@ -236,6 +238,6 @@ def _legend(shown: Sequence[View], chosen_label: str, threshold: float) -> list[
         entries.append(Line2D([], [], marker="x", ms=4, label="failed", **dot))
     elif any(p.failed for p in points):
         entries.append(Patch(fc=FAILED, ec=FAINT, hatch="/////", lw=0, label="failed"))
-    if shown[0].how == "contour" and any(cliffs(view.data, threshold) for view in shown):
+    if any(view.how == "contour" and cliffs(view.data, threshold) for view in shown):
         entries.append(Patch(label=f"unresolved: neighbours over {threshold:g} points apart", **DOTTED))
     return entries

@@ -13,14 +13,16 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeps.engine.analysis.curves import Progress
 from sweeps.engine.analysis.scores import CellScore, pareto
-from sweeps.engine.analysis.stats import harmonic
+from sweeps.engine.analysis.stats import Interval, harmonic
 from sweeps.engine.figures.style import ACCENT, COLUMN, FAINT, INK, LINES, MAP, MARKERS, headed, padded
-from sweeps.engine.study.objectives import CLEAN, ROBUST
+from sweeps.engine.study.objectives import CLEAN, ROBUST, Score
 
 HALF, LONGEST = 26, 56  # characters of a name that fit into half of the legend, and into its whole width
 LANDMARKS = 6  # largest number of legend entries that are not configurations
 NAMED = 18  # largest number of listed variants with a name per point in the legend
 GREY = "#b5b5b5"
+Bars = Mapping[str, Mapping[str, Interval]]  # by cell, then by score
+NO_BARS: Bars = {}
 
 
 def tradeoff_figure(
@@ -32,10 +34,12 @@ def tradeoff_figure(
     setting: Sequence[str],
     *,
     named: bool = False,
+    bars: Bars = NO_BARS,
 ) -> Figure:
     """Return clean against robust accuracy with the Pareto front and curves of equal harmonic mean.
 
-    ``named`` gives each point its own mark and name, as papers do with methods; else all look the same.
+    ``bars``: 95 % intervals of some cells by their names; without any, bars are the sd over seeds. ``named`` gives each
+    point its own mark and name, as papers do with methods; else all look the same.
     """
     shown = [cell for cell in cells if measured(cell)]
     named = named and len(shown) <= NAMED
@@ -45,12 +49,12 @@ def tradeoff_figure(
     figure, top = headed(COLUMN, 2.55 + foot, setting)
     height = figure.get_figheight()
     axes = figure.add_axes((0.145, foot / height, 0.825, top - (0.14 + foot) / height))
-    box = frame(shown, untouched)
+    box = frame(shown, untouched, bars)
     _draw_iso(axes, box)
     if named:
-        _draw_named(axes, shown)
+        _draw_named(axes, shown, bars)
     else:
-        _draw_points(axes, shown)
+        _draw_points(axes, shown, bars)
     _draw_front(axes, pareto(cells), box)
     _draw_winner(axes, winner, chosen_label, named)
     _draw_landmarks(axes, shown, untouched, published, box)
@@ -65,10 +69,12 @@ def tradeoff_figure(
     return figure
 
 
-def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[float, float, float, float]:
+def frame(
+    shown: Sequence[CellScore], untouched: CellScore | None, bars: Bars = NO_BARS
+) -> tuple[float, float, float, float]:
     """Return (left, right, bottom, top): limits for the cells with their bars, and the untouched model if near."""
-    left, right = padded([v for cell in shown for v in _reach(cell.value(CLEAN.name), cell.sd(CLEAN.name))])
-    bottom, top = padded([v for cell in shown for v in _reach(cell.value(ROBUST.name), cell.sd(ROBUST.name))])
+    left, right = padded([v for cell in shown for v in ends(cell, CLEAN, bars)])
+    bottom, top = padded([v for cell in shown for v in ends(cell, ROBUST, bars)])
     if untouched and measured(untouched):
         x, y = pair(untouched)
         wide, tall = 0.8 * (right - left), 0.8 * (top - bottom)
@@ -79,9 +85,19 @@ def frame(shown: Sequence[CellScore], untouched: CellScore | None) -> tuple[floa
     return max(left, 0.0), min(right, 101.0), max(bottom, -0.5), min(top, 101.0)
 
 
-def _reach(mean: float | None, sd: float | None) -> tuple[float, ...]:
-    """Return both ends of a mean's bar; an empty tuple without a mean."""
-    return () if mean is None else (mean - (sd or 0.0), mean + (sd or 0.0))
+def ends(cell: CellScore, score: Score, bars: Bars) -> tuple[float, ...]:
+    """Return both ends of a cell's bar: its 95 % interval, or without ``bars`` its sd over seeds; () without a score.
+
+    A cell without a bar has its score twice.
+    """
+    mean = cell.value(score.name)
+    if mean is None:
+        return ()
+    if bars:
+        interval = bars.get(cell.cell, {}).get(score.name)
+        return (mean, mean) if interval is None else (min(interval.low, mean), max(interval.high, mean))
+    sd = cell.sd(score.name) or 0.0
+    return mean - sd, mean + sd
 
 
 def measured(cell: CellScore) -> bool:
@@ -103,22 +119,28 @@ def _draw_iso(axes: Axes, box: tuple[float, float, float, float]) -> None:
     axes.plot([], [], color=GREY, lw=0.6, label="equal harmonic mean of the two")
 
 
-def _bars(axes: Axes, shown: Sequence[CellScore]) -> None:
-    if any(cell.n > 1 for cell in shown):
-        x, y = np.array([pair(cell) for cell in shown], dtype=float).T
-        xerr, yerr = ([cell.sd(score.name) or 0 for cell in shown] for score in (CLEAN, ROBUST))
-        axes.errorbar(x, y, xerr=xerr, yerr=yerr,
-                      fmt="none", ecolor=FAINT, elinewidth=0.5, zorder=2, label="sd over seeds")  # fmt: skip
+def _bars(axes: Axes, shown: Sequence[CellScore], bars: Bars) -> None:
+    """Draw the cells' bars; with intervals only those of the cells that have one."""
+    barred = [cell for cell in shown if cell.cell in bars] if bars else [cell for cell in shown if cell.n > 1]
+    if not barred:
+        return
+    x, y = np.array([pair(cell) for cell in barred], dtype=float).T
+    reach = [np.array([ends(cell, score, bars) for cell in barred]).T for score in (CLEAN, ROBUST)]  # [2][2, N]
+    errors = [np.abs(each - middle) for each, middle in zip(reach, (x, y), strict=True)]
+    some = " of the front" if bars and len(barred) < len(shown) else ""
+    label = f"95 % intervals{some}" if bars else "sd over seeds"
+    axes.errorbar(x, y, xerr=errors[0], yerr=errors[1], fmt="none", ecolor=FAINT, elinewidth=0.5, zorder=2,
+                  label=label)  # fmt: skip
 
 
-def _draw_points(axes: Axes, shown: Sequence[CellScore]) -> None:
-    _bars(axes, shown)
+def _draw_points(axes: Axes, shown: Sequence[CellScore], bars: Bars = NO_BARS) -> None:
+    _bars(axes, shown, bars)
     x, y = np.array([pair(cell) for cell in shown], dtype=float).T
     axes.scatter(x, y, s=13, color=MAP(0.3), edgecolors="white", linewidths=0.4, zorder=3, label="configuration")
 
 
-def _draw_named(axes: Axes, shown: Sequence[CellScore]) -> None:
-    _bars(axes, shown)
+def _draw_named(axes: Axes, shown: Sequence[CellScore], bars: Bars) -> None:
+    _bars(axes, shown, bars)
     for i, cell in enumerate(shown):
         mark = MARKERS[(i + i // len(LINES)) % len(MARKERS)]  # another mark when colours repeat
         axes.scatter(*pair(cell), s=24, marker=mark, color=LINES[i % len(LINES)], edgecolors="white", linewidths=0.4,
@@ -157,6 +179,11 @@ def _draw_landmarks(
     if theirs:
         axes.scatter(*pair(theirs), s=48, marker="D", facecolors="none", edgecolors=INK, linewidths=1.0,
                      zorder=5, label="published weights")  # fmt: skip
+    _draw_untouched(axes, untouched, box)
+
+
+def _draw_untouched(axes: Axes, untouched: CellScore | None, box: tuple[float, float, float, float]) -> None:
+    """Mark the untouched model, or write its scores above the panel if it lies beyond the axes."""
     if untouched is None or not measured(untouched):
         return
     x, y = pair(untouched)
@@ -169,25 +196,33 @@ def _draw_landmarks(
 
 
 def pareto_figure(
-    progress: Progress, cells: Sequence[CellScore], winner: CellScore | None, chosen_label: str, setting: Sequence[str]
+    progress: Progress,
+    cells: Sequence[CellScore],
+    winner: CellScore | None,
+    chosen_label: str,
+    setting: Sequence[str],
+    untouched: CellScore | None = None,
+    bars: Bars = NO_BARS,
 ) -> Figure:
     """Return two panels: the front, and below it the share of the square that it dominates after each cell."""
-    foot, gap = 0.78, 0.5
+    foot, gap = 1.02, 0.5
     figure, top = headed(COLUMN, 3.75 + foot, setting)
     height = figure.get_figheight()
     lower = 1.1
-    above = figure.add_axes((0.145, (foot + lower + gap) / height, 0.825, top - (foot + lower + gap + 0.05) / height))
+    above = figure.add_axes((0.145, (foot + lower + gap) / height, 0.825, top - (foot + lower + gap + 0.16) / height))
     shown = [cell for cell in cells if measured(cell)]
-    box = frame(shown, None)
-    _draw_points(above, shown)
+    box = frame(shown, untouched, bars)
+    _draw_points(above, shown, bars)
     _draw_front(above, progress.front, box)
     _draw_winner(above, winner, chosen_label, named=False)
+    _draw_untouched(above, untouched, box)
     above.set(xlim=box[:2], ylim=box[2:])
     above.set_xlabel("clean accuracy, %", labelpad=2)
     above.set_ylabel("robust accuracy, %", labelpad=2)
     handles, labels = above.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=3, bbox_to_anchor=(0.5, (foot - 0.36) / height),
-                  handletextpad=0.3, columnspacing=0.8, borderaxespad=0, borderpad=0, fontsize=6.0)  # fmt: skip
+    figure.legend(handles, labels, loc="upper center", ncols=2, bbox_to_anchor=(0.5, (foot - 0.36) / height),
+                  handletextpad=0.3, columnspacing=0.8, labelspacing=0.3, borderaxespad=0, borderpad=0,
+                  fontsize=6.0)  # fmt: skip
     below = figure.add_axes((0.145, foot / height, 0.825, lower / height))
     steps = np.arange(1, len(progress.share) + 1)
     below.plot(steps, progress.share, color=MAP(0.3), lw=1.1, drawstyle="steps-post")

@@ -18,7 +18,7 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants, worker
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from sweeps.engine.running.exit_codes import INCOMPLETE
 from sweeps.engine.running.jobs import ClusterLost, processes_of
@@ -136,7 +136,8 @@ def _started() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **COMMON)
-        session = Path(worker._global_node.get_session_dir_path())
+        node: Any = worker._global_node
+        session = Path(node.get_session_dir_path())
         with own_session(session):
             remove_ended_sessions(session.parent)
             with _left_at_the_end():
@@ -189,7 +190,7 @@ def _without_messages() -> Iterator[None]:
 @contextmanager
 def _left_at_the_end() -> Iterator[None]:
     """Leave or stop Ray after the block. Without its GCS or raylet Ray would wait for them, so it is abandoned."""
-    node = worker._global_node
+    node: Any = worker._global_node
     try:
         yield
     except ClusterLost:

@@ -15,7 +15,7 @@ from sweeps.engine.running.pace import Pace, slow_text
 from sweeps.engine.running.progress import Display, Tally
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import deciding_score, headline, shown_scores
-from sweeps.engine.study.plan import to_come, with_closing
+from sweeps.engine.study.plan import closing_to_come, to_come, with_closing
 from zsr_core.duration import duration
 from zsr_core.space import short
 from zsr_core.trial.result import TrialResult, read_result
@@ -54,8 +54,7 @@ class Course:
         return StudyFolder(path=self.path, study=self.study, results=dict(self.results))
 
     def _planned(self) -> int:
-        closing = 0 if self.study.rows(split="report") else 2 * self._seeds
-        return len(self.study.plan) + closing + self.to_come()
+        return len(self.study.plan) + closing_to_come(self.study, self._samples, self._seeds) + self.to_come()
 
     def to_come(self) -> int:
         """Return how many trials a search has yet to propose."""

@@ -23,7 +23,10 @@ def answer_lines(folder: StudyFolder, troubles: list[str]) -> list[str]:
     """Return the answer, and for an ablation its matrix, as lines; errors are added to ``troubles``."""
     curse = _read("winner's curse", lambda: selection(folder), troubles)
     ranking = _read("ranking", lambda: ranked(folder), troubles)
-    lines = [*answer(folder, curse, ranking.rivals if ranking else None), ""]
+    reported = None
+    if len(folder.study.rows(role="final")) > 1:
+        reported = _read("report split", lambda: ranked(folder, "report"), troubles)
+    lines = [*answer(folder, curse, ranking.rivals if ranking else None, reported), ""]
     matrix = _read("matrix", lambda: ablation(folder), troubles)
     if matrix is not None:
         lines += [*terminal(described(folder, matrix), color=sys.stdout.isatty()).splitlines(), ""]

@@ -31,7 +31,7 @@ from sweeps.engine.running.preview import earlier_lines, note_lines, own_cells, 
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
-from sweeps.engine.study.plan import continued, new_study, recovered, suggestions, to_come
+from sweeps.engine.study.plan import continued, new_study, recovered, suggestions, to_come, with_reported
 from sweeps.engine.study.rebuilt import begun_trials
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import check_tracking, resolve_tracking, shown
@@ -176,22 +176,26 @@ def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolde
 
     ``locked``: this is the second look, by the one launch that may change the folder.
     """
-    asked = new_study(
+    plain = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
+    asked = replace(plain, report_all=options.report_all, report_rows=options.report_rows)
     path = options.results / asked.study
-    new = StudyFolder(path=path, study=asked, results={})
+
+    def new() -> StudyFolder:
+        return StudyFolder(path=path, study=with_reported(asked, options.seeds), results={})
+
     if options.fresh or not path.exists():
-        return new
+        return new()
     begun = begun_trials(path)
     whole, lack = read_plan(path) if path.is_dir() else (None, "")
     if whole is None and not begun:
         empty = path.is_dir() and not any(path.iterdir())
         if not empty and "torn" not in lack:
             raise ConfigError(f"--results: {path} holds something else; expected a study, an empty folder or nothing")
-        return new
+        return new()
     if whole is None:
-        study = recovered(asked, [each.config for each in begun.values()])
+        study = with_reported(recovered(asked, [each.config for each in begun.values()]), options.seeds)
         results = read_results(path, study)
         if locked:
             _drop_journal(path)
@@ -199,7 +203,7 @@ def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolde
             print(f"study: {path} {lack}; planned again, with {len(results)} trials that have ended", file=sys.stderr)
         return StudyFolder(path=path, study=study, results=results)
     earlier = open_study(path)
-    study = continued(earlier.study, asked, earlier.results, str(path))
+    study = with_reported(continued(earlier.study, asked, earlier.results, str(path)), options.seeds)
     known = {trial.trial_id for trial in earlier.study.plan}
     more = read_results(path, replace(study, plan=tuple(t for t in study.plan if t.trial_id not in known)))
     known_results = {**earlier.results, **more}

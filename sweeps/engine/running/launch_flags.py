@@ -25,6 +25,9 @@ def launch_parser(question: str) -> Parser:
         metavar="ROUNDS",
         help=f"also run the midpoints between neighbours over {CLIFF:g} points apart, for ROUNDS rounds (default 1)",
     )
+    add("--report-all", action="store_true", help="run every row on the report split, not only the chosen one")
+    words = "run these rows on the report split too: labels, or numbers such as #003 of a search"
+    add("--report-rows", nargs="+", default=[], metavar="ROW", help=words)
     add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
     add("--preset", default="miniature", metavar="NAME", help="scale: miniature (default), miniature-long, paper, or "
         "another of the sweep's own")  # fmt: skip

@@ -11,6 +11,7 @@ seconds a trial of two idle workers (on two CPU cores), most of it waiting for i
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -184,9 +185,10 @@ class _Follower(Callback):
             return
         self._looked = now
         self._watch.look(now)
-        for trial in trials if self._limit is not None else ():
+        limit = math.inf if self._limit is None else self._limit
+        for trial in trials:
             _, began = self._began.get(_key(trial), ("", now))
-            if trial.status == Trial.RUNNING and now - began > self._limit:
+            if trial.status == Trial.RUNNING and now - began > limit:
                 self._end_early(trial, now)
 
     def _end_early(self, trial: Trial, now: float) -> None:
@@ -196,7 +198,9 @@ class _Follower(Callback):
         cut_off(self._folder, job, trial_id, self._limit or 0.0, self._launch)
         self._began[job.key] = (trial_id, now)
         trial.max_failures += 1
-        ray.kill(trial.temporary_state.ray_actor)
+        actor = trial.temporary_state.ray_actor
+        if actor is not None:
+            ray.kill(actor)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         job = self._jobs[_key(trial)]

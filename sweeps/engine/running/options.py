@@ -47,6 +47,8 @@ class Options:
     max_concurrent: int | None
     warm_start: tuple[Path, ...] = ()  # folders of earlier studies
     trial_timeout: float | None = None  # seconds
+    report_all: bool = False  # run every row on the report split, not only the chosen one
+    report_rows: tuple[str, ...] = ()  # rows to run on the report split besides the chosen one
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
@@ -69,6 +71,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     require(given.refine is None or not given.search, "--refine", given.refine,
             "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
     require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
+    require(not (given.report_all and given.report_rows), "--report-rows", given.report_rows, "--report-all without it")
     require(not (given.resume and given.fresh), "--fresh", True, "--resume or --fresh, not both")
     gpus = None if given.gpus_per_trial is None else read_gpus("--gpus-per-trial", given.gpus_per_trial)
     at_once = _whole("--max-concurrent", given.max_concurrent)
@@ -91,6 +94,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         gpus_per_trial=gpus,
         max_concurrent=at_once,
         trial_timeout=None if given.trial_timeout is None else read_duration("--trial-timeout", given.trial_timeout),
+        report_all=given.report_all,
+        report_rows=tuple(given.report_rows),
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )

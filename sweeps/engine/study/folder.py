@@ -96,6 +96,9 @@ class Study:
     # source -> the tables that the study reproduces row by row; empty if it reproduces none.
     reproduces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     baseline: str = UNTOUCHED_LABEL  # the row that tables compare the others with, by its label
+    # Which cells run on the report split besides the chosen one: all of them, or those of these labels or numbers.
+    report_all: bool = False
+    report_rows: tuple[str, ...] = ()
 
     def config(self, trial: PlannedTrial) -> TrialConfig:
         """Return the full configuration of a planned trial."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedTrial, Role, Study
+from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedRow, PlannedTrial, Role, Study
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
@@ -118,7 +118,11 @@ def continued(earlier: Study, asked: Study, results: Collection[str], where: str
     seeds = tuple(dict.fromkeys((*asked.seeds, *earlier.seeds)))
     # A search keeps its budget, because the scores in its journal were read at it.
     score_eps = earlier.score_eps if asked.mode == "search" else asked.score_eps
-    return replace(asked, plan=plan, seeds=seeds, created=earlier.created, notes=earlier.notes, score_eps=score_eps)
+    return replace(
+        asked, plan=plan, seeds=seeds, created=earlier.created, notes=earlier.notes, score_eps=score_eps,
+        report_all=asked.report_all or earlier.report_all,
+        report_rows=tuple(dict.fromkeys((*earlier.report_rows, *asked.report_rows))),
+    )  # fmt: skip
 
 
 def _difference(earlier: Study, asked: Study) -> str:
@@ -192,11 +196,56 @@ def points(space: Mapping[str, Domain]) -> int:
     return math.prod(sizes) if len(sizes) == len(space) else sys.maxsize
 
 
+def reported_rows(study: Study) -> tuple[PlannedRow, ...]:
+    """Return the cells that run on the report split besides the chosen one, as ``--report-all`` and its like ask.
+
+    Raises:
+        ConfigError: naming the row, for one that the plan does not have.
+    """
+    rows = study.rows(role="cell")
+    if study.report_all:
+        return rows
+    known_later = study.mode == "search" and bool(study.report_rows) and not rows
+    require(
+        not known_later, "--report-rows", list(study.report_rows), "a search that has run; --report-all needs no names"
+    )
+    names = {name: row for row in rows for name in (row.cell, row.cell.split(" ")[0] if row.proposal else row.cell)}
+    for name in study.report_rows:
+        if name not in names:
+            raise unknown("--report-rows", name, [row.cell for row in rows])
+    return tuple({id(names[name]): names[name] for name in study.report_rows}.values())
+
+
+def with_reported(study: Study, seeds: Sequence[int]) -> Study:
+    """Return the study with the asked rows on the report split planned from the start.
+
+    A search is returned as it is, because its rows are not known before it has ended.
+    """
+    rows = reported_rows(study)
+    if study.mode == "search" or not rows:
+        return study
+    known = {trial.trial_id for trial in study.plan}
+    new = report_trials(study.base, [Variant(label=row.cell, overrides=row.overrides) for row in rows], seeds)
+    return replace(study, plan=(*study.plan, *(trial for trial in new if trial.trial_id not in known)))
+
+
 def closing(study: Study, chosen: Variant, seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
-    """Return the final trials of the study: the chosen cell and the untouched model on the report split."""
-    proposal = next((t.proposal for t in study.plan if t.cell == chosen.label), None)
-    return tuple(replace(trial, proposal=proposal if trial.role == "final" else None)
-                 for trial in report_trials(study.base, (chosen,), seeds))  # fmt: skip
+    """Return the final trials of the study: the chosen cell, the asked rows and the untouched model, on the report
+    split."""
+    others = [row for row in reported_rows(study) if row.cell != chosen.label]
+    cells = (chosen, *(Variant(label=row.cell, overrides=row.overrides) for row in others))
+    numbers = {trial.cell: trial.proposal for trial in study.plan if trial.role == "cell"}
+    return tuple(replace(trial, proposal=numbers.get(trial.cell) if trial.role == "final" else None)
+                 for trial in report_trials(study.base, cells, seeds))  # fmt: skip
+
+
+def closing_to_come(study: Study, samples: int, seeds: int) -> int:
+    """Return how many trials on the report split are not planned yet, because the choice decides them."""
+    if study.rows(split="report"):
+        return 0
+    proposals = len(suggestions(study)) + to_come(study, samples, 1)
+    cells = proposals if study.report_all else 1 + len(study.report_rows)
+    return (1 + cells) * seeds
 
 
 def report_trials(base: TrialConfig, cells: Iterable[Variant], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:

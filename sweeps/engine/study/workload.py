@@ -30,7 +30,8 @@ def listing(
     if to_come:
         lines.append(f"  and {to_come} trials that {study.search} has yet to propose")
     todo = len(folder.unfinished()) + to_come
-    then = "; then the best cell and the untouched model on the report split"
+    rows = "every row" if study.report_all else f"the best cell{' and the named rows' if study.report_rows else ''}"
+    then = f"; then {rows} and the untouched model on the report split"
     end = "" if study.rows(split="report") else then
     lines += ["", f"{todo} of {len(study.plan) + to_come} trials to run{end}."]
     if todo:

@@ -121,7 +121,9 @@ class Mirror:
     def weights(self, trial: PlannedTrial) -> bool:
         """Log and register the tuned weights of a final trial, once, and return whether its run has them."""
         run, result = self.runs.get(trial.trial_id), read_result(trial_folder(self.folder, trial.trial_id))
-        if trial.role != "final" or run is None or result is None or result.status != "done":
+        finals = self.study.rows(role="final")  # the chosen cell's row comes first
+        other = not self.study.reproduces and bool(finals) and trial.cell != finals[0].cell
+        if trial.role != "final" or other or run is None or result is None or result.status != "done":
             return False
         kept = sorted((self.folder / "weights").glob(f"{result.config.training_id}-*.safetensors"))
         if len(kept) != 1:  # none, or several trainings on different data: which of them was scored is not known

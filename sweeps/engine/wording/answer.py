@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sweeps.engine.analysis.choice import Selection, chosen
 from sweeps.engine.analysis.difference import Difference
+from sweeps.engine.analysis.ranking import Ranking
 from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores, untouched_score
 from sweeps.engine.format import counted, leaf, mean_text, published_text
 from sweeps.engine.study.folder import SPLIT, StudyFolder
@@ -19,11 +20,14 @@ RIVALS = 8  # most rivals of the chosen cell that a sentence names
 
 
 def answer(
-    folder: StudyFolder, curse: Selection | None = None, rivals: Mapping[str, Difference] | None = None
+    folder: StudyFolder,
+    curse: Selection | None = None,
+    rivals: Mapping[str, Difference] | None = None,
+    reported: Ranking | None = None,
 ) -> list[str]:
     """Return the answer as lines: the chosen cell, its rivals, and its scores on the report split beside untouched.
 
-    ``rivals``: as in :class:`~sweeps.engine.analysis.ranking.Ranking`.
+    ``rivals``: as in :class:`~sweeps.engine.analysis.ranking.Ranking`; ``reported``: the ranking on the report split.
     """
     winner = chosen(folder)
     if winner is None:
@@ -38,6 +42,8 @@ def answer(
     for cell, name in ((next(iter(finals), None), where(winner)), (untouched, "the untouched model")):
         if cell is not None and cell.value(decides.name) is not None:
             lines.append(f"On the report split, {name}: {figures(folder, cell)}.")
+    beside = reported_text(folder, reported) if reported else ""
+    lines += [beside] if beside else []
     lines += [selection_text(curse)] if curse else []
     lines += list(filter(None, [fewer_seeds_text(folder)]))
     lines += [f"All figures were {scale_note(study)}."] if scale_note(study) else []
@@ -48,6 +54,22 @@ def answer(
         lines += ["", f"No other cell is better in {' and '.join(titles)} together:"]
         lines += [f"  {where(cell):<32} {figures(folder, cell)}" for cell in pareto(cells, study.objectives)]
     return lines
+
+
+def reported_text(folder: StudyFolder, reported: Ranking) -> str:
+    """Return a sentence on the chosen row beside the other rows of the report split; empty if it has no other rows."""
+    others = [row.label for row in reported.rows if row.role == "final" and not row.chosen]
+    if not others or not any(row.chosen for row in reported.rows):
+        return ""
+    decides = deciding_score(folder.study.objectives)
+    named = list(reported.above.items())[:RIVALS]
+    above = ", ".join(f"{label} ({gap_text(gap)} points)" for label, gap in named)
+    parts = [f"{above or 'no row'} {'lie' if len(named) > 1 else 'lies'} above the chosen one"]
+    parts += [f"{counted(len(reported.rivals), 'row')} cannot be told apart from it"] if reported.rivals else []
+    return (
+        f"On the report split, of {counted(len(others), 'other row')} by {decides.title}, by the paired 95 % interval: "
+        f"{'; '.join(parts)}."
+    )
 
 
 def rivals_text(decides: Score, rivals: Mapping[str, Difference]) -> str:

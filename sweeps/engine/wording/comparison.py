@@ -6,6 +6,7 @@ from sweeps.engine.analysis.comparison import Basis, Comparison, Matched, tested
 from sweeps.engine.format import counted, eps_text
 from sweeps.engine.study.folder import PlannedRow
 from sweeps.engine.wording.answer import where
+from sweeps.engine.wording.matrix import gap_text
 from zsr_core.codec import canonical, to_plain
 from zsr_core.data import same_set
 from zsr_core.space import short
@@ -43,6 +44,33 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
     if (one.norm, *map(eps_text, one.eps)) != (two.norm, *map(eps_text, two.eps)):
         reasons.append("The budgets differ.")
     return tuple(reasons)
+
+
+def best_summary(comparison: Comparison) -> str:
+    """Return the first study's best configuration against the second's in sentences; empty if they are not tested."""
+    if not comparison.best:
+        return ""
+    row = comparison.best[0]
+    names = f"{comparison.first}'s {where(row.first)} against {comparison.second}'s {where(row.second)}"
+    split = (
+        "on the report split"
+        if row.report
+        else "on the selection split, which favours both, because both were chosen on it"
+    )
+    parts = []
+    for score in comparison.scores:
+        gap = row.differences.get(score.name)
+        if gap is not None:
+            sure = "" if gap.p_holm is None else " (significant)" if gap.holds else " (not significant)"
+            parts.append(f"{score.title} {gap_text(gap)} points{sure}")
+    return f"Best against best, {names}, {split}: {', '.join(parts) or 'no score in common'}."
+
+
+def best_key(comparison: Comparison) -> str:
+    """Return the legend of the table of the best rows: their pairing and their family of tests."""
+    n = sum(each.p_holm is not None for row in comparison.best for each in row.differences.values())
+    tested_by = f" p is Holm-corrected over the {counted(n, 'comparison')} of this table." if n else ""
+    return f"The chosen configuration of each study; seeds and images that both have are paired.{tested_by}"
 
 
 def summary(comparison: Comparison) -> str:

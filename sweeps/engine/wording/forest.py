@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeps.engine.analysis.difference import Cell, Column
-from sweeps.engine.analysis.matrix import Matrix, Row
+from sweeps.engine.analysis.matrix import Matrix, Row, is_candidate
 from sweeps.engine.format import counted
 from sweeps.engine.study.objectives import score_named
 from sweeps.engine.wording.matrix import DAGGER, family_text
 from zsr_core.codec import ConfigError
 
 MOST = 40  # most configurations in one figure
+MOST_SAMPLED = 20  # the same for a grid or a search, whose lower ranks say little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +48,31 @@ class Forest:
     words: tuple[str, ...]  # the legend, and which lines are left out
 
 
-def forest(matrix: Matrix, columns: Sequence[int], *, most: int = MOST) -> Forest:
-    """Return the differences in ``columns``, in the matrix's order; of more than ``most`` rows the best ones.
+def forest(matrix: Matrix, columns: Sequence[int], *, most: int = MOST, untouched: bool = False) -> Forest:
+    """Return the differences in ``columns``, the best row first; of more than ``most`` rows the best ones.
+
+    The untouched model lies far from a design's rows, so it would set the axis. It is a line only if asked for.
 
     Raises:
         ConfigError: if the matrix has no row but the baseline.
     """
-    rows = [row for row in matrix.rows if not row.baseline]
+    rows = [row for row in matrix.rows if not row.baseline and (untouched or is_candidate(row))]
     if not rows:
         raise ConfigError(f"forest: {matrix.study} has no row but the baseline {matrix.baseline!r}")
-    shown = best_rows(rows, matrix, columns[-1], most)
+    shown = best_rows(rows, matrix, ranking_column(matrix, columns), most)
     lines = tuple(line(row, columns, matrix.baseline) for row in shown)
+    apart = [row for row in matrix.rows if not row.baseline and not is_candidate(row) and row not in rows]
     left_out = (f"{len(rows) - len(shown)} of {counted(len(rows), 'configuration')} lower in rank are not shown.",)
     return Forest(
         baseline=matrix.baseline,
         panels=tuple(title(matrix.columns[j]) for j in columns),
         scales=tuple(matrix.columns[j].metric for j in columns),
         lines=lines,
-        words=(*words(matrix, columns, lines), *(left_out if len(shown) < len(rows) else ())),
+        words=(
+            *words(matrix, columns, lines, untouched=untouched),
+            *(left_out if len(shown) < len(rows) else ()),
+            *(_apart_text(row, columns) for row in apart),
+        ),
     )
 
 
@@ -73,16 +81,32 @@ def title(column: Column) -> str:
     return column.over if column.scope == "set" else column.title
 
 
-def best_rows(rows: Sequence[Row], matrix: Matrix, last: int, most: int) -> list[Row]:
-    """Return the ``most`` best rows in the column with index ``last``, in matrix order; the chosen row is kept."""
-    sign = score_named(matrix.columns[last].metric).sense
+def _apart_text(row: Row, columns: Sequence[int]) -> str:
+    """Return the differences of a row that is not drawn, as a sentence."""
+    gaps = [row.cells[j].gap for j in columns]
+    values = ", ".join(f"{gap.value:+.1f}" for gap in gaps if gap is not None)
+    return f"Not drawn: {row.label}, {values} points." if values else f"Not drawn: {row.label}."
 
-    def rank(row: Row) -> tuple[bool, float]:
-        value = row.cells[last].value
-        return row.chosen, float("-inf") if value is None else sign * value
 
-    kept = {id(row) for row in sorted(rows, key=rank, reverse=True)[:most]}
-    return [row for row in rows if id(row) in kept]
+def ranking_column(matrix: Matrix, columns: Sequence[int]) -> int:
+    """Return the column that orders the rows: the mean over sets of the last column's score."""
+    last = matrix.columns[columns[-1]]
+    means = [
+        j for j, c in enumerate(matrix.columns) if (c.metric, c.eps) == (last.metric, last.eps) and c.scope != "set"
+    ]
+    return means[0] if means else columns[-1]
+
+
+def best_rows(rows: Sequence[Row], matrix: Matrix, by: int, most: int) -> list[Row]:
+    """Return the ``most`` best rows in the column with index ``by``, the best first; the chosen row is kept."""
+    sign = score_named(matrix.columns[by].metric).sense
+
+    def rank(row: Row) -> float:
+        value = row.cells[by].value
+        return float("-inf") if value is None else sign * value
+
+    kept = sorted(rows, key=lambda row: (row.chosen, rank(row)), reverse=True)[:most]
+    return sorted(kept, key=rank, reverse=True)
 
 
 def line(row: Row, columns: Sequence[int], baseline: str) -> Line:
@@ -114,7 +138,7 @@ def mark(cell: Cell) -> Mark | None:
     )
 
 
-def words(matrix: Matrix, columns: Sequence[int], lines: Sequence[Line]) -> tuple[str, ...]:
+def words(matrix: Matrix, columns: Sequence[int], lines: Sequence[Line], *, untouched: bool) -> tuple[str, ...]:
     """Return the legend: the means, the resampling, the correction, and the marks of failed audits."""
     shown = [matrix.columns[j] for j in columns]
     means = " and ".join(dict.fromkeys(column.over for column in shown if column.scope != "set"))
@@ -123,7 +147,8 @@ def words(matrix: Matrix, columns: Sequence[int], lines: Sequence[Line]) -> tupl
     seeds = "seeds, then images" if any(gap.seeds > 1 for gap in gaps) else "images"
     kind = f" (bootstrap over {seeds})" if resampled else " (over seeds)"
     what = f"{means}: points" if means else "Points"
-    corrected = family_text(matrix.rows, matrix.columns, dict.fromkeys(column.scope for column in shown))
+    rows = [row for row in matrix.rows if untouched or is_candidate(row)]
+    corrected = family_text(rows, matrix.columns, dict.fromkeys(column.scope for column in shown))
     marks = [mark for each in lines for mark in each.marks if mark is not None]
     return (
         f"{matrix.split.capitalize()} split. {what} above the row '{matrix.baseline}', 95 % intervals{kind}.",

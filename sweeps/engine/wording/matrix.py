@@ -39,7 +39,12 @@ def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable
     sizes = {scope: len(family(rows, columns, scope)) for scope in scopes}
     families = [f"{counted(n, 'comparison')} on {words[scope]}" for scope, n in sizes.items() if n]
     each = " (each a family of its own)" if len(families) > 1 else ""
-    return f"Holm-corrected over the {' and the '.join(families)}{each}" if families else ""
+    apart = any(
+        row.role == "baseline" and any(cell.gap is not None and cell.gap.p is not None for cell in row.cells)
+        for row in rows
+    )
+    own = "; those of the untouched model by themselves" if apart else ""
+    return f"Holm-corrected over the {' and the '.join(families)}{each}{own}" if families else ""
 
 
 def setting_of(folder: StudyFolder) -> tuple[str, ...]:

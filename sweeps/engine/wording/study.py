@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
-from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, listed
+from sweeps.engine.analysis.noise import Noise
+from sweeps.engine.analysis.panels import Unseen
+from sweeps.engine.analysis.score_query import Reading, under_attack
+from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, leaf, listed, sentence
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, deciding_score, headline
 from zsr_core.attacks import Pgd
-from zsr_core.codec import to_plain
+from zsr_core.codec import is_finite, to_plain
 from zsr_core.data import trained_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.space import short
 from zsr_core.trial.provenance import SET_NOTES
 from zsr_core.trial.result import TrialResult
 
@@ -43,25 +48,29 @@ def attacks_of(results: Iterable[TrialResult]) -> list[str]:
     return sorted({m.attack for result in results for m in result.measurements} - {"none", WORST})
 
 
-def scoring_text(folder: StudyFolder) -> str:
-    """Return the scoring of the finished trials as text: sets, split, attacks, budget and seeds."""
+def scoring_text(folder: StudyFolder, shown: Sequence[Reading] = (), facet: str | None = None) -> str:
+    """Return the scoring of the finished trials as text: sets, split, attacks, budget and seeds.
+
+    ``shown``: the readings that a figure shows, split by ``facet``; by default the study's scores at its budget.
+    """
     study = folder.study
     cells = folder.done(trial for trial in study.plan if trial.role == "cell").values()
     trained = trained_names_of(study)
     sizes = images_per_set(cells)
     sets = {name: n for name, n in sizes.items() if name not in trained}
-    of = f" of {_range(sets.values(), 'image')}" if sets else ""
-    scored = f"Mean of {counted(len(sets), 'zero-shot set')}{of}"
+    of = f" of {_counts(sets.values(), 'image')}" if sets else ""
+    over = f"Mean of {counted(len(sets), 'zero-shot set')}{of}"
     if sizes and not sets:
-        scored = f"Not zero-shot, because only the training set {', '.join(sizes)} is evaluated: "
-        scored += _range(sizes.values(), "image")
-    attacks = attacks_of(cells)
-    per_image = " (worst per image)" if len(attacks) > 1 else ""
-    return (
-        f"{scored}, {study.base.eval_suite.split} split; "
-        f"robust to {' + '.join(attacks) or 'no attack'}{per_image} at {eps_text(study.score_eps)}; "
-        f"{counted(len(study.seeds), 'seed')}"
-    )
+        over = f"Not zero-shot, because only the training set {', '.join(sizes)} is evaluated: "
+        over += _counts(sizes.values(), "image")
+    elif facet == "dataset":
+        over = f"{counted(len(sets), 'zero-shot set')}{of}, each by itself"
+    named = dict.fromkeys(part.task for part in shown)
+    if facet != "dataset" and shown and ZERO_SHOT_MEAN not in named:
+        over = f"Set {' and '.join(named)}"
+    attacked = [part for part in shown if under_attack(part)]
+    robust = "" if shown and not attacked else f"{_attacked_text(folder, attacked, facet)}; "
+    return f"{over}, {study.base.eval_suite.split} split; {robust}{counted(len(study.seeds), 'seed')}"
 
 
 def images_per_set(results: Iterable[TrialResult]) -> dict[str, int]:
@@ -70,7 +79,7 @@ def images_per_set(results: Iterable[TrialResult]) -> dict[str, int]:
     return {m.task: m.n for m in numbers}
 
 
-def _range(counts: Iterable[int], noun: str) -> str:
+def _counts(counts: Iterable[int], noun: str) -> str:
     """Return ``24 images``, or ``24 to 120 images``."""
     least, most = min(counts := list(counts)), max(counts)
     return counted(most, noun) if least == most else f"{least:,} to {most:,} {noun}s"
@@ -123,6 +132,45 @@ def curves_text(folder: StudyFolder) -> str:
 def trained_names_of(study: Study) -> tuple[str, ...]:
     """Return the names of the sets of the study's base that are its training set."""
     return trained_names(study.base.eval_suite.tasks, study.base.train_data)
+
+
+def _attacked_text(folder: StudyFolder, shown: Sequence[Reading], facet: str | None) -> str:
+    """Return the attacks and the budgets of the readings under attack, by default those of the study's scores."""
+    results = folder.done(trial for trial in folder.study.plan if trial.role == "cell").values()
+    named = list(dict.fromkeys(part.attack for part in shown))
+    attacks = attacks_of(results) if None in named or not named else [str(name) for name in named]
+    together = facet != "attack" and (None in named or not named) and len(attacks) > 1
+    per_image = " (worst per image)" if together else ", each by itself," if facet == "attack" else ""
+    usual = folder.study.score_eps
+    budgets = sorted({usual if part.eps is None else part.eps for part in shown} or {usual})
+    if facet == "eps":
+        budgets = sorted({m.eps for result in results for m in result.measurements if m.attack == WORST})
+    return f"robust to {' + '.join(attacks) or 'no attack'}{per_image} at {' and '.join(map(eps_text, budgets))}"
+
+
+def unseen_text(axes: Sequence[Unseen]) -> str:
+    """Return the axes that a figure or table over two axes does not show although they vary, as a sentence."""
+    held = [f"{leaf(axis.path)} = {short(axis.held)}" for axis in axes if axis.held is not None]
+    free = [f"{leaf(axis.path)} ({_range(axis.values)})" for axis in axes if axis.held is None]
+    parts = [f"not shown although varied: {', '.join(free)}"] if free else []
+    parts += [f"held at the chosen configuration's value: {', '.join(held)}"] if held else []
+    return sentence("; ".join(parts))
+
+
+def hidden_range_text(noise: Noise) -> str:
+    """Return that the range of a surface's scores lies within the noise, with both numbers; empty if it does not."""
+    if not noise.hides_the_range:
+        return ""
+    return (
+        f"the range of {noise.range:.1f} points lies within the noise, because {len(noise.at)} equally good points "
+        f"would differ by up to {noise.equal_range:.1f} points (95 % of resamples of {noise.over})."
+    )
+
+
+def _range(values: Sequence[Any]) -> str:
+    if all(is_finite(value) for value in values):
+        return f"{float(min(values)):.2g} to {float(max(values)):.2g}"
+    return counted(len(values), "value")
 
 
 def spread_text(folder: StudyFolder) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sweeps.engine.analysis.difference import Cell, Difference
 from sweeps.engine.analysis.matrix import Block, Matrix
@@ -49,14 +50,24 @@ LABELS = "p{3.6cm}"  # the column of labels if some are long
 LONG_LABEL = 24  # letters; longer labels are wrapped
 
 
-def latex(described: Described) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Typeset:
+    """What a paper wants of its tables; None stands for what the study says."""
+
+    caption: str | None = None  # plain text, which is escaped
+    label: str | None = None  # of the first table; further ones have a number after it
+
+
+def latex(described: Described, asked: Typeset | None = None) -> str:
     """Return ``table`` floats for a paper, the first with the notes, as wide as a page; they need booktabs."""
-    matrix = described.matrix
-    label = f"tab:{re.sub(r'[^A-Za-z0-9-]', '-', matrix.study)}-{matrix.split}"
+    matrix, asked = described.matrix, asked or Typeset()
+    label = asked.label or f"tab:{re.sub(r'[^A-Za-z0-9-]', '-', matrix.study)}-{matrix.split}"
     lines = ["% needs \\usepackage{booktabs}"]
     parts = [(block, columns) for block in matrix.blocks for columns in _side_by_side(matrix, block)]
     for i, (block, columns) in enumerate(parts):
         words = (matrix.question, split_text(matrix), *(described.setting if not i else (f"{heading(block)}.",)))
+        if asked.caption is not None:
+            words = (asked.caption, *((f"{heading(block)}.",) if i else ()))
         notes = [tex(line) for line in (*(() if i else _latex_notes(described)), *closing_lines(matrix, block))]
         lines += [
             "\\begin{table}[t]",

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from sweeps.engine.analysis.comparison import world
-from sweeps.engine.format import MINIATURES, NAMED, counted, eps_text, listed
+from sweeps.engine.format import MINIATURES, NAMED, counted, eps_text, listed, value_text
 from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.plan import suggestions
 from zsr_core.attacks import Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Pgd, Square, Transfer
@@ -180,7 +180,7 @@ def settings(study: Study) -> Facts:
         "eval_suite.tasks": ", ".join(task.called for task in suite.tasks),
         "eval_suite.attacks": ", ".join(attack.name for attack in suite.attacks),
     }
-    return tuple((path, named.get(path, str(value))) for path, value in flatten(study.base).items())
+    return tuple((path, named.get(path, value_text(value))) for path, value in flatten(study.base).items())
 
 
 # ---- what was not run

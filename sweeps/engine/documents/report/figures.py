@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.scores import scores
 from sweeps.engine.documents.html import Picture
-from sweeps.engine.figures.kinds import KINDS, Request, draw_into
+from sweeps.engine.figures.kinds import KINDS, draw_into
+from sweeps.engine.figures.scene import Request
 from sweeps.engine.figures.style import COLUMN, STYLE
 from sweeps.engine.format import sentence
 from sweeps.engine.study.folder import Study, StudyFolder

@@ -24,7 +24,7 @@ from sweeps.engine.documents.table import axes_names, axes_of, legend_lines, row
 from sweeps.engine.format import NBSP, counted, listed, published_text, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import TITLES, deciding_score, score_named
-from sweeps.engine.wording.answer import selection_text, where
+from sweeps.engine.wording.answer import reported_text, selection_text, where
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import DAGGER, Described, described, gap_text, p_text, spread_text, value_text
 from sweeps.engine.wording.study import images_text, notes_text, scale_note, scoring_text, training_text
@@ -187,6 +187,8 @@ def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple
             f"{len(rivals)} other {noun} {verb} not differ significantly from it, because the paired 95 % interval of "
             f"the difference contains 0. Points of the chosen one above each: {listed(each)}."
         )
+    if len(folder.study.rows(role="final")) > 1:
+        notes += list(filter(None, (reported_text(folder, ranked(folder, "report")),)))
     curse = selection(folder)
     notes += [selection_text(curse)] if curse else []
     objectives = folder.study.objectives

@@ -28,7 +28,16 @@ from sweeps.engine.documents.report.model import Report, StudyReport
 from sweeps.engine.format import counted, mean_text, sentence
 from sweeps.engine.study.objectives import Score
 from sweeps.engine.wording.answer import where
-from sweeps.engine.wording.comparison import basis_text, choice, key, row_name, summary, warnings
+from sweeps.engine.wording.comparison import (
+    basis_text,
+    best_key,
+    best_summary,
+    choice,
+    key,
+    row_name,
+    summary,
+    warnings,
+)
 from sweeps.engine.wording.matrix import DASH, Described, gap_text, p_text, star
 from zsr_core.audit.rules import RULES
 
@@ -159,6 +168,9 @@ def comparison_blocks(comparison: Comparison) -> list[Block]:
     blocks: list[Block] = [Paragraph(text=f"{choice(comparison)} {summary(comparison)}", kind="lead")]
     doubts = warnings(comparison)
     blocks += [Bullets(items=doubts)] if doubts else []
+    if comparison.best:
+        blocks += [Paragraph(text=best_summary(comparison), kind="lead"), best_grid(comparison)]
+        blocks += [Paragraph(text=best_key(comparison), kind="soft")]
     if comparison.rows:
         blocks += [comparison_grid(comparison), Paragraph(text=key(comparison))]
     alone = [
@@ -171,14 +183,25 @@ def comparison_blocks(comparison: Comparison) -> list[Block]:
     return [*blocks, Heading(text="What changed around it", level=3), *_changes(comparison, comparison.world)]
 
 
+def best_grid(comparison: Comparison) -> Grid:
+    """Return the best row of the first study against that of the second, a line per split."""
+    rows = tuple(
+        (f"{where(row.first)} | {where(row.second)}", *_compared(row, comparison.scores)[1:]) for row in comparison.best
+    )
+    return Grid(head=_compared_head(comparison), rows=rows)
+
+
 def comparison_grid(comparison: Comparison) -> Grid:
     """Return the shared rows: both sides' scores, and the differences."""
-    first, second = comparison.first, comparison.second
+    rows = tuple(_compared(row, comparison.scores) for row in comparison.rows)
+    return Grid(head=_compared_head(comparison), rows=rows)
+
+
+def _compared_head(comparison: Comparison) -> tuple[str, ...]:
     head = ["configuration", "split"]
     for score in comparison.scores:
-        head += [f"{score.name}, {first} | {second}", f"Δ {score.name}"]
-    rows = tuple(_compared(row, comparison.scores) for row in comparison.rows)
-    return Grid(head=(*head, "paired on"), rows=rows)
+        head += [f"{score.name}, {comparison.first} | {comparison.second}", f"Δ {score.name}"]
+    return (*head, "paired on")
 
 
 def _compared(row: Matched, scores: Sequence[Score]) -> tuple[str, ...]:
