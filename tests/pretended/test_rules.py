@@ -34,9 +34,7 @@ REFUSED: dict[str, Case] = {
     "a generator of CUDA for the CPU": lambda x: torch.rand(4, generator=torch.Generator(device="cuda")),
     "a generator of the CPU in place": lambda x: x.uniform_(generator=torch.Generator()),
     "numpy": lambda x: x.numpy(),
-    "values of the CPU put by an index": lambda x: x.__setitem__(
-        torch.tensor([0, 1], device=x.device), torch.ones(2)
-    ),
+    "values of the CPU put by an index": lambda x: x.__setitem__(torch.tensor([0, 1], device=x.device), torch.ones(2)),
     "where": lambda x: torch.where(x > 0, x, torch.zeros(4)),
     "labels of the CPU": lambda x: F.cross_entropy(x[None], torch.tensor([1])),
     "a mask of the CPU as a factor": lambda x: x * torch.ones(4).bool(),
@@ -60,9 +58,7 @@ PASSED: dict[str, Case] = {
     "as another": lambda x: torch.zeros(4).to(x) + x,
     "resizing": lambda x: F.interpolate(x.view(1, 1, 2, 2), 4, mode="bicubic") + torch.ones(1, 1, 4, 4, device="cuda"),
     "a gradient": lambda x: torch.autograd.grad((y := x.clone().requires_grad_()).square().sum(), y)[0] + x,
-    "a gradient through a move": lambda x: (
-        torch.autograd.grad((y := x.clone().requires_grad_()).cpu().sum(), y)[0] + x
-    ),
+    "a gradient through a move": lambda x: torch.autograd.grad((y := x.clone().requires_grad_()).cpu().sum(), y)[0] + x,
     "normalise": lambda x: F.normalize(x[None]) @ x[:, None],
     "layer norm": lambda x: F.layer_norm(x[None], (4,)) + x,
     "labels": lambda x: F.cross_entropy(x[None], torch.tensor([1], device="cuda"), label_smoothing=0.1),

@@ -29,9 +29,7 @@ def test_an_epoch_with_cached_features_waits_once_a_step(tmp_path: Path) -> None
                 cuda.reset()
 
         plan = recipe(epochs=2)
-        fit(
-            clip, TgaZsr(), bank_of(clip), Tiny.images(10), plan, cache_folder=tmp_path, on_event=note, device="cuda"
-        )
+        fit(clip, TgaZsr(), bank_of(clip), Tiny.images(10), plan, cache_folder=tmp_path, on_event=note, device="cuda")
     assert sum(seen[1].values()) == 3, seen[1]  # 10 images in batches of 4
 
 

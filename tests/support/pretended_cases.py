@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 
 from zsr_core.attacks import (
-    Adaptive, Apgd, Attack, AutoAttack, Confidence, Fab, Noise, Pgd, Square, Transfer,
+    Adaptive,
+    Apgd,
+    Attack,
+    AutoAttack,
+    Confidence,
+    Fab,
+    Noise,
+    Pgd,
+    Square,
+    Transfer,
 )  # fmt: skip
 from zsr_core.attacks.attack import Target
 from zsr_core.defences import Ttc, WiseFt

@@ -107,7 +107,7 @@ class PretendedCuda:
         real_autocast = torch.autocast
 
         class Autocast(real_autocast):  # type: ignore[valid-type,misc]
-            def __init__(inner, device_type: str, *args: Any, **kwargs: Any) -> None:  # noqa: N805
+            def __init__(inner, device_type: str, *args: Any, **kwargs: Any) -> None:
                 super().__init__("cpu", *args, **kwargs)
 
         def synchronize(*_: Any) -> None:

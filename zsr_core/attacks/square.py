@@ -81,9 +81,7 @@ class Square:
                 image = torch.arange(len(of), device=x.device).repeat_interleave(ahead)
                 change, asked = step.flatten().clamp(max=self.queries - 1), of.rows[image]
                 possible = sorted(set(sides[least + turn : most + (turn + 1) * ahead]))
-                tried = _changed(
-                    search, of, image, side_of[change], possible, choices[asked, change], eps=threat.eps
-                )
+                tried = _changed(search, of, image, side_of[change], possible, choices[asked, change], eps=threat.eps)
                 logits = target.logits(tried, asked)
                 gained = margin(logits, target.labels[asked]).view_as(step)
                 fallen = target.fooled(logits, asked).view_as(step)

@@ -20,9 +20,10 @@ def reads_every(device: torch.device) -> int:
 
 
 def put(stored: Tensor, rows: Tensor, mask: Tensor, values: Tensor) -> None:
-    """Write ``values`` [b, ...] into ``stored`` [B, ...] at those of the different ``rows`` [b] that ``mask`` [b] names.
+    """Write ``values`` [b, ...] into ``stored`` [B, ...] at those of ``rows`` [b] that ``mask`` [b] names.
 
-    On CUDA all rows are written, the others with what they hold, because a masked write would make the host wait.
+    No row comes twice. On CUDA all rows are written, the others with what they hold, because a masked write would make
+    the host wait.
     """
     if stored.device.type == "cuda":
         stored[rows] = torch.where(mask.view(-1, *[1] * (values.dim() - 1)), values, stored[rows])

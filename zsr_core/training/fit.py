@@ -25,6 +25,7 @@ from zsr_core.methods.views import Views, in_bf16, no_prompts
 from zsr_core.model.distributed import ALONE, World, shared
 from zsr_core.model.layout import Features
 from zsr_core.model.load import Clip, weights_sha
+from zsr_core.model.precision import TrainAttackPrecision, products_in
 from zsr_core.model.tower import ImageTower, Tally
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_prompt
@@ -87,6 +88,7 @@ class Recipe:
     batch_size: int
     precision: Literal["fp32", "bf16"]
     seed: int
+    attack_precision: TrainAttackPrecision = "fp32"
 
 
 @dataclass(kw_only=True)
@@ -154,16 +156,21 @@ class Step:
         return self.attack_from(self.views(x, x, y, rows), step)
 
     def attack_from(self, before: Views, step: int) -> Tensor:
-        """Return x_adv: fp32, per-sample objective, gradient of the input only, then projected by us."""
-        x = before.clean
+        """Return x_adv: per-sample objective, gradient of the input only, then projected by us.
+
+        In fp32, unless the recipe says otherwise; then nothing that the attack has encoded is shared with the loss.
+        """
+        x, precision, seen = before.clean, self.recipe.attack_precision, before
+        if precision != "fp32":
+            seen = replace(before, student=in_bf16(before.student) if precision == "bf16" else before.student)
 
         def objective(x_adv: Tensor, picked: Tensor) -> Scored:
-            return Scored(loss=self.method.attack_objective(before.facing(x_adv, picked)), fooled=None)
+            return Scored(loss=self.method.attack_objective(seen.facing(x_adv, picked)), fooled=None)
 
         def draws(purpose: str, _: Tensor) -> torch.Generator:
             return generator(self.recipe.seed, "train-attack", step, purpose, device=x.device)
 
-        with frozen(self.tower):
+        with frozen(self.tower), products_in(precision):
             x_adv = self.recipe.attack.climb(objective, x, self.recipe.threat, draws)
         return self.recipe.threat.project(x_adv, x)
 

@@ -54,8 +54,8 @@ def watched_run(
 ) -> tuple[Tensor, tuple[Seen, ...]]:
     """Return the images that the attack gives, which are those that it gives unwatched, and what was seen of each.
 
-    The attack makes one try after the other (``room=1``) and leaves a fallen image out at once (``every=1``), so that the
-    losses of an image are in the order of its tries and end with its fall.
+    The attack makes one try after the other (``room=1``) and leaves a fallen image out at once (``every=1``), so that
+    the losses of an image are in the order of its tries and end with its fall.
     """
     broken = [False] * len(x)
     losses: list[list[float]] = [[] for _ in range(len(x))]
