@@ -65,7 +65,8 @@ def speed(bench: Bench) -> Table:
     listed = ", ".join(f"{kind} {rate / 1e12:.1f}" for kind, rate in top.items())
     table.add("measured ceiling, TFLOP/s", "", listed, "", "", "", "", "")
     for batch in (4,) if bench.quick else (32, 128, 256, 512):
-        reference = {kind: plain_seconds(bench, batch, kind) for kind in ("fp32", "bf16")} if batch == 128 else {}
+        beside = batch == 128 or bench.quick
+        reference = {kind: plain_seconds(bench, batch, kind) for kind in ("fp32", "bf16")} if beside else {}
         for kind, seconds in reference.items():
             name = "plain, fp32" if kind == "fp32" else "plain, under autocast"
             table.add(name, batch, f"{1e3 * seconds:.1f}", "", f"{batch / seconds:.0f}", "", "", "1.0")
@@ -89,7 +90,7 @@ def plain_seconds(bench: Bench, batch: int, kind: str) -> float:
 
     args = argparse.Namespace(model=bench.model, device=bench.device)
     clip = load_clip(ModelRef(name=bench.model), "cpu")
-    images = image_set(batch, CLASSES, clip.tower.image_size)
+    images = image_set(batch, 5 if bench.quick else CLASSES, clip.tower.image_size)
     side = plain(args, images)
     x = (images.pixels(range(batch)).float() / 255).to(bench.device)
     y, start = images.labels.to(bench.device), start_of(x, 0)
