@@ -1,8 +1,9 @@
 """Frozen dataclasses to plain JSON and back, strictly, and the fingerprint that names a configuration.
 
 Plain form: a dataclass becomes a dict of its fields; where a field's type is a union of dataclasses the dict
-carries ``"type"``, the class name. Reading is strict: an unknown, missing or mistyped field is a
-:class:`ConfigError` that names the dotted path, the value and what was expected.
+carries ``"type"``, the class name. A field marked :data:`LATER` is left out at its default. Reading is strict: an
+unknown, missing or mistyped field is a :class:`ConfigError` that names the dotted path, the value and what was
+expected.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+# Metadata of a field that was added after results had been written: at its default it changes no fingerprint.
+LATER = {"later": True}
 T = TypeVar("T")
 Reader = Callable[[Any, str], Any]  # a plain value and its dotted path -> the value
 
@@ -65,25 +68,33 @@ def parse_number(text: str) -> float | None:
         return None
 
 
-def to_plain(value: Any, path: str = "value") -> Any:
+def to_plain(value: Any, path: str = "value", *, whole: bool = False) -> Any:
     """Return ``value`` as JSON types. Every dataclass below the top carries its ``type``.
+
+    Args:
+        whole: with the fields marked :data:`LATER` that are at their defaults.
 
     Raises:
         ConfigError: naming ``path``, for what has no plain form (an open file, a tensor, ...) or is NaN or infinite.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_plain(getattr(value, f.name), f"{path}.{f.name}") for f in dataclasses.fields(value)}
+        fields = [f for f in dataclasses.fields(value) if whole or not _untouched(f, value)]
+        plain = {f.name: to_plain(getattr(value, f.name), f"{path}.{f.name}", whole=whole) for f in fields}
         return {"type": type(value).__name__, **plain}
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v, f"{path}.{k}") for k, v in value.items()}
+        return {str(k): to_plain(v, f"{path}.{k}", whole=whole) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
-        return [to_plain(v, f"{path}[{i}]") for i, v in enumerate(value)]
+        return [to_plain(v, f"{path}[{i}]", whole=whole) for i, v in enumerate(value)]
     if isinstance(value, float):
         require(math.isfinite(value), path, value, "a finite number")
         return value + 0.0  # -0.0 equals 0.0 and must not have another text
     if value is None or isinstance(value, (bool, int, str)):
         return value
     raise ConfigError(f"{path}: got {value!r}, expected a value with a plain form, not {type(value).__name__}")
+
+
+def _untouched(field: dataclasses.Field[Any], owner: Any) -> bool:
+    return "later" in field.metadata and getattr(owner, field.name) == field.default
 
 
 def from_plain(kind: type[T], plain: Any, path: str = "config") -> T:
@@ -285,7 +296,7 @@ def with_overrides(config: T, overrides: Mapping[str, Any], path: str = "config"
 
     A whole branch may be replaced by a dataclass of the field's type. Raises :class:`ConfigError` naming the path.
     """
-    plain = to_plain(config, path)
+    plain = to_plain(config, path, whole=True)
     for dotted, value in overrides.items():
         *parents, last = dotted.split(".")
         node, walked = plain, path

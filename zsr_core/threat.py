@@ -92,5 +92,12 @@ class ThreatModel:
 
 def _draw(x: Tensor, generators: torch.Generator | list[torch.Generator], law: Callable[..., Tensor]) -> Tensor:
     if isinstance(generators, torch.Generator):
-        return law(x.shape, generator=generators, device=generators.device).to(x)
-    return torch.stack([law(x.shape[1:], generator=g, device=g.device) for g in generators]).to(x)
+        return _beside(x, law(x.shape, generator=generators, device=generators.device))
+    return _beside(x, torch.stack([law(x.shape[1:], generator=g, device=g.device) for g in generators]))
+
+
+def _beside(x: Tensor, drawn: Tensor) -> Tensor:
+    """Return ``drawn`` where ``x`` is and in its type; from the CPU to CUDA without making the host wait."""
+    if x.device.type == "cuda" and drawn.device.type == "cpu":
+        drawn = drawn.pin_memory()
+    return drawn.to(x, non_blocking=True)

@@ -68,7 +68,7 @@ class Adaptive:
         stages = self.stages(target.classes)
         if len(stages) > 1:
             return cascade(stages, target, x, threat, draws)
-        kept = Kept.of(x)
+        kept = Kept.of(x, target)
         weight, temperature, extra = self.weights[0], self.temperatures[0], target.regulariser
         if weight > 0 and extra is None:
             return kept.x
@@ -131,7 +131,7 @@ class Confidence:
 
             return target.scored(target.ask(x_adv, rows), rows, loss)._replace(fooled=None)
 
-        kept = Kept.of(x)
+        kept = Kept.of(x, target)
         _apgd(self.steps, self.restarts).climb(objective, x, threat, draws, kept)
         return kept.x
 

@@ -13,6 +13,7 @@ from zsr_core.attacks.attack import Attack, Draws, Loss, Objective, Scored, Targ
 from zsr_core.attacks.losses import LOSSES, dlr, others, targeted_dlr
 from zsr_core.attacks.pgd import steepest
 from zsr_core.attacks.tries import Tries, at_once
+from zsr_core.attacks.waiting import put
 from zsr_core.codec import is_finite, require, unknown
 from zsr_core.threat import ThreatModel
 
@@ -78,7 +79,7 @@ class Apgd:
 
     def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
         """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``."""
-        kept = Kept.of(x)
+        kept = Kept.of(x, target)
         if self.loss == "dlr-targeted":
             self._towards_each(target, x, threat, draws, kept)
         else:
@@ -94,13 +95,13 @@ class Apgd:
             tries = Tries.of(rows, len(now))
             starts = [threat.sphere_start(x[rows], draws(f"target-{k}-start-{r}", rows)) for k, r in now]
             clean, goals = tries.spread(x), ranked[rows][:, [rank for rank, _ in now]].flatten()
-            own, objective = Kept.of(clean, tries), towards(tries.target(target), goals)
+            faced = tries.target(target)
+            own, objective = Kept.of(clean, faced, tries), towards(faced, goals)
             start = torch.stack(starts, dim=1).flatten(0, 1)
             self._walk(objective, _begin(clean, start, threat, own.standing()), threat, own)
             best = tries.settle(target, own.fallen, own.loss)
-            fell = own.fallen[best]
-            kept.fell(rows[fell], own.x[best[fell]])
-            kept.offer(rows[~fell], own.x[best[~fell]], own.loss[best[~fell]])
+            kept.fell(rows, own.x[best], own.fallen[best])
+            kept.offer(rows, own.x[best], own.loss[best])
 
     def _ranked(self, target: Target, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -118,6 +119,8 @@ class Apgd:
     def _walk(self, objective: Objective, at: _Walk, threat: ThreatModel, kept: Kept) -> None:
         """Take all steps from ``at``; the best points go into ``kept``."""
         at = _look(at, objective, kept, last=False)
+        if kept.target.reads_every == 1:
+            at = _standing(at, kept)
         at = at._replace(best=at.x_adv, best_grad=at.grad, best_loss=at.loss, checked_loss=at.loss)
         due = checkpoints(self.steps)
         for step in range(1, self.steps + 1):
@@ -125,6 +128,8 @@ class Apgd:
                 return
             before = at.loss if step > 1 else torch.zeros_like(at.loss)  # the official code compares step 1 with 0
             at = _look(_step(at, threat, first=step == 1), objective, kept, last=step == self.steps, before=before)
+            if step % kept.target.reads_every == 0:
+                at = _standing(at, kept)
             if step in due:
                 at = _check(at, due[step] * self.rho)
         kept.offer(at.rows, at.best, at.best_loss)
@@ -137,13 +142,14 @@ class Kept:
     x: Tensor  # [B, 3, H, W]
     loss: Tensor  # [B]
     fallen: Tensor  # [B] bool
+    target: Target  # whom the objective asks
     tries: Tries | None
 
     @classmethod
-    def of(cls, x: Tensor, tries: Tries | None = None) -> Kept:
+    def of(cls, x: Tensor, target: Target, tries: Tries | None = None) -> Kept:
         """Return what is known before the first step: the images themselves."""
         lowest, fallen = x.new_full((len(x),), -torch.inf), torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        return cls(x=x.clone(), loss=lowest, fallen=fallen, tries=tries)
+        return cls(x=x.clone(), loss=lowest, fallen=fallen, target=target, tries=tries)
 
     def standing(self) -> Tensor:
         """Return the rows [b] that have not fallen."""
@@ -153,16 +159,16 @@ class Kept:
         """Return [b] bool: which of these rows need no further step."""
         return (self.fallen if self.tries is None else self.tries.over(self.fallen))[rows]
 
-    def fell(self, rows: Tensor, x_adv: Tensor) -> None:
-        """Keep the points at which these rows fell: they are final."""
-        self.x[rows] = x_adv
-        self.fallen[rows] = True
+    def fell(self, rows: Tensor, x_adv: Tensor, fallen: Tensor) -> None:
+        """Keep the points at which those of these rows fell that are ``fallen`` [b]: they are final."""
+        put(self.x, rows, fallen, x_adv)
+        put(self.fallen, rows, fallen, fallen)
 
     def offer(self, rows: Tensor, x_adv: Tensor, loss: Tensor) -> None:
-        """Keep these points where their loss is the largest so far."""
-        better = loss > self.loss[rows]
-        self.x[rows[better]] = x_adv[better]
-        self.loss[rows[better]] = loss[better]
+        """Keep these points of rows that need further steps, where their loss is the largest so far."""
+        better = (loss > self.loss[rows]) & ~self.over(rows)
+        put(self.x, rows, better, x_adv)
+        put(self.loss, rows, better, loss)
 
 
 class _Walk(NamedTuple):
@@ -228,14 +234,16 @@ def _step(at: _Walk, threat: ThreatModel, *, first: bool) -> _Walk:
 
 
 def _look(at: _Walk, objective: Objective, kept: Kept, *, last: bool, before: Tensor | None = None) -> _Walk:
-    """Return the walk with loss and gradient at its new points, without the images that fell there."""
-    x_adv = at.x_adv.detach()
+    """Return the walk with loss and gradient at its new points; what fell there is kept."""
+    x_adv, idle = at.x_adv.detach(), kept.over(at.rows)
     with torch.set_grad_enabled(not last):
         x_adv.requires_grad_(not last)
         loss, fooled = objective(x_adv, at.rows)
-        fallen = torch.zeros_like(loss, dtype=torch.bool) if fooled is None else fooled
-        down = int(fallen.sum())
-        grad = at.grad if last or down == len(fallen) else torch.autograd.grad(loss.sum(), x_adv)[0]
+        fallen = torch.zeros_like(idle) if fooled is None else fooled & ~idle
+        over = last or (kept.target.reads_every == 1 and bool(fallen.all()))
+        grad = at.grad if over else torch.autograd.grad(loss.sum(), x_adv)[0]
+    kept.target.take_back(at.rows, idle)
+    kept.fell(at.rows, x_adv, fallen)
     # A loss that is NaN is never the best, and a gradient that is NaN moves nothing.
     x_adv, loss = x_adv.detach(), loss.detach().to(x_adv.dtype).nan_to_num(-torch.inf, torch.inf, -torch.inf)
     at = at._replace(x_adv=x_adv, loss=loss, grad=grad.nan_to_num(0.0, 0.0, 0.0))
@@ -246,11 +254,13 @@ def _look(at: _Walk, objective: Objective, kept: Kept, *, last: bool, before: Te
             gains=at.gains + (loss > before), best=torch.where(seen, x_adv, at.best),
             best_grad=torch.where(seen, at.grad, at.best_grad), best_loss=torch.where(better, loss, at.best_loss),
         )  # fmt: skip
-    if down == 0:
-        return at
-    kept.fell(at.rows[fallen], x_adv[fallen])
-    onward = ~kept.over(at.rows)
-    return _Walk(*(part[onward] for part in at))
+    return at
+
+
+def _standing(at: _Walk, kept: Kept) -> _Walk:
+    """Return the walk without the images that need no further step."""
+    onward = (~kept.over(at.rows)).nonzero()[:, 0]
+    return at if len(onward) == len(at.rows) else _Walk(*(part[onward] for part in at))
 
 
 def _check(at: _Walk, enough: float) -> _Walk:

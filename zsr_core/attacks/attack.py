@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from zsr_core.attacks.waiting import reads_every
 from zsr_core.threat import ThreatModel
 
 
@@ -41,8 +42,8 @@ class Target:
     ``ask(x [b, 3, H, W], rows [b])`` gives logits [S, b, C], differentiable in ``x``: S draws of a randomised
     classifier, 1 otherwise. Every call is counted as queries of those rows. With ``certain`` the same input always
     gets the same answer, so that a wrong one is final and the image may be dropped; else no attack may stop early.
-    An attack that asks ahead, to fill a batch, takes back with ``unask(rows [b], number [b])`` what it did not use,
-    because the cost of attacking an image must not depend on the batch.
+    An attack that asks ahead, to fill a batch, or that asks about images that need no further step, takes back with
+    ``unask(rows [b], number [b])`` what it did not use, because an image's cost must not depend on the batch.
     """
 
     ask: Callable[[Tensor, Tensor], Tensor]
@@ -51,10 +52,25 @@ class Target:
     certain: bool = True
     unask: Callable[[Tensor, Tensor], None] = lambda rows, number: None
     room: int = 64  # rows of one question that fit into memory, also where there are fewer images
+    # Iterations after which an attack may leave out images that need no further step; None: as the device needs it.
+    every: int | None = None
     # What the method's own loss adds to cross-entropy, [b]: adaptive attacks climb it too. None: it adds nothing.
     regulariser: PerImage | None = None
     # Other models' logits of the same images by name, e.g. "untouched": where transferred examples are made.
     others: Mapping[str, Logits] = field(default_factory=dict)
+
+    @property
+    def reads_every(self) -> int:
+        """After how many iterations an attack reads which images need a further step; the host waits for it."""
+        return self.every or reads_every(self.labels.device)
+
+    def take_back(self, rows: Tensor, idle: Tensor) -> None:
+        """Take back the question that was just asked about those of ``rows`` [b] that are ``idle`` [b].
+
+        Where idle images are left out at once, there are none.
+        """
+        if self.reads_every > 1:
+            self.unask(rows, idle.to(rows.dtype))
 
     def logits(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return [b, C], the mean over the classifier's draws."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zsr_core.attacks.attack import Attack, Draws, Target, one_each
 from zsr_core.attacks.losses import margin
+from zsr_core.attacks.waiting import put
 from zsr_core.codec import require
 from zsr_core.threat import ThreatModel
 
@@ -38,13 +39,20 @@ class Noise:
         rows = torch.arange(len(x), device=x.device)
         generators = one_each(draws("noise", rows), len(rows))
         result, best = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
-        for _ in range(self.draws):
+        going = torch.ones_like(rows, dtype=torch.bool)
+        for draw in range(1, self.draws + 1):
             if len(rows) == 0:
                 break
-            tried = threat.random_start(x[rows], [generators[i] for i in rows.tolist()])
+            tried = threat.random_start(x[rows], generators)
             logits = target.logits(tried, rows)
+            target.take_back(rows, ~going)
             gained, fallen = margin(logits, target.labels[rows]), target.fooled(logits, rows)
-            better = (gained > best[rows]) | fallen
-            result[rows[better]], best[rows[better]] = tried[better], gained[better]
-            rows = rows[~fallen]
+            better = going & ((gained > best[rows]) | fallen)
+            put(result, rows, better, tried)
+            put(best, rows, better, gained)
+            going = going & ~fallen
+            if draw % target.reads_every == 0:
+                onward = going.nonzero()[:, 0]
+                generators = [generators[i] for i in onward.tolist()]
+                rows, going = rows[onward], going[onward]
         return result

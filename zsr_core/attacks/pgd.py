@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zsr_core.attacks.attack import Attack, Draws, Objective, Target
 from zsr_core.attacks.losses import LOSSES
+from zsr_core.attacks.waiting import put, reads_every
 from zsr_core.codec import is_finite, require, unknown
 from zsr_core.threat import ThreatModel
 
@@ -87,14 +88,20 @@ class Pgd:
 
     def run(self, target: Target, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
         """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``, climbing ``loss``."""
-        return self.climb(target.objective(LOSSES[self.loss]), x, threat, draws)
+        return self.climb(target.objective(LOSSES[self.loss]), x, threat, draws, target)
 
-    def climb(self, objective: Objective, x: Tensor, threat: ThreatModel, draws: Draws) -> Tensor:
-        """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``, climbing any objective: a method's, in training."""
+    def climb(
+        self, objective: Objective, x: Tensor, threat: ThreatModel, draws: Draws, target: Target | None = None
+    ) -> Tensor:
+        """Return x_adv [B, 3, H, W] inside ``threat`` around ``x``, climbing any objective: a method's, in training.
+
+        Args:
+            target: whom the objective asks, where questions are counted.
+        """
         step = self.step_size if self.step_size is not None else self.step_ratio * threat.eps
         if self.keep == "last":
             return self._last(objective, x, threat, draws, step)
-        hill = _Hill(objective=objective, x=x, threat=threat, draws=draws, step=step)
+        hill = _Hill(objective=objective, x=x, threat=threat, draws=draws, step=step, target=target)
         best = _Best(x=x.clone(), loss=torch.full((len(x),), -torch.inf, device=x.device))
         standing = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
@@ -134,27 +141,31 @@ class Pgd:
         """
         begun, clean, threat, step = rows, hill.x[rows], hill.threat, hill.step
         stands = torch.ones(len(hill.x), dtype=torch.bool, device=clean.device)
+        going = torch.ones_like(stands)[: len(rows)]
         x_adv = self._start(clean, threat, hill.draws, restart, rows)
         heading: Tensor | None = None
         behind: Tensor | None = None
         for k in range(self.steps + 1):
-            loss, fooled, grad = hill.look(x_adv, rows, moving=k < self.steps)
+            loss, fooled, grad = hill.look(x_adv, rows, going, moving=k < self.steps)
             x_adv = x_adv.detach()
-            fallen = torch.zeros_like(loss, dtype=torch.bool) if fooled is None else fooled
-            best.offer(rows, x_adv, loss, fallen)
-            stands[rows[fallen]] = False
-            if grad is None or bool(fallen.all()):
+            fallen = torch.zeros_like(going) if fooled is None else fooled & going
+            best.offer(rows, x_adv, loss, fallen, going)
+            put(stands, rows, fallen, ~fallen)
+            if grad is None:
                 break
             heading = self._heading(grad, heading, threat)
             ahead = ascend(x_adv, heading, clean, threat, step)
-            going = ~fallen
+            going = going & ~fallen
             if behind is not None and fooled is not None and self.momentum == 0:
                 going &= (ahead != behind).flatten(1).any(dim=1)
             behind, x_adv = x_adv, ahead
-            if not bool(going.all()):
-                rows, clean, heading, behind, x_adv = (p[going] for p in (rows, clean, heading, behind, x_adv))
-            if len(rows) == 0:
-                break
+            if fooled is not None and hill.reads(k + 1, self.steps):
+                onward = going.nonzero()[:, 0]
+                if len(onward) == 0:
+                    break
+                if len(onward) < len(rows):
+                    parts = (rows, clean, heading, behind, x_adv, going)
+                    rows, clean, heading, behind, x_adv, going = (part[onward] for part in parts)
         return begun[stands[begun]]
 
 
@@ -167,13 +178,27 @@ class _Hill:
     threat: ThreatModel
     draws: Draws
     step: float
+    target: Target | None  # whom the objective asks
 
-    def look(self, x_adv: Tensor, rows: Tensor, *, moving: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def reads(self, done: int, steps: int) -> bool:
+        """Return whether images that need no further step are left out after ``done`` of so many iterations.
+
+        On CUDA after 10, 20, 40, ..., because most images that fall do so early.
+        """
+        every = reads_every(self.x.device) if self.target is None else self.target.reads_every
+        rounds, part = divmod(done, every)
+        return every == 1 or (part == 0 and rounds.bit_count() == 1 and done < steps)
+
+    def look(
+        self, x_adv: Tensor, rows: Tensor, going: Tensor, *, moving: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return loss [b], what is fooled [b], and the gradient, which only an image that moves on needs."""
         with torch.set_grad_enabled(moving):
             x_adv.requires_grad_(moving)
             loss, fooled = self.objective(x_adv, rows)
             grad = torch.autograd.grad(loss.sum(), x_adv)[0] if moving else None
+        if self.target is not None:
+            self.target.take_back(rows, ~going)
         return loss.detach(), fooled, grad
 
 
@@ -184,11 +209,11 @@ class _Best:
     x: Tensor  # [B, 3, H, W]
     loss: Tensor  # [B]
 
-    def offer(self, rows: Tensor, x_adv: Tensor, loss: Tensor, fallen: Tensor) -> None:
-        """Keep the points that have fallen, and those whose loss is the largest so far."""
-        better = fallen | (loss > self.loss[rows])
-        self.x[rows[better]] = x_adv[better]
-        self.loss[rows[better]] = loss[better]
+    def offer(self, rows: Tensor, x_adv: Tensor, loss: Tensor, fallen: Tensor, going: Tensor) -> None:
+        """Keep the points that have fallen, and of images that are ``going`` those of the largest loss so far."""
+        better = fallen | (going & (loss > self.loss[rows]))
+        put(self.x, rows, better, x_adv)
+        put(self.loss, rows, better, loss)
 
 
 def steepest(grad: Tensor, threat: ThreatModel) -> Tensor:

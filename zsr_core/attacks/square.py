@@ -14,6 +14,7 @@ from torch import Tensor
 from zsr_core.attacks.attack import Attack, Draws, Target, one_each
 from zsr_core.attacks.losses import margin
 from zsr_core.attacks.tries import at_once
+from zsr_core.attacks.waiting import put
 from zsr_core.codec import is_finite, require
 from zsr_core.threat import Norm, ThreatModel
 
@@ -62,33 +63,41 @@ class Square:
         generators = one_each(draws("square", rows), len(rows))
         at = search.start(x, threat.eps, generators)
         choices = uniform(generators, (self.queries, search.choices + x.shape[1])).to(x)
-        sides = torch.tensor([search.side(self.share(n), *x.shape[-2:]) for n in range(self.queries)], device=x.device)
+        sides = [search.side(self.share(n), *x.shape[-2:]) for n in range(self.queries)]
+        side_of = torch.tensor(sides, device=x.device)
         logits = target.logits(at, rows)
         of = _Searched(
             rows=rows, clean=x, at=at, best=margin(logits, target.labels), changes=torch.zeros_like(rows),
-            over=target.fooled(logits, rows),
+            over=target.fooled(logits, rows), rate=torch.ones((), dtype=torch.float64, device=x.device),
         )  # fmt: skip
-        result, rate = at.clone(), 1.0  # rate: the share of recent changes that were kept
-        while len(of := of.standing()):
-            ahead = min(_ahead(target, of, rate), self.queries - int(of.changes.min()))
-            step = of.changes[:, None] + torch.arange(ahead, device=x.device)  # [b, ahead]
-            image = torch.arange(len(of), device=x.device).repeat_interleave(ahead)
-            change, asked = step.flatten().clamp(max=self.queries - 1), of.rows[image]
-            tried = _changed(search, of, image, sides[change], choices[asked, change], eps=threat.eps)
-            logits = target.logits(tried, asked)
-            gained = margin(logits, target.labels[asked]).view_as(step)
-            fallen = target.fooled(logits, asked).view_as(step)
-            better = ((gained > of.best[:, None]) | fallen) & (step < self.queries)
-            # Changes after the first that is kept started from a point that is no longer the best: not counted.
-            hit, first = better.any(dim=1), better.to(torch.uint8).argmax(dim=1)
-            used = torch.where(hit, first + 1, (step < self.queries).sum(dim=1))
-            target.unask(of.rows, ahead - used)
-            here = hit.nonzero()[:, 0]
-            of.at[here], of.best[here] = tried[here * ahead + first[here]], gained[here, first[here]]
-            result[of.rows[here]] = of.at[here]
-            of.changes.add_(used)
-            of.over.copy_((hit & fallen.gather(1, first[:, None])[:, 0]) | (of.changes >= self.queries))
-            rate += SMOOTH * (len(here) / int(used.sum()) - rate)
+        result = at.clone()
+        while len(of):
+            going, least, most, rate = of.read(self.queries)
+            of = of.standing(going)
+            ahead = min(_ahead(target, of, rate), self.queries - least) if going else 0
+            # Every image that goes on makes at least one change in a turn.
+            for turn in range(min(target.reads_every, self.queries - least) if going else 0):
+                step = of.changes[:, None] + torch.arange(ahead, device=x.device)  # [b, ahead]
+                image = torch.arange(len(of), device=x.device).repeat_interleave(ahead)
+                change, asked = step.flatten().clamp(max=self.queries - 1), of.rows[image]
+                possible = sorted(set(sides[least + turn : most + (turn + 1) * ahead]))
+                tried = _changed(search, of, image, side_of[change], possible, choices[asked, change], eps=threat.eps)
+                logits = target.logits(tried, asked)
+                gained = margin(logits, target.labels[asked]).view_as(step)
+                fallen = target.fooled(logits, asked).view_as(step)
+                counted = (step < self.queries) & ~of.over[:, None]
+                better = ((gained > of.best[:, None]) | fallen) & counted
+                # Changes after the first that is kept started from a point that is no longer the best: not counted.
+                hit, first = better.any(dim=1), better.to(torch.uint8).argmax(dim=1)
+                used = torch.where(hit, first + 1, counted.sum(dim=1))
+                target.unask(of.rows, ahead - used)
+                own = torch.arange(len(of), device=x.device)
+                put(of.at, own, hit, tried[own * ahead + first])
+                put(of.best, own, hit, gained[own, first])
+                put(result, of.rows, hit, of.at)
+                of.changes.add_(used)
+                of.over.logical_or_((hit & fallen[own, first]) | (of.changes >= self.queries))
+                of.rate.add_(SMOOTH * (hit.sum().double() / used.sum().clamp(min=1) - of.rate))
         return result
 
     def share(self, change: int) -> float:
@@ -107,15 +116,24 @@ class _Searched:
     best: Tensor  # [b] its margin
     changes: Tensor  # [b] tried so far
     over: Tensor  # [b] bool: fallen, or at its last change
+    rate: Tensor  # [] double: the share of recent changes that were kept, of all images
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def standing(self) -> _Searched:
-        """Return it without the images whose search is over."""
-        if not bool(self.over.any()):
+    def read(self, queries: int) -> tuple[int, int, int, float]:
+        """Return how many images go on, the least and most changes that they have tried, and the rate, in one read."""
+        least, most = self.changes.masked_fill(self.over, queries).min(), self.changes.max()
+        going, low, high, rate = torch.stack([(~self.over).sum(), least, most, self.rate]).tolist()
+        return int(going), int(low), int(high), rate
+
+    def standing(self, going: int) -> _Searched:
+        """Return it without the images whose search is over; ``going`` are not."""
+        if going == len(self):
             return self
-        return _Searched(**{f.name: getattr(self, f.name)[~self.over] for f in fields(self)})
+        onward = self.over.to(torch.uint8).argsort(stable=True)[:going]
+        kept = {f.name: getattr(self, f.name)[onward] for f in fields(self) if f.name != "rate"}
+        return _Searched(**kept, rate=self.rate)
 
 
 def _ahead(target: Target, of: _Searched, rate: float) -> int:
@@ -128,16 +146,26 @@ def _ahead(target: Target, of: _Searched, rate: float) -> int:
     return min(range(1, at_once(target, len(of)) + 1), key=lambda n: (call + n * len(of)) / (1 - (1 - kept) ** n))
 
 
-def _changed(search: Search, of: _Searched, image: Tensor, sides: Tensor, choices: Tensor, *, eps: float) -> Tensor:
-    """Return these images [n] of ``of`` after a change each, by its ``choices`` [n, k] in a square of ``sides`` [n]."""
+def _changed(
+    search: Search, of: _Searched, image: Tensor, sides: Tensor, possible: Sequence[int], choices: Tensor, *, eps: float
+) -> Tensor:
+    """Return these images [n] of ``of`` after a change each, by its ``choices`` [n, k] in a square of ``sides`` [n].
+
+    All sides are among the ``possible`` ones. On CUDA each of those is tried on all images, because choosing the images
+    of one side makes the host wait; they are few.
+    """
     at, clean = of.at[image], of.clean[image]
-    alike = sides.unique().tolist()
-    if len(alike) == 1:
-        return search.change(at, clean, eps, alike[0], choices)
-    for side in alike:
+    if len(possible) == 1:
+        return search.change(at, clean, eps, possible[0], choices)
+    changed = at.clone()
+    for side in possible:
         picked = sides == side
-        at[picked] = search.change(at[picked], clean[picked], eps, side, choices[picked])
-    return at
+        if at.device.type == "cuda":
+            other = search.change(at, clean, eps, side, choices)
+            changed = torch.where(picked.view(-1, 1, 1, 1), other, changed)
+        else:
+            changed[picked] = search.change(at[picked], clean[picked], eps, side, choices[picked])
+    return changed
 
 
 def uniform(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Tensor:

@@ -62,4 +62,4 @@ class Transfer:
                 fooled = target.fooled(target.logits(x_adv, rows), rows)
             return Scored(loss=cross_entropy(logits_of(x_adv, rows), target.labels[rows]), fooled=fooled)
 
-        return self._pgd().climb(objective, x, threat, draws)
+        return self._pgd().climb(objective, x, threat, draws, target)

@@ -54,7 +54,11 @@ class Tries:
             self.asked.index_add_(0, tries, torch.ones_like(tries))
             return faced.ask(x, tries)
 
-        return replace(faced, ask=ask)
+        def unask(tries: Tensor, number: Tensor) -> None:
+            self.asked.index_add_(0, tries, -number)
+            faced.unask(tries, number)
+
+        return replace(faced, ask=ask, unask=unask)
 
     def over(self, fallen: Tensor) -> Tensor:
         """Return [b * each] bool: which tries stop, given which have broken their image."""

@@ -68,7 +68,8 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
     norm = config.eval_suite.norm
     meter = Meter(parts, lambda standing: print(standing_line(standing, norm), flush=True))
     try:
-        result = run_trial(config, folder, RunContext(device=options.device, on_event=meter, spread=spread))
+        context = RunContext(device=options.device, on_event=meter, spread=spread, deterministic=options.deterministic)
+        result = run_trial(config, folder, context)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted; the same command goes on from its last finished batch", file=sys.stderr)
         return 130
@@ -124,6 +125,7 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     return EvalSuite(
         tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
+        attack_precision=options.attack_precision,
     )  # fmt: skip
 
 

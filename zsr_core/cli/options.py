@@ -87,10 +87,14 @@ def _add_attacks(command: argparse.ArgumentParser) -> None:
     add("--eps", default="", metavar="E,E", help="budgets, e.g. 1/255,2/255; by default 1/255, the miniature's 4/255")
     words = "which norm the budgets are in; an l2 budget is absolute"
     add("--norm", choices=("linf", "l2"), default="linf", help=words)
+    words = "tf32: a GPU's products in attacks are faster and rounded; success is judged in fp32 (default fp32)"
+    add("--attack-precision", choices=("fp32", "tf32"), default="fp32", help=words)
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", choices=("cpu", "cuda"), help="default: CUDA where there is one")
+    words = "the same sums in every run on a GPU, by slower kernels; recorded with the result"
+    command.add_argument("--deterministic", action="store_true", help=words)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

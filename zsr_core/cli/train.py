@@ -37,7 +37,12 @@ def train_model(options: argparse.Namespace) -> int:
         print(f"zsr_core: {error}", file=sys.stderr)
         return 2
     print(f"trial {config.trial_id} ({config.method.title}) in {folder}", flush=True)
-    context = RunContext(cache=Path(options.out) / "cache", device=options.device, on_event=_print_event)
+    context = RunContext(
+        cache=Path(options.out) / "cache",
+        device=options.device,
+        on_event=_print_event,
+        deterministic=options.deterministic,
+    )
     result = run_trial(config, folder, context)
     print(summary(result))
     return 0 if result.status == "done" else 1

@@ -52,7 +52,7 @@ def batches(images: ImageSet, rows: Sequence[Tensor], device: torch.device | str
         if kept is None:
             seen = _loaded(images, groups, pinned=True)
         else:
-            seen = ahead(_gathered(images, *kept, groups), _same_device(device))
+            seen = ahead(_gathered(images, *kept, groups), same_device(device))
         for x, y, index in seen:
             there = x.to(device, non_blocking=True)
             there = there.float() if there.is_floating_point() else there.float().div_(255)
@@ -91,7 +91,7 @@ def _gathered(images: ImageSet, pixels: Tensor, own: Tensor, groups: Sequence[Te
         yield torch.index_select(pixels, 0, own[group], out=x), images.labels[group].pin_memory(), group
 
 
-def _same_device(device: torch.device | str) -> Callable[[], None]:
+def same_device(device: torch.device | str) -> Callable[[], None]:
     """Return what gives a new thread this one's GPU: each starts on the first, where pinning would take memory."""
     index = torch.device(device).index
     return partial(torch.cuda.set_device, torch.cuda.current_device() if index is None else index)

@@ -14,6 +14,7 @@ from torch import Tensor
 from zsr_core.attacks import Attack, Draws, Logits, Target
 from zsr_core.evaluation.judge import Batch, Condition, Judge
 from zsr_core.evaluation.victim import DrawsOf, Victim
+from zsr_core.model.precision import AttackPrecision, products_in
 from zsr_core.records import SampleRecord
 from zsr_core.rng import generator
 from zsr_core.threat import ThreatModel
@@ -37,6 +38,7 @@ class StageRun:
     room: int  # images that may be asked about at once
     stop: Event  # once it is set, the next question raises CancelledError
     run_attack: RunAttack = alone  # runs the stage on one batch, for instance to watch it
+    precision: AttackPrecision = "fp32"  # of the stage's products on CUDA
 
     def __call__(self, batch: Batch) -> list[SampleRecord]:
         """Return the records of what the stage makes of a batch; it is projected into the threat model here."""
@@ -46,7 +48,8 @@ class StageRun:
         def draws(purpose: str, picked: Tensor) -> list[torch.Generator]:
             return [generator(seed, "attack", self.stage.name, purpose, ids[row]) for row in picked.tolist()]
 
-        x_adv = self.run_attack(self.stage, questions.target(), x, threat, draws, ids).detach()
+        with products_in(self.precision):
+            x_adv = self.run_attack(self.stage, questions.target(), x, threat, draws, ids).detach()
         x_adv = threat.project(torch.where(x_adv.isfinite(), x_adv, x), x)
         return self.judge.records(self.condition, batch, x_adv, questions.asked.tolist())
 

@@ -20,6 +20,7 @@ from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.judge import Batch, Condition, Judge, check_pixels, check_set
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import BatchJudged, OnEvent, ignore
+from zsr_core.model.precision import AttackPrecision
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
 from zsr_core.threat import Norm, ThreatModel
@@ -42,6 +43,7 @@ def predict(
     journal: Journal | None = None,
     on_event: OnEvent = ignore,
     run_attack: RunAttack = alone,
+    attack_precision: AttackPrecision = "fp32",
 ) -> list[SampleRecord]:
     """Return one record per image and condition: "none" first, then each attack under each threat model.
 
@@ -58,6 +60,7 @@ def predict(
         journal: where finished batches are kept; what is found there is not computed again.
         on_event: is called after every batch.
         run_attack: runs an attack on one batch, for instance to watch it.
+        attack_precision: of the attacks' products on CUDA; what they give is judged in fp32.
 
     Raises:
         ConfigError: if there is no image, a label lies outside the classes, or text and images have other dimensions.
@@ -69,7 +72,7 @@ def predict(
     abreast = torch.get_num_threads() if where.type == "cpu" else 1
     run = _Run(
         judge=judge, batch_size=batch_size, device=where, journal=journal, on_event=on_event, abreast=abreast,
-        run_attack=run_attack,
+        run_attack=run_attack, precision=attack_precision,
     )  # fmt: skip
     clean = run.clean(threats[0].norm if threats else "linf")
     records = list(clean)
@@ -90,6 +93,7 @@ class _Run:
     on_event: OnEvent
     abreast: int  # batches that run at a time
     run_attack: RunAttack
+    precision: AttackPrecision
     stop: Event = field(default_factory=Event)  # once it is set, running attacks end at their next question
 
     def clean(self, norm: Norm) -> list[SampleRecord]:
@@ -125,7 +129,7 @@ class _Run:
         """Return the record of each row that was still standing before this stage."""
         attack = StageRun(
             stage=stage, condition=condition, judge=self.judge, room=room(self.batch_size, self.abreast),
-            stop=self.stop, run_attack=self.run_attack,
+            stop=self.stop, run_attack=self.run_attack, precision=self.precision,
         )  # fmt: skip
         return self._over(condition, standing, attack, fingerprint([to_plain(stage)], 8))
 
@@ -186,6 +190,7 @@ class _Run:
         images = [judge.images.name, judge.images.split, judge.images.key, ids]
         threat = to_plain(condition.threat)
         about = [condition.name, condition.attack_id, condition.ran, stage_id]
+        about += [self.precision] if stage_id and self.precision != "fp32" else []
         return fingerprint([judge.victim.key, text, images, threat, about, judge.space, judge.seed], 24)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import get_args
 
 import torch
 
 from zsr_core.attacks import AnyAttack, Pgd
-from zsr_core.codec import require
+from zsr_core.codec import LATER, require
 from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.partition import SPLITS
@@ -18,6 +19,7 @@ from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import OnEvent, TaskEnded, ignore
+from zsr_core.model.precision import AttackPrecision
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
 from zsr_core.threat import Norm, PixelSpace, ThreatModel
@@ -42,6 +44,8 @@ class EvalSuite:
     norm: Norm = "linf"
     space: PixelSpace = "model_input"
     batch_size: int = 128
+    # Of the attacks' gradients on CUDA; what an attack gives is judged in fp32.
+    attack_precision: AttackPrecision = field(default="fp32", metadata=LATER)
 
     def __post_init__(self) -> None:
         require(len(self.tasks) > 0, "tasks", self.tasks, "at least one task")
@@ -55,6 +59,8 @@ class EvalSuite:
             [a.name for a in self.attacks],
             "attacks of different names",
         )
+        known = get_args(AttackPrecision)
+        require(self.attack_precision in known, "attack_precision", self.attack_precision, "'fp32' or 'tf32'")
         require(len(set(self.eps)) == len(self.eps), "eps", self.eps, "every budget once")
         require(self.space in ("model_input", "native"), "space", self.space, "'model_input' or 'native'")
         sizeless = [task.called for task in self.tasks if task.native is None]
@@ -101,6 +107,7 @@ def evaluate(
         records += predict(
             victim, images, banks(images), suite.attacks, suite.threats(), seed=seed, trial_id=trial_id,
             batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, on_event=on_event,
+            attack_precision=suite.attack_precision,
         )  # fmt: skip
         on_event(TaskEnded(task=images.name, done=i + 1, of=len(suite.tasks)))
     return records

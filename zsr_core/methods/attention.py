@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
@@ -73,6 +74,17 @@ def min_max(maps: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+def _placed(factor: Callable[..., Tensor], sizes: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a constant where it is needed. It is copied there once, because each copy makes the host wait."""
+    with torch.no_grad():
+        return factor(*sizes).to(device, dtype)
+
+
+def _beside(maps: Tensor, factor: Callable[..., Tensor], *sizes: int) -> Tensor:
+    return _placed(factor, sizes, maps.device, maps.dtype)
+
+
+@lru_cache(maxsize=64)
 def _factor(cells: int, side: int) -> Tensor:
     """R [cells, cells] with ``R^T R = U^T U``, where U [side, cells] is one axis of the bilinear resize."""
     unit = torch.eye(cells, dtype=torch.float64)[None]
@@ -88,8 +100,7 @@ def folded(maps: Tensor, side: int) -> Tensor:
     """
     h, w = maps.shape[1:]
     require(side >= max(h, w), "map_side", side, f"at least the patch grid's side, {max(h, w)}")
-    rows = _factor(h, side).to(maps)
-    columns = _factor(w, side).to(maps)
+    rows, columns = _beside(maps, _factor, h, side), _beside(maps, _factor, w, side)
     return (rows @ maps @ columns.T).flatten(1)
 
 
@@ -125,10 +136,11 @@ def folded_product(a: Tensor, b: Tensor, side: int) -> Tensor:
     """
     h, w = a.shape[1:]
     require(side >= max(h, w), "map_side", side, f"at least the patch grid's side, {max(h, w)}")
-    mixed = torch.einsum("pik,bij->bpkj", _pairs(h).to(a), a)
+    mixed = torch.einsum("pik,bij->bpkj", _beside(a, _pairs, h), a)
     both = torch.einsum("bpkj,bkl->bpjl", mixed, b)
-    cells = torch.einsum("bpjl,qjl->bpq", both, _pairs(w).to(a))
-    return (_product_factor(h, side).to(a) @ cells @ _product_factor(w, side).to(a).T).flatten(1)
+    cells = torch.einsum("bpjl,qjl->bpq", both, _beside(a, _pairs, w))
+    rows, columns = _beside(a, _product_factor, h, side), _beside(a, _product_factor, w, side)
+    return (rows @ cells @ columns.T).flatten(1)
 
 
 def l2_norm(rows: Tensor) -> Tensor:

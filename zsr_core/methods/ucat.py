@@ -114,7 +114,7 @@ class Ucat(Defaults):
         """Return [B, C] float64: the log of the concentrations."""
         cosines = encoded.cosines.double()
         if self.evidence == "exp":
-            return torch.logaddexp((cosines + 1) / self.tau, cosines.new_tensor(self.offset).log())
+            return torch.logaddexp((cosines + 1) / self.tau, cosines.new_full((), self.offset).log())
         logits = cosines / self.tau
         return ((F.softplus(logits) if self.evidence == "softplus" else logits.relu()) + self.offset).log()
 

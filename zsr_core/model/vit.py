@@ -74,9 +74,21 @@ class _QuickGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        s = torch.sigmoid(1.702 * x)
-        slope: Tensor = s * (1 + 1.702 * x * (1 - s))
-        return grad * slope
+        # Where a second derivative may be asked for, the fused kernel has none.
+        fused = x.device.type == "cuda" and not torch.is_grad_enabled()
+        return fused_slope(grad, x) if fused else plain_slope(grad, x)
+
+
+def plain_slope(grad: Tensor, x: Tensor) -> Tensor:
+    """Return ``grad`` times QuickGELU's derivative at ``x``."""
+    s = torch.sigmoid(1.702 * x)
+    return grad * (s * (1 + 1.702 * x * (1 - s)))
+
+
+def fused_slope(grad: Tensor, x: Tensor) -> Tensor:
+    """Return the same in two kernels in place of eight: QuickGELU(x) is silu(1.702 x) / 1.702."""
+    slope: Tensor = torch.ops.aten.silu_backward(grad, 1.702 * x)
+    return slope
 
 
 def _embed(visual: Any, normal: Tensor) -> Tensor:

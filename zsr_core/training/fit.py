@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ from zsr_core.methods.views import Views, in_bf16, no_prompts
 from zsr_core.model.distributed import ALONE, World, shared
 from zsr_core.model.layout import Features
 from zsr_core.model.load import Clip, weights_sha
+from zsr_core.model.precision import TrainAttackPrecision, products_in
 from zsr_core.model.tower import ImageTower, Tally
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_prompt
@@ -86,6 +88,7 @@ class Recipe:
     batch_size: int
     precision: Literal["fp32", "bf16"]
     seed: int
+    attack_precision: TrainAttackPrecision = "fp32"
 
 
 @dataclass(kw_only=True)
@@ -136,12 +139,15 @@ class Step:
         """The tower that is tuned, over all processes."""
         return shared(self.tower.features, self.world)
 
-    def views(self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False) -> Views:
+    def views(
+        self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False, known: Features | None = None
+    ) -> Views:
+        """Return what a loss looks at; ``known`` are the teacher's cached features of ``x`` where they are at hand."""
         cache, student, teacher = self.cache, self.student, shared(self.clip.tower.features, self.world)
         return Views(
             labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
             student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
-            cached_teacher=None if cache is None else lambda: cache.features(rows, x.device),
+            cached_teacher=None if cache is None else lambda: known or cache.features(rows, x.device),
             prompts=self.prompts,
         )  # fmt: skip
 
@@ -150,61 +156,76 @@ class Step:
         return self.attack_from(self.views(x, x, y, rows), step)
 
     def attack_from(self, before: Views, step: int) -> Tensor:
-        """Return x_adv: fp32, per-sample objective, gradient of the input only, then projected by us."""
-        x = before.clean
+        """Return x_adv: per-sample objective, gradient of the input only, then projected by us.
+
+        In fp32, unless the recipe says otherwise; then nothing that the attack has encoded is shared with the loss.
+        """
+        x, precision, seen = before.clean, self.recipe.attack_precision, before
+        if precision != "fp32":
+            seen = replace(before, student=in_bf16(before.student) if precision == "bf16" else before.student)
 
         def objective(x_adv: Tensor, picked: Tensor) -> Scored:
-            return Scored(loss=self.method.attack_objective(before.facing(x_adv, picked)), fooled=None)
+            return Scored(loss=self.method.attack_objective(seen.facing(x_adv, picked)), fooled=None)
 
         def draws(purpose: str, _: Tensor) -> torch.Generator:
             return generator(self.recipe.seed, "train-attack", step, purpose, device=x.device)
 
-        with frozen(self.tower):
+        with frozen(self.tower), products_in(precision):
             x_adv = self.recipe.attack.climb(objective, x, self.recipe.threat, draws)
         return self.recipe.threat.project(x_adv, x)
 
-    def __call__(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> dict[str, float]:
+    def __call__(
+        self, x: Tensor, y: Tensor, rows: Tensor, step: int, known: Features | None = None
+    ) -> dict[str, float]:
         """Take step number ``step`` (0-based) on images ``x`` [B, 3, H, W]; return the mean of each term, the
-        gradient's norm, and the accuracies of the batch as it was seen.
+        gradient's norm, and the accuracies of the batch as it was seen. All of them are read in one go.
+
+        Args:
+            known: the teacher's cached features of ``x``; without it they are looked up.
 
         Raises:
             NonFinite: naming step and term, before the weights are touched.
         """
-        views = self._attacked_views(x, y, rows, step)
+        views = self._attacked_views(x, y, rows, step, known)
         means = {name: term.mean() for name, term in self.method.loss(views).items()}
         loss = torch.stack(list(means.values())).sum()
-        known = {**means, "loss": loss, **accuracies(views)}
-        values = dict(zip(known, torch.stack(list(known.values())).tolist(), strict=True))
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise NonFinite(f"step {step + 1} of {self.total}: loss term {name!r} is {value}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        return {**values, "grad_norm": self._update(step)}
+        norm = self._gradient_norm()
+        said = {**means, "loss": loss, **accuracies(views), "grad_norm": norm}
+        values = dict(zip(said, torch.stack(list(said.values())).tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                what = "the gradient's norm" if name == "grad_norm" else f"loss term {name!r}"
+                raise NonFinite(f"step {step + 1} of {self.total}: {what} is {value}")
+        self._update(step, norm)
+        return values
 
-    def _attacked_views(self, x: Tensor, y: Tensor, rows: Tensor, step: int) -> Views:
+    def _attacked_views(self, x: Tensor, y: Tensor, rows: Tensor, step: int, known: Features | None) -> Views:
         """Return what the loss looks at, after the training attack if the method has one."""
         bf16 = self.recipe.precision == "bf16"
         # The attack's views have the student in fp32; the teacher's features of clean images serve the loss too.
-        before = replace(self.views(x, x, y, rows, bf16=bf16), student=self.student)
+        before = replace(self.views(x, x, y, rows, bf16=bf16, known=known), student=self.student)
         x_adv = self.attack_from(before, step) if _attacks(self.method) else x
         views = self.views(x, x_adv, y, rows, bf16=bf16)
         return replace(views, cached_teacher=lambda: before.teacher_clean.features)
 
-    def _update(self, step: int) -> float:
-        """Change the weights by their gradients, summed over the processes; return the gradient's norm."""
-        weights = [p for group in self.optimiser.param_groups for p in group["params"]]
-        self.world.sum_gradients(weights)
-        total_norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-        norm = float(total_norm)
-        if not math.isfinite(norm):
-            raise NonFinite(f"step {step + 1} of {self.total}: the gradient's norm is {norm}")
+    @property
+    def _weights(self) -> list[Tensor]:
+        return [p for group in self.optimiser.param_groups for p in group["params"]]
+
+    def _gradient_norm(self) -> Tensor:
+        """Return the norm [] of the weights' gradients, which are summed over the processes first."""
+        self.world.sum_gradients(self._weights)
+        return nn.utils.get_total_norm([p.grad for p in self._weights if p.grad is not None])
+
+    def _update(self, step: int, norm: Tensor) -> None:
+        """Change the weights by their gradients, whose norm is ``norm``."""
         if self.recipe.optim.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(weights, self.recipe.optim.clip_norm, total_norm)
+            nn.utils.clip_grads_with_norm_(self._weights, self.recipe.optim.clip_norm, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.optim.lr_at(step, self.total)
         self.optimiser.step()
-        return norm
 
 
 @torch.no_grad()
@@ -336,8 +357,9 @@ def _epoch(step: Step, images: ImageSet, epoch: int, device: torch.device | str)
     started, n, recipe = time.perf_counter(), len(images.labels), step.recipe
     rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)
     means: dict[str, float] = {}
+    cached = repeat(None) if step.cache is None else step.cache.in_order(rows_of, device)
     for i, (x, y, rows) in enumerate(whole_batches(images, rows_of, device, step.world)):
-        for name, value in step(x, y, rows, epoch * len(rows_of) + i).items():
+        for name, value in step(x, y, rows, epoch * len(rows_of) + i, next(cached)).items():
             means[name] = means.get(name, 0.0) + value * len(rows) / n
     return {"epoch": epoch + 1, **means, "seconds": time.perf_counter() - started}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zsr_core.codec import ConfigError, fingerprint
 from zsr_core.data import ImageSet, batches
+from zsr_core.data.feeding import ahead, same_device
 from zsr_core.files import write_text, write_whole
 from zsr_core.model.distributed import ALONE, World, shared
 from zsr_core.model.layout import Features
@@ -31,21 +32,60 @@ class TeacherCache:
     embeddings: np.ndarray
     patches: np.ndarray | None  # None where the teacher has none
     grid: tuple[int, int]
+    asked: set[str] = field(default_factory=set)  # "patches" once a method has asked for them
 
     def features(self, rows: Tensor, device: torch.device | str) -> Features:
         """Return the teacher's features of the images at ``rows``, as if it had just encoded them."""
-        index = rows.numpy()
-        return Features(
-            embedding=torch.from_numpy(self.embeddings[index]).to(device),
-            patches=cache(lambda: self._patches(index).to(device)),
-            last_norm=_no_layers,
-            grid=self.grid,
-        )
+        pinned = torch.device(device).type == "cuda"
+        return self._sent(rows.numpy(), rows_of(self.embeddings, rows.numpy(), pinned=pinned), None, device)
 
-    def _patches(self, index: np.ndarray) -> Tensor:
+    def in_order(self, batches_of: Sequence[Tensor], device: torch.device | str) -> Iterator[Features]:
+        """Yield the features of one batch of rows after the other.
+
+        On CUDA a thread gathers each batch in pinned memory while the one before is in use; patch tokens too, if a
+        batch before has been asked for them.
+        """
+        if torch.device(device).type != "cuda":
+            yield from (self.features(rows, device) for rows in batches_of)
+            return
+
+        def gathered() -> Iterator[tuple[np.ndarray, Tensor, Tensor | None]]:
+            for rows in batches_of:
+                index = rows.numpy()
+                tokens = self._patches(index, pinned=True) if "patches" in self.asked else None
+                yield index, rows_of(self.embeddings, index, pinned=True), tokens
+
+        for index, embedding, tokens in ahead(gathered(), same_device(device)):
+            yield self._sent(index, embedding, tokens, device)
+
+    def _sent(
+        self, index: np.ndarray, embedding: Tensor, tokens: Tensor | None, device: torch.device | str
+    ) -> Features:
+        """Return the features on ``device``; the host does not wait for what lies in pinned memory."""
+
+        def patches() -> Tensor:
+            self.asked.add("patches")
+            gathered = self._patches(index, pinned=embedding.is_pinned()) if tokens is None else tokens
+            return gathered.to(device, non_blocking=True)
+
+        return Features(
+            embedding=embedding.to(device, non_blocking=True), patches=cache(patches), last_norm=_no_layers,
+            grid=self.grid,
+        )  # fmt: skip
+
+    def _patches(self, index: np.ndarray, *, pinned: bool) -> Tensor:
         if self.patches is None:
             raise ConfigError("model: the frozen teacher has no patch tokens in the joint space")
-        return torch.from_numpy(self.patches[index])
+        return rows_of(self.patches, index, pinned=pinned)
+
+
+def rows_of(array: np.ndarray, index: np.ndarray, *, pinned: bool) -> Tensor:
+    """Return ``array[index]`` as a tensor on the CPU, in pinned memory where a GPU is to read it."""
+    if not pinned:
+        return torch.from_numpy(array[index])
+    gathered = torch.empty((len(index), *array.shape[1:]), dtype=torch.float32, pin_memory=True)
+    np.take(array, index, axis=0, out=gathered.numpy())
+    return gathered
 
 
 def _no_layers() -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -20,6 +20,7 @@ from zsr_core.audit.scene import Scene
 from zsr_core.audit.verdict import Verdict
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.victim import Victim
+from zsr_core.model.precision import decide
 from zsr_core.records import from_table, read_samples
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.deploy import restored
@@ -43,6 +44,7 @@ def trial_scene(
     Raises:
         ConfigError: if the weights are not those that the trial's numbers were measured on.
     """
+    decide(deterministic=result.provenance.get("deterministic") == "true")
     config, where = result.config, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     victim, banks, size = restored(config, cache, where)
     sha = result.provenance.get("weights_sha", "")

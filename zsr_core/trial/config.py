@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from zsr_core.attacks import Pgd
-from zsr_core.codec import fingerprint, from_plain, require, to_plain, with_overrides
+from zsr_core.codec import LATER, fingerprint, from_plain, require, to_plain, with_overrides
 from zsr_core.data import DataRef
 from zsr_core.defences import AnyDefence
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import AnyMethod, TeCoA
 from zsr_core.model.load import ModelRef
+from zsr_core.model.precision import TrainAttackPrecision
 from zsr_core.threat import ThreatModel
 from zsr_core.training.fit import Optim, Recipe
 
@@ -36,6 +37,8 @@ class TrialConfig:
     epochs: int = 10
     batch_size: int = 128
     precision: Literal["fp32", "bf16"] = "fp32"
+    # Of the training attack's gradients; the step itself is computed in ``precision``.
+    attack_precision: TrainAttackPrecision = field(default="fp32", metadata=LATER)
     seed: int = 0
     eval_suite: EvalSuite = field(default_factory=EvalSuite)
     defence: AnyDefence | None = None  # what is done to the tuned model, or around it, when it is used
@@ -54,6 +57,8 @@ class TrialConfig:
         space = self.threat.space
         require(space == "model_input", "threat.space", space, "'model_input': training attacks see the model's input")
         require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
+        known = get_args(TrainAttackPrecision)
+        require(self.attack_precision in known, "attack_precision", self.attack_precision, "'fp32', 'tf32' or 'bf16'")
         require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
         require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, the one this version reads")
 
@@ -88,4 +93,5 @@ def recipe_of(config: TrialConfig) -> Recipe:
     return Recipe(
         optim=config.optim, threat=config.threat, attack=config.train_attack, epochs=config.epochs,
         batch_size=config.batch_size, precision=config.precision, seed=config.seed,
+        attack_precision=config.attack_precision,
     )  # fmt: skip

@@ -129,7 +129,7 @@ def _read_kept(clip: Clip, kept: Path, device: str) -> Fitted | None:
     """Return the tuned tower that a file keeps; None if the file is torn or its weights are not those written."""
     tower = copy.deepcopy(clip.tower)
     try:
-        tower.visual.load_state_dict(load_file(kept, device=device))
+        tower.visual.load_state_dict(load_file(kept))
         facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
         whole = facts.get("weights_sha", weights_sha(tower)) == weights_sha(tower)
         return Fitted(tower=tower, history=facts["history"], cost=facts["cost"]) if whole else None

@@ -15,6 +15,7 @@ import torch
 import zsr_core
 from zsr_core.data import open_data, set_size
 from zsr_core.lazy import LazyModule
+from zsr_core.model import precision
 from zsr_core.trial.config import TrialConfig
 
 open_clip = LazyModule("open_clip")
@@ -73,11 +74,11 @@ def git_state() -> tuple[str, str]:
 
 
 def provenance(device: torch.device) -> dict[str, str]:
-    """Return what made a result: versions, commit, machine."""
+    """Return what made a result: versions, commit, machine, and how it multiplies."""
     sha, dirty = git_state()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else (platform.processor() or platform.machine())
     return {
         "zsr": zsr_core.__version__, "torch": torch.__version__, "open_clip": open_clip.__version__,
         "python": platform.python_version(), "git_sha": sha, "git_dirty": dirty, "device": f"{device.type}: {name}",
-        "host": platform.node(), "threads": str(torch.get_num_threads()),
+        "host": platform.node(), "threads": str(torch.get_num_threads()), **precision.facts(),
     }  # fmt: skip

@@ -21,6 +21,7 @@ from zsr_core.evaluation.victim import Victim
 from zsr_core.files import remove_stale, write_text
 from zsr_core.model.distributed import World
 from zsr_core.model.load import Clip
+from zsr_core.model.precision import decide
 from zsr_core.model.processes import Broken, Member, reason_of, together
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.text import TextBank
@@ -52,6 +53,7 @@ def run_trial(config: TrialConfig, folder: Path, context: RunContext = HERE) -> 
     if context.world.leads:
         _begin(config, folder)
     started = _now()
+    decide(deterministic=context.deterministic)
     try:
         result = _run(config, folder, context)
     except Exception as error:  # whatever stops a trial becomes its row; the traceback stays beside it
@@ -73,7 +75,8 @@ def run_trial_together(config: TrialConfig, folder: Path, processes: int, contex
     if stored is not None:
         return stored
     where, started = context.where, _now()
-    threads, given = max(1, torch.get_num_threads() // processes), (config, folder, context.cache)
+    threads = max(1, torch.get_num_threads() // processes)
+    given = (config, folder, context.cache, context.deterministic)
     for last in (False, True):
         try:
             together(
@@ -89,8 +92,10 @@ def run_trial_together(config: TrialConfig, folder: Path, processes: int, contex
     return result
 
 
-def _run_member(member: Member, config: TrialConfig, folder: Path, cache: Path | None) -> None:
-    context = RunContext(cache=cache, device=member.device, on_event=member.on_event, world=member.world)
+def _run_member(member: Member, config: TrialConfig, folder: Path, cache: Path | None, deterministic: bool) -> None:
+    context = RunContext(
+        cache=cache, device=member.device, on_event=member.on_event, world=member.world, deterministic=deterministic
+    )
     run_trial(config, folder, context)
 
 
@@ -103,6 +108,7 @@ def evaluate_shard(
         parts: the folder of finished batches, which shards may share.
         context: its ``cache`` holds the trial's tuned weights; an untouched model needs none.
     """
+    decide(deterministic=context.deterministic)
     clip = untouched_clip(config.model, str(context.where))
     victim = deployed(config, clip, tuned_tower(config, clip, context).tower)
     return _records(config, clip, victim, parts=parts, context=context, shard=shard)

@@ -54,7 +54,8 @@ def watched_run(
 ) -> tuple[Tensor, tuple[Seen, ...]]:
     """Return the images that the attack gives, which are those that it gives unwatched, and what was seen of each.
 
-    The attack makes one try after the other (``room=1``), so that the losses of an image are in the order of its tries.
+    The attack makes one try after the other (``room=1``) and leaves a fallen image out at once (``every=1``), so that
+    the losses of an image are in the order of its tries and end with its fall.
     """
     broken = [False] * len(x)
     losses: list[list[float]] = [[] for _ in range(len(x))]
@@ -71,7 +72,7 @@ def watched_run(
             losses[row].append(loss)
         return answers
 
-    x_adv = attack.run(replace(target, ask=ask, room=1), x, threat, draws).detach()
+    x_adv = attack.run(replace(target, ask=ask, room=1, every=1), x, threat, draws).detach()
     judged = threat.project(torch.where(x_adv.isfinite(), x_adv, x), x)
     boxed = ((judged >= 0) & (judged <= 1)).flatten(1).all(dim=1).tolist()
     leads, rounded = (_leads(target, image) for image in (judged, (judged * 255).round() / 255))

@@ -19,8 +19,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
@@ -30,7 +28,9 @@ from zsr_core.data.formats.webdataset import LABELS
 from zsr_core.data.lists import composed
 from zsr_core.data.partition import OWN
 from zsr_core.data.pictures import Extents, rgb, written
+from zsr_core.lazy import LazyModule
 
+pa, pq = LazyModule("pyarrow"), LazyModule("pyarrow.parquet")
 INFO, STATE = "dataset_info.json", "state.json"
 
 
