@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 import torch.distributed as dist
 from gpu_bench import Bench, Table
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn as start_processes
 
 from zsr_core.attacks import Apgd, Attack, Fab, Noise, Pgd, Square, Target
 from zsr_core.data import DataRef, open_data
@@ -23,7 +23,7 @@ from zsr_core.model.distributed import World
 from zsr_core.model.load import ModelRef, load_clip, weights_sha
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_classes
-from zsr_core.threat import ThreatModel
+from zsr_core.threat import Norm, ThreatModel
 from zsr_core.training.fit import fit
 
 MASK = 200.0  # a factor on the logits under which cross-entropy is 0 in fp32 and has no gradient: planted masking
@@ -175,7 +175,8 @@ def attacks(bench: Bench) -> Table:
     )
     there, here = classifiers(bench, bench.device), classifiers(bench, "cpu")
     for model in here:
-        for norm, eps in (("linf", 2 / 255), ("l2", 0.3)):
+        budgets: tuple[tuple[Norm, float], ...] = (("linf", 2 / 255), ("l2", 0.3))
+        for norm, eps in budgets:
             threat = ThreatModel(norm=norm, eps=eps)
             for attack in kinds:
                 cpu = here[model].verdicts(attack, threat, "fp32")
@@ -224,8 +225,7 @@ def ddp(bench: Bench) -> Table:
         cases.append((2, "nccl"))
     for size, backend in cases:
         with tempfile.TemporaryDirectory() as place:
-            spawn: Callable[..., Any] = torch.multiprocessing.spawn
-            spawn(_member, (size, backend, place, bench), nprocs=size)
+            start_processes(_member, (size, backend, place, bench), nprocs=size)
             losses = json.loads(Path(place, "losses.json").read_text(encoding="utf-8"))
         reference = reference or losses
         near = all(abs(a - b) <= 1e-4 * abs(a) for a, b in zip(reference, losses, strict=True))

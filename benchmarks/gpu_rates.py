@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from gpu_bench import CLASSES, Bench, Table
 from torch import Tensor
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 from torch.utils.flop_counter import FlopCounterMode
@@ -51,7 +53,7 @@ def ceilings(bench: Bench) -> dict[str, float]:
         dtype = torch.bfloat16 if kind == "bf16" else torch.float32
         a, b = (torch.randn(n, n, device=bench.device, dtype=dtype) for _ in range(2))
         with precision.products_in(kind):
-            rates[kind] = 2 * n**3 / bench.seconds(lambda a=a, b=b: a @ b)
+            rates[kind] = 2 * n**3 / bench.seconds(partial(torch.matmul, a, b))
     return rates
 
 
@@ -72,8 +74,8 @@ def speed(bench: Bench) -> Table:
             table.add(name, batch, f"{1e3 * seconds:.1f}", "", f"{batch / seconds:.0f}", "", "", "1.0")
         for name, kind, attacked in PRECISIONS:
             step, x, y, rows = bench.large(batch, precision=kind, attack_precision=attacked)
-            whole = bench.seconds(lambda s=step, x=x, y=y, r=rows: s(x, y, r, 0))
-            attack = bench.seconds(lambda s=step, x=x, y=y, r=rows: s.attack(x, y, r, 0))
+            whole = bench.seconds(partial(step, x, y, rows, 0))
+            attack = bench.seconds(partial(step.attack, x, y, rows, 0))
             rate = MINIMAL_FORWARDS * len(x) * forward_flops(step.tower, x) / whole
             times = f"{reference[kind] / whole:.1f}" if reference else ""
             table.add(
@@ -158,7 +160,7 @@ def beside_others(bench: Bench) -> dict[str, tuple[str, ...]]:
         if done.returncode:
             return {"beside others": ("", f"stopped: {done.stderr.strip().splitlines()[-1][:120]}", "", "", "")}
         timed = json.loads(out.read_text(encoding="utf-8"))
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for question in ("pgd", "aa"):
         sides = timed[question]["seconds"]
         found[f"{question}, seconds"] = ("", "; ".join(f"{side} {sides[side]}" for side in sides), "", "", "")
@@ -211,7 +213,7 @@ def profile(bench: Bench) -> Table:
             step(x, y, rows, 2)
             bench.synchronise()
             wall = time.perf_counter() - begun
-        kernels = [e for e in found.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+        kernels = [e for e in found.events() if e.device_type == DeviceType.CUDA]
         busy = sum(e.device_time for e in kernels) / 1e6
         table.add(kind, f"whole step; busy {100 * busy / wall:.0f} %", len(kernels), f"{1e3 * wall:.1f}")
         times = sorted(found.key_averages(), key=lambda e: -(e.self_device_time_total or e.self_cpu_time_total))
