@@ -90,3 +90,18 @@ def test_the_chosen_point_is_the_cleanest_that_is_robust_enough(search: ModuleTy
     assert search.chosen(points, 8) is points[1]
     assert search.chosen(points, 20) is points[0]
     assert search.chosen(points, 0) is points[2]
+
+
+def test_methods_are_compared_along_the_trade_off(search: ModuleType) -> None:
+    points = [
+        search.Tried(point={}, clean=c, robust=r, harmonic=0.0) for c, r in ((80, 10), (70, 16), (60, 15), (50, 22))
+    ]
+    assert search.clean_at(points, 15) == 70
+    assert search.clean_at(points, 23) is None
+    assert search.robust_at(points, 60) == 16
+    # Above 7 % robust: 3 points of height at 80 % clean, then 6 at 70 %, then 6 at 50 %; (60, 15) is dominated.
+    assert search.hypervolume(points, 7.0) == 3 * 80 + 6 * 70 + 6 * 50
+    better = [search.Tried(point={}, clean=80, robust=22, harmonic=0.0)]
+    lines = search.trade_off_lines({"A": points, "B": better}, 7.0)
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| B", "| A"]
+    assert lines[3] == "| A | 70.0 | 70.0 | 50.0 | 16.0 | 16.0 | 960 |"
