@@ -23,6 +23,7 @@ from sweeps.engine.wording.matrix import (
 # ---- Markdown
 
 TAG = re.compile(r"(?<!\\)((?:\\\\)*)<(?=[A-Za-z/!?])")  # the beginning of a tag that no backslash escapes
+SCRIPT_LINK = re.compile(r"\]\((?=[\s<]*(?:javascript|vbscript|data):)", re.I)
 
 
 def markdown(described: Described) -> str:
@@ -35,8 +36,8 @@ def markdown(described: Described) -> str:
 
 
 def document(lines: Iterable[str]) -> str:
-    """Return the text of a Markdown file; no text in it becomes an HTML tag, wherever it comes from."""
-    return TAG.sub(r"\1\\<", "\n".join(lines)) + "\n"
+    """Return the text of a Markdown file; no text in it becomes an HTML tag or runs a script, wherever it comes from."""
+    return SCRIPT_LINK.sub(r"]\\(", TAG.sub(r"\1\\<", "\n".join(lines))) + "\n"
 
 
 def heading_text(text: str) -> str:
