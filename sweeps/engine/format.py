@@ -20,6 +20,8 @@ def eps_text(eps: float) -> str:
 
 def value_text(value: object) -> str:
     """Return a setting's value: a number with at most 8 digits, a multiple of 1/255 as ``4/255``."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(value_text, value))}]"
     if not isinstance(value, float):
         return str(value)
     levels = value * 255

@@ -17,7 +17,7 @@ from sweeps.engine.analysis.matrix import Block, Matrix, Row
 from sweeps.engine.documents.forms import FORMS
 from sweeps.engine.documents.forms.csv import comma_separated
 from sweeps.engine.documents.forms.html import html_fragment
-from sweeps.engine.documents.forms.latex import TEX, latex, tex
+from sweeps.engine.documents.forms.latex import Typeset, latex, tex
 from sweeps.engine.documents.forms.markdown import markdown, markdown_table, md
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.forms.written import written
@@ -329,3 +329,12 @@ def test_every_form_holds_both_splits(form: str) -> None:
     text = written([first, replace(first, matrix=second)], form)
     assert text.count("w/o x") >= 2
     assert text.count("<style>") == (form == "html")
+
+
+def test_a_paper_chooses_caption_and_label_of_its_tables() -> None:
+    asked = Typeset(caption="Two weights, 5 % apart.", label="tab:weights")
+    text = latex(example(sets=("an_imals",)), asked)
+    assert r"\caption{Two weights, 5 \% apart.}" in text
+    assert text.count(r"\label{tab:weights}") == 1
+    assert r"\label{tab:weights-2}" in text
+    assert "Why?" not in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeps.engine.analysis.comparison import Basis, Comparison, Matched, tested, unchanged
 from sweeps.engine.format import counted, eps_text
-from sweeps.engine.study.folder import PlannedRow
+from sweeps.engine.study.folder import SPLIT, PlannedRow
 from sweeps.engine.wording.answer import where
 from sweeps.engine.wording.matrix import gap_text
 from zsr_core.codec import canonical, to_plain
@@ -61,7 +61,8 @@ def best_summary(comparison: Comparison) -> str:
     for score in comparison.scores:
         gap = row.differences.get(score.name)
         if gap is not None:
-            sure = "" if gap.p_holm is None else " (significant)" if gap.holds else " (not significant)"
+            untested = " (too few seeds for a test)" if gap.p_holm is not None and not gap.agrees else ""
+            sure = untested or ("" if gap.p_holm is None else " (significant)" if gap.holds else " (not significant)")
             parts.append(f"{score.title} {gap_text(gap)} points{sure}")
     return f"Best against best, {names}, {split}: {', '.join(parts) or 'no score in common'}."
 
@@ -112,7 +113,9 @@ def row_name(row: PlannedRow) -> str:
     """Return the name of a row in text: its label, or for a proposal of a search its values."""
     name = row.cell
     if row.proposal is not None:
-        name = " ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in row.overrides.items())
+        name = " ".join(
+            f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in row.overrides.items() if path != SPLIT
+        )
     return f"{name} (report split)" if row.is_report else name
 
 
