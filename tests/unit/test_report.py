@@ -267,7 +267,7 @@ def test_the_same_study_elsewhere_is_the_same_image_by_image(tmp_path: Path, mak
     (comparison,) = report.comparisons
     assert [row.report for row in comparison.rows] == [True, True, *[False] * 5]
     assert all(row.same for row in comparison.rows)
-    assert (comparison.changes, comparison.world, warnings(*comparison.bases)) == ((), (), ())
+    assert (comparison.changes, comparison.world, warnings(comparison)) == ((), (), ())
     assert choice(comparison) == f"Both choose {BEST}."
     assert "7 are the same image by image" in found.words
     assert found.words.count("0, image by image") == 21
@@ -343,7 +343,7 @@ def test_what_changed_is_told_and_unlike_numbers_are_not_subtracted(tmp_path: Pa
     report, found = read(tmp_path / "a", tmp_path / "b")
     (comparison,) = report.comparisons
     assert {row.label: set(row.differences) for row in comparison.rows} == {"untouched": {"clean"}, BEST: {"clean"}}
-    assert "The budgets differ." in warnings(*comparison.bases)
+    assert "The budgets differ." in warnings(comparison)
     assert "eval_suite.eps" in [change.path for change in comparison.changes]
     assert "robust accuracy is not compared: the budgets are 1/255 and 2/255" in found.words
     assert "Only in A: alpha=0.1 beta=1, alpha=1 beta=0.1, alpha=1 beta=1, untouched (report split)" in found.words

@@ -80,9 +80,8 @@ class Comparison:
     unlike: tuple[str, ...]  # sets of both that have one name and other images, so that they are not compared
     scores: tuple[Score, ...]
     rows: tuple[Matched, ...]
-    best: tuple[
-        Matched, ...
-    ]  # the first's chosen row against the second's, by split; empty if they are one of ``rows``
+    # The first's chosen row against the second's, by split; empty if they are one of ``rows``.
+    best: tuple[Matched, ...]
     only_first: tuple[PlannedRow, ...]
     only_second: tuple[PlannedRow, ...]
     changes: tuple[Change, ...]  # of the configuration that all trials of a study share
@@ -108,7 +107,7 @@ def compare(first: Side, second: Side) -> Comparison:
         unlike=unlike,
         scores=scores,
         rows=tuple(sorted(rows, key=lambda row: not row.report)),
-        best=tuple(with_holm(best_against_best(first.folder, second.folder, scores))),
+        best=tuple(with_holm(best_against_best(first.folder, second.folder, scores, unlike))),
         only_first=tuple(row for row in own if all(row is not a for a, _ in pairs)),
         only_second=tuple(row for row in other if all(row is not b for _, b in pairs)),
         changes=changes(shared(one), shared(two)),
@@ -132,7 +131,9 @@ def _contents(folder: StudyFolder, name: str) -> set[str]:
     return {digest for digest in facts if digest}
 
 
-def best_against_best(first: StudyFolder, second: StudyFolder, scores: Sequence[Score]) -> list[Matched]:
+def best_against_best(
+    first: StudyFolder, second: StudyFolder, scores: Sequence[Score], unlike: Collection[str] = ()
+) -> list[Matched]:
     """Return the first study's chosen row against the second's, on each split that both have finished, report first.
 
     Empty if a study has chosen none, or if both have chosen one configuration, which is a shared row then.
@@ -145,7 +146,7 @@ def best_against_best(first: StudyFolder, second: StudyFolder, scores: Sequence[
     if any(a and b and _by_overrides(a) == _by_overrides(b) for a, b in pairs):
         return []
     draws = enough_draws(len(scores) * len(pairs))
-    rows = [matched(first, second, a, b, scores, draws) for a, b in pairs if a and b]
+    rows = [matched(first, second, a, b, scores, draws, unlike) for a, b in pairs if a and b]
     return [replace(row, overrides=()) for row in rows]  # their names say how they differ
 
 

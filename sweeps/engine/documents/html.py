@@ -161,7 +161,8 @@ def _grid_row(head: Sequence[str], row: Sequence[str], strong: bool) -> str:
         for name, text in zip(head[1:], rest, strict=True)
     )
     opening = '<tr class="strong">' if strong else "<tr>"
-    return f'{opening}<th scope="row">{marked(first)}</th>{cells}</tr>'
+    label = html.escape(head[0])
+    return f'{opening}<th scope="row" data-label="{label}"><div>{marked(first)}</div></th>{cells}</tr>'
 
 
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?|–")
@@ -247,9 +248,9 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px
     margin: 0 0 0.6rem; }
   .cards tr.strong { border-color: var(--ink); }
   .cards th, .cards td { border: 0; padding: 0.12rem 0; }
-  .cards td > div { min-width: 0; }
-  .cards td { display: grid; grid-template-columns: 8.5rem 1fr; gap: 0.5rem; }
-  .cards td::before { content: attr(data-label); color: var(--soft); }
+  .cards td > div, .cards tbody th > div { min-width: 0; }
+  .cards td, .cards tbody th { display: grid; grid-template-columns: 8.5rem 1fr; gap: 0.5rem; }
+  .cards td::before, .cards tbody th::before { content: attr(data-label); color: var(--soft); font-weight: normal; }
   .tiles dl { flex-basis: 100%; max-width: none; }
   .zsr-matrix table { font-size: 0.78rem; }
   .zsr-matrix tbody th { min-width: 4.5rem; }

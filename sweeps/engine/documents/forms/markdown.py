@@ -36,7 +36,7 @@ def markdown(described: Described) -> str:
 
 
 def document(lines: Iterable[str]) -> str:
-    """Return the text of a Markdown file; no text in it becomes an HTML tag or runs a script, wherever it comes from."""
+    """Return the text of a Markdown file; no text in it becomes an HTML tag or runs a script."""
     return SCRIPT_LINK.sub(r"]\\(", TAG.sub(r"\1\\<", "\n".join(lines))) + "\n"
 
 
