@@ -296,6 +296,19 @@ def test_the_session_folder_of_our_ray_is_removed_also_after_a_kill(write: Write
     assert not sessions() - earlier
 
 
+def test_a_ray_that_does_not_start_is_one_line(write: Write, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.init", fail)
+    done = run(write())
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: Ray did not start on this machine (The current node timed out during startup)."
+    )
+    assert done.stderr.count("\n") == 2
+
+
 def test_a_trial_that_hangs_fails_at_its_limit_and_the_others_run(write: Write, start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "results" / "tiny"
     process = start(write('variants=(Variant(label="a"),)'), "--trial-timeout", "20s", "--max-concurrent", "1")

@@ -135,7 +135,10 @@ def _started() -> Iterator[None]:
     with _private():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **COMMON)
+            try:
+                ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **COMMON)
+            except Exception as error:  # on a machine under load Ray gives up waiting for its own processes
+                raise ClusterLost(f"Ray did not start on this machine ({str(error).partition('. ')[0]})") from error
         node: Any = worker._global_node
         session = Path(node.get_session_dir_path())
         with own_session(session):

@@ -37,7 +37,7 @@ REPORT_SECONDS = 2.0  # least time between two reports of a trial, except at the
 
 
 class ClusterLost(RuntimeError):
-    """A process of Ray that the sweep needs has died; the message says which one."""
+    """A process of Ray that the sweep needs has died or did not start; the message says which one."""
 
 
 @dataclass(frozen=True, kw_only=True)
