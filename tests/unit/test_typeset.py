@@ -17,7 +17,7 @@ from sweeps.engine.analysis.matrix import Block, Matrix, Row
 from sweeps.engine.documents.forms import FORMS
 from sweeps.engine.documents.forms.csv import comma_separated
 from sweeps.engine.documents.forms.html import html_fragment
-from sweeps.engine.documents.forms.latex import Typeset, latex, tex
+from sweeps.engine.documents.forms.latex import TEX, Typeset, latex, tex
 from sweeps.engine.documents.forms.markdown import markdown, markdown_table, md
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.forms.written import written
