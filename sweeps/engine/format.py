@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from zsr_core.codec import ConfigError, is_finite, parse_number
 from zsr_core.names import MINIATURES as MINIATURES
 
+LARGEST_BUDGET = 32  # in 255ths; a larger multiple of 1/255, such as 1/3, is no budget but a number by chance
 NBSP = "\u00a0"
 NAMED = 20  # most names that a sentence lists
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "lam": "λ", "tau": "τ"}
@@ -25,7 +26,7 @@ def value_text(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     levels = value * 255
-    if 0 < value < 1 and round(levels) >= 1 and abs(levels - round(levels)) < 1e-9 and len(repr(value)) > 8:
+    if 1 <= round(levels) <= LARGEST_BUDGET and abs(levels - round(levels)) < 1e-9 and len(repr(value)) > 8:
         return f"{round(levels)}/255"
     return f"{value:.8g}"
 
