@@ -52,7 +52,7 @@ def batches(images: ImageSet, rows: Sequence[Tensor], device: torch.device | str
         if kept is None:
             seen = _loaded(images, groups, pinned=True)
         else:
-            seen = ahead(_gathered(images, *kept, groups), same_device(device))
+            seen = gathered_ahead(_gathered(images, *kept, groups), device)
         for x, y, index in seen:
             there = x.to(device, non_blocking=True)
             there = there.float() if there.is_floating_point() else there.float().div_(255)
@@ -91,7 +91,12 @@ def _gathered(images: ImageSet, pixels: Tensor, own: Tensor, groups: Sequence[Te
         yield torch.index_select(pixels, 0, own[group], out=x), images.labels[group].pin_memory(), group
 
 
-def same_device(device: torch.device | str) -> Callable[[], None]:
+def gathered_ahead(values: Iterator[T], device: torch.device | str) -> Iterator[T]:
+    """Yield the same values, each made while the one before is in use, in a thread that pins memory for ``device``."""
+    return ahead(values, _same_device(device))
+
+
+def _same_device(device: torch.device | str) -> Callable[[], None]:
     """Return what gives a new thread this one's GPU: each starts on the first, where pinning would take memory."""
     index = torch.device(device).index
     return partial(torch.cuda.set_device, torch.cuda.current_device() if index is None else index)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zsr_core.codec import ConfigError, fingerprint
 from zsr_core.data import ImageSet, batches
-from zsr_core.data.feeding import ahead, same_device
+from zsr_core.data.feeding import gathered_ahead
 from zsr_core.files import write_text, write_whole
 from zsr_core.model.distributed import ALONE, World, shared
 from zsr_core.model.layout import Features
@@ -55,7 +55,7 @@ class TeacherCache:
                 tokens = self._patches(index, pinned=True) if "patches" in self.asked else None
                 yield index, rows_of(self.embeddings, index, pinned=True), tokens
 
-        for index, embedding, tokens in ahead(gathered(), same_device(device)):
+        for index, embedding, tokens in gathered_ahead(gathered(), device):
             yield self._sent(index, embedding, tokens, device)
 
     def _sent(
