@@ -110,7 +110,7 @@ def figures_of(study: Place, *kinds: str, **asked: Any) -> dict[str, Figure]:
     The kind "all" by itself names every kind; those that cannot be drawn of this study are left out.
 
     Args:
-        asked: the fields of :class:`~sweeps.engine.figures.kinds.Request`: x, y, z, facet, beside, cliff, baseline.
+        asked: the fields of :class:`~sweeps.engine.figures.scene.Request`: x, y, z, facet, beside, cliff, baseline.
 
     Raises:
         ConfigError: for an unknown kind, one that cannot be drawn of this study, or an option that no kind reads.

@@ -182,7 +182,11 @@ def test_a_folder_that_holds_another_study_is_refused_and_fresh_sets_it_aside(
     assert read_study(old).base.optim.lr == 0.001
     assert read_study(results / "tiny").base.optim.lr == 0.5
     (results / "tiny" / "study.json").unlink()
-    assert "holds something else" in run(other, "--local").stderr
+    assert "holds no study.json; planned again, with 1 trials that have ended" in run(other, "--local").stderr
+    (results / "strange").mkdir()
+    (results / "strange" / "thesis.tex").write_text("not a study")
+    strange = write(ONE, **{'name="tiny"': 'name="strange"'})
+    assert "holds something else" in run(strange, "--local").stderr
 
 
 def test_the_plan_is_printed_and_nothing_is_written(write: Write, run: Run, tmp_path: Path) -> None:

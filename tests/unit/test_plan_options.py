@@ -77,7 +77,7 @@ BAD: list[tuple[Any, list[str], str]] = [
     (SWEEP, ["--objectives", "robst"], "objectives: unknown value 'robst'"),
     (SWEEP, ["--objectives", "clean,clean"], "none twice"),
     (SWEEP, ["--seeds", "0"], "--seeds: got '0'"),
-    (SWEEP, ["--local", "--gpus-per-trial", "0.25"], "got '0.25', expected a whole number of GPUs, at least 1"),
+    (SWEEP, ["--local", "--gpus-per-trial", "0.25"], "got '0.25', expected 0, or a whole number of GPUs"),
     (SWEEP, ["--local", "--max-concurrent", "2"], "--max-concurrent: got '2', expected 1: --local runs one trial"),
     (SWEEP, ["--limit", "1.5"], "--limit: got '1.5'"),
     (SWEEP, ["--max-concurrent", "0"], "--max-concurrent: got '0'"),

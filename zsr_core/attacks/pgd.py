@@ -107,7 +107,9 @@ class Pgd:
         for restart in range(self.restarts):
             if len(standing) == 0:
                 break
-            standing = self._climb(hill, best, standing, restart)
+            stands = self._climb(hill, best, standing, restart)
+            if restart + 1 < self.restarts:  # otherwise nobody asks, and the host would wait for the answer
+                standing = standing[stands]
         return best.x
 
     def _start(self, x: Tensor, threat: ThreatModel, draws: Draws, restart: int, rows: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ class Pgd:
         return self.momentum * steepest(before, threat) + steepest(grad, threat)
 
     def _climb(self, hill: _Hill, best: _Best, rows: Tensor, restart: int) -> Tensor:
-        """One restart on ``rows``; writes improvements into ``best`` and returns the rows that still stand.
+        """One restart on ``rows``; writes improvements into ``best`` and returns which of the rows still stand, [b].
 
         An image whose next iterate is the one before its last is left alone, and still stands, because a certain
         classifier's sign gradient would move it back and forth between the two for ever.
@@ -166,7 +168,7 @@ class Pgd:
                 if len(onward) < len(rows):
                     parts = (rows, clean, heading, behind, x_adv, going)
                     rows, clean, heading, behind, x_adv, going = (part[onward] for part in parts)
-        return begun[stands[begun]]
+        return stands[begun]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

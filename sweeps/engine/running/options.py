@@ -76,8 +76,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     gpus = None if given.gpus_per_trial is None else read_gpus("--gpus-per-trial", given.gpus_per_trial)
     at_once = _whole("--max-concurrent", given.max_concurrent)
     if given.local:
-        whole = "a whole number of GPUs, at least 1: --local runs one trial at a time"
-        require(gpus is None or gpus >= 1, "--gpus-per-trial", given.gpus_per_trial, whole)
+        whole = "0, or a whole number of GPUs: --local runs one trial at a time"
+        require(gpus is None or gpus == 0 or gpus >= 1, "--gpus-per-trial", given.gpus_per_trial, whole)
         require(at_once in (None, 1), "--max-concurrent", given.max_concurrent, "1: --local runs one trial at a time")
     return Options(
         plan=given.plan,
