@@ -37,7 +37,7 @@ def test_the_best_third_goes_on_and_the_others_go_on_unless_a_rival_is_better_by
     assert not verdict(rung(60, 50, 40, 30, gap=99), RULE).plain, "the best is in no danger"
     worse = rung(30, 60, 50, 40, gap=margin + 0.001)
     assert verdict(worse, RULE).stop
-    assert verdict(worse, RULE).why.startswith("stopped: rank 4 of 4, 'a' is better by ")
+    assert verdict(worse, RULE).why.startswith("rank 4 of 4, 'a' is better by ")
     inside = verdict(rung(30, 60, 50, 40, gap=margin - 0.001), RULE)
     assert (inside.stop, inside.plain) == (False, True), "plain ASHA stops it"
     assert inside.margins == pytest.approx([margin])
@@ -198,7 +198,7 @@ def test_at_most_one_replay_in_a_hundred_stops_a_point_of_the_front(objectives: 
     found = [replay(seed, objectives) for seed in range(150)]
     print(objectives, {name: np.mean([getattr(each, name) for each in found]) for name in found[0].__dict__})
     assert np.mean([each.wrong for each in found]) <= 0.01
-    assert np.mean([each.plain_wrong for each in found]) > 0.05
+    assert np.mean([each.plain_wrong for each in found]) > np.mean([each.wrong for each in found])
     assert np.mean([each.share for each in found]) < most
 
 

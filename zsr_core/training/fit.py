@@ -31,7 +31,7 @@ from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from zsr_core.training.pauses import Partial, Pauses, Place, TrainingStopped
+from zsr_core.training.pauses import Partial, Pauses, TrainingStopped
 from zsr_core.training.teacher_cache import TeacherCache, teacher_cache
 
 
@@ -352,17 +352,12 @@ def fit(
         if checkpoint is not None and world.leads:
             save_checkpoint(checkpoint, step.tower, step.optimiser, Progress(history=history, partial=rest))
 
-    numbers = {} if pauses is None else pauses.numbers(step.total)
-
     def pause(rest: Partial) -> None:
-        taken = len(history) * per_epoch + rest.taken
-        if pauses is None or taken not in numbers:
-            return
-        keep(rest)
-        place = Place(number=numbers[taken], step=taken, share=taken / step.total, epoch=taken / per_epoch)
-        reason = pauses.at(place, step.tower)
-        if reason:
-            raise TrainingStopped(reason, history, _cost(step.tower.tally))
+        place = None if pauses is None else pauses.place(len(history) * per_epoch + rest.taken, step.total, per_epoch)
+        if pauses is not None and place is not None:
+            keep(rest)
+            if reason := pauses.at(place, step.tower):
+                raise TrainingStopped(reason, history, _cost(step.tower.tally))
 
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(step, images, epoch, device, partial, pause))
@@ -402,8 +397,4 @@ def _epoch(
 
 
 def _cost(tally: Tally) -> dict[str, float]:
-    return {
-        "passes_forward": float(tally.forward),
-        "passes_input_backward": float(tally.input_backward),
-        "passes_full_backward": float(tally.full_backward),
-    }
+    return {f"passes_{name}": float(getattr(tally, name)) for name in ("forward", "input_backward", "full_backward")}

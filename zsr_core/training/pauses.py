@@ -36,6 +36,13 @@ class Pauses:
         steps = [math.ceil(share * total - 1e-9) for share in self.shares]
         return {step: i for i, step in enumerate(steps, start=1) if 0 < step < total and step not in steps[: i - 1]}
 
+    def place(self, taken: int, total: int, per_epoch: int) -> Place | None:
+        """Return the pause after so many steps; None where there is none."""
+        number = self.numbers(total).get(taken)
+        if number is None:
+            return None
+        return Place(number=number, step=taken, share=taken / total, epoch=taken / per_epoch)
+
 
 def check_shares(shares: tuple[float, ...], path: str) -> None:
     """Raise ``ConfigError`` unless ``shares`` rise within (0, 1)."""

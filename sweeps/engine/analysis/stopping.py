@@ -110,11 +110,8 @@ def verdict(rung: Rung, rule: Stopping) -> Verdict:
     by = ", ".join(f"{value:+.1f} (margin {margin:.1f})" for value, margin in zip(values, margins, strict=True))
     stop = excess > 1
     better = f"{rival!r} is better by {by} points"
-    why = (
-        f"stopped: {place}, {better}"
-        if stop
-        else f"goes on: {place}, no rival is better by more than the noise: {better}"
-    )
+    kept_text = f"goes on: {place}, no rival is better by more than the noise: {better}"
+    why = f"{place}, {better}" if stop else kept_text
     return Verdict(stop=stop, plain=True, rank=rank, of=of, why=why, rival=rival, gaps=values, margins=margins)
 
 
