@@ -30,7 +30,8 @@ from zsr_core.model.tower import ImageTower, Tally
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_prompt
 from zsr_core.threat import ThreatModel
-from zsr_core.training.checkpoint import load_checkpoint, save_checkpoint
+from zsr_core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from zsr_core.training.pauses import Partial, Pauses, TrainingStopped
 from zsr_core.training.teacher_cache import TeacherCache, teacher_cache
 
 
@@ -319,18 +320,21 @@ def fit(
     on_event: OnEvent = ignore,
     device: torch.device | str = "cpu",
     world: World = ALONE,
+    pauses: Pauses | None = None,
 ) -> Fitted:
     """Return the tower tuned by ``method`` on ``images``, together with the other processes of ``world``.
 
     Args:
         cache_folder: where the teacher's features are kept; without it the teacher runs in every step that reads it.
-        checkpoint: where the state is kept after each epoch; if the file is there, training goes on from it and ends
-            with the weights that an uninterrupted run gives.
+        checkpoint: where the state is kept after each epoch and at each pause; if the file is there, training goes on
+            from it and ends with the weights that an uninterrupted run gives.
         on_event: is called after each epoch.
+        pauses: where training pauses. It changes no weight.
 
     Raises:
         NonFinite: naming step and term.
         ArithmeticError: if the processes end with different weights.
+        TrainingStopped: if a pause says so.
     """
     per_epoch = math.ceil(len(images.labels) / recipe.batch_size)
     cache = None
@@ -339,34 +343,58 @@ def fit(
     text = method.training_text(text, lambda: seen_by_teacher(clip, images, cache, device, world))
     step = make_step(clip, method, text, recipe, total=per_epoch * recipe.epochs, cache=cache, world=world)
     step.tower.tally.reset()
-    history: list[dict[str, float]] = []
+    progress = Progress()
     if checkpoint is not None and world.lead(checkpoint.is_file):
-        history = load_checkpoint(checkpoint, step.tower, step.optimiser)
+        progress = load_checkpoint(checkpoint, step.tower, step.optimiser)
+    history, partial = progress.history, progress.partial
+
+    def keep(rest: Partial) -> None:
+        if checkpoint is not None and world.leads:
+            save_checkpoint(checkpoint, step.tower, step.optimiser, Progress(history=history, partial=rest))
+
+    def pause(rest: Partial) -> None:
+        place = None if pauses is None else pauses.place(len(history) * per_epoch + rest.taken, step.total, per_epoch)
+        if pauses is not None and place is not None:
+            keep(rest)
+            if reason := pauses.at(place, step.tower):
+                raise TrainingStopped(reason, history, _cost(step.tower.tally))
+
     for epoch in range(len(history), recipe.epochs):
-        history.append(_epoch(step, images, epoch, device))
-        if checkpoint is not None and epoch + 1 < recipe.epochs and world.leads:
-            save_checkpoint(checkpoint, step.tower, step.optimiser, history)
+        history.append(_epoch(step, images, epoch, device, partial, pause))
+        partial = Partial()
+        if epoch + 1 < recipe.epochs:
+            keep(partial)
         on_event(EpochEnded(row=history[-1]))
     if world.size > 1:
         world.agree("the tuned weights", weights_sha(step.tower))
     return Fitted(tower=step.tower.requires_grad_(False), history=history, cost=_cost(step.tower.tally))
 
 
-def _epoch(step: Step, images: ImageSet, epoch: int, device: torch.device | str) -> dict[str, float]:
-    """Take the steps of epoch number ``epoch`` (0-based) and return its row of the history: means over the images."""
-    started, n, recipe = time.perf_counter(), len(images.labels), step.recipe
+def _epoch(
+    step: Step,
+    images: ImageSet,
+    epoch: int,
+    device: torch.device | str,
+    done: Partial,
+    pause: Callable[[Partial], None],
+) -> dict[str, float]:
+    """Take the steps of epoch number ``epoch`` (0-based) and return its row of the history: means over the images.
+
+    ``done`` is the part of the epoch that was taken before. ``pause`` is called before each step.
+    """
+    started, n, recipe = time.perf_counter() - done.seconds, len(images.labels), step.recipe
     rows_of = epoch_order(n, recipe.batch_size, recipe.seed, epoch)
-    means: dict[str, float] = {}
-    cached = repeat(None) if step.cache is None else step.cache.in_order(rows_of, device)
-    for i, (x, y, rows) in enumerate(whole_batches(images, rows_of, device, step.world)):
+    left = rows_of[done.taken :]
+    means: dict[str, float] = dict(done.means)
+    cached = repeat(None) if step.cache is None else step.cache.in_order(left, device)
+    for i, (x, y, rows) in enumerate(whole_batches(images, left, device, step.world), start=done.taken):
+        seconds = time.perf_counter() - started
+        pause(Partial(taken=i, means=dict(means), seconds=seconds))
+        started = time.perf_counter() - seconds
         for name, value in step(x, y, rows, epoch * len(rows_of) + i, next(cached)).items():
             means[name] = means.get(name, 0.0) + value * len(rows) / n
     return {"epoch": epoch + 1, **means, "seconds": time.perf_counter() - started}
 
 
 def _cost(tally: Tally) -> dict[str, float]:
-    return {
-        "passes_forward": float(tally.forward),
-        "passes_input_backward": float(tally.input_backward),
-        "passes_full_backward": float(tally.full_backward),
-    }
+    return {f"passes_{name}": float(getattr(tally, name)) for name in ("forward", "input_backward", "full_backward")}

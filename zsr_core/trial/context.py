@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,9 +13,18 @@ from zsr_core.events import OnEvent, ignore
 from zsr_core.model.distributed import ALONE, World
 from zsr_core.records import SampleRecord
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.rung_score import RungScore
+
+if TYPE_CHECKING:
+    from zsr_core.trial.rungs import Rungs
 
 # (config, folder of finished batches) -> the records of the whole suite
 Spread = Callable[[TrialConfig, Path], list[SampleRecord]]
+
+
+def always(score: RungScore) -> str:
+    """Return no reason to stop: a trial that is scored at rungs and stopped by nobody."""
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +36,8 @@ class RunContext:
     ``world`` are the processes that run this trial together, each with this value but for its own place.
     ``spread`` evaluates in place of this process, for instance on many machines.
     ``deterministic`` makes a GPU's sums the same in every run, which takes longer; a CPU's are so in any case.
+    ``rungs`` says when the trial is scored while it trains, with one process alone. ``goes_on`` gets each such score
+    and returns why the trial is stopped there, or an empty text.
     """
 
     cache: Path | None = None
@@ -34,6 +46,8 @@ class RunContext:
     world: World = ALONE
     spread: Spread | None = None
     deterministic: bool = False
+    rungs: Rungs | None = None
+    goes_on: Callable[[RungScore], str] = always
 
     @property
     def where(self) -> torch.device:

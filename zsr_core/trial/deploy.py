@@ -22,6 +22,7 @@ from zsr_core.model.load import Clip, ModelRef, check_texts, computes_quick_gelu
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.training.fit import Fitted, fit
+from zsr_core.training.pauses import Pauses
 from zsr_core.trial.config import TrialConfig, recipe_of
 from zsr_core.trial.context import RunContext
 
@@ -79,8 +80,12 @@ def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: s
     return config.method.evaluation_text(own, train)
 
 
-def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext) -> Fitted:
-    """Return the tuned tower: from the shared cache if these very weights were trained before, else by training."""
+def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext, pauses: Pauses | None = None) -> Fitted:
+    """Return the tuned tower: from the shared cache if these very weights were trained before, else by training.
+
+    Raises:
+        TrainingStopped: if training ends at one of the ``pauses``; its checkpoint stays in the cache.
+    """
     if config.epochs == 0:
         return Fitted(tower=clip.tower)
     device, world = context.where, context.world
@@ -100,7 +105,7 @@ def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext) -> Fitted:
     fitted = fit(
         clip, config.method, text, images, recipe_of(config), on_event=context.on_event, device=device, world=world,
         cache_folder=None if context.cache is None else context.cache / "teacher",
-        checkpoint=None if kept is None else kept.with_suffix(".checkpoint"),
+        checkpoint=None if kept is None else kept.with_suffix(".checkpoint"), pauses=pauses,
     )  # fmt: skip
     if kept is not None and world.leads:
         _keep(fitted, config, kept)

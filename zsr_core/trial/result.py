@@ -11,13 +11,18 @@ from zsr_core.codec import read_json, to_plain
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.files import write_text
 from zsr_core.trial.config import SCHEMA, TrialConfig
+from zsr_core.trial.rung_score import RungScore
 
 Status = Literal["done", "failed", "pruned"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What a trial leaves behind. ``status`` "failed" carries its reason in ``error``; nothing is dropped."""
+    """What a trial leaves behind. ``status`` "failed" carries its reason in ``error``; nothing is dropped.
+
+    "pruned" is a trial that was stopped at a rung: ``error`` says why, ``rungs`` holds its scores, and it has no
+    measurements, because it was never measured as finished trials are.
+    """
 
     trial_id: str
     config: TrialConfig
@@ -28,6 +33,7 @@ class TrialResult:
     provenance: dict[str, str] = field(default_factory=dict)  # versions, git sha, device, weights hashes
     audit: dict[str, str] = field(default_factory=dict)  # rule -> verdict
     error: str = ""
+    rungs: tuple[RungScore, ...] = ()  # the scores while it trained; empty where rungs are off
     schema: int = SCHEMA
 
 

@@ -25,12 +25,14 @@ from zsr_core.model.precision import decide
 from zsr_core.model.processes import Broken, Member, reason_of, together
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.text import TextBank
+from zsr_core.training.pauses import TrainingStopped
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
 from zsr_core.trial.result import TrialResult, read_result, write_result
+from zsr_core.trial.rungs import Ladder
 
 PARTS = "parts"  # below a trial's folder, while its evaluation lasts
 
@@ -42,7 +44,8 @@ def run_trial(config: TrialConfig, folder: Path, context: RunContext = HERE) -> 
     each of them calls this function, the leading one writes, and an error is raised: see :func:`run_trial_together`.
 
     Returns the stored result at once if the folder holds one with status "done". A trial that fails is a result with
-    status "failed" and its reason; only an interrupt passes through.
+    status "failed" and its reason, and one that ``context.goes_on`` stops at a rung one with status "pruned"; only an
+    interrupt passes through.
 
     Raises:
         ConfigError: if the folder holds the result of another trial, or one that cannot be read.
@@ -156,7 +159,11 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     clip = untouched_clip(config.model, str(device))
-    tuned = tuned_tower(config, clip, context)
+    ladder = _ladder(config, clip, folder, context)
+    try:
+        tuned = tuned_tower(config, clip, context, None if ladder is None else ladder.pauses())
+    except TrainingStopped as stop:
+        return _stopped(config, stop, ladder, _seconds(begun, time.perf_counter(), device, world))
     trained = time.perf_counter()
     victim = deployed(config, clip, tuned.tower)
     if context.spread is not None:
@@ -179,6 +186,24 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
             **content_facts(config),
             **({SET_NOTES: "; ".join(notes)} if notes else {}),
         },
+        rungs=ladder.rows() if ladder is not None else (),
+    )  # fmt: skip
+
+
+def _ladder(config: TrialConfig, clip: Clip, folder: Path, context: RunContext) -> Ladder | None:
+    """Return the rungs of a trial; None where there are none. Nothing that several processes train has rungs."""
+    if context.rungs is None or context.world.size > 1 or config.epochs == 0:
+        return None
+    return Ladder(config=config, clip=clip, folder=folder, rungs=context.rungs, context=context)
+
+
+def _stopped(
+    config: TrialConfig, stop: TrainingStopped, ladder: Ladder | None, seconds: dict[str, float]
+) -> TrialResult:
+    return TrialResult(
+        trial_id=config.trial_id, config=config, status="pruned", error=str(stop), history=tuple(stop.history),
+        cost={**stop.cost, **seconds}, provenance=content_facts(config),
+        rungs=ladder.rows() if ladder is not None else (),
     )  # fmt: skip
 
 

@@ -52,15 +52,20 @@ def columns(folder: StudyFolder) -> list[str]:
     names: dict[str, None] = {}
     for trial in folder.study.plan:
         result = folder.result(trial)
-        for row in result.history if result is not None else ():
+        for row in history_of(result) if result is not None else ():
             names.update(dict.fromkeys(name for name in row if name not in BOOKKEEPING))
     return list(names)
+
+
+def history_of(result: TrialResult) -> list[dict[str, float]]:
+    """Return a trial's training history, then its scores at rungs, each row with its epoch."""
+    return [*result.history, *(score.row for score in result.rungs)]
 
 
 def learning_curves(folder: StudyFolder, column: str) -> list[Curve]:
     """Return ``column`` of the training history over epochs, a curve per cell, averaged over its seeds.
 
-    An epoch that not all seeds of a cell reached is left out.
+    An epoch that not all seeds of a cell reached is left out. A cell that was stopped early has a curve up to its stop.
 
     Raises:
         ConfigError: if no finished trial has the column.
@@ -70,9 +75,9 @@ def learning_curves(folder: StudyFolder, column: str) -> list[Curve]:
         raise ConfigError(f"learning: {column!r} is in no trial's history; there are: {', '.join(known) or 'none'}"
                           f"{did_you_mean(column, known)}")  # fmt: skip
     curves = []
-    for cell, trials in _done(folder).items():
+    for cell, trials in _trained(folder).items():
         series = [
-            {row["epoch"]: row[column] for row in result.history if column in row and "epoch" in row}
+            {row["epoch"]: row[column] for row in history_of(result) if column in row and "epoch" in row}
             for result in trials
         ]
         shared = sorted(set.intersection(*(set(s) for s in series)))
@@ -85,6 +90,17 @@ def _done(folder: StudyFolder, role: Role = "cell") -> dict[str, list[TrialResul
     """Return the finished trials of each row of the selection split."""
     rows = {row.cell: list(folder.done(row.trials).values()) for row in folder.study.rows(role=role, split="selection")}
     return {cell: results for cell, results in rows.items() if results}
+
+
+def _trained(folder: StudyFolder) -> dict[str, list[TrialResult]]:
+    """Return the trials of each cell of the selection split that finished or were stopped while they trained."""
+    rows = folder.study.rows(role="cell", split="selection")
+    of = {
+        row.cell: [folder.results[t.trial_id] for t in row.trials if folder.status(t) in ("done", "pruned")]
+        for row in rows
+    }
+    trained = {cell: [r for r in results if r.status == "done" or r.rungs] for cell, results in of.items()}
+    return {cell: results for cell, results in trained.items() if results}
 
 
 def _curve(label: str, x: Sequence[float], series: Sequence[Sequence[float]], role: str = "cell") -> Curve:

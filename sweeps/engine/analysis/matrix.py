@@ -26,7 +26,7 @@ from zsr_core.trial.presets import with_own_recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One configuration: its finished seeds, its first failure, its audit findings and its cells."""
+    """One configuration: its finished seeds, its first failure or stop, its audit findings and its cells."""
 
     label: str
     role: Role
@@ -35,12 +35,13 @@ class Row:
     seeds: tuple[int, ...]  # that finished
     planned: int
     failed: int
-    reason: str  # the error of the first failure
+    reason: str  # the error of the first failure, or why the first stopped seed was stopped
     fails: tuple[str, ...]  # audit rules that fail, in any seed
     warns: tuple[str, ...]
     cells: tuple[Cell, ...]
     overrides: Mapping[str, Any] = field(default_factory=dict)
     proposal: int | None = None
+    stopped: int = 0  # seeds that were stopped early
     untuned: bool = False  # trained by the shared recipe, although the preset has recipes of other rows' methods
 
     @property
@@ -194,6 +195,7 @@ def _row(
 ) -> Row:  # fmt: skip
     results = [result for trial in row.trials if (result := folder.result(trial)) is not None]
     failed = [result for result in results if result.status == "failed"]
+    stopped = [result for result in results if result.status == "pruned"]
     fails, warns = rules_that("FAIL", results), rules_that("WARN", results)
     doubted = [
         replace(cell, doubted=bool(fails) and score_named(column.metric).attacked)
@@ -202,7 +204,8 @@ def _row(
     return Row(
         label=row.cell, role=row.role, baseline=row.cell == baseline,
         chosen=row.role != "baseline" and row.cell == chosen, seeds=tuple(folder.by_seed(row.trials)),
-        planned=len(row.trials), failed=len(failed), reason=failed[0].error if failed else "",
+        planned=len(row.trials), failed=len(failed), stopped=len(stopped),
+        reason=next((result.error for result in (*failed, *stopped)), ""),
         fails=fails, warns=warns, cells=tuple(doubted), overrides=dict(row.overrides), proposal=row.proposal,
         untuned=on_shared_recipe(folder.study, row),
     )  # fmt: skip

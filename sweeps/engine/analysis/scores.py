@@ -27,8 +27,9 @@ class CellScore:
     proposal: int | None = None
     n: int = 0  # seeds that finished
     failed: int = 0  # seeds that failed
-    missing: int = 0  # seeds without a result, or stopped early
-    reason: str = ""  # the first failure's error
+    missing: int = 0  # seeds without a result
+    stopped: int = 0  # seeds that were stopped early
+    reason: str = ""  # the first failure's error, or why the first stopped seed was stopped
     audit_fails: tuple[str, ...] = ()  # audit rules that fail in any of the seeds
     over_seeds: Mapping[str, Summary] = field(default_factory=dict)  # by score; absent where nothing was measured
 
@@ -89,13 +90,15 @@ def row_score(folder: StudyFolder, row: PlannedRow) -> CellScore:
     """Return the score of one row, whose trials differ only by seed."""
     rows = [trial_row(folder, trial) for trial in row.trials]
     failed = [each for each in rows if each["status"] == "failed"]
+    stopped = [each for each in rows if each["status"] == "pruned"]
     done = [each for each in rows if each["status"] == "done"]
     values = {score.name: [each[score.name] for each in done if each[score.name] is not None] for score in SCORES}
     results = [result for trial in row.trials if (result := folder.result(trial)) is not None]
     return CellScore(
         cell=row.cell, overrides=dict(row.overrides), role=row.role, split=row.split, proposal=row.proposal,
-        n=len(done), failed=len(failed), missing=len(rows) - len(done) - len(failed),
-        reason=failed[0]["error"] if failed else "", audit_fails=rules_that("FAIL", results),
+        n=len(done), failed=len(failed), missing=len(rows) - len(done) - len(failed) - len(stopped),
+        stopped=len(stopped), reason=next((each["error"] for each in (*failed, *stopped)), ""),
+        audit_fails=rules_that("FAIL", results),
         over_seeds={name: summarise(known) for name, known in values.items() if known},
     )  # fmt: skip
 
@@ -106,8 +109,8 @@ def untouched_score(folder: StudyFolder, split: Split = "selection") -> CellScor
 
 
 def eligible(cells: Iterable[CellScore], score: str) -> list[CellScore]:
-    """Return the cells that may be chosen: measured, and with no seed that failed."""
-    return [cell for cell in cells if cell.value(score) is not None and not cell.failed]
+    """Return the cells that may be chosen: measured, and with no seed that failed or was stopped early."""
+    return [cell for cell in cells if cell.value(score) is not None and not (cell.failed or cell.stopped)]
 
 
 def best(cells: Iterable[CellScore], score: str = HARMONIC.name) -> CellScore | None:
@@ -127,7 +130,7 @@ def best(cells: Iterable[CellScore], score: str = HARMONIC.name) -> CellScore | 
 
 def pareto(cells: Iterable[CellScore], objectives: Sequence[str] = (CLEAN.name, ROBUST.name)) -> list[CellScore]:
     """Return the Pareto front of the cells over ``objectives``, by rising first objective."""
-    among = [cell for cell in cells if all(cell.value(name) is not None for name in objectives) and not cell.failed]
+    among = [cell for cell in cells if all(cell in eligible([cell], name) for name in objectives)]
     signs = [score_named(name).sense for name in objectives]
     points = [
         tuple(sign * known(cell.value(name)) for sign, name in zip(signs, objectives, strict=True)) for cell in among

@@ -19,6 +19,7 @@ from zsr_core.evaluation.measure import Measurement
 from zsr_core.field_types import scalar_types
 from zsr_core.files import write_whole
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.result import TrialResult
 
 SCHEMA_VERSION = 3  # 3: the type of a config column is its field's, whatever its values; 2: with ``reason``
 GROUP_ROWS = 50_000  # of a row group, about
@@ -54,7 +55,10 @@ NOT_MEASURED = (None,) * len(MEASURE_COLUMNS)
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """The data of one trial: its identity, its configuration and cost by column, and its measurements."""
+    """The data of one trial: its identity, its configuration and cost by column, and its measurements.
+
+    The last rung of a trial stands among its costs, as ``rung.clean`` and so on, because it is a number per trial too.
+    """
 
     identity: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -95,7 +99,10 @@ def _exported(folder: StudyFolder, trial: PlannedTrial) -> Exported:
     if result is None:
         return Exported(identity=identity, config=config_columns(study.config(trial)), cost={})
     return Exported(
-        identity=identity, config=config_columns(result.config), cost=result.cost, measurements=result.measurements
+        identity=identity,
+        config=config_columns(result.config),
+        cost={**result.cost, **last_rung(result)},
+        measurements=result.measurements,
     )
 
 
@@ -135,10 +142,24 @@ def find_schema(trials: Iterable[Exported]) -> pa.Schema:
             *TRIAL_COLUMNS.items(),
             *MEASURE_COLUMNS.items(),
             *((name, column_type(name)) for name in sorted(paths)),
-            *((f"cost.{name}", pa.float64()) for name in sorted(costs)),
+            *((cost_column(name), pa.float64()) for name in sorted(costs)),
             ("schema", pa.int32()),
         ]
     )
+
+
+def last_rung(result: TrialResult) -> dict[str, float]:
+    """Return the last rung that a trial reached and its scores there, by column; empty where rungs were off."""
+    if not result.rungs:
+        return {}
+    last = result.rungs[-1]
+    values = {"number": float(last.rung), "share": last.share, **last.scores}
+    return {f"rung.{name}": value for name, value in values.items()}
+
+
+def cost_column(name: str) -> str:
+    """Return the column of a trial's number: a score at a rung has its own name, a cost begins with ``cost.``."""
+    return name if name.startswith("rung.") else f"cost.{name}"
 
 
 def column_type(name: str) -> pa.DataType:
@@ -168,7 +189,12 @@ def to_table(trials: Sequence[Exported], schema: pa.Schema) -> pa.Table:
     )
     measured = dict(zip(MEASURE_COLUMNS, zip(*rows, strict=True), strict=True))
     wide = [
-        {**trial.identity, **trial.config, **{f"cost.{k}": v for k, v in trial.cost.items()}, "schema": SCHEMA_VERSION}
+        {
+            **trial.identity,
+            **trial.config,
+            **{cost_column(k): v for k, v in trial.cost.items()},
+            "schema": SCHEMA_VERSION,
+        }
         for trial in trials
     ]
     columns = [

@@ -13,6 +13,7 @@ from sweeps.engine.format import leaf
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.pace import Pace, slow_text
 from sweeps.engine.running.progress import Display, Tally
+from sweeps.engine.running.stops import Stops
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import deciding_score, headline, shown_scores
 from sweeps.engine.study.plan import closing_to_come, to_come, with_closing
@@ -42,11 +43,13 @@ class Course:
         self._jobs: dict[str, Job] = {}  # trial id -> the running job that contains it
         self._scores: dict[str, CellScore] = {}  # by cell, because scoring all cells after each trial takes seconds
         self._pace, self._estimates = Pace(folder.done().values()), estimates
+        rule = self.study.stop
+        self._stops = None if rule is None else Stops(self.path, lambda: self.study, rule)
+        for trial_id, result in folder.done().items() if self._stops is not None else ():
+            self._stops.ended(trial_id, result)  # a launch may have been killed before it noted them
         self._lock = threading.RLock()  # `look` may be called from another thread than the rest
         self.begun = 0  # trials started by this launch
-        self.tally = Tally(
-            title=self.study.study, planned=self._planned(), done=len(folder.done()), began=time.monotonic()
-        )
+        self.tally = Tally(title=self.study.study, planned=self._planned(), done=_ended(folder), began=time.monotonic())
 
     @property
     def folder(self) -> StudyFolder:
@@ -83,7 +86,7 @@ class Course:
         """Plan the trials on the report split, in place of earlier ones."""
         self.publish(with_closing(self.study, closing))
         self.results = read_results(self.path, self.study)
-        self.tally = replace(self.tally, planned=len(self.study.plan), done=len(self.folder.done()))
+        self.tally = replace(self.tally, planned=len(self.study.plan), done=_ended(self.folder))
 
     def started(self, job: Job) -> None:
         with self._lock:
@@ -101,6 +104,12 @@ class Course:
             if self._recorder is not None and "epoch" in metrics:
                 self._recorder.trial_progress(trial_id, metrics, int(metrics["epoch"]))
             self._show("")
+
+    def at_rung(self, trial_id: str, rung: int) -> None:
+        """Decide about a trial that was scored at a rung; the answer is in its folder afterwards."""
+        with self._lock:
+            if self._stops is not None:
+                self._stops.arrived(trial_id, rung)
 
     def finished(self, job: Job) -> None:
         with self._lock:
@@ -134,9 +143,11 @@ class Course:
             self.results[trial.trial_id] = result
             self._pace.add(result)
             self._scores.pop(trial.cell, None)
+            if self._stops is not None:
+                self._stops.ended(trial.trial_id, result)
             if self._recorder is not None:
                 self._recorder.trial_finished(trial.trial_id)
-            error = None if result.status == "done" else result.error or result.status
+            error = result.error or result.status if result.status == "failed" else None
             self.tally = self.tally.ended(trial.trial_id, trial.label, error, self._best())
             self._show(event(trial.label, result, self.study))
 
@@ -155,6 +166,11 @@ class Course:
     def _show(self, event: str) -> None:
         if self._display is not None:
             self._display.show(self.tally, event)
+
+
+def _ended(folder: StudyFolder) -> int:
+    """Return how many trials are not to run: those that are done, and those that were stopped early."""
+    return len(folder.study.plan) - len(folder.unfinished())
 
 
 def event(label: str, result: TrialResult, study: Study) -> str:

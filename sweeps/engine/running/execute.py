@@ -95,15 +95,18 @@ class Engine:
 
     def _run(self, source: Source, *, search: bool) -> None:
         self._start()
+        study = self._course.study
+        rungs = None if study.stop is None else study.stop.rungs(study.score_eps)
         if self._options.local:
             processes = processes_of(self._options.gpus_per_trial)
-            run_here(source, self._course.path, self._course, processes, self._options.trial_timeout)
+            run_here(source, self._course.path, self._course, processes, self._options.trial_timeout, rungs)
             return
         from sweeps.engine.running.on_ray import run_on_ray  # noqa: PLC0415 - brings Ray
 
         assert self._cluster is not None
         run_on_ray(
-            source, self._course.path, self._course, self._cluster, search=search, limit=self._options.trial_timeout
+            source, self._course.path, self._course, self._cluster, search=search, limit=self._options.trial_timeout,
+            rungs=rungs,
         )  # fmt: skip
 
     def _start(self) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from sweeps.engine.running.jobs import Source, Watch, perform
 from zsr_core.codec import require
+from zsr_core.trial.rungs import Rungs
 
 LOOK_SECONDS = 1.0
 
@@ -28,10 +29,17 @@ def check_limit(limit: float | None) -> None:
     require(able, "--trial-timeout", limit, "the main thread of this process, because signals reach no other; or Ray")
 
 
-def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1, limit: float | None = None) -> None:
+def run_here(
+    source: Source,
+    folder: Path,
+    watch: Watch,
+    processes: int = 1,
+    limit: float | None = None,
+    rungs: Rungs | None = None,
+) -> None:
     """Run every job of ``source`` into ``folder``, and report to ``watch``; ``processes`` share each trial.
 
-    A trial that runs longer than ``limit`` seconds fails.
+    ``rungs``: when trials are scored while they train. A trial that runs longer than ``limit`` seconds fails.
 
     Uses one thread, as on Ray, so that sums have the same order and the numbers are the same.
     """
@@ -42,7 +50,8 @@ def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1, lim
             while (job := source.next()) is not None:
                 watch.started(job)
                 perform(
-                    job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit
+                    job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit,
+                    rungs=rungs, at_rung=None if rungs is None else watch.at_rung,
                 )  # fmt: skip
                 watch.finished(job)
                 source.finished(job)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from sweeps.engine.running.answers import answered
 from sweeps.engine.running.pace import TimeLimit, time_limit
 from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder
 from zsr_core.audit.plan import Request
@@ -20,9 +21,11 @@ from zsr_core.events import Event, OnEvent, plain_numbers
 from zsr_core.files import write_text
 from zsr_core.trial.audited import audit_trial, keep_failure
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.context import RunContext
+from zsr_core.trial.context import RunContext, always
 from zsr_core.trial.result import TrialResult, read_result, write_result
 from zsr_core.trial.run import run_trial_together
+from zsr_core.trial.rung_score import RungScore
+from zsr_core.trial.rungs import Rungs
 
 
 def processes_of(gpus_per_trial: float | None) -> int:
@@ -33,6 +36,7 @@ def processes_of(gpus_per_trial: float | None) -> int:
 Report = Callable[[str, dict[str, float]], None]  # (trial id, metrics)
 CUT_OFF_BY = "cut_off_by"  # in the provenance of a failed result: the launch that ended the trial
 FATAL = "fatal.txt"  # in the folder of a running trial: the name and stack of a fatal signal
+AtRung = Callable[[str, int], None]  # (trial id, rung)
 REPORT_SECONDS = 2.0  # least time between two reports of a trial, except at the end of an epoch
 
 
@@ -76,6 +80,10 @@ class Watch(Protocol):
 
     def started(self, job: Job) -> None: ...
     def progress(self, trial_id: str, metrics: dict[str, float]) -> None: ...
+    def at_rung(self, trial_id: str, rung: int) -> None:
+        """Decide about a trial that was scored at a rung, and leave the answer in its folder."""
+        ...
+
     def finished(self, job: Job) -> None: ...
     def look(self, now: float) -> None:
         """Look after the running trials, about once a second, at a time of the monotonic clock."""
@@ -105,27 +113,58 @@ def perform(
     processes: int = 1,
     limit: float | None = None,
     launch: str = "",
+    rungs: Rungs | None = None,
+    at_rung: AtRung | None = None,
 ) -> None:
     """Run the trials in turn, each into its folder under ``folder``; trials that are done are skipped.
 
     ``processes`` share each trial, one per GPU. ``score_eps``: the budget at which report trials are audited.
     ``limit``: the seconds after which a trial fails; only in a main thread. ``launch``: trials that this launch has
-    cut off are skipped.
+    cut off are skipped. ``rungs``: when trials of the selection are scored while they train; ``at_rung`` tells the
+    launching process, which answers in the trial's folder. The seeds after a stopped one are not run.
     """
+    stopped = ""
     for i, config in enumerate(configs):
         place = trial_folder(folder, config.trial_id)
         earlier = read_result(place)
         if earlier is not None and earlier.provenance.get(CUT_OFF_BY, "") == launch != "":
+            continue
+        if stopped:
+            write_stopped(place, config, stopped)
             continue
         if i:
             report(config.trial_id, {})
         if earlier is None or earlier.status != "done":
             place.mkdir(parents=True, exist_ok=True)
             with (place / "progress.jsonl").open("w", encoding="utf-8") as log, _fatal_errors_kept(place):
-                context = RunContext(cache=folder, device=device, on_event=_reporter(config, report, log))
+                scored = at_rung is not None and config.eval_suite.split == "selection"
+                context = RunContext(
+                    cache=folder, device=device, on_event=_reporter(config, report, log),
+                    rungs=rungs if scored else None, goes_on=_asker(place, at_rung),
+                )  # fmt: skip
                 _run(config, place, processes, context, limit)
+            ended = read_result(place)
+            if ended is not None and ended.status == "pruned":
+                stopped = f"not run, because seed {config.seed} of its cell was stopped"
         if config.eval_suite.split == "report":
             _audit(place, folder, device, score_eps, limit)
+
+
+def _asker(place: Path, at_rung: AtRung | None) -> Callable[[RungScore], str]:
+    """Return a trial's ``goes_on``: it tells the launching process of a score and returns its answer."""
+    if at_rung is None:
+        return always
+
+    def goes_on(score: RungScore) -> str:
+        at_rung(score.trial_id, score.rung)
+        return answered(place, score.rung)
+
+    return goes_on
+
+
+def write_stopped(place: Path, config: TrialConfig, why: str) -> None:
+    """Write the result of a trial that is not run, because its cell was stopped at an earlier seed."""
+    write_result(place, TrialResult(trial_id=config.trial_id, config=config, status="pruned", error=why))
 
 
 def _run(config: TrialConfig, place: Path, processes: int, context: RunContext, limit: float | None) -> None:

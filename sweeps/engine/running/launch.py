@@ -28,6 +28,7 @@ from sweeps.engine.running.jobs import ClusterLost, processes_of
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import earlier_lines, note_lines, own_cells, plan_lines, refine_lines
+from sweeps.engine.running.stops import stop_lines, taken_up
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
@@ -156,7 +157,7 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     if tracking is not None:
         check_tracking(tracking)
     coming = to_come(study, options.samples, len(options.seeds))
-    if not options.local and (folder.unfinished() or coming or options.refine):
+    if not options.local and (folder.unfinished() or coming or options.refine or options.resume_pruned):
         _check_cluster()
     _check_writable(options.results)
     with only_launch(folder.path):
@@ -168,6 +169,8 @@ def run_launch(sweep: Sweep, options: Options) -> int:
         write_study(folder.path, folder.study)
         own = own_cells(sweep, options)
         print("".join(f"{line}\n" for line in earlier_lines(folder, options, own)), end="", flush=True)
+        if options.resume_pruned:
+            folder = taken_up(folder, options.resume_pruned)
         return _conduct(folder, options, tracking, own)
 
 
@@ -179,7 +182,7 @@ def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolde
     plain = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
-    asked = replace(plain, report_all=options.report_all, report_rows=options.report_rows)
+    asked = replace(plain, report_all=options.report_all, report_rows=options.report_rows, stop=options.stop)
     path = options.results / asked.study
 
     def new() -> StudyFolder:
@@ -304,7 +307,12 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
         troubles += (untracked := _close(recorder, written))
         recorded_to = shown(tracking) if tracking and recorder and not untracked else None
         lacking = shortfall(end, course.to_come())
-        print("\n".join(["", *answer_lines(end, troubles), *places(folder.path, written, recorded_to)]), flush=True)
+        print(
+            "\n".join(
+                ["", *answer_lines(end, troubles), *stop_lines(folder.path), *places(folder.path, written, recorded_to)]
+            ),
+            flush=True,
+        )
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
     return INCOMPLETE if lacking or troubles else DONE

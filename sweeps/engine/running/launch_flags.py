@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeps.engine.running.flags import Parser
 from sweeps.engine.study.limits import CLIFF, SAMPLES
 
+STOPS = ("asha", "hyperband", "none")
 SEARCHES = ("tpe", "gp", "nsga2", "random")
 
 
@@ -40,6 +41,9 @@ def launch_parser(question: str) -> Parser:
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
         "machine, such as 4, with a process each (default 1 if there are GPUs)")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
+    add("--stop", metavar="RULE", help=f"stop trials early that are clearly worse: {', '.join(STOPS)} (default: the "
+        "sweep's, else none)")  # fmt: skip
+    add("--resume-pruned", metavar="N", help="take up again the N best of the cells that were stopped early")
     add("--trial-timeout", metavar="TIME", help="a trial that runs longer fails, such as 90s, 30min or 2h (default: no "
         "limit; a warning after several times the expected time)")  # fmt: skip
     return parser

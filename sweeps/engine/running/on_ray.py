@@ -27,6 +27,7 @@ import torch
 from ray import tune
 from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.engine.running.cluster import Cluster
@@ -34,6 +35,7 @@ from sweeps.engine.running.health import Health, watched
 from sweeps.engine.running.jobs import Job, Source, Watch, cut_off, perform, settle
 from zsr_core.codec import from_plain, to_plain
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.rungs import Rungs
 
 # The sentence in which Ray says how a process ended, without its list of common causes.
 EXIT_DETAIL = re.compile(r"Worker exit detail: (.*?)(?: There are some potential root causes.*)?(?: \(1\).*)?$")
@@ -41,12 +43,20 @@ LOOK_SECONDS = 1.0
 
 
 def run_on_ray(
-    source: Source, folder: Path, watch: Watch, on: Cluster, *, search: bool, limit: float | None = None
+    source: Source,
+    folder: Path,
+    watch: Watch,
+    on: Cluster,
+    *,
+    search: bool,
+    limit: float | None = None,
+    rungs: Rungs | None = None,
 ) -> None:
     """Run every job of ``source`` into ``folder`` and report to ``watch``.
 
     Without a search all jobs are known, and Tune gets them as one grid axis. In a search, ``source`` proposes each job
-    when a worker is free. A trial that runs longer than ``limit`` seconds is ended and fails.
+    when a worker is free. With ``rungs`` trials are scored while they train. A trial that runs longer than ``limit``
+    seconds is ended and fails.
 
     Raises:
         ClusterLost: within seconds, if a process of Ray that the sweep needs has died.
@@ -60,7 +70,7 @@ def run_on_ray(
     place, threads, gpu, processes = str(folder), int(on.cpus_per_trial), on.gpus_per_trial > 0, on.processes
 
     def worker(config: dict[str, Any]) -> None:
-        _work(config, folder=place, threads=threads, gpu=gpu, processes=processes, launch=launch)
+        _work(config, folder=place, threads=threads, gpu=gpu, processes=processes, launch=launch, rungs=rungs)
 
     def fit(go_on: Callable[[], None]) -> None:
         follower = _Follower(
@@ -72,6 +82,7 @@ def run_on_ray(
             param_space={} if search else {"job": tune.grid_search([_packed(job) for job in jobs])},
             tune_config=TuneConfig(
                 search_alg=searcher,
+                scheduler=RungScheduler(watch),
                 num_samples=-1 if search else 1,
                 max_concurrent_trials=on.slots,
                 reuse_actors=True,
@@ -110,7 +121,15 @@ def _short_name(trial: Trial) -> str:
     return f"{_key(trial)[:12]}-{trial.trial_id}"
 
 
-def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processes: int, launch: str) -> None:
+def _work(
+    config: dict[str, Any],
+    folder: str,
+    threads: int,
+    gpu: bool,
+    processes: int,
+    launch: str,
+    rungs: Rungs | None,
+) -> None:
     """Run one job in a Ray worker."""
     torch.set_num_threads(threads)
     packed = json.loads(config["job"])
@@ -119,11 +138,35 @@ def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processe
     def report(trial_id: str, metrics: dict[str, float]) -> None:
         tune.report({"trial": trial_id, "metrics": metrics})
 
+    def at_rung(trial_id: str, rung: int) -> None:
+        tune.report({"trial": trial_id, "rung": rung})  # returns after the scheduler has seen it
+
     perform(
         configs, Path(folder), report, score_eps=packed["score_eps"], device="cuda" if gpu else "cpu",
-        processes=processes, launch=launch,
+        processes=processes, launch=launch, rungs=rungs, at_rung=None if rungs is None else at_rung,
     )  # fmt: skip
     tune.report({"ended": True})
+
+
+class RungScheduler(FIFOScheduler):
+    """Lets every trial go on for Tune, and has those that arrive at a rung decided upon.
+
+    Tune's own ASHA knows neither noise nor several objectives, tells Optuna that a stopped trial is complete, and
+    begins with empty rungs after a resume. A stopped trial ends itself, because a decision to STOP would end the
+    worker's thread while it writes, and a job may hold further seeds.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # what is known at rungs is in the study's log, not in Tune's state
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if "rung" in result:
+            self._watch.at_rung(result["trial"], result["rung"])
+        return str(TrialScheduler.CONTINUE)
 
 
 class _Proposer(Searcher):

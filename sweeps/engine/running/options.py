@@ -20,6 +20,7 @@ from sweeps.engine.running.flags import (
 from sweeps.engine.running.launch_flags import SEARCHES, launch_parser
 from sweeps.engine.study.limits import SAMPLES
 from sweeps.engine.study.objectives import check_objectives
+from sweeps.engine.study.stopping import Stopping, check_stoppable, stopping
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import shown
 from zsr_core.codec import require
@@ -49,6 +50,8 @@ class Options:
     trial_timeout: float | None = None  # seconds
     report_all: bool = False  # run every row on the report split, not only the chosen one
     report_rows: tuple[str, ...] = ()  # rows to run on the report split besides the chosen one
+    stop: Stopping | None = None
+    resume_pruned: int = 0  # cells that were stopped early
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
@@ -96,6 +99,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         trial_timeout=None if given.trial_timeout is None else read_duration("--trial-timeout", given.trial_timeout),
         report_all=given.report_all,
         report_rows=tuple(given.report_rows),
+        stop=_stop(sweep, given.stop, _objectives(sweep, given.objectives), gpus),
+        resume_pruned=_whole("--resume-pruned", given.resume_pruned) or 0,
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )
@@ -107,6 +112,17 @@ def _check_search(sweep: Sweep, preset: str, search: str | None, samples: str | 
         require(samples is None, "--samples", samples, f"--search with it: the grid has {cells} cells")
     else:
         require(bool(sweep.axes), "--search", search, "a sweep with a space; this one lists its variants")
+
+
+def _stop(sweep: Sweep, text: str | None, objectives: tuple[str, ...], gpus: float | None) -> Stopping | None:
+    """Return the rule of early stopping; a name that is the sweep's own rule has the sweep's values."""
+    own = stopping(sweep.stop)
+    asked = own if text is None or (own is not None and own.rule == text) else stopping(text, "--stop")
+    if asked is not None:
+        check_stoppable(objectives, "--stop")
+        one = "a GPU or less for each trial: rungs need one process"
+        require(gpus is None or gpus <= 1, "--gpus-per-trial", gpus, one)
+    return asked
 
 
 def _whole(flag: str, text: str | None, most: int = MOST) -> int | None:

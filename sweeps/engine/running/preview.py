@@ -39,9 +39,31 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: pace.estimate(config).seconds_at(REFERENCE_GFLOPS))
     lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
     lines += sets_lines(study)
+    lines += stopping_lines(study, pace)
     if pace.absent:
         lines.append(f"Not on this machine, so their published sizes are used: {', '.join(pace.absent)}.")
     return lines
+
+
+def stopping_lines(study: Study, pace: Pace) -> list[str]:
+    """Return when trials are scored and stopped early, on what, and what that is expected to cost."""
+    rule = study.stop
+    if rule is None:
+        return []
+    rungs = rule.rungs(study.score_eps)
+    suite = rungs.suite(study.base)
+    cost = len(rungs.shares) * rungs.passes(study.base) / pace.estimate(study.base).forwards
+    shares = " and ".join(f"{share:.0%}" for share in rungs.shares)
+    names = listed([task.called for task in suite.tasks])
+    return [
+        f"Early stopping ({rule.rule}): trials are scored after {shares} of their training steps, on {suite.n} images "
+        f"of the selection split of each of {names}, the same for all, under {rungs.attack.name} at "
+        f"{eps_text(rungs.eps)}. That adds at most {cost:.0%} to a trial.",
+        f"The best 1 in {rule.keep} of a rung go on. Another trial is stopped only if a rival is better at every one "
+        f"of {', '.join(study.objectives)} by more than the noise of their paired difference; the best cell is stopped "
+        f"wrongly with a probability of at most {rule.error:.0%}. With many trials plain ASHA takes "
+        f"{rule.plain_share():.0%} of all training steps; this caution takes more, up to all of them.",
+    ]
 
 
 def sets_lines(study: Study) -> list[str]:

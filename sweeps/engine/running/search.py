@@ -161,12 +161,28 @@ class Proposals:
         """Add a cell's scores to the journal: for the proposals that wait for it, otherwise as a trial of its own."""
         state, values = self._outcome(cell)
         for number in self._open.get(cell, []):
+            self._tell_rungs(cell, number)
             self._journal.tell(number, values, state=state)
         if cell not in self._open and cell not in self._complete() and state == TrialState.COMPLETE:
             params, attrs = suggestions(self.study)[cell], {CELL: cell}
             known = create_trial(state=state, values=values, params=params, distributions=self._space, user_attrs=attrs)
             self._journal.add_trial(known)
         self._open.pop(cell, None)
+
+    def _tell_rungs(self, cell: str, number: int) -> None:
+        """Add the rung scores of a cell that was stopped to its proposal.
+
+        With one objective they are Optuna's intermediate values, which TPE reads. Optuna keeps none with several, so
+        they are attributes.
+        """
+        row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
+        stopped = [result for result in self._read(row.trials).results.values() if result.status == "pruned"]
+        for score in next((result.rungs for result in stopped if result.rungs), ()):
+            values = [score.scores[name] for name in self.study.objectives if name in score.scores]
+            trial = optuna.Trial(self._journal, self._journal.get_trials(deepcopy=False)[number]._trial_id)
+            if len(values) == len(self.study.objectives) == 1:
+                trial.report(values[0], score.rung)
+            trial.set_user_attr(f"rung_{score.rung}", dict(score.scores))
 
     def _complete(self) -> set[str | None]:
         complete = self._journal.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -180,7 +196,7 @@ class Proposals:
         sound = [value for value in values if value is not None and math.isfinite(value)]
         if score.failed:
             return TrialState.FAIL, None
-        if score.missing:
+        if score.missing or score.stopped:
             return TrialState.PRUNED, None
         return (TrialState.COMPLETE, sound) if len(sound) == len(values) else (TrialState.FAIL, None)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from sweeps.engine.study.rebuilt import UNKNOWN, check_trial_id, rebuilt_plan
+from sweeps.engine.study.stopping import Stopping
 from zsr_core.codec import ConfigError, from_plain, parse_json, to_plain
 from zsr_core.data import Split
 from zsr_core.files import write_text
@@ -99,6 +100,7 @@ class Study:
     # Which cells run on the report split besides the chosen one: all of them, or those of these labels or numbers.
     report_all: bool = False
     report_rows: tuple[str, ...] = ()
+    stop: Stopping | None = None  # the rule by which trials are stopped early; None: every trial runs to its end
 
     def config(self, trial: PlannedTrial) -> TrialConfig:
         """Return the full configuration of a planned trial."""
@@ -157,8 +159,9 @@ class StudyFolder:
         return {trial.seed: self.results[trial.trial_id] for trial in trials if self.is_done(trial)}
 
     def unfinished(self, trials: Iterable[PlannedTrial] | None = None) -> tuple[PlannedTrial, ...]:
-        """Return the trials without numbers: never run, cut off, failed or stopped early."""
-        return tuple(trial for trial in (self.study.plan if trials is None else trials) if not self.is_done(trial))
+        """Return the trials that are left to run: never run, cut off or failed. Those stopped early are not."""
+        among = self.study.plan if trials is None else trials
+        return tuple(trial for trial in among if self.status(trial) in ("missing", "failed"))
 
     def trial_path(self, trial_id: str) -> Path:
         """Return the folder of a trial."""

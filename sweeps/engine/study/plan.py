@@ -108,6 +108,9 @@ def continued(earlier: Study, asked: Study, results: Collection[str], where: str
             f"objectives: {where} was searched for {', '.join(earlier.objectives)}, not {', '.join(asked.objectives)}; "
             "give another --results, or --fresh to set the old study aside"
         )
+    if earlier.stop is not None and asked.stop is not None:
+        same = earlier.stop.rungs(earlier.score_eps) == asked.stop.rungs(earlier.score_eps)
+        require(same, "stop", asked.stop.rungs(earlier.score_eps), f"the rungs of {where}, or --fresh")
     wanted = {trial.trial_id for trial in asked.plan}
     kept = [t for t in earlier.plan if t.trial_id not in wanted and (t.trial_id in results or t.proposal is not None)]
     plan = (*asked.plan, *kept)

@@ -9,6 +9,7 @@ from typing import Any
 from search_spaces import Axis
 from sweeps.engine.study.folder import SPLIT
 from sweeps.engine.study.objectives import check_objectives, score_budget
+from sweeps.engine.study.stopping import OFF, Stopping, stopping
 from zsr_core.codec import require, unknown
 from zsr_core.published import published
 from zsr_core.space import Choice, Domain, Real, Variant, grid, short
@@ -31,6 +32,7 @@ class Sweep:
     samples: int | None = None  # of a search, unless --samples says otherwise; None: 25
     seeds: tuple[int, ...] = (0,)
     objectives: tuple[str, ...] = ("clean", "robust")
+    stop: Stopping | str = OFF  # whether trials are stopped early: "none", "asha", "hyperband", or a rule of one's own
     # The budget at which robust scores are read, in [0, 1] pixel units, for all presets or by preset. None: the base's
     # training radius, which the suite must then evaluate.
     score_eps: float | Mapping[str, float] | None = None
@@ -49,6 +51,7 @@ class Sweep:
         self._check_unread()
         check_seeds(self.seeds)
         check_objectives(self.objectives)
+        stopping(self.stop)
         for source, tables in self.reproduces.items():
             for table in tables:
                 require(bool(published(source=source, table=table)), f"reproduces[{source!r}]", table, "a table of it")

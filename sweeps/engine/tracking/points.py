@@ -79,6 +79,11 @@ def history_points(result: TrialResult, start: int) -> list[Point]:
     for number, row in enumerate(result.history):
         seconds += row.get("seconds", 0.0)
         points += curve_points(row, int(row.get("epoch", number)), start + round(1000 * seconds))
+    for score in result.rungs:
+        at = start + round(1000 * score.share * result.cost.get("seconds_train", 0.0))
+        points += [
+            Point(name=f"rung_{name}", value=value, step=score.step, at=at) for name, value in score.scores.items()
+        ]
     return points
 
 
@@ -109,6 +114,7 @@ def study_values(folder: StudyFolder) -> dict[str, float]:
         "trials_planned": len(study.plan),
         "trials_done": ended["done"],
         "trials_failed": ended["failed"],
+        **({"trials_stopped": ended["pruned"]} if ended["pruned"] else {}),
         "trials_missing": len(study.plan) - len(results),
     }
     shown = {"best": chosen(folder), **_rows(folder)}

@@ -110,7 +110,7 @@ def shortfall(folder: StudyFolder, to_come: int = 0) -> list[str]:
     failed = [
         (trial, folder.results[trial.trial_id]) for trial in folder.study.plan if folder.status(trial) == "failed"
     ]
-    absent = sum(folder.status(trial) in ("missing", "pruned") for trial in folder.study.plan) + to_come
+    absent = sum(folder.status(trial) == "missing" for trial in folder.study.plan) + to_come
     lines = [f"failed: {trial.label}: {result.error}" for trial, result in failed]
     return lines + ([f"{absent} planned trials have not run."] if absent else [])
 

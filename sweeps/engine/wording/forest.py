@@ -118,12 +118,15 @@ def line(row: Row, columns: Sequence[int], baseline: str) -> Line:
 
 def note(row: Row, baseline: str, *, some: bool) -> str:
     """Return why a line has no mark, or which seeds are missing from its marks."""
-    missing = row.planned - len(row.seeds) - row.failed
+    missing = row.planned - len(row.seeds) - row.failed - row.stopped
     if some:
-        lacks = [f"{n} {word}" for n, word in ((row.failed, "failed"), (missing, "not run")) if n]
+        counts = ((row.failed, "failed"), (row.stopped, "stopped early"), (missing, "not run"))
+        lacks = [f"{n} {word}" for n, word in counts if n]
         return f"{' and '.join(lacks)} of {counted(row.planned, 'seed')}" if lacks else ""
     if row.failed:
         return f"failed: {row.reason}"
+    if row.stopped and not row.seeds:
+        return "stopped early"
     return f"no seed that {baseline} has finished too" if row.seeds else "not run"
 
 

@@ -154,12 +154,15 @@ def note_text(row: Row, *, reason: bool = True) -> str:
 
 
 def trouble_notes(row: Row, *, reason: bool = True, of: str = "") -> list[str]:
-    """Return the notes on failed and missing seeds and failed audit rules; ``of`` stands before the failed seeds."""
+    """Return the notes on failed, stopped and missing seeds and on the audit; ``of`` stands before the failed seeds."""
     notes = []
     if row.failed:
         seeds = f"{of} {row.failed} of {row.planned} seeds" if row.planned > 1 else ""
         notes.append(f"failed{seeds}{f': {row.reason}' if reason else ''}")
-    missing = row.planned - len(row.seeds) - row.failed
+    if row.stopped:
+        seeds = f" {row.stopped} of {row.planned} seeds" if row.planned > 1 else ""
+        notes.append(f"stopped{seeds}{f': {row.reason}' if reason and not row.failed else ''}")
+    missing = row.planned - len(row.seeds) - row.failed - row.stopped
     if missing:
         notes.append(f"missing{f' {missing} of {row.planned} seeds' if row.planned > 1 else ''}")
     if row.untuned:
