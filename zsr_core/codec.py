@@ -65,19 +65,32 @@ def parse_number(text: str) -> float | None:
         return None
 
 
-def to_plain(value: Any, path: str = "value") -> Any:
+# Metadata of a dataclass field that the plain form leaves out at its default. A field that a class gets after its
+# fingerprints were written down has it, because a fingerprint is a hash of the plain form.
+ADDED_LATER: Mapping[str, bool] = {"added_later": True}
+
+
+def to_plain(value: Any, path: str = "value", *, whole: bool = False) -> Any:
     """Return ``value`` as JSON types. Every dataclass below the top carries its ``type``.
+
+    Args:
+        whole: keep fields :data:`ADDED_LATER` at their defaults too.
 
     Raises:
         ConfigError: naming ``path``, for what has no plain form (an open file, a tensor, ...) or is NaN or infinite.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_plain(getattr(value, f.name), f"{path}.{f.name}") for f in dataclasses.fields(value)}
+        held = {
+            f.name: getattr(value, f.name)
+            for f in dataclasses.fields(value)
+            if whole or "added_later" not in f.metadata or getattr(value, f.name) != f.default
+        }
+        plain = {name: to_plain(item, f"{path}.{name}", whole=whole) for name, item in held.items()}
         return {"type": type(value).__name__, **plain}
     if isinstance(value, Mapping):
-        return {str(k): to_plain(v, f"{path}.{k}") for k, v in value.items()}
+        return {str(k): to_plain(v, f"{path}.{k}", whole=whole) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
-        return [to_plain(v, f"{path}[{i}]") for i, v in enumerate(value)]
+        return [to_plain(v, f"{path}[{i}]", whole=whole) for i, v in enumerate(value)]
     if isinstance(value, float):
         require(math.isfinite(value), path, value, "a finite number")
         return value + 0.0  # -0.0 equals 0.0 and must not have another text
@@ -290,14 +303,14 @@ def with_overrides(config: T, overrides: Mapping[str, Any], path: str = "config"
 
     A whole branch may be replaced by a dataclass of the field's type. Raises :class:`ConfigError` naming the path.
     """
-    plain = to_plain(config, path)
+    plain = to_plain(config, path, whole=True)
     for dotted, value in overrides.items():
         *parents, last = dotted.split(".")
         node, walked = plain, path
         for key in parents:
             node, walked = _child(node, key, walked), f"{walked}.{key}"
         _child(node, last, walked)
-        node[last] = to_plain(value, f"{path}.{dotted}")
+        node[last] = to_plain(value, f"{path}.{dotted}", whole=True)
     return from_plain(type(config), plain, path)
 
 

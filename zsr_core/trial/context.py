@@ -25,6 +25,7 @@ class RunContext:
     ``device`` is "cpu" or "cuda"; by default CUDA where there is one. ``on_event`` is called with every event.
     ``world`` are the processes that run this trial together, each with this value but for its own place.
     ``spread`` evaluates in place of this process, for instance on many machines.
+    ``metrics`` are names of metrics that are measured beside those that every trial measures.
     """
 
     cache: Path | None = None
@@ -32,6 +33,7 @@ class RunContext:
     on_event: OnEvent = ignore
     world: World = ALONE
     spread: Spread | None = None
+    metrics: tuple[str, ...] = ()
 
     @property
     def where(self) -> torch.device:

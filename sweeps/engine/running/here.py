@@ -42,7 +42,8 @@ def run_here(source: Source, folder: Path, watch: Watch, processes: int = 1, lim
             while (job := source.next()) is not None:
                 watch.started(job)
                 perform(
-                    job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit
+                    job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit,
+                    metrics=job.metrics,
                 )  # fmt: skip
                 watch.finished(job)
                 source.finished(job)

@@ -47,6 +47,7 @@ class Job:
     trials: tuple[PlannedTrial, ...]
     configs: tuple[TrialConfig, ...]
     score_eps: float  # the budget at which trials on the report split are audited
+    metrics: tuple[str, ...] = ()  # what is measured beside the metrics of every trial: the study's objectives
 
     @property
     def key(self) -> str:
@@ -56,7 +57,10 @@ class Job:
 def job(study: Study, trials: Iterable[PlannedTrial]) -> Job:
     """Return the job of running ``trials`` of ``study``."""
     chosen = tuple(trials)
-    return Job(trials=chosen, configs=tuple(study.config(trial) for trial in chosen), score_eps=study.score_eps)
+    return Job(
+        trials=chosen, configs=tuple(study.config(trial) for trial in chosen), score_eps=study.score_eps,
+        metrics=study.objectives,
+    )  # fmt: skip
 
 
 class Source(Protocol):
@@ -105,12 +109,14 @@ def perform(
     processes: int = 1,
     limit: float | None = None,
     launch: str = "",
+    metrics: tuple[str, ...] = (),
 ) -> None:
     """Run the trials in turn, each into its folder under ``folder``; trials that are done are skipped.
 
     ``processes`` share each trial, one per GPU. ``score_eps``: the budget at which report trials are audited.
     ``limit``: the seconds after which a trial fails; only in a main thread. ``launch``: trials that this launch has
     cut off are skipped.
+    ``metrics``: names of those that are measured beside the metrics of every trial.
     """
     for i, config in enumerate(configs):
         place = trial_folder(folder, config.trial_id)
@@ -122,7 +128,8 @@ def perform(
         if earlier is None or earlier.status != "done":
             place.mkdir(parents=True, exist_ok=True)
             with (place / "progress.jsonl").open("w", encoding="utf-8") as log, _fatal_errors_kept(place):
-                context = RunContext(cache=folder, device=device, on_event=_reporter(config, report, log))
+                follow = _reporter(config, report, log)
+                context = RunContext(cache=folder, device=device, on_event=follow, metrics=metrics)
                 _run(config, place, processes, context, limit)
         if config.eval_suite.split == "report":
             _audit(place, folder, device, score_eps, limit)

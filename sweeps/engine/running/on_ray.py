@@ -98,7 +98,7 @@ def run_on_ray(
 def _packed(job: Job) -> str:
     """Return a job as text, because Tune would search a mapping for domains."""
     configs = [to_plain(config) for config in job.configs]
-    return json.dumps({"key": job.key, "configs": configs, "score_eps": job.score_eps})
+    return json.dumps({"key": job.key, "configs": configs, "score_eps": job.score_eps, "metrics": job.metrics})
 
 
 def _key(trial: Trial) -> str:
@@ -120,7 +120,7 @@ def _work(config: dict[str, Any], folder: str, threads: int, gpu: bool, processe
 
     perform(
         configs, Path(folder), report, score_eps=packed["score_eps"], device="cuda" if gpu else "cpu",
-        processes=processes, launch=launch,
+        processes=processes, launch=launch, metrics=tuple(packed["metrics"]),
     )  # fmt: skip
     tune.report({"ended": True})
 
