@@ -17,12 +17,16 @@ from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrix
 from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, varied_axes
 from sweeps.engine.analysis.published_grids import OVERALL, SHOWN, published_grids
 from sweeps.engine.analysis.ranking import in_order
+from sweeps.engine.analysis.reliability import diagrams
+from sweeps.engine.analysis.rises import RISE_METRICS, rises
 from sweeps.engine.analysis.score_query import Query, Reading, parse_score, score_label, score_text, score_unit
 from sweeps.engine.analysis.scores import CellScore, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
 from sweeps.engine.figures.names import FIGURES
+from sweeps.engine.figures.reliability import reliability_figure
+from sweeps.engine.figures.rises import rises_figure
 from sweeps.engine.figures.style import STYLE, save
 from sweeps.engine.figures.surface_views import How, views
 from sweeps.engine.figures.surfaces import surfaces_figure
@@ -32,6 +36,7 @@ from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.objectives import HARMONIC, TITLES, deciding_score, shown_scores
 from sweeps.engine.wording.forest import forest
+from sweeps.engine.wording.rises import rise_lines
 from sweeps.engine.wording.sensitivity import sensitivity_note
 from sweeps.engine.wording.study import scale_note, scoring_text, spread_text, training_text
 from zsr_core.codec import ConfigError, unknown
@@ -151,7 +156,8 @@ def draw_into(folder: StudyFolder, request: Request, keep: Keep) -> None:
 def usual(scene: Scene) -> tuple[str, ...]:
     """Return the default kinds: the heatmap, if the study has surfaces or axes are requested, and the trade-off."""
     surfaces = bool(scene.study.surfaces or scene.request.x or scene.request.y)
-    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust")
+    rising = bool(RISE_METRICS & set(scene.study.objectives))
+    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust", *(("uncertainty",) if rising else ()))
 
 
 def _scene(folder: StudyFolder, request: Request) -> Scene:
@@ -352,6 +358,15 @@ def _eps(scene: Scene) -> list[Path]:
     return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting), "eps")
 
 
+def _reliability(scene: Scene) -> list[Path]:
+    return scene.save(reliability_figure(diagrams(scene.folder), scene.setting), "reliability")
+
+
+def _uncertainty(scene: Scene) -> list[Path]:
+    found = rises(scene.folder)
+    return scene.save(rises_figure(found, [*scene.setting, *rise_lines(found)]), "uncertainty")
+
+
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
@@ -383,6 +398,8 @@ _DRAWN_BY: Mapping[str, Callable[[Scene], list[Path]]] = {
     "parallel": _parallel,
     "learning": _learning,
     "eps": _eps,
+    "reliability": _reliability,
+    "uncertainty": _uncertainty,
     "importance": _importance,
 }
 KINDS: Mapping[str, Kind] = {name: Kind(draw=_DRAWN_BY[name], words=words) for name, words in FIGURES.items()}

@@ -8,12 +8,13 @@ from zsr_core.evaluation.metrics.calibration import CALIBRATION
 from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
 from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric
+from zsr_core.evaluation.metrics.ood import OOD
 from zsr_core.evaluation.metrics.temperature import TEMPERATURE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
 
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
-METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY)
+METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
 
 
 def metric_named(name: str) -> Metric:

@@ -34,14 +34,29 @@ def auroc_ends(positive: Floats, negative: Floats, of_positive: Rows, of_negativ
             are not independent.
     """
     value = auroc(positive, negative)
-    images = np.union1d(of_positive, of_negative)
-    if value is None or value in (0.0, 1.0) or len(images) < 2:
+    if value is None:
         return None
-    size = int(images.max()) + 1
-    share = (placements(positive, negative) - value) / len(positive)
-    other = (1 - placements(negative, positive) - value) / len(negative)
-    moved = np.bincount(of_positive, share, size) + np.bincount(of_negative, other, size)
-    deviation = math.sqrt(len(images) / (len(images) - 1) * float((moved**2).sum()))
+    images = int(max(of_positive.max(), of_negative.max())) + 1
+    counted = len(np.union1d(of_positive, of_negative))
+    return ends_of_moves(value, moves(positive, negative, of_positive, of_negative, images), counted)
+
+
+def moves(positive: Floats, negative: Floats, of_positive: Rows, of_negative: Rows, images: int) -> Floats:
+    """Return [images], how far each image moves the AUROC: its influence, of which the sum is 0.
+
+    The other arguments are those of :func:`auroc_ends`; no group is empty.
+    """
+    share, other = placements(positive, negative), 1 - placements(negative, positive)
+    value = share.mean()
+    share, other = (share - value) / len(positive), (other - value) / len(negative)
+    return np.bincount(of_positive, share, images) + np.bincount(of_negative, other, images)
+
+
+def ends_of_moves(value: float, moved: Floats, images: int) -> Ends | None:
+    """Return the 95 % interval of an AUROC, or of a mean of several, from what each of so many images adds to it."""
+    if value in (0.0, 1.0) or images < 2:
+        return None
+    deviation = math.sqrt(images / (images - 1) * float((moved**2).sum()))
     if deviation == 0:
         return None
     middle, half = math.log(value / (1 - value)), 1.959964 * deviation / (value * (1 - value))
