@@ -104,4 +104,5 @@ class Tempered(Outputs):
 def log_softmax(logits: Floats) -> Floats:
     """Return [N, C] for logits [N, C]."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_p: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_p

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from zsr_core.evaluation.metrics.intervals import DRAWS, percentiles, wilson
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric, Reads, Unit
 from zsr_core.evaluation.metrics.outputs import Floats, Outputs
 from zsr_core.evaluation.metrics.ranking import auroc, auroc_ends
-from zsr_core.evaluation.metrics.resampling import draws_of
+from zsr_core.evaluation.metrics.resampling import draws_of, ends_of, mean_of
 
 TAU = 0.07  # of the link, as UCAT trains
 CONFIDENT = 0.9  # ours and usual: a wrong answer above it is over-confident
@@ -136,7 +137,13 @@ def clean_of(images: Images) -> Images:
 
 def rises(images: Images, u: Uncertainty, which: Callable[[Images], Mask]) -> Floats:
     """Return the uncertainty under attack minus that without, of the images that ``which`` names."""
-    return (u.of(images) - u.of(clean_of(images)))[which(images)]
+    return (_column(images, u) - _column(clean_of(images), u))[which(images)]
+
+
+@lru_cache(maxsize=16)
+def _column(images: Images, u: Uncertainty) -> Floats:
+    """Return an uncertainty of all images [N], which several metrics read."""
+    return u.of(images)
 
 
 def _none(which: Callable[[Images], Mask], words: str) -> Callable[[Images], str]:
@@ -147,14 +154,14 @@ def _rise(u: Uncertainty, which: Callable[[Images], Mask], name: str, words: str
     def value(images: Images) -> float:
         return float(rises(images, u, which).mean())
 
-    def ends(images: Images, value: float) -> Ends | None:
-        change = rises(images, u, which)
-        means = np.concatenate([weights @ change for weights in draws_of(len(change))]) / len(change)
-        return percentiles(means, DRAWS)
+    def mean(images: Images, weights: Floats) -> Floats:
+        """Return [R], the means over those of the resampled images that are in the group."""
+        group = which(images)
+        return mean_of(rises(images, u, which), weights[:, group])
 
     return Metric(
         name=f"rise{name}{u.suffix}", title=f"rise of {u.title} of {words} images", unit=u.unit, higher_is_better=True,
-        conditions=ATTACKED, attacked=True, value=value, interval=ends, reads=u.reads, always=False,
+        conditions=ATTACKED, attacked=True, value=value, interval=ends_of(mean), reads=u.reads, always=False,
         undefined=_none(which, words),
     )  # fmt: skip
 
@@ -182,7 +189,7 @@ Scores = tuple[Floats, Floats, npt.NDArray[np.intp], npt.NDArray[np.intp]]  # of
 def error_scores(images: Images, u: Uncertainty) -> Scores:
     """Return the uncertainties of wrong images, of right ones, and whose they are."""
     rows = np.arange(len(images))
-    wrong, score = ~images.correct, u.of(images)
+    wrong, score = ~images.correct, _column(images, u)
     return score[wrong], score[~wrong], rows[wrong], rows[~wrong]
 
 
@@ -191,14 +198,14 @@ def mixed_error_scores(images: Images, u: Uncertainty) -> Scores:
     clean = clean_of(images)
     rows = np.tile(np.arange(len(images)), 2)
     wrong = ~np.concatenate([clean.correct, images.correct])
-    score = np.concatenate([u.of(clean), u.of(images)])
+    score = np.concatenate([_column(clean, u), _column(images, u)])
     return score[wrong], score[~wrong], rows[wrong], rows[~wrong]
 
 
 def attack_scores(images: Images, u: Uncertainty, which: Callable[[Images], Mask]) -> Scores:
     """Return the uncertainties of images under attack, and of the same images without."""
     rows = np.flatnonzero(which(images))
-    return u.of(images)[rows], u.of(clean_of(images))[rows], rows, rows
+    return _column(images, u)[rows], _column(clean_of(images), u)[rows], rows, rows
 
 
 def _auroc(
