@@ -303,7 +303,7 @@ def with_overrides(config: T, overrides: Mapping[str, Any], path: str = "config"
         for key in parents:
             node, walked = _child(node, key, walked), f"{walked}.{key}"
         _child(node, last, walked)
-        node[last] = to_plain(value, f"{path}.{dotted}")
+        node[last] = to_plain(value, f"{path}.{dotted}", whole=True)
     return from_plain(type(config), plain, path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from zsr_core.codec import ConfigError
 from zsr_core.files import write_whole
 
 SCHEMA_VERSION = "2"
+FLOATS = "<f4"  # of an embedding in a record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,34 +41,39 @@ class SampleRecord:
     linf: float  # size of the perturbation in each norm
     l2: float
     queries: int  # images forwarded to attack this one, over all stages
+    # The unit image embedding as D little-endian float32, or b"" where it was not asked for. It is kept in a file of
+    # its own, because it is larger than all other columns together.
+    embedding: bytes = field(default=b"", repr=False)
 
 
 _TYPES = {"str": pa.string(), "float": pa.float64(), "int": pa.int64(), "bool": pa.bool_()}
 ARROW = pa.schema(
-    [(f.name, _TYPES[str(f.type)]) for f in fields(SampleRecord)], metadata={"zsr.samples": SCHEMA_VERSION}
+    [(f.name, _TYPES[str(f.type)]) for f in fields(SampleRecord) if f.name != "embedding"],
+    metadata={"zsr.samples": SCHEMA_VERSION},
 )
+WITH_EMBEDDING = ARROW.append(pa.field("embedding", pa.binary()))  # of records on their way: batches, shards
 
 
-def to_table(records: Iterable[SampleRecord]) -> pa.Table:
-    """Return the records as an Arrow table with the one schema."""
+def to_table(records: Iterable[SampleRecord], schema: pa.Schema = ARROW) -> pa.Table:
+    """Return the records as an Arrow table with the columns of ``schema``: :data:`ARROW`, or with embeddings too."""
     rows = list(records)
-    columns = {name: [getattr(row, name) for row in rows] for name in ARROW.names}
-    return pa.table(columns, schema=ARROW)
+    columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
+    return pa.table(columns, schema=schema)
 
 
-def from_table(table: pa.Table) -> list[SampleRecord]:
-    """Return the records of a table with the one schema.
+def from_table(table: pa.Table, schema: pa.Schema = ARROW) -> list[SampleRecord]:
+    """Return the records of a table with the columns of ``schema``.
 
     Raises:
         KeyError: naming a column that is not there.
     """
-    columns = [table.column(name).to_pylist() for name in ARROW.names]
-    return [SampleRecord(**dict(zip(ARROW.names, row, strict=True))) for row in zip(*columns, strict=True)]
+    columns = [table.column(name).to_pylist() for name in schema.names]
+    return [SampleRecord(**dict(zip(schema.names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
-def write_samples(path: Path, records: Iterable[SampleRecord]) -> Path:
-    """Write the records as one zstd Parquet file, whole or not at all."""
-    table = to_table(records)
+def write_samples(path: Path, records: Iterable[SampleRecord], schema: pa.Schema = ARROW) -> Path:
+    """Write the records as one zstd Parquet file with the columns of ``schema``, whole or not at all."""
+    table = to_table(records, schema)
     return write_whole(path, lambda part: pq.write_table(table, part, compression="zstd"))
 
 

@@ -126,4 +126,4 @@ def test_a_metric_of_one_file_is_an_objective_a_column_a_surface_and_a_tracked_v
     assert mean["zero_shot_mean", "none"] == pytest.approx(values[told["cell"]])
     assert ("zero_shot_mean", "worst") in mean
     assert told["points"]["confidence"] == pytest.approx(values[told["cell"]])
-    assert [value for name, value in told["values"].items() if "confidence" in name and "best" in name] == [best]
+    assert told["values"]["best_confidence"] == best

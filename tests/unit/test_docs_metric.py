@@ -11,7 +11,7 @@ import pytest
 
 from sweeps.engine.study.objectives import score_of
 from zsr_core.evaluation.measure import Measurement, measure
-from zsr_core.evaluation.metrics import METRICS, Metric
+from zsr_core.evaluation.metrics import ACCURACY, Metric
 from zsr_core.records import SampleRecord
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
@@ -47,7 +47,7 @@ def _records(confidences: dict[str, list[float]], wrong: int) -> list[SampleReco
 
 
 def _worst(metric: Metric, records: list[SampleRecord]) -> dict[str, Measurement]:
-    rows = measure(records, ["a", "b"], (*METRICS, metric))
+    rows = measure(records, ["a", "b"], (*ACCURACY, metric))
     assert {m.attack for m in rows if m.metric == metric.name} == {"pgd10", "worst"}
     return {m.task: m for m in rows if m.metric == metric.name and m.attack == "worst"}
 

@@ -17,7 +17,9 @@ from zsr_core.attacks.profiles import PROFILES
 from zsr_core.audit.verdict import RULES
 from zsr_core.codec import ConfigError
 from zsr_core.data.tasks import TASKS
-from zsr_core.evaluation.metrics import METRICS
+from zsr_core.evaluation.metrics import ACCURACY, METRICS
+from zsr_core.evaluation.metrics.ood import MEASURES, OOD, SCORES, SIDES
+from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTIES, UNCERTAINTY
 from zsr_core.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,10 +91,18 @@ def _flags() -> list[str]:
     return [flag for flag in re.findall(r"--[a-z-]+", str(raised.value)) if flag not in ("--no-such-flag", "--help")]
 
 
+def _metric_names() -> list[str]:
+    """Return the metrics' names, and of families the parts that names are made of."""
+    endings = [u.suffix for u in UNCERTAINTIES if u.suffix]
+    plain = [m.name for m in METRICS if m not in OOD and not (m in UNCERTAINTY and m.name.endswith(tuple(endings)))]
+    return [*plain, *endings, *MEASURES, *SCORES, *(side for side in SIDES if side)]
+
+
 WHOLE: dict[str, Callable[[], list[str]]] = {
     "sweeps.md": _flags,
     "results.md": lambda: [*KINDS, *TRIAL_COLUMNS, *MEASURE_COLUMNS],
-    "evaluation.md": lambda: [*PROFILES, *(f"`{metric.name}`" for metric in METRICS)],
+    "evaluation.md": lambda: [*PROFILES, *(f"`{metric.name}`" for metric in ACCURACY)],
+    "metrics.md": lambda: [f"`{name}`" for name in _metric_names()],
     "audit.md": lambda: list(RULES),
     "methods.md": lambda: [
         *(f"{method.title} | `{method.__name__}" for method in METHODS),

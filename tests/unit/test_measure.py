@@ -14,7 +14,7 @@ import pytest
 
 from zsr_core.codec import ConfigError, from_plain, to_plain
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, by_place, measure
-from zsr_core.evaluation.metrics import METRICS, Images, Metric, metric_named
+from zsr_core.evaluation.metrics import ACCURACY, METRICS, Images, Metric, metric_named
 from zsr_core.evaluation.metrics.accuracy import harmonic
 from zsr_core.evaluation.metrics.intervals import bootstrap, mean_interval, wilson
 from zsr_core.records import SampleRecord
@@ -295,7 +295,7 @@ def test_a_metric_of_ones_own_is_measured_beside_the_others(overconfident: Metri
     wrong = [(task, i) for task in ("one", "two") for i in range(20)]
     records = [_record(task, f"{i}", "none", False, p_max=(1 + i % 4) / 5) for task, i in wrong]
     records += [_record(task, f"right {i}", "none", True) for task, i in wrong]
-    rows = measure(records, ("one", "two"), (*METRICS, overconfident))
+    rows = measure(records, ("one", "two"), (*ACCURACY, overconfident))
     assert [m for m in rows if m.metric != "overconfident"] == measure(records, ("one", "two"))
     one, two, mean = [m for m in rows if m.metric == "overconfident"]
     assert (one.value, one.n, one.reason) == (pytest.approx(50), 40, "")
@@ -306,11 +306,11 @@ def test_a_metric_of_ones_own_is_measured_beside_the_others(overconfident: Metri
     assert (mean.task, mean.value, mean.n) == (ZERO_SHOT_MEAN, pytest.approx(50), 80)
     assert two.low is not None
     assert mean.low == pytest.approx(50 - math.hypot(50 - one.low, 50 - two.low) / 2)
-    assert rows == measure(records, ("one", "two"), (*METRICS, overconfident))
+    assert rows == measure(records, ("one", "two"), (*ACCURACY, overconfident))
 
 
 def test_an_undefined_metric_says_why_and_makes_the_mean_undefined(overconfident: Metric) -> None:
-    rows = measure(RECORDS, ("one", "two"), (*METRICS, overconfident))
+    rows = measure(RECORDS, ("one", "two"), (*ACCURACY, overconfident))
     found = {(m.task, m.attack): m for m in rows if m.metric == "overconfident"}
     clean, mean = found["two", "none"], found[ZERO_SHOT_MEAN, "none"]
     assert (clean.value, clean.low, clean.high, clean.n, clean.reason) == (None, None, None, 2, "no image is wrong")
@@ -327,9 +327,9 @@ def test_a_number_that_is_not_finite_is_undefined_with_what_the_metric_gave() ->
     assert (row.value, row.low, row.reason) == (None, None, "the metric gave nan and no reason")
 
 
-def test_metrics_that_read_embeddings_are_not_measured_from_records() -> None:
+def test_metrics_that_read_embeddings_are_undefined_where_none_were_kept() -> None:
     other = dataclasses.replace(metric_named("clean"), reads="embeddings")
-    assert measure(RECORDS, (), (other,)) == []
+    assert {(m.value, m.reason) for m in measure(RECORDS, (), (other,))} == {(None, "the embeddings were not kept")}
 
 
 def test_a_metric_may_bring_an_interval_of_its_own_which_holds_the_value() -> None:
@@ -375,7 +375,8 @@ def test_a_mean_has_no_interval_if_one_of_its_parts_has_none() -> None:
 
 def test_the_metrics_have_names_of_their_own_and_an_unknown_one_is_refused_with_the_nearest() -> None:
     assert [metric_named(m.name) for m in METRICS] == list(METRICS)
-    assert [m.name for m in METRICS if m.attacked] == ["robust", "harmonic"]
+    assert [m.name for m in ACCURACY if m.attacked] == ["robust", "harmonic"]
+    assert len({m.name for m in METRICS}) == len(METRICS)
     with pytest.raises(ConfigError, match=r"metric: unknown value 'robsut'.*did you mean 'robust'\?"):
         metric_named("robsut")
 

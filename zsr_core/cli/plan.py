@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zsr_core.duration import duration
+from zsr_core.duration import duration, size_text
 from zsr_core.evaluation.meter import Part, Standing
 from zsr_core.threat import Norm, budget_text
 from zsr_core.trial.cost import Estimate
@@ -24,6 +24,8 @@ def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf") -> str
         f"At most {total:,} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
         f"{duration(cost.seconds)} here. Images that fall are dropped, so that a weaker model costs less.",
     ]
+    if cost.embedding_bytes:
+        lines.append(f"Embeddings to keep beside the records: {size_text(cost.embedding_bytes)}.")
     if cost.absent:
         lines.append(f"Not here, and counted by their published sizes: {', '.join(cost.absent)}.")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zsr_core.records import SampleRecord, from_table, write_samples
+from zsr_core.records import WITH_EMBEDDING, SampleRecord, from_table, write_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,11 @@ class Journal:
         """Return the records kept under ``key``; None where there are none that can be read."""
         path = self.folder / f"{key}.parquet"
         try:
-            return from_table(pq.read_table(path)) if path.is_file() else None
+            return from_table(pq.read_table(path), WITH_EMBEDDING) if path.is_file() else None
         except (OSError, pa.ArrowInvalid, KeyError):
             return None  # a disk that lost the end of a file costs one batch
 
     def keep(self, key: str, records: Sequence[SampleRecord]) -> None:
         """Write the records of one batch, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_samples(self.folder / f"{key}.parquet", records)
+        write_samples(self.folder / f"{key}.parquet", records, WITH_EMBEDDING)

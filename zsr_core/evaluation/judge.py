@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zsr_core.codec import ConfigError, require
 from zsr_core.data import ImageSet
 from zsr_core.evaluation.victim import Victim
-from zsr_core.records import SampleRecord
+from zsr_core.records import FLOATS, SampleRecord
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel, l2_size
@@ -71,6 +72,7 @@ class Judge:
     seed: int
     trial_id: str
     space: str
+    embeddings: bool = False  # whether a record carries the image's unit embedding
 
     def ids(self, batch: Batch) -> list[str]:
         """Return the ids of a batch's images."""
@@ -82,7 +84,7 @@ class Judge:
         Raises:
             ArithmeticError: naming task, condition and image, if logits are NaN or infinite.
         """
-        logits = self._logits(condition, batch, x_adv)
+        unit, logits = self._answers(condition, batch, x_adv)
         p = logits.log_softmax(dim=1)
         own = logits.gather(1, batch.y[:, None])
         others = logits.scatter(1, batch.y[:, None], -torch.inf).amax(dim=1, keepdim=True)
@@ -90,7 +92,8 @@ class Judge:
         columns = zip(
             self.ids(batch), batch.y.tolist(), logits.argmax(dim=1).tolist(), p.amax(dim=1).exp().tolist(),
             (-(p.exp() * p).sum(dim=1)).tolist(), (own - others)[:, 0].tolist(),
-            delta.abs().flatten(1).amax(dim=1).tolist(), l2_size(delta).tolist(), queries, strict=True,
+            delta.abs().flatten(1).amax(dim=1).tolist(), l2_size(delta).tolist(), queries, self._bytes(unit),
+            strict=True,
         )  # fmt: skip
         return [
             SampleRecord(
@@ -98,21 +101,29 @@ class Judge:
                 sample_id=sample_id, condition=condition.name, attack_id=condition.attack_id, ran=condition.ran,
                 stage=condition.stage, norm=condition.threat.norm, threat_space=self.space, eps=condition.threat.eps,
                 label=label, pred=pred, correct=pred == label, p_max=p_max, entropy=entropy, margin=margin,
-                linf=linf, l2=l2, queries=asked,
+                linf=linf, l2=l2, queries=asked, embedding=embedding,
             )
-            for sample_id, label, pred, p_max, entropy, margin, linf, l2, asked in columns
+            for sample_id, label, pred, p_max, entropy, margin, linf, l2, asked, embedding in columns
         ]  # fmt: skip
 
-    def _logits(self, condition: Condition, batch: Batch, x_adv: Tensor) -> Tensor:
-        """Return the deployed classifier's logits [B, C] in double."""
+    def _bytes(self, unit: Tensor) -> list[bytes]:
+        """Return each row of ``unit`` [B, D] as a record carries it."""
+        if not self.embeddings:
+            return [b""] * len(unit)
+        rows = np.ascontiguousarray(unit.cpu().numpy(), dtype=FLOATS)
+        return [row.tobytes() for row in rows]
+
+    def _answers(self, condition: Condition, batch: Batch, x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the deployed classifier's unit embeddings [B, D], and its logits [B, C] in double."""
         ids = self.ids(batch)
         with torch.no_grad():
-            logits = self.victim.logits(
+            unit = self.victim.unit(
                 x_adv, self.text, lambda: [generator(self.seed, "defence", condition.name, i) for i in ids]
             )
+            logits = self.victim.classified(unit, self.text)
         finite = logits.isfinite().all(dim=1).cpu()
         if not finite.all():  # the largest of NaNs is class 0: a broken model would be right on that class
             name = ids[int((~finite).nonzero()[0])]
             task = f"task {self.images.name!r}, condition {condition.name!r}"
             raise ArithmeticError(f"{task}: the logits of {name} are not finite")
-        return logits.double()
+        return unit, logits.double()

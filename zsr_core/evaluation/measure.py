@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zsr_core.codec import is_finite, require
-from zsr_core.evaluation.metrics import METRICS, Condition, Ends, Images, Metric, interval_of, mean_interval
+from zsr_core.evaluation.embeddings import embedding_matrix
+from zsr_core.evaluation.metrics import ACCURACY, Condition, Ends, Images, Metric, interval_of, mean_interval
+from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
 from zsr_core.records import SampleRecord
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
@@ -49,13 +51,24 @@ class _Estimate:
 
 
 def measure(
-    records: Sequence[SampleRecord], zero_shot: Sequence[str], metrics: Sequence[Metric] = METRICS
+    records: Sequence[SampleRecord],
+    zero_shot: Sequence[str],
+    metrics: Sequence[Metric] = ACCURACY,
+    *,
+    texts: Mapping[str, ClassTexts] | None = None,
+    source: Sequence[SampleRecord] = (),
 ) -> list[Measurement]:
     """Return every number of one trial: per task, then the mean over the tasks named in ``zero_shot``.
 
-    Each metric that reads records is measured under its own conditions: without attack, under each attack and budget,
-    and under attack "worst", which is per image the worst of all attacks. A mean is over the tasks' numbers, so that
-    the mean of harmonics is not the harmonic of means. It is undefined if one task's number is.
+    Each metric is measured under its own conditions: without attack, under each attack and budget, and under attack
+    "worst", which is per image the worst of all attacks. A mean is over the tasks' numbers, so that the mean of
+    harmonics is not the harmonic of means. It is undefined if one task's number is.
+
+    Args:
+        metrics: rows of the table of metrics, in this order; one that reads embeddings is undefined without them.
+        texts: by task, the class texts that make logits of the records' embeddings.
+        source: clean images of the training set on the selection split, with embeddings; a temperature is fitted
+            on them.
 
     Raises:
         ConfigError: if the records mix weights, splits or pixel spaces, because such numbers never share a row; or if
@@ -65,7 +78,7 @@ def measure(
         return []
     _check(records)
     first = records[0]
-    table = [metric for metric in metrics if metric.reads == "records"]
+    kept = bool(texts) and all(record.embedding for record in records)
     numbers: dict[tuple[str, float, str], dict[str, _Estimate]] = {}  # (attack, eps, metric) -> by task
     rows = []
 
@@ -78,13 +91,13 @@ def measure(
             eps=eps, metric=metric.name, value=value, n=estimate.n, low=low, high=high, reason=estimate.reason,
         ))  # fmt: skip
 
-    for place, images in by_place(records).items():
-        for metric in table:
+    for place, images in by_place(records, texts if kept else None, source).items():
+        for metric in metrics:
             if _condition(place) in metric.conditions:
                 number = _of_task(metric, images)
                 numbers.setdefault((*place[1:], metric.name), {})[place[0]] = number
                 add(place, metric, _alone(number))
-    named = {metric.name: metric for metric in table}
+    named = {metric.name: metric for metric in metrics}
     for (attack, eps, name), by_task in numbers.items():
         parts = {task: number for task, number in by_task.items() if task in set(zero_shot)}
         if parts:
@@ -101,10 +114,14 @@ def score_task(measurements: Iterable[Measurement]) -> str:
     return ZERO_SHOT_MEAN if len(tasks) != 1 else next(iter(tasks))
 
 
-def by_place(records: Iterable[SampleRecord]) -> dict[Place, Images]:
+def by_place(
+    records: Iterable[SampleRecord],
+    texts: Mapping[str, ClassTexts] | None = None,
+    source: Sequence[SampleRecord] = (),
+) -> dict[Place, Images]:
     """Return the images of every task without attack, under every attack and budget, and under :data:`WORST`.
 
-    A task's images are in one order under all of them.
+    A task's images are in one order under all of them. With ``texts`` they have outputs; see :func:`measure`.
 
     Raises:
         ConfigError: if two attacks have one name; or, naming the task and the attack, if the images under it are not
@@ -114,10 +131,12 @@ def by_place(records: Iterable[SampleRecord]) -> dict[Place, Images]:
     attacks = list(dict.fromkeys(attack for _, attack, _ in groups if attack != "none"))
     budgets = sorted({eps for _, attack, eps in groups if attack != "none"})
     places: dict[Place, Images] = {}
+    fitted = _without_attack(source, _texts(texts, source[0].task)) if texts and source else None
     for task in dict.fromkeys(task for task, _, _ in groups):
         own = groups.get((task, "none", 0.0), {})
         require(bool(own), f"task {task!r}, condition 'none'", 0, "a record of every image without attack")
-        clean = places[task, "none", 0.0] = _without_attack(own.values())
+        text = None if texts is None else _texts(texts, task)
+        clean = places[task, "none", 0.0] = replace(_without_attack(own.values(), text), source=fitted)
         for eps in budgets:
             for attack in attacks:
                 under = groups.get((task, attack, eps), {})
@@ -125,8 +144,8 @@ def by_place(records: Iterable[SampleRecord]) -> dict[Place, Images]:
                     name = min(under.keys() ^ own.keys())
                     expected = f"images that have a record both without attack and under {attack!r} at {eps:g}"
                     require(False, f"task {task!r}", name, expected)
-                columns = _columns([under[i] for i in own])
-                places[task, attack, eps] = replace(clean, clean=clean, **columns)
+                rows = [under[i] for i in own]
+                places[task, attack, eps] = replace(clean, clean=clean, outputs=_outputs(rows, text), **_columns(rows))
             places[task, WORST, eps] = worst_of([places[task, attack, eps] for attack in attacks])
     return places
 
@@ -142,7 +161,7 @@ def worst_of(attacks: Sequence[Images]) -> Images:
     columns = {name: np.stack([getattr(a, name) for a in attacks]) for name in ("pred", "p_max", "entropy")}
     columns |= {"correct": correct, "margin": margin}
     worst = {name: np.take_along_axis(column, at, axis=0)[0] for name, column in columns.items()}
-    return Images(sample_id=first.sample_id, label=first.label, clean=first.clean, **worst)
+    return replace(first, outputs=_chosen([a.outputs for a in attacks], at[0]), **worst)
 
 
 def _check(records: Sequence[SampleRecord]) -> None:
@@ -166,13 +185,37 @@ def _grouped(records: Iterable[SampleRecord]) -> dict[Place, dict[str, SampleRec
     return {(task, attack, eps): group for (task, attack, eps, _), group in groups.items()}
 
 
-def _without_attack(records: Collection[SampleRecord]) -> Images:
+def _without_attack(records: Collection[SampleRecord], text: ClassTexts | None) -> Images:
     sample_id = np.fromiter([r.sample_id for r in records], object, len(records))
     label = np.fromiter([r.label for r in records], np.int64, len(records))
-    return Images(sample_id=sample_id, label=label, clean=None, **_columns(records))
+    return Images(
+        sample_id=sample_id, label=label, clean=None, outputs=_outputs(list(records), text), **_columns(records)
+    )
 
 
-def _columns(records: Collection[SampleRecord]) -> dict[str, npt.NDArray[Any]]:
+def _texts(texts: Mapping[str, ClassTexts], task: str) -> ClassTexts:
+    require(task in texts, f"texts of task {task!r}", None, "the class texts of every task")
+    return texts[task]
+
+
+def _outputs(records: Sequence[SampleRecord], text: ClassTexts | None) -> Outputs | None:
+    return None if text is None else Outputs(unit=embedding_matrix(records), texts=text)
+
+
+def _chosen(outputs: Sequence[Outputs | None], at: npt.NDArray[np.intp]) -> Outputs | None:
+    """Return per image the outputs of the attack number ``at`` [N]; None if one has none."""
+    there = [each for each in outputs if each is not None]
+    if len(there) < len(outputs):
+        return None
+    if len(there) == 1:
+        return there[0]  # with its derived columns
+    unit = there[0].unit.copy()
+    for number, each in enumerate(there):
+        unit[at == number] = each.unit[at == number]
+    return replace(there[0], unit=unit)
+
+
+def _columns(records: Collection[SampleRecord]) -> dict[str, Any]:
     """Return the columns that differ by condition; a list comprehension is the fastest way to make one."""
     n = len(records)
     return {
@@ -190,7 +233,8 @@ def _condition(place: Place) -> Condition:
 
 
 def _of_task(metric: Metric, images: Images) -> _Estimate:
-    reason = metric.undefined(images)
+    missing = metric.reads == "embeddings" and images.outputs is None
+    reason = "the embeddings were not kept" if missing else metric.undefined(images)
     if reason:
         return _Estimate(n=len(images), reason=reason)
     value = metric.value(images)

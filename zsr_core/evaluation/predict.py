@@ -44,6 +44,7 @@ def predict(
     on_event: OnEvent = ignore,
     run_attack: RunAttack = alone,
     attack_precision: AttackPrecision = "fp32",
+    embeddings: bool = False,
 ) -> list[SampleRecord]:
     """Return one record per image and condition: "none" first, then each attack under each threat model.
 
@@ -61,13 +62,16 @@ def predict(
         on_event: is called after every batch.
         run_attack: runs an attack on one batch, for instance to watch it.
         attack_precision: of the attacks' products on CUDA; what they give is judged in fp32.
+        embeddings: whether the records carry the images' unit embeddings.
 
     Raises:
         ConfigError: if there is no image, a label lies outside the classes, or text and images have other dimensions.
         ArithmeticError: naming task, condition and image, if logits are NaN or infinite.
     """
     check_set(images, len(text.classes))
-    judge = Judge(victim=victim, images=images, text=text, seed=seed, trial_id=trial_id, space=threat_space)
+    judge = Judge(
+        victim=victim, images=images, text=text, seed=seed, trial_id=trial_id, space=threat_space, embeddings=embeddings
+    )
     where = torch.device(device)
     abreast = torch.get_num_threads() if where.type == "cpu" else 1
     run = _Run(
@@ -191,7 +195,8 @@ class _Run:
         threat = to_plain(condition.threat)
         about = [condition.name, condition.attack_id, condition.ran, stage_id]
         about += [self.precision] if stage_id and self.precision != "fp32" else []
-        return fingerprint([judge.victim.key, text, images, threat, about, judge.space, judge.seed], 24)
+        asked = ["embeddings"] if judge.embeddings else []
+        return fingerprint([judge.victim.key, text, images, threat, about, judge.space, judge.seed, *asked], 24)
 
 
 def _already_wrong(clean: SampleRecord, condition: Condition) -> SampleRecord:

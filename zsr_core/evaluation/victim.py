@@ -49,7 +49,15 @@ class Victim:
 
     def logits(self, x: Tensor, text: TextBank, draws: DrawsOf | None = None) -> Tensor:
         """Return [B, C]; through the defence, if there is one, where ``draws()`` gives its randomness."""
+        return self.classified(self.unit(x, text, draws), text)
+
+    def unit(self, x: Tensor, text: TextBank, draws: DrawsOf | None = None) -> Tensor:
+        """Return the unit image embeddings [B, D] in fp32; the other arguments are those of :meth:`logits`."""
         raw = self.embed(x) if self.defended is None or draws is None else self.defended(x, draws())
         width = text.unit.shape[-1]
         require(raw.shape[-1] == width, "model", raw.shape[-1], f"image embeddings as wide as the texts': {width}")
-        return self.scale * F.normalize(raw.float(), dim=-1) @ text.unit.T + self.bias
+        return F.normalize(raw.float(), dim=-1)
+
+    def classified(self, unit: Tensor, text: TextBank) -> Tensor:
+        """Return the logits [B, C] of unit image embeddings [B, D]."""
+        return self.scale * unit @ text.unit.T + self.bias

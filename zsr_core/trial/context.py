@@ -38,6 +38,7 @@ class RunContext:
     ``deterministic`` makes a GPU's sums the same in every run, which takes longer; a CPU's are so in any case.
     ``rungs`` says when the trial is scored while it trains, with one process alone. ``goes_on`` gets each such score
     and returns why the trial is stopped there, or an empty text.
+    ``metrics`` are names of metrics that are measured beside those that every trial measures.
     """
 
     cache: Path | None = None
@@ -48,6 +49,7 @@ class RunContext:
     deterministic: bool = False
     rungs: Rungs | None = None
     goes_on: Callable[[RungScore], str] = always
+    metrics: tuple[str, ...] = ()
 
     @property
     def where(self) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -11,7 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zsr_core.codec import require
 from zsr_core.data import set_size
+from zsr_core.evaluation.embeddings import kept_bytes
 from zsr_core.evaluation.meter import Part
+from zsr_core.evaluation.suite import fitting_set
 from zsr_core.model.load import image_size_of, shapes_model
 from zsr_core.trial.config import TrialConfig
 
@@ -28,6 +31,7 @@ class Estimate:
     gflop_per_forward: float  # of one image
     seconds: float  # on this machine, at its measured fp32 matmul rate
     absent: tuple[str, ...] = ()  # sets that are not here and were counted by their published size
+    embedding_bytes: int = 0  # of the embeddings that are kept on disk, before compression
 
     @property
     def forwards(self) -> float:
@@ -86,19 +90,39 @@ def estimate(config: TrialConfig) -> Estimate:
     frozen = (n if config.method.teacher_cacheable else seen) * reads.teacher_clean if config.epochs else 0
     fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
-    for part in evaluation_parts(config):
+    parts, fitted = evaluation_parts(config), _fitting_images(config, size)
+    fwd += fitted
+    for part in parts:
         absent += [part.task] if part.published else []
         fwd += part.images * part.forwards
         back_in += part.images * part.backwards
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.visual(torch.empty(1, 3, size, size, device="meta"))
+        width = model.visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
     gflop = counter.get_total_flops() / 1e9
     cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
-        absent=tuple(dict.fromkeys(absent)),
+        absent=tuple(dict.fromkeys(absent)), embedding_bytes=_embedding_bytes(config, size, parts, fitted, width),
     )  # fmt: skip
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
+
+
+def _fitting_images(config: TrialConfig, size: int) -> int:
+    """Return how many images beyond the suite's are encoded, to fit a temperature on."""
+    suite = config.eval_suite
+    extra = fitting_set(suite, config.train_data)
+    if extra is None:
+        return 0
+    return set_size(extra, "selection", size, suite.n, trained_on=config.train_data).images
+
+
+def _embedding_bytes(config: TrialConfig, size: int, parts: Sequence[Part], fitted: int, width: int) -> int:
+    suite = config.eval_suite
+    if not suite.keeps_embeddings:
+        return 0
+    conditions = {(part.task, part.condition, part.eps): part.images for part in parts}
+    sizes = (set_size(t, suite.split, size, suite.n, trained_on=config.train_data).classes for t in suite.tasks)
+    return kept_bytes(sum(conditions.values()) + fitted, sum(sizes), width)
 
 
 # Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.

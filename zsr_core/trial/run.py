@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from zsr_core.codec import ConfigError, require, to_plain
-from zsr_core.data import ImageSet, zero_shot_names
+from zsr_core.data import ImageSet
+from zsr_core.evaluation.embeddings import write_embeddings
 from zsr_core.evaluation.journal import Journal
-from zsr_core.evaluation.measure import measure
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import remove_stale, write_text
@@ -30,6 +30,7 @@ from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
+from zsr_core.trial.numbers import evaluated_of, measured
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
 from zsr_core.trial.result import TrialResult, read_result, write_result
 from zsr_core.trial.rungs import Ladder
@@ -79,7 +80,7 @@ def run_trial_together(config: TrialConfig, folder: Path, processes: int, contex
         return stored
     where, started = context.where, _now()
     threads = max(1, torch.get_num_threads() // processes)
-    given = (config, folder, context.cache, context.deterministic)
+    given = (config, folder, context.cache, context.deterministic, context.metrics)
     for last in (False, True):
         try:
             together(
@@ -95,9 +96,16 @@ def run_trial_together(config: TrialConfig, folder: Path, processes: int, contex
     return result
 
 
-def _run_member(member: Member, config: TrialConfig, folder: Path, cache: Path | None, deterministic: bool) -> None:
+def _run_member(
+    member: Member, config: TrialConfig, folder: Path, cache: Path | None, deterministic: bool, metrics: tuple[str, ...]
+) -> None:
     context = RunContext(
-        cache=cache, device=member.device, on_event=member.on_event, world=member.world, deterministic=deterministic
+        cache=cache,
+        device=member.device,
+        on_event=member.on_event,
+        world=member.world,
+        deterministic=deterministic,
+        metrics=metrics,
     )
     run_trial(config, folder, context)
 
@@ -173,12 +181,14 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
         records = own if world.size == 1 else merged(world.collect(own))
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
-    write_samples(folder / "samples.parquet", records)
+    evaluated = evaluated_of(config, clip, victim, records, str(device))
+    write_samples(folder / "samples.parquet", evaluated.records)
+    write_embeddings(folder, evaluated)
     seconds = _seconds(begun, trained, device, world)
-    zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
     notes = set_notes(config, clip.tower.image_size)
     return TrialResult(
-        trial_id=config.trial_id, config=config, status="done", measurements=tuple(measure(records, zero_shot)),
+        trial_id=config.trial_id, config=config, status="done",
+        measurements=tuple(measured(config, evaluated, asked=context.metrics)),
         history=tuple(tuned.history), cost={**tuned.cost, **seconds, "peak_bytes": peak_bytes(device)},
         provenance={
             "weights_sha": victim.sha, "initial_weights_sha": clip.sha, "processes": str(world.size),

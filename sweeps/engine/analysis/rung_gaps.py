@@ -53,7 +53,7 @@ def _variance(outcomes: Array, objective: str) -> float:
     weights = np.array([*first, -second[0], -second[1]])
     of_image = np.einsum("k,kn->n", weights, outcomes.mean(axis=1))  # [N]
     squares = float(((of_image - of_image.mean()) ** 2).sum()) + 1.0
-    return 100.0**2 * squares / (n - 1) / n
+    return float(100.0**2 * squares / (n - 1) / n)
 
 
 def _slopes(clean: float, robust: float, objective: str) -> tuple[float, float]:

@@ -14,10 +14,13 @@ def add(command: Parser) -> None:
     add_study(command)
     words = "write samples/ too: every image's record, cut by task and condition"
     command.add_argument("--samples", action="store_true", help=words)
+    words = "write reliability.parquet too: per trial, set and condition the bins of a reliability diagram"
+    command.add_argument("--reliability", action="store_true", help=words)
 
 
 def run(options: argparse.Namespace) -> int:
     from sweeps.engine.documents.parquet import export_study  # noqa: PLC0415 - brings pandas
+    from sweeps.engine.documents.reliability import export_reliability  # noqa: PLC0415
     from sweeps.engine.documents.samples import export_samples  # noqa: PLC0415
     from sweeps.engine.study.folder import open_study  # noqa: PLC0415
 
@@ -25,4 +28,6 @@ def run(options: argparse.Namespace) -> int:
     made = [export_study(folder)]
     if options.samples:
         made.append(export_samples(folder))
+    if options.reliability:
+        made.append(export_reliability(folder))
     return say(made)

@@ -16,6 +16,8 @@ from sweeps.engine.analysis.outcomes import row_interval
 from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, unseen_axes, varied_axes
 from sweeps.engine.analysis.published_grids import OVERALL, SHOWN, published_grids
 from sweeps.engine.analysis.ranking import in_order
+from sweeps.engine.analysis.reliability import diagrams
+from sweeps.engine.analysis.rises import RISE_METRICS, rises
 from sweeps.engine.analysis.score_query import (
     Reading,
     score_label,
@@ -28,6 +30,8 @@ from sweeps.engine.analysis.stats import Interval
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
 from sweeps.engine.figures.names import FIGURES, unread
+from sweeps.engine.figures.reliability import reliability_figure
+from sweeps.engine.figures.rises import rises_figure
 from sweeps.engine.figures.scene import Drawn, Keep, Request, Scene
 from sweeps.engine.figures.style import STYLE
 from sweeps.engine.figures.surface_views import How, views
@@ -37,6 +41,7 @@ from sweeps.engine.format import leaf, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, ROBUST, TITLES, score_named, shown_scores
 from sweeps.engine.wording.forest import MOST, MOST_SAMPLED, forest
+from sweeps.engine.wording.rises import rise_lines
 from sweeps.engine.wording.sensitivity import sensitivity_note
 from sweeps.engine.wording.study import curves_text, spread_text, unseen_text
 from zsr_core.codec import ConfigError, unknown
@@ -102,7 +107,8 @@ def given_options(request: Request) -> dict[str, object]:
 def usual(scene: Scene) -> tuple[str, ...]:
     """Return the default kinds: the heatmap, if the study has surfaces or axes are requested, and the trade-off."""
     surfaces = bool(scene.study.surfaces or scene.request.x or scene.request.y)
-    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust")
+    rising = bool(RISE_METRICS & set(scene.study.objectives))
+    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust", *(("uncertainty",) if rising else ()))
 
 
 def _scene(folder: StudyFolder, request: Request) -> Scene:
@@ -326,6 +332,15 @@ def _eps(scene: Scene) -> list[Path]:
     return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting_of(facet="eps")), "eps")
 
 
+def _reliability(scene: Scene) -> list[Path]:
+    return scene.save(reliability_figure(diagrams(scene.folder), scene.setting), "reliability")
+
+
+def _uncertainty(scene: Scene) -> list[Path]:
+    found = rises(scene.folder)
+    return scene.save(rises_figure(found, [*scene.setting, *rise_lines(found)]), "uncertainty")
+
+
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
@@ -358,6 +373,8 @@ _DRAWN_BY: Mapping[str, Callable[[Scene], list[Path]]] = {
     "parallel": _parallel,
     "learning": _learning,
     "eps": _eps,
+    "reliability": _reliability,
+    "uncertainty": _uncertainty,
     "importance": _importance,
 }
 KINDS: Mapping[str, Kind] = {name: Kind(draw=_DRAWN_BY[name], words=words) for name, words in FIGURES.items()}

@@ -21,6 +21,8 @@ FIGURES: Mapping[str, str] = {
     "parallel": "every configuration as a line across axes and scores",
     "learning": "the training history over epochs",
     "eps": "robust accuracy over the attack's budget",
+    "reliability": "accuracy over confidence, of the chosen cell and the untouched model, clean and attacked",
+    "uncertainty": "the rise of uncertainty under each attack, over the attack's budget",
     "importance": "fANOVA and PED-ANOVA shares of each axis, from 30 configurations on",
 }
 
@@ -37,6 +39,8 @@ READS: Mapping[str, tuple[str, ...]] = {  # the options of a request that a kind
     "parallel": ("z", "best"),
     "learning": (),
     "eps": (),
+    "reliability": (),
+    "uncertainty": (),
     "importance": ("z", "best"),
 }
 

@@ -45,8 +45,9 @@ class Course:
         self._pace, self._estimates = Pace(folder.done().values()), estimates
         rule = self.study.stop
         self._stops = None if rule is None else Stops(self.path, lambda: self.study, rule)
-        for trial_id, result in folder.done().items() if self._stops is not None else ():
-            self._stops.ended(trial_id, result)  # a launch may have been killed before it noted them
+        if self._stops is not None:  # a launch may have been killed before it noted them
+            for trial_id, result in folder.done().items():
+                self._stops.ended(trial_id, result)
         self._lock = threading.RLock()  # `look` may be called from another thread than the rest
         self.begun = 0  # trials started by this launch
         self.tally = Tally(title=self.study.study, planned=self._planned(), done=_ended(folder), began=time.monotonic())

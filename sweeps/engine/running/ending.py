@@ -10,11 +10,13 @@ from typing import TypeVar
 from sweeps.engine.analysis.choice import selection
 from sweeps.engine.analysis.matrix import ablation
 from sweeps.engine.analysis.ranking import ranked
+from sweeps.engine.analysis.rises import RISE_METRICS, rises
 from sweeps.engine.documents.forms.terminal import terminal
 from sweeps.engine.documents.table import write_table
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.wording.answer import answer
 from sweeps.engine.wording.matrix import described
+from sweeps.engine.wording.rises import rise_lines
 
 T = TypeVar("T")
 
@@ -27,6 +29,8 @@ def answer_lines(folder: StudyFolder, troubles: list[str]) -> list[str]:
     if len(folder.study.rows(role="final")) > 1:
         reported = _read("report split", lambda: ranked(folder, "report"), troubles)
     lines = [*answer(folder, curse, ranking.rivals if ranking else None, reported), ""]
+    if RISE_METRICS & set(folder.study.objectives):
+        lines += [*(_read("uncertainty", lambda: rise_lines(rises(folder)), troubles) or ()), ""]
     matrix = _read("matrix", lambda: ablation(folder), troubles)
     if matrix is not None:
         lines += [*terminal(described(folder, matrix), color=sys.stdout.isatty()).splitlines(), ""]

@@ -51,7 +51,7 @@ def run_here(
                 watch.started(job)
                 perform(
                     job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit,
-                    rungs=rungs, at_rung=None if rungs is None else watch.at_rung,
+                    rungs=rungs, at_rung=None if rungs is None else watch.at_rung, metrics=job.metrics,
                 )  # fmt: skip
                 watch.finished(job)
                 source.finished(job)

@@ -51,6 +51,7 @@ class Job:
     trials: tuple[PlannedTrial, ...]
     configs: tuple[TrialConfig, ...]
     score_eps: float  # the budget at which trials on the report split are audited
+    metrics: tuple[str, ...] = ()  # what is measured beside the metrics of every trial: the study's objectives
 
     @property
     def key(self) -> str:
@@ -60,7 +61,10 @@ class Job:
 def job(study: Study, trials: Iterable[PlannedTrial]) -> Job:
     """Return the job of running ``trials`` of ``study``."""
     chosen = tuple(trials)
-    return Job(trials=chosen, configs=tuple(study.config(trial) for trial in chosen), score_eps=study.score_eps)
+    return Job(
+        trials=chosen, configs=tuple(study.config(trial) for trial in chosen), score_eps=study.score_eps,
+        metrics=study.objectives,
+    )  # fmt: skip
 
 
 class Source(Protocol):
@@ -115,6 +119,7 @@ def perform(
     launch: str = "",
     rungs: Rungs | None = None,
     at_rung: AtRung | None = None,
+    metrics: tuple[str, ...] = (),
 ) -> None:
     """Run the trials in turn, each into its folder under ``folder``; trials that are done are skipped.
 
@@ -122,6 +127,7 @@ def perform(
     ``limit``: the seconds after which a trial fails; only in a main thread. ``launch``: trials that this launch has
     cut off are skipped. ``rungs``: when trials of the selection are scored while they train; ``at_rung`` tells the
     launching process, which answers in the trial's folder. The seeds after a stopped one are not run.
+    ``metrics``: names of those that are measured beside the metrics of every trial.
     """
     stopped = ""
     for i, config in enumerate(configs):
@@ -140,7 +146,7 @@ def perform(
                 scored = at_rung is not None and config.eval_suite.split == "selection"
                 context = RunContext(
                     cache=folder, device=device, on_event=_reporter(config, report, log),
-                    rungs=rungs if scored else None, goes_on=_asker(place, at_rung),
+                    rungs=rungs if scored else None, goes_on=_asker(place, at_rung), metrics=metrics,
                 )  # fmt: skip
                 _run(config, place, processes, context, limit)
             ended = read_result(place)

@@ -110,7 +110,7 @@ def run_on_ray(
 def _packed(job: Job) -> str:
     """Return a job as text, because Tune would search a mapping for domains."""
     configs = [to_plain(config) for config in job.configs]
-    return json.dumps({"key": job.key, "configs": configs, "score_eps": job.score_eps})
+    return json.dumps({"key": job.key, "configs": configs, "score_eps": job.score_eps, "metrics": job.metrics})
 
 
 def _key(trial: Trial) -> str:
@@ -144,6 +144,7 @@ def _work(
     perform(
         configs, Path(folder), report, score_eps=packed["score_eps"], device="cuda" if gpu else "cpu",
         processes=processes, launch=launch, rungs=rungs, at_rung=None if rungs is None else at_rung,
+        metrics=tuple(packed["metrics"]),
     )  # fmt: skip
     tune.report({"ended": True})
 
@@ -157,7 +158,7 @@ class RungScheduler(FIFOScheduler):
     """
 
     def __init__(self, watch: Watch) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._watch = watch
 
     def __getstate__(self) -> dict[str, Any]:

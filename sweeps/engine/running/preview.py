@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 
 from sweeps.engine.format import MINIATURES, counted, eps_text, listed
 from sweeps.engine.running.options import Options
 from sweeps.engine.running.pace import Pace
-from sweeps.engine.study.folder import Study, StudyFolder
+from sweeps.engine.study.folder import SPLIT, Study, StudyFolder
 from sweeps.engine.study.limits import CLIFF
 from sweeps.engine.study.plan import to_come
 from sweeps.engine.study.sweep import Sweep
@@ -17,7 +18,9 @@ from sweeps.engine.study.workload import Gpu, listing
 from sweeps.engine.wording.study import sizes_text
 from zsr_core.codec import canonical
 from zsr_core.data import Split, set_size, zero_shot_names
+from zsr_core.duration import size_text
 from zsr_core.model.load import image_size_of
+from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.provenance import set_notes
 
 # The card of the papers' training (Comp-TGA, section V), at its manufacturer's fp32 rate.
@@ -40,6 +43,9 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
     lines += sets_lines(study)
     lines += stopping_lines(study, pace)
+    kept = embeddings_kept(study, [study.config(trial) for trial in folder.unfinished()], coming, pace)
+    if kept:
+        lines.append(f"Embeddings to keep beside the records: {size_text(kept)}.")
     if pace.absent:
         lines.append(f"Not on this machine, so their published sizes are used: {', '.join(pace.absent)}.")
     return lines
@@ -111,6 +117,18 @@ def earlier_lines(folder: StudyFolder, options: Options, own: frozenset[str]) ->
         was = f"the finished trials of {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
         lines.append(f"Kept from earlier launches, and part of every mean: {was}. --fresh begins without.")
     return lines
+
+
+def embeddings_kept(study: Study, unfinished: Sequence[TrialConfig], coming: int, pace: Pace) -> int:
+    """Return the bytes of embeddings that the trials left will keep, with those on the report split that follow.
+
+    Args:
+        coming: the number of trials that a search has yet to propose.
+    """
+    configs = [*unfinished, *[study.base] * coming]
+    if not study.rows(split="report"):  # the best cell and the untouched model
+        configs += [study.base.with_({SPLIT: "report"})] * 2 * len(study.seeds)
+    return sum(pace.estimate(config).embedding_bytes for config in configs)
 
 
 def refine_lines(sweep: Sweep, folder: StudyFolder, options: Options) -> list[str]:

@@ -20,7 +20,7 @@ from zsr_core.duration import duration
 from zsr_core.evaluation.meter import Meter, Standing
 from zsr_core.evaluation.suite import merged
 from zsr_core.files import write_text
-from zsr_core.records import SampleRecord, from_table, to_table
+from zsr_core.records import WITH_EMBEDDING, SampleRecord, from_table, to_table
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext, Spread
 from zsr_core.trial.cost import evaluation_parts
@@ -60,7 +60,7 @@ def _run(
         go_on()
         done, waiting = ray.wait(waiting, timeout=POLL_S)
         for job in done:
-            records[jobs[job]] = from_table(_answer(job))
+            records[jobs[job]] = from_table(_answer(job), WITH_EMBEDDING)
         say(f"{_standing(parts, workers, set(records))}, {duration(time.monotonic() - begun)} so far")
     return merged([records[k] for k in range(workers)])
 
@@ -106,8 +106,8 @@ def _answer(job: Any) -> Any:
 
 
 def _shard(config: dict[str, Any], parts: str, k: int, of: int, threads: int) -> Any:
-    """Return the records of one shard as an Arrow table; runs in a worker."""
+    """Return the records of one shard, with embeddings if they are kept, as an Arrow table; runs in a worker."""
     torch.set_num_threads(threads)
     trial = from_plain(TrialConfig, config)
     context = RunContext(on_event=_meter(trial, Path(parts), k, of))
-    return to_table(evaluate_shard(trial, Path(parts), (k, of), context))
+    return to_table(evaluate_shard(trial, Path(parts), (k, of), context), WITH_EMBEDDING)

@@ -55,6 +55,8 @@ CLEAN, ROBUST, HARMONIC = (score_of(metric_named(name)) for name in ("clean", "r
 SCORES: tuple[Score, ...] = tuple(score_of(metric) for metric in METRICS)
 BY_NAME = {score.name: score for score in SCORES}
 TITLES = {score.name: score.title for score in SCORES}
+# Scores that every trial has at its end, whatever it keeps.
+AWAITED = tuple(metric.name for metric in METRICS if metric.always and metric.reads == "records")
 
 
 def score_named(name: str, field: str = "score") -> Score:
@@ -74,6 +76,11 @@ def check_objectives(names: Sequence[str]) -> None:
         score_named(name, "objectives")
     distinct = len(set(names)) == len(names)
     require(len(names) > 0 and distinct, "objectives", tuple(names), "at least one score, none twice")
+
+
+def reads_embeddings(objectives: Sequence[str]) -> bool:
+    """Return whether one of the objectives can be measured only where embeddings are kept."""
+    return any(metric_named(name).reads == "embeddings" for name in objectives)
 
 
 def shown_scores(objectives: Sequence[str]) -> tuple[Score, ...]:
@@ -122,3 +129,9 @@ def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
         score.name: means.get((score.metric, score.condition, score.budget(eps))) for score in SCORES
     }
     return {name: m for name, m in read.items() if m is not None}
+
+
+def shown_headline(result: TrialResult, eps: float, objectives: Sequence[str]) -> dict[str, Measurement]:
+    """Return those of :func:`headline` that tables show: clean, robust, harmonic, then the other objectives."""
+    means = headline(result, eps)
+    return {score.name: means[score.name] for score in shown_scores(objectives) if score.name in means}

@@ -70,7 +70,8 @@ class Stopping:
         """Return the share of all training steps that plain ASHA would take with many trials and no caution."""
         ends = (*self.shares, 1.0)
         starts = (0.0, *self.shares)
-        return sum((end - start) / self.keep**i for i, (start, end) in enumerate(zip(starts, ends, strict=True)))
+        spans = enumerate(zip(starts, ends, strict=True))
+        return float(sum((end - start) / self.keep**i for i, (start, end) in spans))
 
 
 def stopping(given: Stopping | str, field_name: str = "stop") -> Stopping | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from sweeps.engine.format import eps_text, leaf
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
-from sweeps.engine.study.objectives import headline
+from sweeps.engine.study.objectives import shown_headline
 from sweeps.engine.tracking.notes import study_note, trial_note
 from sweeps.engine.wording.study import scale_note
 from zsr_core.audit.finding import gravest
@@ -190,6 +190,7 @@ def _scale(study: Study) -> str:
 def version_tags(study: Study, trial: PlannedTrial, result: TrialResult) -> dict[str, str]:
     """Return the tags of tuned weights in the model registry: study and trial, base model, training data, scores."""
     model, config = result.config.model, result.config
+    shown = shown_headline(result, study.score_eps, study.objectives)
     names = ("weights_sha", "initial_weights_sha", "git_sha", "git_dirty")
     tags: dict[str, str] = {
         **{name: result.provenance.get(name, "") for name in names},
@@ -204,7 +205,7 @@ def version_tags(study: Study, trial: PlannedTrial, result: TrialResult) -> dict
         "trained_on": config.train_data.called,
         "scale": _scale(study),
         "audit": gravest(result.audit.values()) if result.audit else "",
-        **{name: f"{m.value:.2f}" for name, m in headline(result, study.score_eps).items() if m.value is not None},
+        **{name: f"{m.value:.2f}" for name, m in shown.items() if m.value is not None},
     }
     return {name: text[:TAG_LIMIT] for name, text in tags.items() if text}
 

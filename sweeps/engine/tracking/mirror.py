@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, read_study, trial_folder
-from sweeps.engine.study.objectives import TITLES
+from sweeps.engine.study.objectives import AWAITED
 from sweeps.engine.tracking import registry, updates
 from sweeps.engine.tracking.entries import Data, params, study_tags, swept, trial_tags
 from sweeps.engine.tracking.points import created_ms
@@ -269,7 +269,7 @@ def _known(run: Run) -> KnownRun:
         params=frozenset(run.data.params),
         tags=dict(run.data.tags),
         has_metrics=bool(run.data.metrics),
-        awaits_scores=any(math.isnan(run.data.metrics.get(name, 0.0)) for name in TITLES),
+        awaits_scores=any(math.isnan(run.data.metrics.get(name, 0.0)) for name in AWAITED),
         digest=run.data.tags.get(updates.SEAL, ""),
     )
 

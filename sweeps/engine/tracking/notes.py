@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sweeps.engine.documents.forms.markdown import document, heading_text
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
-from sweeps.engine.study.objectives import headline
+from sweeps.engine.study.objectives import shown_headline
 from sweeps.engine.wording.answer import answer
 from sweeps.engine.wording.study import scale_note
 from zsr_core.evaluation.measure import Measurement
@@ -20,7 +20,7 @@ def trial_note(study: Study, trial: PlannedTrial, result: TrialResult) -> str:
     lines = [f"{heading_text(trial.label)} ({trial.role}) of study {study.study}.", "", *_scale_line(study)]
     if result.error:
         lines += [f"**{result.status}**: {result.error}", ""]
-    scores = headline(result, study.score_eps)
+    scores = shown_headline(result, study.score_eps, study.objectives)
     if scores:
         lines += ["| zero-shot mean | % | 95 % interval |", "|---|---|---|"]
         values = {name: f"– ({m.reason})" if m.value is None else f"{m.value:.1f}" for name, m in scores.items()}

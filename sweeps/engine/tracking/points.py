@@ -15,7 +15,7 @@ from datetime import datetime
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.scores import CellScore, scores
 from sweeps.engine.study.folder import Study, StudyFolder
-from sweeps.engine.study.objectives import TITLES, headline
+from sweeps.engine.study.objectives import AWAITED, TITLES, headline
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.threat import Norm
 from zsr_core.trial.result import TrialResult
@@ -62,7 +62,7 @@ def awaited_scores(at: int) -> list[Point]:
 
     Parallel coordinates open on the first metric that a run was given, and the scores are known last.
     """
-    return [Point(name=name, value=math.nan, step=BEFORE, at=at) for name in TITLES]
+    return [Point(name=name, value=math.nan, step=BEFORE, at=at) for name in AWAITED]
 
 
 def curve_points(metrics: Mapping[str, float], step: int, at: int) -> list[Point]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
-from sweeps.engine.study.objectives import TITLES
+from sweeps.engine.study.objectives import AWAITED, TITLES
 from sweeps.engine.tracking.entries import Data, datasets, params, result_tags, study_params, study_tags, swept
 from sweeps.engine.tracking.points import (
     BEFORE,
@@ -170,7 +170,7 @@ def must_be_replaced(run: KnownRun, update: Update) -> bool:
 
     The UI's contour plot leaves out a metric that is not a number in any of the compared runs.
     """
-    return run.awaits_scores and not {point.name for point in update.points} >= TITLES.keys()
+    return run.awaits_scores and not {point.name for point in update.points} >= set(AWAITED)
 
 
 def split_scores(points: Iterable[Point]) -> tuple[list[Point], list[Point]]:

@@ -13,7 +13,7 @@ from sweeps.engine.analysis.panels import Unseen
 from sweeps.engine.analysis.score_query import Reading, under_attack
 from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, leaf, listed, sentence
 from sweeps.engine.study.folder import Study, StudyFolder
-from sweeps.engine.study.objectives import HARMONIC, deciding_score, headline
+from sweeps.engine.study.objectives import HARMONIC, deciding_score, shown_headline
 from zsr_core.attacks import Pgd
 from zsr_core.codec import is_finite, to_plain
 from zsr_core.data import trained_names
@@ -177,7 +177,7 @@ def spread_text(folder: StudyFolder) -> str:
     """Return the median half-width of one trial's intervals over images, as a sentence; empty if unknown."""
     halves: dict[str, list[float]] = {}
     for result in folder.results.values():
-        for name, m in headline(result, folder.study.score_eps).items():
+        for name, m in shown_headline(result, folder.study.score_eps, folder.study.objectives).items():
             if m.low is not None and m.high is not None and math.isfinite(m.high - m.low):
                 halves.setdefault(name, []).append((m.high - m.low) / 2)
     parts = [f"{name}{NBSP}±{NBSP}{median(widths):.1f}" for name, widths in halves.items()]

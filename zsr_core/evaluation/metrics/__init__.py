@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from zsr_core.codec import unknown
 from zsr_core.evaluation.metrics.accuracy import CLEAN, HARMONIC, ROBUST
+from zsr_core.evaluation.metrics.calibration import CALIBRATION
+from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
 from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric
+from zsr_core.evaluation.metrics.ood import OOD
+from zsr_core.evaluation.metrics.temperature import TEMPERATURE
+from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
 
-METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)  # measurements of a condition are in this order
+ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
+# Measurements of a condition are in this order.
+METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
 
 
 def metric_named(name: str) -> Metric:
@@ -23,6 +30,6 @@ def metric_named(name: str) -> Metric:
 
 
 __all__ = [
-    "CLEAN", "HARMONIC", "METRICS", "ROBUST", "Condition", "Ends", "Images", "Metric", "interval_of", "mean_interval",
-    "metric_named",
+    "ACCURACY", "CLEAN", "HARMONIC", "METRICS", "ROBUST", "Condition", "Ends", "Images", "Metric", "interval_of",
+    "mean_interval", "metric_named",
 ]  # fmt: skip

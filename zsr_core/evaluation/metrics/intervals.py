@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from zsr_core.codec import is_finite
 from zsr_core.evaluation.metrics.metric import Ends, Images, Metric
@@ -44,10 +45,17 @@ def bootstrap(value: Callable[[Images], float | None], images: Images, draws: in
     """
     random = np.random.default_rng(seed_for(0, "bootstrap", len(images)))
     drawn = (value(images.take(random.integers(len(images), size=len(images)))) for _ in range(draws))
-    values = [v for v in drawn if is_finite(v)]
+    return percentiles(np.array([v for v in drawn if is_finite(v)]), draws)
+
+
+def percentiles(values: npt.NDArray[np.float64], draws: int) -> Ends | None:
+    """Return the 2.5th and the 97.5th percentile of the defined ``values`` of so many draws.
+
+    None where more than :data:`MOST_UNDEFINED` of the draws have no value, and where all draws agree.
+    """
     if len(values) < (1 - MOST_UNDEFINED) * draws:
         return None
-    low, high = np.percentile(np.array(values), (2.5, 97.5))
+    low, high = np.percentile(values, (2.5, 97.5))
     return (float(low), float(high)) if low < high else None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsr_core.codec import require
+from zsr_core.evaluation.metrics.outputs import Outputs
 
 Unit = Literal["%", "points", "nats", ""]
 Reads = Literal["records", "embeddings"]
@@ -32,6 +33,8 @@ class Images:
     entropy: npt.NDArray[np.float64]  # of the softmax, in nats
     margin: npt.NDArray[np.float64]  # logit of the true class minus the largest other logit
     clean: Images | None = None  # the same images without attack, in the same order; None if these are without attack
+    outputs: Outputs | None = None  # embeddings and logits; None where they were not kept
+    source: Images | None = None  # clean images of the training set, of the selection split, with outputs
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -42,12 +45,17 @@ class Images:
             sample_id=self.sample_id[rows], label=self.label[rows], pred=self.pred[rows], correct=self.correct[rows],
             p_max=self.p_max[rows], entropy=self.entropy[rows], margin=self.margin[rows],
             clean=None if self.clean is None else self.clean.take(rows),
+            outputs=None if self.outputs is None else self.outputs.take(rows), source=self.source,
         )  # fmt: skip
 
 
 def always_defined(images: Images) -> str:
     """Return "", because the metric has a value for any images."""
     return ""
+
+
+Value = Callable[[Images], float | None]
+Interval = IntervalKind | Callable[[Images, float], Ends | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +71,8 @@ class Metric:
         conditions: what it is measured under.
         value: a pure function; it returns None where the metric is undefined, never a neutral value.
         attacked: whether a doubt of the audit about robustness concerns it.
-        reads: what ``value`` needs; :func:`measure` computes the metrics that read records.
+        reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, and is undefined without them.
+        always: whether every trial measures it; one that does not is measured where it is asked for.
         interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.
             "bootstrap" resamples the images. A function gets the images and the value and returns the ends, or None.
         undefined: returns why the metric has no value for these images, or "" if it has one.
@@ -74,10 +83,11 @@ class Metric:
     unit: Unit
     higher_is_better: bool
     conditions: tuple[Condition, ...]
-    value: Callable[[Images], float | None]
+    value: Value
     attacked: bool
     reads: Reads = "records"
-    interval: IntervalKind | Callable[[Images, float], Ends | None] = "none"
+    always: bool = True
+    interval: Interval = "none"
     undefined: Callable[[Images], str] = always_defined
 
     def __post_init__(self) -> None:

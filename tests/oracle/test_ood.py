@@ -1,0 +1,134 @@
+"""Detection of classes without a text, beside scikit-learn and plain loops, and on models made for the purpose."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special, stats
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from zsr_core.evaluation.metrics import Images, interval_of, metric_named
+from zsr_core.evaluation.metrics.ood import OOD, SCORES, SPLITS, splits
+
+sys.path.insert(0, str(Path(__file__).parent))
+made: Any = importlib.import_module("made_images")
+images_of, attacked_pair = made.images_of, made.attacked_pair
+
+
+def value(name: str, images: Images) -> float | None:
+    metric = metric_named(name)
+    return None if metric.undefined(images) else metric.value(images)
+
+
+def _scores(images: Any, classes: Any) -> dict[str, Any]:
+    """Return every score of all images among ``classes``, by its formula."""
+    cosines, logits = images.outputs.cosines[:, classes], images.outputs.logits[:, classes]
+    p = special.softmax(logits, axis=1)
+    return {
+        "msp": p.max(axis=1), "max_logit": logits.max(axis=1), "energy": special.logsumexp(logits, axis=1),
+        "mcm": special.softmax(cosines / 1.0, axis=1).max(axis=1), "entropy": -stats.entropy(p, axis=1),
+    }  # fmt: skip
+
+
+def _by_scikit_learn(inside: Any, outside: Any) -> dict[str, float]:
+    labels, scores = np.repeat([1, 0], [len(inside), len(outside)]), np.concatenate([inside, outside])
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    back, caught, _ = roc_curve(1 - labels, -scores, drop_intermediate=False)
+    return {
+        "auroc": roc_auc_score(labels, scores), "aupr_in": average_precision_score(labels, scores),
+        "aupr_out": average_precision_score(1 - labels, -scores),
+        "fpr_ood_at_id95": fpr[np.argmax(tpr >= 0.95 - 1e-12)],
+        "fpr_id_at_ood95": back[np.argmax(caught >= 0.95 - 1e-12)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("side", ["", "_adv_id", "_adv_ood"])
+def test_every_measure_is_the_mean_of_scikit_learns_over_five_halves_of_the_classes(score: str, side: str) -> None:
+    pair = attacked_pair(n=160, classes=7)
+    images = pair.clean if side == "" else pair
+    each = []
+    for part in splits(images):
+        attacked, clean = (_scores(i, part.classes)[score] for i in (pair, pair.clean))
+        inside, outside = (attacked if side == "_adv_id" else clean), (attacked if side == "_adv_ood" else clean)
+        held = np.isin(pair.label, part.classes)
+        each.append(_by_scikit_learn(inside[held], outside[~held]))
+    assert len(each) == SPLITS
+    for measure in each[0]:
+        expected = np.mean([numbers[measure] for numbers in each])
+        assert value(f"ood_{measure}_{score}{side}", images) == pytest.approx(expected, abs=1e-9), measure
+
+
+def test_halves_of_the_classes_are_the_same_for_every_model_and_differ_from_each_other() -> None:
+    one, other = made.random_images(50, 9, seed=1), made.random_images(80, 9, seed=2)
+    held = [part.classes.tolist() for part in splits(one)]
+    assert held == [part.classes.tolist() for part in splits(other)]
+    assert {len(classes) for classes in held} == {5}
+    assert len({tuple(classes) for classes in held}) > 1
+
+
+def test_a_model_that_knows_what_it_has_no_text_for_is_perfect_and_a_blind_one_is_at_one_half() -> None:
+    labels = np.arange(80) % 8
+    knows = images_of(10.0 * np.eye(8)[labels], labels)
+    for score in SCORES:
+        assert value(f"ood_auroc_{score}", knows) == 1.0
+        assert value(f"ood_fpr_ood_at_id95_{score}", knows) == 0.0
+        assert interval_of(metric_named(f"ood_auroc_{score}"), knows, 1.0) is None, "no width is no certainty"
+    blind = images_of(np.ones((80, 8)), labels)
+    for score in SCORES:
+        assert value(f"ood_auroc_{score}", blind) == 0.5
+        assert value(f"ood_fpr_ood_at_id95_{score}", blind) == 1.0, "equal scores are accepted together"
+
+
+def test_the_two_rates_called_fpr95_differ() -> None:
+    images = made.random_images(400, 8)
+    first, second = value("ood_fpr_ood_at_id95_msp", images), value("ood_fpr_id_at_ood95_msp", images)
+    assert first is not None
+    assert second is not None
+    assert abs(first - second) > 0.01
+
+
+def test_mcm_is_the_largest_probability_at_another_temperature() -> None:
+    images = made.random_images(60, 6)
+    scaled = replace(images.outputs, texts=replace(images.outputs.texts, scale=100.0))
+    at_100 = replace(images, outputs=scaled)
+    assert value("ood_auroc_mcm", at_100) == value("ood_auroc_msp", images), "scale 1 is temperature 1"
+    assert value("ood_auroc_mcm", at_100) != value("ood_auroc_msp", at_100)
+
+
+def test_the_interval_of_an_auroc_over_halves_is_as_wide_as_a_bootstrap_of_the_images_finds() -> None:
+    images = made.random_images(150, 6)
+    metric = metric_named("ood_auroc_max_logit")
+    found = metric.value(images)
+    assert found is not None
+    ends = interval_of(metric, images, found)
+    random = np.random.default_rng(0)
+    draws = [metric.value(images.take(random.integers(150, size=150))) for _ in range(200)]
+    assert ends is not None
+    assert ends[1] - ends[0] == pytest.approx(4 * np.std(draws), rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [(images_of(np.eye(3)[[0, 1, 2]], [0, 1, 2]), "3 classes cannot be split"),
+     (images_of(np.eye(8)[[0, 0]], [0, 0]), "too few images")],
+)  # fmt: skip
+def test_what_cannot_be_split_gives_a_reason(images: Images, reason: str) -> None:
+    for metric in OOD:
+        assert reason in metric.undefined(images)
+
+
+def test_every_number_is_a_share() -> None:
+    pair = attacked_pair(n=60, classes=6)
+    for metric in OOD:
+        got = metric.value(pair.clean if "clean" in metric.conditions else pair)
+        assert got is not None
+        assert math.isfinite(got)
+        assert 0 <= got <= 1

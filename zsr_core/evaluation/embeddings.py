@@ -1,0 +1,148 @@
+"""Unit image embeddings and class texts beside a trial's records, so that a metric never needs the attack again.
+
+They are float32, as the model gave them. In float16 a logit at scale 100 would move by about 1e-3, which changes the
+predicted class of an image that lies between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zsr_core.codec import ConfigError, require
+from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
+from zsr_core.files import write_whole
+from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
+
+EMBEDDINGS, TEXTS = "embeddings.parquet", "texts.parquet"
+SCHEMA_VERSION = "1"
+_KEY = ("task", "split", "sample_id", "condition", "eps")  # of one row; it is in samples.parquet too
+_FACTS = pa.schema(
+    [(name, pa.string()) for name in ("trial_id", "weights_sha", "task", "split", "sample_id", "condition")]
+    + [("eps", pa.float64()), ("label", pa.int64()), ("pred", pa.int64())]
+)
+_TEXT_FACTS = pa.schema(
+    {
+        "task": pa.string(), "label": pa.int64(), "name": pa.string(), "logit_scale": pa.float64(),
+        "logit_bias": pa.float64(),
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluated:
+    """What an evaluation left behind: its records, and where they carry embeddings the texts of its tasks.
+
+    ``source`` are the clean images of the training set on the selection split, on which a temperature is fitted.
+    """
+
+    records: Sequence[SampleRecord]
+    texts: Mapping[str, ClassTexts]
+    source: Sequence[SampleRecord]
+
+
+def write_embeddings(folder: Path, evaluated: Evaluated) -> None:
+    """Write ``texts.parquet`` and ``embeddings.parquet`` into a trial's folder, each whole or not at all.
+
+    The rows are those of ``samples.parquet`` in its order, then those of ``source`` that are not among them.
+    """
+    texts = evaluated.texts
+    rows = [row for row in (*evaluated.records, *_beyond(evaluated)) if row.embedding]
+    names = [(task, label, name) for task, text in texts.items() for label, name in enumerate(text.classes)]
+    if not rows or not names:
+        return
+    facts = [pa.array([getattr(row, name) for row in rows], _FACTS.field(name).type) for name in _FACTS.names]
+    _write(folder / EMBEDDINGS, facts, _FACTS, embedding_matrix(rows))
+    scales = [(texts[task].scale, texts[task].bias) for task, _, _ in names]
+    columns = [*zip(*names, strict=True), *zip(*scales, strict=True)]
+    text_facts = [pa.array(column, kind) for column, kind in zip(columns, _TEXT_FACTS.types, strict=True)]
+    _write(folder / TEXTS, text_facts, _TEXT_FACTS, np.concatenate([text.unit for text in texts.values()]))
+
+
+def read_evaluated(folder: Path, source: str | None) -> Evaluated:
+    """Return what is kept in a trial's folder; records carry embeddings where there are any.
+
+    Args:
+        source: what tables call the task that was trained on; None if no task was.
+
+    Raises:
+        ConfigError: naming the file that cannot be read, or that is of other images than the records.
+    """
+    records = from_table(read_samples(folder / "samples.parquet"))
+    if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
+        return Evaluated(records=records, texts={}, source=())
+    table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
+    try:
+        kept = _matrix(table)
+        keys = list(zip(*(table.column(name).to_pylist() for name in _KEY), strict=True))
+        own = len(records)
+        same = [tuple(getattr(r, name) for name in _KEY) for r in records] == keys[:own]
+        require(
+            same, f"embeddings: {folder / EMBEDDINGS}", "other images", "the images of samples.parquet, in its order"
+        )
+        records = [replace(r, embedding=row.tobytes()) for r, row in zip(records, kept, strict=False)]
+        beyond = [_fitting(row, kept[own + i]) for i, row in enumerate(table.slice(own).to_pylist())]
+        return Evaluated(records=records, texts=_texts_of(texts), source=beyond or source_of(records, source))
+    except (KeyError, pa.ArrowInvalid) as error:
+        raise ConfigError(f"embeddings: {folder} holds other columns than expected ({error})") from None
+
+
+def source_of(records: Sequence[SampleRecord], source: str | None) -> list[SampleRecord]:
+    """Return those of ``records`` that a temperature may be fitted on: clean, of the task ``source``, to select by."""
+    return [r for r in records if (r.task, r.split, r.condition) == (source, "selection", "none") and r.embedding]
+
+
+def embedding_matrix(records: Sequence[SampleRecord]) -> Singles:
+    """Return [N, D] float32, of records that carry embeddings."""
+    return np.frombuffer(b"".join(r.embedding for r in records), FLOATS).reshape(len(records), -1)
+
+
+def kept_bytes(rows: int, classes: int, width: int) -> int:
+    """Return the size of the embeddings of so many rows and class texts, ``width`` numbers each."""
+    return np.dtype(FLOATS).itemsize * width * (rows + classes)
+
+
+def _beyond(evaluated: Evaluated) -> list[SampleRecord]:
+    """Return the source's records if they are not among the evaluation's own."""
+    own = {r.split for r in evaluated.records}
+    return [r for r in evaluated.source if r.split not in own]
+
+
+def _fitting(facts: Mapping[str, object], unit: Singles) -> SampleRecord:
+    """Return a record of the source with what its row of ``embeddings.parquet`` holds; the rest is not kept."""
+    blank = {"attack_id": "", "ran": "", "stage": "", "norm": "", "threat_space": "", "p_max": 0.0, "entropy": 0.0,
+             "margin": 0.0, "linf": 0.0, "l2": 0.0, "queries": 0}  # fmt: skip
+    own = {name: facts[name] for name in _FACTS.names}
+    return SampleRecord(**own, **blank, correct=own["label"] == own["pred"], embedding=unit.tobytes())  # type: ignore[arg-type]
+
+
+def _write(path: Path, columns: list[pa.Array], facts: pa.Schema, unit: Singles) -> None:
+    flat = pa.array(np.ascontiguousarray(unit, np.float32).reshape(-1))
+    vectors = pa.FixedSizeListArray.from_arrays(flat, unit.shape[1])
+    schema = facts.append(pa.field("embedding", vectors.type)).with_metadata({"zsr.embeddings": SCHEMA_VERSION})
+    table = pa.Table.from_arrays([*columns, vectors], schema=schema)
+    write_whole(path, lambda part: pq.write_table(table, part, compression="zstd"))
+
+
+def _matrix(table: pa.Table) -> Singles:
+    vectors = table.column("embedding").combine_chunks()
+    flat: Singles = vectors.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(table), -1)
+
+
+def _texts_of(table: pa.Table) -> dict[str, ClassTexts]:
+    unit, rows = _matrix(table), table.select(_TEXT_FACTS.names).to_pylist()
+    texts = {}
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [i for i, row in enumerate(rows) if row["task"] == task]
+        first = rows[own[0]]
+        texts[task] = ClassTexts(
+            unit=unit[own], classes=tuple(rows[i]["name"] for i in own), scale=first["logit_scale"],
+            bias=first["logit_bias"],
+        )  # fmt: skip
+    return texts
