@@ -5,6 +5,7 @@ A training step makes the host wait once, when it reads what it reports.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ def both(case: Case) -> tuple[Any, Any]:
     return pretended, case("cpu")
 
 
-@pytest.mark.parametrize("case", STEPS.values(), ids=STEPS.keys())
+def marked(cases: Mapping[str, Any], slow: Callable[[str], bool]) -> list[Any]:
+    """Return the cases as parameters; those that differ little from another one are for the slow suite."""
+    return [pytest.param(case, id=name, marks=[pytest.mark.slow] if slow(name) else []) for name, case in cases.items()]
+
+
+@pytest.mark.parametrize("case", marked(STEPS, lambda name: "(" in name))
 def test_a_training_step_waits_once_and_computes_what_it_computes_on_the_cpu(case: Steps) -> None:
     with PretendedCuda() as cuda:
         pretended = case("cuda", cuda.reset)  # the first step places constants
@@ -30,7 +36,10 @@ def test_a_training_step_waits_once_and_computes_what_it_computes_on_the_cpu(cas
     assert pretended == pytest.approx(case("cpu"), rel=2e-4, abs=2e-5)
 
 
-@pytest.mark.parametrize("case", ATTACKS.values(), ids=ATTACKS.keys())
+ALIKE = ("pgd25 l2", "pgd5x2", "cw5-last-step", "confidence-away", "transfer", "apgd-dlr")
+
+
+@pytest.mark.parametrize("case", marked(ATTACKS, lambda name: name.startswith(ALIKE) and name.endswith("l2")))
 def test_an_attack_leaves_the_records_that_it_leaves_on_the_cpu(case: Case) -> None:
     pretended, plain = both(case)
     assert pretended == plain

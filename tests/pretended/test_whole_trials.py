@@ -39,10 +39,14 @@ def numbers(result: TrialResult) -> dict[tuple[str, str, str], float | None]:
     return {(m.task, m.metric, m.attack): m.value for m in result.measurements}
 
 
-TRIALS = {"TGA-ZSR": (TgaZsr(), None), "UCAT, WiSE-FT": (Ucat(), WiseFt()), "PMG-AFT, TTC": (PmgAft(), Ttc())}
+TRIALS = [
+    pytest.param(TgaZsr(), None, id="TGA-ZSR"),
+    pytest.param(Ucat(), WiseFt(), id="UCAT, WiSE-FT", marks=pytest.mark.slow),
+    pytest.param(PmgAft(), Ttc(), id="PMG-AFT, TTC", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize(("method", "defence"), TRIALS.values(), ids=TRIALS.keys())
+@pytest.mark.parametrize(("method", "defence"), TRIALS)
 def test_a_trial_measures_what_it_measures_on_the_cpu(method: Method, defence: Defence, tmp_path: Path) -> None:
     config = config_of(method, defence)
     with PretendedCuda():
