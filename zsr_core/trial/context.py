@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,9 +13,7 @@ from zsr_core.model.distributed import ALONE, World
 from zsr_core.records import SampleRecord
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.rung_score import RungScore
-
-if TYPE_CHECKING:
-    from zsr_core.trial.rungs import Rungs
+from zsr_core.trial.rungs import Rungs
 
 # (config, folder of finished batches) -> the records of the whole suite
 Spread = Callable[[TrialConfig, Path], list[SampleRecord]]

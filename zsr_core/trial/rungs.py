@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +27,6 @@ from zsr_core.records import write_samples
 from zsr_core.text import TextBank
 from zsr_core.training.pauses import Pauses, Place, check_shares
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.context import RunContext
 from zsr_core.trial.deploy import deployed, evaluation_bank
 from zsr_core.trial.rung_score import RungScore, rung_records
 
@@ -77,7 +77,8 @@ class Ladder:
     clip: Clip
     folder: Path
     rungs: Rungs
-    context: RunContext
+    where: torch.device
+    goes_on: Callable[[RungScore], str]  # gets each score, and returns why the trial is stopped, or an empty text
 
     def pauses(self) -> Pauses:
         """Return where training pauses."""
@@ -93,11 +94,11 @@ class Ladder:
         sha = weights_sha(tuned)
         stored = read_json(RungScore, self._file(place.number), "rung")
         score = stored if stored is not None and stored.weights_sha == sha else self._measured(place, tuned, sha)
-        return self.context.goes_on(score)
+        return self.goes_on(score)
 
     def _measured(self, place: Place, tuned: ImageTower, sha: str) -> RungScore:
         begun, config, suite = time.perf_counter(), self.config, self.rungs.suite(self.config)
-        where = self.context.where
+        where = self.where
 
         def bank(images: ImageSet) -> TextBank:
             return evaluation_bank(config, self.clip, images, str(where))
