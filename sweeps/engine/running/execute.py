@@ -99,7 +99,8 @@ class Engine:
         rungs = None if study.stop is None else study.stop.rungs(study.score_eps)
         if self._options.local:
             processes = processes_of(self._options.gpus_per_trial)
-            run_here(source, self._course.path, self._course, processes, self._options.trial_timeout, rungs)
+            device = "cpu" if self._options.gpus_per_trial == 0 else None
+            run_here(source, self._course.path, self._course, processes, self._options.trial_timeout, rungs, device)
             return
         from sweeps.engine.running.on_ray import run_on_ray  # noqa: PLC0415 - brings Ray
 

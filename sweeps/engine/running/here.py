@@ -36,10 +36,12 @@ def run_here(
     processes: int = 1,
     limit: float | None = None,
     rungs: Rungs | None = None,
+    device: str | None = None,
 ) -> None:
     """Run every job of ``source`` into ``folder``, and report to ``watch``; ``processes`` share each trial.
 
     ``rungs``: when trials are scored while they train. A trial that runs longer than ``limit`` seconds fails.
+    ``device``: default CUDA where there is one.
 
     Uses one thread, as on Ray, so that sums have the same order and the numbers are the same.
     """
@@ -50,8 +52,13 @@ def run_here(
             while (job := source.next()) is not None:
                 watch.started(job)
                 perform(
+<<<<<<< HEAD
                     job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit,
                     rungs=rungs, at_rung=None if rungs is None else watch.at_rung, metrics=job.metrics,
+=======
+                    job.configs, folder, watch.progress, score_eps=job.score_eps, device=device, processes=processes,
+                    limit=limit, rungs=rungs, at_rung=None if rungs is None else watch.at_rung,
+>>>>>>> h2
                 )  # fmt: skip
                 watch.finished(job)
                 source.finished(job)
