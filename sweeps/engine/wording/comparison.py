@@ -52,11 +52,7 @@ def best_summary(comparison: Comparison) -> str:
         return ""
     row = comparison.best[0]
     names = f"{comparison.first}'s {where(row.first)} against {comparison.second}'s {where(row.second)}"
-    split = (
-        "on the report split"
-        if row.report
-        else "on the selection split, which favours both, because both were chosen on it"
-    )
+    split = "on the report split" if row.report else "on the selection split, whose images chose both"
     parts = []
     for score in comparison.scores:
         gap = row.differences.get(score.name)
