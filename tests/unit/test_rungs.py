@@ -81,7 +81,9 @@ def test_a_rung_leaves_the_random_state_as_it_was(tmp_path: Path) -> None:
     clip = untouched_clip(CONFIG.model, "cpu")
     scores: list[RungScore] = []
     context = RunContext(rungs=RUNGS, goes_on=lambda score: scores.append(score) or "")  # type: ignore[func-returns-value]
-    ladder = Ladder(config=CONFIG, clip=clip, folder=tmp_path, rungs=RUNGS, where=context.where, goes_on=context.goes_on)
+    ladder = Ladder(
+        config=CONFIG, clip=clip, folder=tmp_path, rungs=RUNGS, where=context.where, goes_on=context.goes_on
+    )
     state = torch.get_rng_state()
     ladder.pauses().at(Place(number=1, step=1, share=0.3, epoch=0.3), clip.tower)
     assert torch.equal(torch.get_rng_state(), state)
@@ -92,7 +94,9 @@ def test_a_rung_whose_file_is_of_other_weights_is_scored_again(tmp_path: Path) -
     clip = untouched_clip(CONFIG.model, "cpu")
     scores: list[RungScore] = []
     context = RunContext(rungs=RUNGS, goes_on=lambda score: scores.append(score) or "")  # type: ignore[func-returns-value]
-    ladder = Ladder(config=CONFIG, clip=clip, folder=tmp_path, rungs=RUNGS, where=context.where, goes_on=context.goes_on)
+    ladder = Ladder(
+        config=CONFIG, clip=clip, folder=tmp_path, rungs=RUNGS, where=context.where, goes_on=context.goes_on
+    )
     place = Place(number=1, step=1, share=0.3, epoch=0.3)
     ladder.pauses().at(place, clip.tower)
     other = replace(scores[0], weights_sha="other", scores={"clean": 0.0, "robust": 0.0, "harmonic": 0.0})

@@ -204,7 +204,9 @@ def _ladder(config: TrialConfig, clip: Clip, folder: Path, context: RunContext) 
     """Return the rungs of a trial; None where there are none. Nothing that several processes train has rungs."""
     if context.rungs is None or context.world.size > 1 or config.epochs == 0:
         return None
-    return Ladder(config=config, clip=clip, folder=folder, rungs=context.rungs, where=context.where, goes_on=context.goes_on)
+    return Ladder(
+        config=config, clip=clip, folder=folder, rungs=context.rungs, where=context.where, goes_on=context.goes_on
+    )
 
 
 def _stopped(

@@ -52,13 +52,8 @@ def run_here(
             while (job := source.next()) is not None:
                 watch.started(job)
                 perform(
-<<<<<<< HEAD
-                    job.configs, folder, watch.progress, score_eps=job.score_eps, processes=processes, limit=limit,
-                    rungs=rungs, at_rung=None if rungs is None else watch.at_rung, metrics=job.metrics,
-=======
                     job.configs, folder, watch.progress, score_eps=job.score_eps, device=device, processes=processes,
-                    limit=limit, rungs=rungs, at_rung=None if rungs is None else watch.at_rung,
->>>>>>> h2
+                    limit=limit, rungs=rungs, at_rung=None if rungs is None else watch.at_rung, metrics=job.metrics,
                 )  # fmt: skip
                 watch.finished(job)
                 source.finished(job)
