@@ -17,11 +17,12 @@ from zsr_core.training.pauses import Place
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
 from zsr_core.trial.deploy import untouched_clip
+from zsr_core.trial.ladder import Ladder
 from zsr_core.trial.presets import base
 from zsr_core.trial.result import TrialResult, read_result
 from zsr_core.trial.run import run_trial
 from zsr_core.trial.rung_score import RungScore, rung_records
-from zsr_core.trial.rungs import Ladder, Rungs
+from zsr_core.trial.rungs import Rungs
 
 TASKS = tuple(DataRef(source="miniature", name=name) for name in ("source", "sport", "weather"))
 CONFIG = base(TgaZsr(), "miniature").with_(
