@@ -2,8 +2,8 @@
 
 `python benchmarks/metrics.py` makes records of 16 sets x 1000 images x 2 conditions with embeddings, which with the
 worst attack are 3, and measures every row of the table, with intervals. Beside it scikit-learn computes what it has,
-without intervals: log loss, reliability curves, and the AUROCs of six uncertainties. CPU seconds count, because they do
-not depend on other work on the machine.
+without intervals: log loss, reliability curves, and the AUROCs of six uncertainties. CPU seconds count, because they
+depend less on other work on the machine.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 from zsr_core.evaluation.metrics.calibration import (
     ALL,
     BINS,
-    CLASS_DRAWS,
+    FEWER_DRAWS,
     bin_of,
     counted_classes,
     equal_edges,
@@ -111,7 +111,7 @@ def ece_classwise_draws(images: Images, bins: int = BINS) -> Floats:
     sure = np.bincount(cell.ravel(), p[:, counted].ravel(), bins * len(counted))
     random = np.random.default_rng(seed_for(0, "calibrated labels", n))
     errors = []
-    for _ in range(CLASS_DRAWS):
+    for _ in range(FEWER_DRAWS):
         at = np.searchsorted(upto.ravel(), random.random(n) + np.arange(n), side="right").clip(max=n * classes - 1)
         column = place[at % classes]
         rows = np.flatnonzero(column >= 0)

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from zsr_core.evaluation.metrics.calibration import ALL, aurc_of
-from zsr_core.evaluation.metrics.intervals import DRAWS, percentiles, wilson
+from zsr_core.evaluation.metrics.calibration import ALL, FEWER_DRAWS, aurc_of
+from zsr_core.evaluation.metrics.intervals import percentiles, wilson
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric, Reads, Unit
 from zsr_core.evaluation.metrics.outputs import Floats, Outputs
 from zsr_core.evaluation.metrics.ranking import auroc, auroc_ends
@@ -275,7 +275,8 @@ def _mixed_area(images: Images, weights: Floats) -> Floats:
 
 
 def _mixed_ends(images: Images, value: float) -> Ends | None:
-    return percentiles(np.concatenate([_mixed_area(images, weights) for weights in draws_of(len(images))]), DRAWS)
+    blocks = draws_of(len(images), FEWER_DRAWS)
+    return percentiles(np.concatenate([_mixed_area(images, weights) for weights in blocks]), FEWER_DRAWS)
 
 
 UNCERTAINTY: tuple[Metric, ...] = (
