@@ -22,7 +22,11 @@ SWEEP = Sweep(
     name="uncertainty_under_attack",
     question="Which methods become less sure under attack, and which surer?",
     variants=side_by_side((FtClean(), TeCoA(), Fare(), PmgAft(), TgaZsr(), Ucat()), same_data=True),
-    base={name: start.with_(LONG if name == "paper" else SHORT) for name, start in START.items()},
+    base={
+        "miniature": START["miniature"].with_(SHORT),
+        "miniature-long": START["miniature-long"].with_(SHORT),
+        "paper": START["paper"].with_(LONG),
+    },
     objectives=("clean", "robust", "rise"),
 )
 

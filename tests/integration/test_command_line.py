@@ -32,7 +32,9 @@ def test_train_leaves_a_result_and_prints_every_number(tmp_path: Path, capsys: p
     assert plain["status"] == "done"
     assert plain["config"]["method"]["type"] == "TeCoA"
     assert said.startswith(f"trial {plain['trial_id']} (TeCoA) in {result.parent}\n")
-    for m in plain["measurements"]:
+    accuracies = [m for m in plain["measurements"] if m["metric"] in ("clean", "robust", "harmonic")]
+    assert {m["metric"] for m in accuracies} == {"clean", "robust", "harmonic"}
+    for m in accuracies:
         assert any(line.startswith(m["task"]) and f"{m['value']:.2f} %" in line for line in said.splitlines())
 
 

@@ -81,7 +81,7 @@ def test_a_cell_is_the_mean_over_its_finished_seeds() -> None:
 
 def test_a_trial_stopped_early_does_not_count() -> None:
     score = score_of_row(("done", 60.0, 1.0), ("pruned", 99.0, 1.0))
-    assert (score.n, score.value("clean"), score.missing) == (1, 60.0, 1)
+    assert (score.n, score.value("clean"), score.missing) == (1, 60.0, 0)
     assert score.sd("clean") is None, "one seed has no spread"
 
 

@@ -288,7 +288,7 @@ class TestWatching:
         case.finish(study, study.plan[1])
         mirror.trial(study.plan[1].trial_id)
         metrics = MlflowClient(tracking_uri=case.uri).get_run(mirror.runs[study.plan[1].trial_id].run_id).data.metrics
-        assert list(metrics)[:3] == list(TITLES)
+        assert list(metrics)[:3] == ["clean", "robust", "harmonic"]
         assert not any(math.isnan(value) for value in metrics.values())
 
     def test_a_trial_that_fails_under_watch_has_no_score_that_is_not_a_number(self, case: Any) -> None:
