@@ -12,7 +12,7 @@ from typing import Literal
 
 from zsr_core.codec import require, unknown
 from zsr_core.evaluation.measure import WORST, Measurement, score_task
-from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
+from zsr_core.evaluation.metrics import ACCURACY, METRICS, Metric, metric_named
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
@@ -55,8 +55,8 @@ CLEAN, ROBUST, HARMONIC = (score_of(metric_named(name)) for name in ("clean", "r
 SCORES: tuple[Score, ...] = tuple(score_of(metric) for metric in METRICS)
 BY_NAME = {score.name: score for score in SCORES}
 TITLES = {score.name: score.title for score in SCORES}
-# Scores that every trial has at its end, whatever it keeps.
-AWAITED = tuple(metric.name for metric in METRICS if metric.always and metric.reads == "records")
+# Scores that every trial has at its end: defined for any images, whatever else is kept.
+AWAITED = tuple(metric.name for metric in ACCURACY)
 
 
 def score_named(name: str, field: str = "score") -> Score:

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from sweeps.engine.study.folder import write_study
-from sweeps.engine.study.objectives import TITLES
+from sweeps.engine.study.objectives import AWAITED
 from sweeps.engine.tracking.recorder import Recorder, derived_files, record_study
 from sweeps.engine.tracking.spool import Contents, Spool
 from sweeps.engine.tracking.updates import SEAL
@@ -51,7 +51,7 @@ def test_a_sweep_is_shown_as_it_goes(case: Any, recorder: Recorder, said: list[s
     assert ended.info.status == "FINISHED"
     assert SEAL in ended.data.tags
     assert ended.info.run_id == run.info.run_id
-    assert [ended.data.metrics[name] for name in TITLES] == [60, 20, 30]
+    assert [ended.data.metrics[name] for name in AWAITED] == [60, 20, 30]
     assert said == []
 
 
