@@ -20,10 +20,10 @@ def reliability_figure(diagrams: Sequence[Diagram], setting: Sequence[str]) -> F
     """Return a panel per diagram: bars from confidence to accuracy, and below them the share of images per bin."""
     across = min(ACROSS, len(diagrams))
     rows = math.ceil(len(diagrams) / across)
-    figure, top = headed(PAGE, rows * 2.65 + 0.42, setting)
+    figure, top = headed(PAGE, rows * 2.5 + 0.6, setting)
     height = figure.get_figheight()
-    grid = figure.add_gridspec(2 * rows, across, left=0.5 / PAGE, right=1 - 0.1 / PAGE, bottom=0.62 / height,
-                               top=top - 0.28 / height, wspace=0.16, hspace=0.5,
+    grid = figure.add_gridspec(2 * rows, across, left=0.5 / PAGE, right=1 - 0.1 / PAGE, bottom=0.78 / height,
+                               top=top - 0.28 / height, wspace=0.16, hspace=0.16,
                                height_ratios=[3, 1] * rows)  # fmt: skip
     for i, diagram in enumerate(diagrams):
         at = (2 * (i // across), i % across)
@@ -48,8 +48,8 @@ def _draw(axes: Axes, below: Axes, diagram: Diagram, *, first: bool) -> None:
         below.bar((b.low + b.high) / 2, b.n / diagram.n, width=b.high - b.low, color=INK, alpha=0.55, lw=0)
     condition = "clean" if diagram.attack == "none" else f"worst attack, {eps_text(diagram.eps)}"
     axes.set_title(f"{diagram.cell}\n{condition}", fontsize=7.2, fontweight="bold", pad=3)
-    axes.text(0.04, 0.95, f"ECE {100 * diagram.error:.1f} %\n{diagram.n} images", transform=axes.transAxes, va="top",
-              fontsize=6.3)  # fmt: skip
+    below.text(0.04, 0.9, f"ECE {100 * diagram.error:.1f} %\n{diagram.n} images", transform=below.transAxes, va="top",
+               fontsize=6.3)  # fmt: skip
     for each in (axes, below):
         each.set_xlim(0, 1)
         each.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
