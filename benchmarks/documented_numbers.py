@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeps.engine.analysis.choice import chosen
@@ -126,16 +126,16 @@ def row_of(folder: StudyFolder, reading: Reading) -> CellScore | None:
 
 def checked(number: Documented, reading: Reading, documented: float, folder: StudyFolder | None) -> Checked:
     """Return one number beside the fresh one."""
-    place = {"file": number.file, "text": number.text, "command": number.command, "documented": documented}
+    unread = Checked(file=number.file, text=number.text, command=number.command, documented=documented)
     if folder is None:
-        return Checked(**place, why="no such study in the results folder")  # type: ignore[arg-type]
+        return replace(unread, why="no such study in the results folder")
     row = row_of(folder, reading)
     fresh = None if row is None else row.value(reading.score)
     if row is None or fresh is None:
-        return Checked(**place, why=f"{reading.row} has no score on the {reading.split} split")  # type: ignore[arg-type]
+        return replace(unread, why=f"{reading.row} has no score on the {reading.split} split")
     interval = row_interval(folder, row).get(reading.score)
     low, high = (None, None) if interval is None else (interval.low, interval.high)
-    return Checked(**place, fresh=fresh, low=low, high=high)  # type: ignore[arg-type]
+    return replace(unread, fresh=fresh, low=low, high=high)
 
 
 def check(results: Path) -> list[Checked]:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces import Axis
+from sweeps.engine.analysis import curves
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.methods import METHODS
@@ -160,12 +161,7 @@ def robust_at(points: Sequence[Tried], clean: float) -> float | None:
 
 def hypervolume(points: Sequence[Tried], above: float) -> float:
     """Return the area in percent squared that the points dominate, above a robust accuracy and above 0 % clean."""
-    area, reached = 0.0, above
-    for point in sorted(points, key=lambda p: (-p.clean, -p.robust)):
-        if point.robust > reached:
-            area += point.clean * (point.robust - reached)
-            reached = point.robust
-    return area
+    return curves.hypervolume(((p.clean, p.robust) for p in points), reference=(0.0, above))
 
 
 def trade_off_lines(found: Mapping[str, Sequence[Tried]], untouched: float) -> list[str]:

@@ -84,7 +84,8 @@ def _add_attacks(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     words = f"of {', '.join(ATTACKS)}; pgd50x5: 50 steps, 5 starts"
     add("--attacks", default="pgd100,aa-standard", metavar="A,B", help=words)
-    add("--eps", default="", metavar="E,E", help="budgets, e.g. 1/255,2/255; by default 1/255, the miniature's 4/255")
+    budgets = "budgets, e.g. 1/255,2/255; by default 1/255, 2/255 for miniature-96, 4/255 for miniature"
+    add("--eps", default="", metavar="E,E", help=budgets)
     words = "which norm the budgets are in; an l2 budget is absolute"
     add("--norm", choices=("linf", "l2"), default="linf", help=words)
     words = "tf32: a GPU's products in attacks are faster and rounded; success is judged in fp32 (default fp32)"

@@ -139,11 +139,15 @@ def changes(method: AnyMethod, table: Mapping[type[AnyMethod], Mapping[str, Any]
     return {"method": method, **{k: v for k, v in row.items() if own.get(k) == defaults.get(k)}}
 
 
+def recipes() -> Mapping[str, Mapping[type[AnyMethod], Mapping[str, Any]]]:
+    """Return the methods' recipes of each preset that compares methods, as changes of its shared recipe."""
+    return {"miniature": MINIATURE, "miniature-long": MINIATURE, "paper": papers()}
+
+
 def with_own_recipe(preset: str) -> frozenset[str]:
     """Return the methods, by class name, that have a recipe of their own in a preset; empty if no method has one."""
-    lineage = {TgaZsr, CompTga}  # whose recipe the paper preset's shared one is
-    own = {"miniature": set(MINIATURE), "miniature-long": set(MINIATURE), "paper": {*papers(), *lineage}}
-    return frozenset(kind.__name__ for kind in own.get(preset, ()))
+    lineage = {TgaZsr, CompTga} if preset == "paper" else set()  # whose recipe the shared one is
+    return frozenset(kind.__name__ for kind in {*recipes().get(preset, ()), *lineage})
 
 
 def miniature(method: AnyMethod) -> TrialConfig:
@@ -235,7 +239,7 @@ def side_by_side(
     and for its epochs, as papers train their baselines again.
     """
     variants: dict[str, tuple[Variant, ...]] = {}
-    for preset, table in {"miniature": MINIATURE, "miniature-long": MINIATURE, "paper": papers()}.items():
+    for preset, table in recipes().items():
         rows = [Variant(label=method.title, overrides=changes(method, table)) for method in methods]
         if same_data:
             own = [{k: v for k, v in row.overrides.items() if k not in ("train_data", "epochs")} for row in rows]

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from sweeps.engine.analysis.outcomes import (
-    BY_OUTCOMES,
+    AT,
     Arm,
     Seeds,
     left_out,
@@ -43,7 +43,6 @@ Scope = Literal["zero-shot", "all", "set"]
 Test = Literal["bootstrap", "McNemar", ""]
 Statistic = Callable[[Array], Array]
 ENOUGH_SEEDS = 5  # ours: with fewer seeds a bootstrap over seeds alone underestimates the spread
-AT = {score.name: i for i, score in enumerate(BY_OUTCOMES)}  # index of a score in the bootstrap's numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeps.engine.analysis.difference import AT, Column, Difference, RowTrials, adjusted, from_records, series_at
+from sweeps.engine.analysis.difference import Column, Difference, RowTrials, adjusted, from_records, series_at
 from sweeps.engine.analysis.matrix import MatrixRequest, columns_of, is_ablation
-from sweeps.engine.analysis.outcomes import score_means
+from sweeps.engine.analysis.outcomes import AT, score_means
 from sweeps.engine.analysis.stats import Array, Resampled, enough_draws, mean_of, resample, summarise
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from zsr_core.codec import canonical, flatten, to_plain

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.engine.analysis.difference import AT
-from sweeps.engine.analysis.outcomes import Seeds, left_out, paired, score_means, trial_outcomes
+from sweeps.engine.analysis.outcomes import AT, Seeds, left_out, paired, score_means, trial_outcomes
 from sweeps.engine.analysis.score_query import Contrast, Query, Reading, readings
 from sweeps.engine.analysis.stats import Array, mean_of, resample
 from sweeps.engine.study.folder import StudyFolder

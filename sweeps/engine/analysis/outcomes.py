@@ -23,6 +23,7 @@ from zsr_core.trial.result import TrialResult
 COLUMNS = ("task", "sample_id", "condition", "eps", "correct")
 # The scores that are computed from clean and robust outcomes, in the order of :func:`score_means`.
 BY_OUTCOMES = (CLEAN, ROBUST, HARMONIC)
+AT = {score.name: i for i, score in enumerate(BY_OUTCOMES)}  # index of a score in the numbers of `score_means`
 Names = NDArray[np.str_]
 Codes = NDArray[np.int64]
 

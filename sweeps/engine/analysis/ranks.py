@@ -9,6 +9,7 @@ from statistics import harmonic_mean
 
 from scipy import stats as scipy_stats
 
+from sweeps.engine.analysis.outcomes import planned_row
 from sweeps.engine.analysis.scores import CellScore, scores
 from sweeps.engine.format import eps_text
 from sweeps.engine.study.folder import StudyFolder
@@ -56,8 +57,7 @@ def by_method(folder: StudyFolder) -> dict[str, CellScore]:
     best: dict[str, CellScore] = {}
     for cell in scores(folder, "cell", "selection"):
         value = cell.value(decides)
-        trial = next(t for t in folder.study.plan if t.cell == cell.cell and t.split == cell.split)
-        config = folder.study.config(trial)
+        config = folder.study.config(planned_row(folder, cell).trials[0])
         title = config.method.title
         held = best[title].value(decides) if title in best else None
         if value is not None and config.epochs and (held is None or value > held):

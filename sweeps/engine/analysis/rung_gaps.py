@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sweeps.engine.analysis.outcomes import Seeds, paired, score_means
+from sweeps.engine.analysis.outcomes import AT, Seeds, paired, score_means
 from sweeps.engine.analysis.stats import Array
 from sweeps.engine.analysis.stopping import Gap, Spread
 from sweeps.engine.study.objectives import CLEAN, ROBUST
-
-TASKS_AT = {name: at for at, name in enumerate(("clean", "robust", "harmonic"))}
 
 
 def gaps(rival: Seeds, own: Seeds, objectives: Sequence[str]) -> tuple[Gap, ...]:
@@ -32,7 +30,7 @@ def _gap(series: Mapping[str, Array], objective: str) -> Gap:
     for outcomes in series.values():
         means = outcomes.mean(axis=2).T  # [S, 4]
         scores = score_means(means.reshape(-1, 2, 2))  # [S, 2 cells, 3]
-        values.append(float((scores[:, 0] - scores[:, 1]).mean(axis=0)[TASKS_AT[objective]]))
+        values.append(float((scores[:, 0] - scores[:, 1]).mean(axis=0)[AT[objective]]))
         variances.append(_variance(outcomes, objective))
         images += outcomes.shape[2]
     variance = float(np.sum(variances)) / len(values) ** 2

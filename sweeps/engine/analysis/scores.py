@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.engine.analysis.nondominated import dominates
 from sweeps.engine.analysis.stats import Summary, summarise
 from sweeps.engine.study.folder import PlannedRow, PlannedTrial, Role, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST, SCORES, headline, score_named
@@ -135,12 +136,8 @@ def pareto(cells: Iterable[CellScore], objectives: Sequence[str] = (CLEAN.name, 
     points = [
         tuple(sign * known(cell.value(name)) for sign, name in zip(signs, objectives, strict=True)) for cell in among
     ]
-    front = [(point, i) for i, point in enumerate(points) if not any(_beats(other, point) for other in points)]
+    front = [(point, i) for i, point in enumerate(points) if not any(dominates(other, point) for other in points)]
     return [among[i] for point, i in sorted(front, key=lambda each: (each[0][0], tuple(-v for v in each[0][1:])))]
-
-
-def _beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
 
 def known(value: float | None) -> float:

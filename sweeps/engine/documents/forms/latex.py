@@ -52,7 +52,7 @@ LONG_LABEL = 24  # letters; longer labels are wrapped
 
 @dataclass(frozen=True, kw_only=True)
 class Typeset:
-    """What a paper wants of its tables; None stands for what the study says."""
+    """Caption and label of a LaTeX table; None stands for the study's own."""
 
     caption: str | None = None  # plain text, which is escaped
     label: str | None = None  # of the first table; further ones have a number after it
