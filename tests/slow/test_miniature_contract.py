@@ -10,12 +10,11 @@ from statistics import fmean, harmonic_mean, stdev
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
-from torch import Tensor
 
 from zsr_core.attacks import Pgd
 from zsr_core.data import DataRef, miniature, open_data
+from zsr_core.data.miniature.contract import averaged
 from zsr_core.data.miniature.model import WEIGHTS
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.predict import predict
@@ -82,11 +81,6 @@ def test_averaging_the_input_two_by_two_undoes_little_of_it_when_attacked_throug
             per_set.append(fmean(record.correct for record in records if record.condition == attack.name))
         standing.append(100 * fmean(per_set))
     assert standing[1] - standing[0] <= 10
-
-
-def averaged(images: Tensor) -> Tensor:
-    """Every 2 x 2 pixels by their mean, at the old size."""
-    return F.avg_pool2d(images, 2).repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
 @pytest.mark.parametrize("name", miniature.NAMES)

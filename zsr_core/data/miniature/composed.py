@@ -25,7 +25,7 @@ from zsr_core.data.miniature.scenes import (
     premultiplied,
     rendered,
 )
-from zsr_core.data.miniature.sets import ZERO_SHOT, emoji_index, set_named
+from zsr_core.data.miniature.sets import ZERO_SHOT, rows_by_name, set_named
 
 QUARTERS: Final = ((-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5))  # centres (x, y) in half image sides
 CAPTIONS_EACH: Final = 5  # as COCO and Flickr30k have
@@ -53,7 +53,7 @@ class Captioned:
 @lru_cache(maxsize=8)
 def render_boxes(name: str, n: int, size: int = FINE_SIZE) -> Boxed:
     """Return ``n`` scenes of two to four objects of a set, each in a quarter of its own."""
-    spec, rows = set_named(name), {emoji.name: k for k, emoji in enumerate(emoji_index())}
+    spec, rows = set_named(name), rows_by_name()
     art = cells(spec.vendor, size)
     images, boxes, labels = [], [], []
     for i in range(n):

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.data.miniature.model import TEMPLATES, tokenize
-from zsr_core.data.miniature.pretrain import standardize
+from zsr_core.data.miniature.pretrain import class_texts, standardize
 from zsr_core.data.miniature.scenes import FINE_SIZE, render
 from zsr_core.data.miniature.sets import ZERO_SHOT, set_named
 
@@ -40,15 +39,6 @@ SMOOTHINGS: dict[str, Callable[[Tensor], Tensor]] = {
     ", 2 x 2 averaged": averaged,
     ", blurred": blurred,
 }
-
-
-@torch.no_grad()
-def class_texts(model: Any, classes: tuple[str, ...]) -> Tensor:
-    """Unit text embeddings, averaged over the templates: [C, D]."""
-    banks = [
-        model.encode_text(tokenize([template.format(c) for c in classes]), normalize=True) for template in TEMPLATES
-    ]
-    return F.normalize(torch.stack(banks).mean(0), dim=-1)
 
 
 def withstood(logits: Logits, images: Tensor, labels: Tensor, eps: float, steps: int = 10) -> Tensor:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from zsr_core.data.miniature.scenes import (
     placed,
     premultiplied,
 )
-from zsr_core.data.miniature.sets import Vendor, emoji_index, known, set_named
+from zsr_core.data.miniature.sets import Vendor, known, rows_by_name, set_named
 
 LEVELS: Final = 5
 
@@ -72,10 +72,9 @@ class Factor:
     change: Callable[[Scene, float], Scene]
 
 
-def _with(**changes: Callable[[Scene, float], object]) -> Callable[[Scene, float], Scene]:
+def _with(**changes: Callable[[Scene, float], Any]) -> Callable[[Scene, float], Scene]:
     def change(scene: Scene, value: float) -> Scene:
-        kept = {name: getattr(scene, name) for name in Scene.__dataclass_fields__}
-        return Scene(**{**kept, **{name: of(scene, value) for name, of in changes.items()}})
+        return replace(scene, **{name: of(scene, value) for name, of in changes.items()})
 
     return change
 
@@ -167,17 +166,22 @@ def _composed(scene: Scene) -> tuple[Tensor, Tensor]:
     return image, covered
 
 
+@lru_cache(maxsize=16)
+def _strangers(name: str) -> list[int]:
+    """Return the rows of the drawings that show none of a set's classes."""
+    classes = set(set_named(name).classes)
+    return [row for emoji, row in rows_by_name().items() if emoji not in classes]
+
+
 def _scene(name: str, i: int, label: int, size: int) -> tuple[Scene, float, Tensor]:
     """Return image i's scene, its contrast and its noise [3, S, S]."""
     spec = set_named(name)
     generator = keyed_generator(name, "factors", "scene", i)
     uniforms, normals = draw(generator, 1, size)
     u = uniforms[0]
-    rows = {emoji.name: k for k, emoji in enumerate(emoji_index())}
     vendors: tuple[Vendor, Vendor] = ("noto", "twemoji")
     other: Vendor = vendors[1] if spec.vendor == vendors[0] else vendors[0]
-    row = rows[spec.classes[label]]
-    strangers = [k for k, emoji in enumerate(emoji_index()) if emoji.name not in spec.classes]
+    row, strangers = rows_by_name()[spec.classes[label]], _strangers(name)
     chosen = torch.tensor([strangers[int(k)] for k in generator.integers(len(strangers), size=LEVELS - 1)])
     scale = float(between((0.75, 0.95), u[1]))
     scene = Scene(

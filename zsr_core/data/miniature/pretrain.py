@@ -15,7 +15,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from zsr_core.data.miniature.model import (
     vocabulary,
     vocabulary_hash,
 )
-from zsr_core.data.miniature.scenes import compose, draw, keyed_generator, render, sprites
+from zsr_core.data.miniature.scenes import IMAGE_SIZE, compose, draw, keyed_generator, render, sprites
 from zsr_core.data.miniature.sets import LICENCES, PACKAGES, SETS, ZERO_SHOT, emoji_index, set_named
 
 
@@ -175,6 +175,18 @@ def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas)
 
 
+def take_step(model: open_clip.model.CLIP, optimizer: torch.optim.Optimizer, recipe: Recipe, batch: Batch) -> float:
+    """Take one step at the optimizer's learning rates, and return the batch's loss before it."""
+    loss = contrastive_loss(model, batch)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    optimizer.step()
+    with torch.no_grad():
+        model.logit_scale.clamp_(max=math.log(recipe.max_logit_scale))
+    return loss.item()
+
+
 def pretrain(recipe: Recipe, out: Path, *, every: int = 250) -> open_clip.model.CLIP:
     """Train to the recipe's end, going on from `out`'s checkpoint if there is one.
 
@@ -191,14 +203,7 @@ def pretrain(recipe: Recipe, out: Path, *, every: int = 250) -> open_clip.model.
     for step in range(done, recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        loss = contrastive_loss(model, draw_batch(recipe, step))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=math.log(recipe.max_logit_scale))
-        losses.append(loss.item())
+        losses.append(take_step(model, optimizer, recipe, draw_batch(recipe, step)))
 
         if (step + 1) % every == 0 or step + 1 == recipe.steps:
             seconds = time.monotonic() - began
@@ -221,19 +226,26 @@ def report(step: int, recipe: Recipe, losses: list[float], clean: Mapping[str, f
 
 
 @torch.no_grad()
-def clean_accuracies(model: open_clip.model.CLIP, *, split: str = "report", n: int | None = None) -> dict[str, float]:
+def clean_accuracies(
+    model: open_clip.model.CLIP, *, split: str = "report", n: int | None = None, size: int = IMAGE_SIZE
+) -> dict[str, float]:
     """Set -> share of its images whose nearest class text is the right one, on unattacked images."""
     model.eval()
     model.visual.patch_dropout.kept = None
-    return {spec.name: _clean_accuracy(model, spec.name, split, n) for spec in SETS}
+    return {spec.name: _clean_accuracy(model, spec.name, split, n, size) for spec in SETS}
 
 
-def _clean_accuracy(model: open_clip.model.CLIP, name: str, split: str, n: int | None) -> float:
-    rendered = render(name, split, n)
-    image = model.encode_image(standardize(rendered.images.float() / 255), normalize=True)  # [N, D]
-    classes = set_named(name).classes
+@torch.no_grad()
+def class_texts(model: open_clip.model.CLIP, classes: Sequence[str]) -> Tensor:
+    """Unit text embeddings, averaged over the templates: [C, D]."""
     texts = [model.encode_text(tokenize([t.format(c) for c in classes]), normalize=True) for t in TEMPLATES]
-    text = F.normalize(torch.stack(texts).mean(dim=0), dim=-1)  # [C, D]
+    return F.normalize(torch.stack(texts).mean(dim=0), dim=-1)
+
+
+def _clean_accuracy(model: open_clip.model.CLIP, name: str, split: str, n: int | None, size: int) -> float:
+    rendered = render(name, split, n, size)
+    image = model.encode_image(standardize(rendered.images.float() / 255), normalize=True)  # [N, D]
+    text = class_texts(model, set_named(name).classes)
     right = (image @ text.T).argmax(dim=1) == rendered.labels
     return float(right.float().mean())
 

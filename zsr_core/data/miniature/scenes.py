@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from zsr_core.data.miniature.sets import ASSETS, SPLITS, Vendor, emoji_index, known, set_named
+from zsr_core.data.miniature.sets import ASSETS, SPLITS, Vendor, emoji_index, known, rows_by_name, set_named
 
 IMAGE_SIZE: Final = 48  # pixels; ours, because the packed drawings have it and 36 patches of 8 are enough
 FINE_SIZE: Final = 96  # pixels; the finer miniature's, whose 36 patches of 16 leave room for fine detail
@@ -182,8 +182,7 @@ def rendered(name: str, split: str, n: int, size: int) -> Rendered:
     spec = set_named(name)
     whole = -(-n // BLOCK) * BLOCK
     labels = torch.tensor(even_labels(name, split, len(spec.classes), whole))
-    row_of = {emoji.name: i for i, emoji in enumerate(emoji_index())}
-    rows = torch.tensor([row_of[spec.classes[label]] for label in labels.tolist()])
+    rows = torch.tensor([rows_by_name()[spec.classes[label]] for label in labels.tolist()])
     art = cells(spec.vendor, size)
     blocks = [_block(name, split, i, premultiplied(art[rows[i : i + BLOCK]])) for i in range(0, whole, BLOCK)]
     return Rendered(

@@ -23,12 +23,10 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_clip
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -37,7 +35,6 @@ from zsr_core.data.miniature.contract import promises
 from zsr_core.data.miniature.model import (
     CAPTIONS,
     FINE,
-    TEMPLATES,
     UNKNOWN,
     load_model,
     model_config,
@@ -54,7 +51,7 @@ from zsr_core.data.miniature.scenes import (
     premultiplied,
     render,
 )
-from zsr_core.data.miniature.sets import LICENCES, SETS, SVG_PACKAGES, emoji_index, set_named
+from zsr_core.data.miniature.sets import LICENCES, SVG_PACKAGES, emoji_index
 
 CONV = "visual.conv1.weight"  # the patch kernels
 
@@ -165,14 +162,7 @@ def train(stage: Stage, checkpoint: Path, *, every: int = 50) -> open_clip.model
     for step in range(done, recipe.steps):
         for group, times in zip(optimizer.param_groups, (1.0, 1.0, stage.kernel_lr), strict=True):
             group["lr"] = times * pretrain.learning_rate(recipe, step)
-        loss = pretrain.contrastive_loss(model, draw_batch(recipe, step))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=math.log(recipe.max_logit_scale))
-        losses.append(loss.item())
+        losses.append(pretrain.take_step(model, optimizer, recipe, draw_batch(recipe, step)))
         if (step + 1) % every == 0 or step + 1 == recipe.steps:
             seconds = time.process_time() - began
             print(f"step {step + 1}/{recipe.steps}  {seconds:.0f} s  loss {np.mean(losses[-every:]):.3f}", flush=True)
@@ -201,22 +191,6 @@ def header(stage: Stage) -> dict[str, str]:
     }
 
 
-@torch.no_grad()
-def clean_accuracies(model: Any) -> dict[str, float]:
-    """Set -> share of its 256 report images whose nearest class text is the right one, on unattacked images."""
-    model.eval()
-    model.visual.patch_dropout.kept = None
-    accuracies = {}
-    for spec in SETS:
-        rendered = render(spec.name, "report", None, FINE_SIZE)
-        image = model.encode_image(pretrain.standardize(rendered.images.float() / 255), normalize=True)  # [N, D]
-        classes = set_named(spec.name).classes
-        banks = [model.encode_text(tokenize([t.format(c) for c in classes]), normalize=True) for t in TEMPLATES]
-        text = F.normalize(torch.stack(banks).mean(dim=0), dim=-1)  # [C, D]
-        accuracies[spec.name] = float(((image @ text.T).argmax(dim=1) == rendered.labels).float().mean())
-    return accuracies
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Take the miniature from 48 to 96 pixels.")
     parser.add_argument("--out", type=Path, required=True, help="weights to write, with a .ckpt beside them")
@@ -225,7 +199,8 @@ def main() -> None:
     torch.set_num_threads(1)  # results depend on the number of threads
     stage = Stage(share=given.share)
     model = train(stage, given.out.with_suffix(".ckpt")).half().float()  # as rounded by the file
-    clean = {f"clean/{name}": round(value, 4) for name, value in clean_accuracies(model).items()}
+    accuracies = pretrain.clean_accuracies(model, size=FINE_SIZE)
+    clean = {f"clean/{name}": round(value, 4) for name, value in accuracies.items()}
     weights = {name: weight.half().contiguous() for name, weight in model.state_dict().items()}
     found = {"expected": json.dumps(clean), "at 2/255": json.dumps(promises(model))}
     pretrain.write_file(weights, {**header(stage), **found}, given.out)

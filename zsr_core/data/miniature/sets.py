@@ -55,6 +55,12 @@ def emoji_index() -> tuple[Emoji, ...]:
     return tuple(Emoji(**row) for row in rows)
 
 
+@lru_cache(maxsize=1)
+def rows_by_name() -> dict[str, int]:
+    """Name of an emoji -> its row in the index, which is that of its drawing in ``scenes.cells``."""
+    return {emoji.name: row for row, emoji in enumerate(emoji_index())}
+
+
 def _set(name: str, vendor: Vendor, *subcategories: str) -> SetSpec:
     classes = tuple(emoji.name for emoji in emoji_index() if emoji.subcategory in subcategories)
     return SetSpec(name=name, vendor=vendor, classes=classes, source=PACKAGES[vendor], licence=LICENCES[vendor])
