@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from made_images import images_of, random_images, value
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
@@ -24,15 +22,6 @@ from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
 from zsr_core.evaluation.metrics.intervals import DRAWS, bootstrap
 from zsr_core.evaluation.metrics.resampling import CELLS, draws_of, value_of
 from zsr_core.evaluation.metrics.temperature import temperature, tempered
-
-sys.path.insert(0, str(Path(__file__).parent))
-made: Any = importlib.import_module("made_images")
-images_of, random_images = made.images_of, made.random_images
-
-
-def value(name: str, images: Images) -> float | None:
-    metric = metric_named(name)
-    return None if metric.undefined(images) else metric.value(images)
 
 
 def with_confidence(confidence: Any, right: Any) -> Images:

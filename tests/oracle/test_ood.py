@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from made_images import attacked_pair, images_of, random_images, value
 from scipy import special, stats
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from zsr_core.evaluation.metrics import Images, interval_of, metric_named
 from zsr_core.evaluation.metrics.ood import OOD, SCORES, SPLITS, splits
-
-sys.path.insert(0, str(Path(__file__).parent))
-made: Any = importlib.import_module("made_images")
-images_of, attacked_pair = made.images_of, made.attacked_pair
-
-
-def value(name: str, images: Images) -> float | None:
-    metric = metric_named(name)
-    return None if metric.undefined(images) else metric.value(images)
 
 
 def _scores(images: Any, classes: Any) -> dict[str, Any]:
@@ -67,7 +56,7 @@ def test_every_measure_is_the_mean_of_scikit_learns_over_five_halves_of_the_clas
 
 
 def test_halves_of_the_classes_are_the_same_for_every_model_and_differ_from_each_other() -> None:
-    one, other = made.random_images(50, 9, seed=1), made.random_images(80, 9, seed=2)
+    one, other = random_images(50, 9, seed=1), random_images(80, 9, seed=2)
     held = [part.classes.tolist() for part in splits(one)]
     assert held == [part.classes.tolist() for part in splits(other)]
     assert {len(classes) for classes in held} == {5}
@@ -88,7 +77,7 @@ def test_a_model_that_knows_what_it_has_no_text_for_is_perfect_and_a_blind_one_i
 
 
 def test_the_two_rates_called_fpr95_differ() -> None:
-    images = made.random_images(400, 8)
+    images = random_images(400, 8)
     first, second = value("ood_fpr_ood_at_id95_msp", images), value("ood_fpr_id_at_ood95_msp", images)
     assert first is not None
     assert second is not None
@@ -96,7 +85,7 @@ def test_the_two_rates_called_fpr95_differ() -> None:
 
 
 def test_mcm_is_the_largest_probability_at_another_temperature() -> None:
-    images = made.random_images(60, 6)
+    images = random_images(60, 6)
     scaled = replace(images.outputs, texts=replace(images.outputs.texts, scale=100.0))
     at_100 = replace(images, outputs=scaled)
     assert value("ood_auroc_mcm", at_100) == value("ood_auroc_msp", images), "scale 1 is temperature 1"
@@ -104,7 +93,7 @@ def test_mcm_is_the_largest_probability_at_another_temperature() -> None:
 
 
 def test_the_interval_of_an_auroc_over_halves_is_as_wide_as_a_bootstrap_of_the_images_finds() -> None:
-    images = made.random_images(150, 6)
+    images = random_images(150, 6)
     metric = metric_named("ood_auroc_max_logit")
     found = metric.value(images)
     assert found is not None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from made_images import attacked_pair, images_of, random_images, value
 from scipy import special, stats
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
@@ -20,15 +18,7 @@ from zsr_core.evaluation.metrics.intervals import bootstrap, wilson
 from zsr_core.evaluation.metrics.ranking import auroc, auroc_ends, average_precision, fpr_at_tpr
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTIES, UNCERTAINTY, Uncertainty
 
-sys.path.insert(0, str(Path(__file__).parent))
-made: Any = importlib.import_module("made_images")
-images_of, attacked_pair = made.images_of, made.attacked_pair
 BY_SUFFIX = {each.suffix: each for each in UNCERTAINTIES}
-
-
-def value(name: str, images: Images) -> float | None:
-    metric = metric_named(name)
-    return None if metric.undefined(images) else metric.value(images)
 
 
 # ---- rankings
@@ -91,7 +81,7 @@ def test_a_perfect_or_empty_ranking_has_no_interval() -> None:
 
 
 def test_each_uncertainty_by_its_formula() -> None:
-    images = made.random_images(40, 6)
+    images = random_images(40, 6)
     z = images.outputs.logits
     p = special.softmax(z, axis=1)
     ranked = np.sort(z, axis=1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from by_path import tiny_models
 from torch import Tensor
 
 from zsr_core.attacks import (
@@ -39,16 +39,7 @@ Case = Callable[[str], Any]
 Steps = Callable[..., dict[str, float]]  # (device, what is called between two steps) -> what they report
 
 
-def _conftest() -> Any:
-    spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).parents[1] / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shared = _conftest()
+shared = tiny_models()
 Tiny = shared.Tiny
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import pytest
 import torch
+from by_path import benchmark
 from torch import Tensor
 
 from zsr_core.attacks import Pgd
@@ -30,12 +30,7 @@ Batch = tuple[Tensor, Tensor, Tensor]  # images, labels, rows
 
 
 def _plain_class() -> Any:
-    spec = importlib.util.spec_from_file_location("plain", PLAIN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Plain
+    return benchmark("plain").Plain
 
 
 def _model() -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from by_path import benchmark
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -18,11 +18,7 @@ def test_the_benchmark_prints_rates_and_the_share_of_a_copy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZSR_CACHE", "")  # put back afterwards: the benchmark sets its own
-    spec = importlib.util.spec_from_file_location("data_loading", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = benchmark("data_loading")
     threads = torch.get_num_threads()
     small = f"--threads {threads} --images 20 --width 40 --size 16 --batch 8 --epochs 1 --repeats 1 --device cpu"
     out = tmp_path / "numbers.json"

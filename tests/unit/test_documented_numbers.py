@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from by_path import benchmark
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "documented_numbers.py"
 
 
 @pytest.fixture(scope="module")
 def numbers() -> Any:
-    spec = importlib.util.spec_from_file_location("documented_numbers", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("documented_numbers")
 
 
 def test_every_documented_number_is_found_once_and_carries_its_command(numbers: Any, tmp_path: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
 import pytest
+from by_path import benchmark
 
 from zsr_core.codec import require
 from zsr_core.methods import METHODS
@@ -21,13 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "find_recipes.py"
 
 @pytest.fixture(scope="module")
 def search() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("find_recipes", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("find_recipes")
 
 
 @pytest.mark.parametrize("kind", METHODS, ids=lambda kind: kind.__name__)

@@ -78,31 +78,34 @@ def test_a_stopped_trial_says_why_and_goes_on_from_its_checkpoint_to_the_same_nu
     assert rung_records(tmp_path / "trial", 1).stat().st_mtime_ns == before, "a rung is scored once"
 
 
-def test_a_rung_leaves_the_random_state_as_it_was(tmp_path: Path) -> None:
-    clip = untouched_clip(CONFIG.model, "cpu")
+def heard(folder: Path) -> tuple[Ladder, list[RungScore]]:
+    """Return the ladder of an untouched model, and the list that its scores go into."""
     scores: list[RungScore] = []
-    context = RunContext(rungs=RUNGS, goes_on=lambda score: scores.append(score) or "")  # type: ignore[func-returns-value]
-    ladder = Ladder(
-        config=CONFIG, clip=clip, folder=tmp_path, rungs=RUNGS, where=context.where, goes_on=context.goes_on
-    )
+
+    def goes_on(score: RungScore) -> str:
+        scores.append(score)
+        return ""
+
+    clip = untouched_clip(CONFIG.model, "cpu")
+    where = RunContext().where
+    return Ladder(config=CONFIG, clip=clip, folder=folder, rungs=RUNGS, where=where, goes_on=goes_on), scores
+
+
+def test_a_rung_leaves_the_random_state_as_it_was(tmp_path: Path) -> None:
+    ladder, scores = heard(tmp_path)
     state = torch.get_rng_state()
-    ladder.pauses().at(Place(number=1, step=1, share=0.3, epoch=0.3), clip.tower)
+    ladder.pauses().at(Place(number=1, step=1, share=0.3, epoch=0.3), ladder.clip.tower)
     assert torch.equal(torch.get_rng_state(), state)
     assert scores == list(ladder.rows())
 
 
 def test_a_rung_whose_file_is_of_other_weights_is_scored_again(tmp_path: Path) -> None:
-    clip = untouched_clip(CONFIG.model, "cpu")
-    scores: list[RungScore] = []
-    context = RunContext(rungs=RUNGS, goes_on=lambda score: scores.append(score) or "")  # type: ignore[func-returns-value]
-    ladder = Ladder(
-        config=CONFIG, clip=clip, folder=tmp_path, rungs=RUNGS, where=context.where, goes_on=context.goes_on
-    )
+    ladder, scores = heard(tmp_path)
     place = Place(number=1, step=1, share=0.3, epoch=0.3)
-    ladder.pauses().at(place, clip.tower)
+    ladder.pauses().at(place, ladder.clip.tower)
     other = replace(scores[0], weights_sha="other", scores={"clean": 0.0, "robust": 0.0, "harmonic": 0.0})
     (tmp_path / "rung-1.json").write_text(json.dumps(to_plain(other)))
-    ladder.pauses().at(place, clip.tower)
+    ladder.pauses().at(place, ladder.clip.tower)
     assert replace(scores[1], seconds=0) == replace(scores[0], seconds=0)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
+from by_path import tiny_models
 from torch import Tensor
 
 from zsr_core.attacks import Pgd
@@ -37,12 +37,7 @@ RECIPE: dict[str, Any] = {
 
 def tiny() -> Any:
     """The tests' tiny models; loaded by path, for this runs outside of pytest too."""
-    spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).parents[1] / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.Tiny
+    return tiny_models().Tiny
 
 
 def train(world: World, folder: Path, name: str) -> dict[str, Any]:

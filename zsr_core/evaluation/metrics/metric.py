@@ -39,6 +39,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.correct)
 
+    @property
+    def kept(self) -> Outputs:
+        """The outputs, for a metric that reads embeddings: it is called on no images without them."""
+        assert self.outputs is not None, "measure() does not call a metric that reads embeddings without them"
+        return self.outputs
+
     def take(self, rows: npt.NDArray[np.intp]) -> Images:
         """Return the images at ``rows``, which may repeat; those without attack follow."""
         return Images(

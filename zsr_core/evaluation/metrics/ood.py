@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Interval, Metric
-from zsr_core.evaluation.metrics.outputs import Floats, Outputs, Rows, log_softmax
+from zsr_core.evaluation.metrics.outputs import Floats, Rows, log_softmax, logsumexp
 from zsr_core.evaluation.metrics.ranking import auroc, average_precision, ends_of_moves, fpr_at_tpr, moves
 from zsr_core.rng import seed_for
 
@@ -40,7 +40,7 @@ class Split(NamedTuple):
 
 def splits(images: Images) -> list[Split]:
     """Return five random halves of the classes, the same for every model; the larger half is in distribution."""
-    classes = len(_outputs(images).texts.classes)
+    classes = len(images.kept.texts.classes)
     found = []
     for i in range(SPLITS):
         order = np.random.default_rng(seed_for(0, "ood split", classes, i)).permutation(classes)
@@ -48,11 +48,6 @@ def splits(images: Images) -> list[Split]:
         inside = np.isin(images.label, held)
         found.append(Split(classes=held, inside=np.flatnonzero(inside), outside=np.flatnonzero(~inside)))
     return found
-
-
-def _outputs(images: Images) -> Outputs:
-    assert images.outputs is not None, "measure() does not call a metric that reads embeddings without them"
-    return images.outputs
 
 
 # ---- scores
@@ -70,8 +65,7 @@ def max_logit(cosines: Floats, logits: Floats) -> Floats:
 
 def energy(cosines: Floats, logits: Floats) -> Floats:
     """Return the log-sum-exp of the logits: the negative of the energy."""
-    top = logits.max(axis=1)
-    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)), dtype=np.float64)
+    return logsumexp(logits)
 
 
 def mcm(cosines: Floats, logits: Floats) -> Floats:
@@ -98,7 +92,7 @@ SCORES: Mapping[str, tuple[str, Callable[[Floats, Floats], Floats]]] = {
 @lru_cache(maxsize=16)
 def _scored(images: Images, score: str) -> list[tuple[Split, Floats]]:
     """Return per split the scores [N] of all images among its classes."""
-    outputs, of = _outputs(images), SCORES[score][1]
+    outputs, of = images.kept, SCORES[score][1]
     return [(part, of(outputs.cosines[:, part.classes], outputs.logits[:, part.classes])) for part in splits(images)]
 
 
@@ -147,7 +141,7 @@ SIDES: Mapping[Side, tuple[str, tuple[Condition, ...]]] = {
 
 def cannot_be_split(images: Images) -> str:
     """Return why the classes cannot be split, or ""."""
-    classes = len(_outputs(images).texts.classes)
+    classes = len(images.kept.texts.classes)
     if classes < LEAST_CLASSES:
         return f"{classes} classes cannot be split into two in and two out of distribution"
     one_sided = any(not len(part.inside) or not len(part.outside) for part in splits(images))

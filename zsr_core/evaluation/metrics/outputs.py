@@ -101,6 +101,12 @@ class Tempered(Outputs):
         return self.whole.logits / self.temperature
 
 
+def logsumexp(values: Floats) -> Floats:
+    """Return [N] for values [N, C]."""
+    top = values.max(axis=1)
+    return np.asarray(top + np.log(np.exp(values - top[:, None]).sum(axis=1)), dtype=np.float64)
+
+
 def log_softmax(logits: Floats) -> Floats:
     """Return [N, C] for logits [N, C]."""
     shifted = logits - logits.max(axis=1, keepdims=True)

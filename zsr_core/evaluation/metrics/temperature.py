@@ -45,8 +45,7 @@ def without_temperature(images: Images) -> str:
 @lru_cache(maxsize=8)
 def _fitted(images: Images) -> float:
     """Return T: the likelihood is convex in 1 / T, so the root of its slope is the one minimum."""
-    assert images.outputs is not None
-    logits, rows = images.outputs.logits, np.arange(len(images))
+    logits, rows = images.kept.logits, np.arange(len(images))
     own = logits[rows, images.label].mean()
     low, high, beta = 0.0, np.inf, 1.0
     for _ in range(ROUNDS):
@@ -83,9 +82,8 @@ def tempered(images: Images, on: FittedOn) -> Images | None:
 
 @lru_cache(maxsize=4)
 def _at(images: Images, t: float) -> Images:
-    assert images.outputs is not None
-    outputs = Tempered(unit=images.outputs.unit, texts=images.outputs.texts, whole=images.outputs, temperature=t)
-    if not np.array_equal(outputs.logits.argmax(axis=1), images.outputs.logits.argmax(axis=1)):
+    outputs = Tempered(unit=images.kept.unit, texts=images.kept.texts, whole=images.kept, temperature=t)
+    if not np.array_equal(outputs.logits.argmax(axis=1), images.kept.logits.argmax(axis=1)):
         raise ArithmeticError(f"temperature {t:g}: a prediction changed; expected the same ones at any temperature")
     p_max: Floats = np.exp(outputs.log_p.max(axis=1))
     entropy: Floats = -(np.exp(outputs.log_p) * outputs.log_p).sum(axis=1)

@@ -20,7 +20,7 @@ import torch
 from zsr_core.evaluation.metrics.calibration import ALL, FEWER_DRAWS, aurc_of
 from zsr_core.evaluation.metrics.intervals import percentiles, wilson
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric, Reads, Unit
-from zsr_core.evaluation.metrics.outputs import Floats, Outputs
+from zsr_core.evaluation.metrics.outputs import Floats, logsumexp
 from zsr_core.evaluation.metrics.ranking import auroc, auroc_ends
 from zsr_core.evaluation.metrics.resampling import draws_of, ends_of, mean_of
 
@@ -41,11 +41,6 @@ class Uncertainty:
     reads: Reads = "embeddings"
 
 
-def outputs_of(images: Images) -> Outputs:
-    assert images.outputs is not None, "measure() does not call a metric that reads embeddings without them"
-    return images.outputs
-
-
 def doubt(images: Images) -> Floats:
     """Return 1 minus the largest probability."""
     return 1 - images.p_max
@@ -58,18 +53,18 @@ def entropy(images: Images) -> Floats:
 
 def closeness(images: Images) -> Floats:
     """Return the second largest logit minus the largest one."""
-    two = np.partition(outputs_of(images).logits, -2, axis=1)[:, -2:]
+    two = np.partition(images.kept.logits, -2, axis=1)[:, -2:]
     return two[:, 0] - two[:, 1]
 
 
 def energy(images: Images) -> Floats:
     """Return the negative log-sum-exp of the logits."""
-    return -_logsumexp(outputs_of(images).logits)
+    return -logsumexp(images.kept.logits)
 
 
 def lack_of_evidence(images: Images) -> Floats:
     """Return the negative log of the total concentration of the Dirichlet distribution."""
-    return -_logsumexp(_log_alpha(images))
+    return -logsumexp(_log_alpha(images))
 
 
 def mutual_information(images: Images) -> Floats:
@@ -79,13 +74,13 @@ def mutual_information(images: Images) -> Floats:
     The two entropies differ in their last digits only at CLIP's concentrations, so they are never subtracted.
     """
     log_alpha = _log_alpha(images)
-    total = _logsumexp(log_alpha)
+    total = logsumexp(log_alpha)
     mean = np.exp(log_alpha - total[:, None])
     return np.asarray((mean * digamma_beyond_log(log_alpha)).sum(axis=1) - digamma_beyond_log(total), dtype=np.float64)
 
 
 def _log_alpha(images: Images) -> Floats:
-    return (outputs_of(images).cosines + 1) / TAU
+    return (images.kept.cosines + 1) / TAU
 
 
 def digamma_beyond_log(log_a: Floats) -> Floats:
@@ -94,11 +89,6 @@ def digamma_beyond_log(log_a: Floats) -> Floats:
     series = inverse / 2 - inverse**2 / 12 + inverse**4 / 120 - inverse**6 / 252 + inverse**8 / 240
     small = torch.digamma(torch.from_numpy(np.exp(np.minimum(log_a, 4.0)) + 1)).numpy() - log_a
     return np.where(log_a > 3.5, series, small)
-
-
-def _logsumexp(values: Floats) -> Floats:
-    top = values.max(axis=1)
-    return np.asarray(top + np.log(np.exp(values - top[:, None]).sum(axis=1)), dtype=np.float64)
 
 
 ENTROPY = Uncertainty(suffix="", title="entropy", unit="nats", of=entropy, reads="records")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from zsr_core.evaluation.metrics import metric_named
 from zsr_core.evaluation.metrics.metric import Images
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
 
@@ -49,3 +50,9 @@ def attacked_pair(n: int = 200, classes: int = 4, seed: int = 0) -> Images:
     moved = clean.correct
     z[moved] += random.normal(size=z.shape)[moved] * 1.5
     return images_of(z, clean.label, clean=clean)
+
+
+def value(name: str, images: Images) -> float | None:
+    """Return the value of a metric; None where it is undefined."""
+    metric = metric_named(name)
+    return None if metric.undefined(images) else metric.value(images)
