@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 import pytest
 
-from sweeps.engine.running.cluster import shares
+from sweeps.engine.running.cluster.join import shares
 from sweeps.engine.study.folder import read_results, read_study
 from zsr_core.codec import ConfigError
 
@@ -355,7 +355,7 @@ def test_a_trial_gets_one_cpu_or_its_share_of_the_gpus() -> None:
         shares({"CPU": 16.0, "GPU": 8.0}, 8.0, None, largest=4.0)
 
 
-TWO_PROCESSES = """    import sweeps.engine.running.cluster as on_ray
+TWO_PROCESSES = """    import sweeps.engine.running.cluster.join as on_ray
 
     on_ray.shares = lambda *_: on_ray.Cluster(cpus_per_trial=2, gpus_per_trial=0.0, slots=1, processes=2)
     raise SystemExit("""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine.analysis.published_pairs import (
+from sweeps.engine.analysis.published.pairs import (
     Measured,
     beside,
     cell_numbers,

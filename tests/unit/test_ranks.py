@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.analysis.ranks import by_method, columns, interval, kendall, order
+from sweeps.engine.analysis.published.ranks import by_method, columns, interval, kendall, order
 from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.stats import summarise
 from sweeps.engine.commands.main import main

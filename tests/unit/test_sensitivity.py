@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sweeps.engine.analysis.published_grids import OVERALL, published_grids
+from sweeps.engine.analysis.published.grids import OVERALL, published_grids
 from sweeps.engine.analysis.sensitivity import curvature, sensitivity
 from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.wording.sensitivity import sensitivity_lines, sensitivity_note

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.engine.analysis.arrivals import Arrival, Known, meet
+from sweeps.engine.analysis.early_stopping.arrivals import Arrival, Known, meet
+from sweeps.engine.analysis.early_stopping.rung_gaps import gaps
+from sweeps.engine.analysis.early_stopping.verdict import Gap, Rung, Spread, drift, seed_spread, verdict
 from sweeps.engine.analysis.nondominated import dominates, fronts, order
 from sweeps.engine.analysis.outcomes import Outcomes
-from sweeps.engine.analysis.rung_gaps import gaps
 from sweeps.engine.analysis.stats import t_quantile
-from sweeps.engine.analysis.stopping import Gap, Rung, Spread, drift, seed_spread, verdict
 from sweeps.engine.study.stopping import Stopping, check_stoppable, stopping
 from zsr_core.codec import ConfigError
 

@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from sweeps.engine.analysis.curves import accuracy_by_eps
-from sweeps.engine.analysis.published_pairs import cell_numbers
+from sweeps.engine.analysis.published.pairs import cell_numbers
 from sweeps.engine.analysis.scores import row_score
 from sweeps.engine.documents.parquet import export_study
 from sweeps.engine.running.audit import row_of

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sweeps.engine.analysis.published_pairs import Measured, Pair, beside, measured_numbers
+from sweeps.engine.analysis.published.pairs import Measured, Pair, beside, measured_numbers
 from sweeps.engine.documents.forms.markdown import document, heading_text, markdown_table
 from sweeps.engine.format import counted, eps_text, sentence
 from sweeps.engine.study.folder import Study, StudyFolder

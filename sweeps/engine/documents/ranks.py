@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from sweeps.engine.analysis.ranks import LEAST, Order, orders
+from sweeps.engine.analysis.published.ranks import LEAST, Order, orders
 from sweeps.engine.documents.forms.markdown import markdown_table
 from sweeps.engine.format import counted, eps_text, sentence
 from sweeps.engine.study.folder import StudyFolder

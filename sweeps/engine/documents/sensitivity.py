@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.panels import Source, panels, unseen_axes
-from sweeps.engine.analysis.published_grids import OVERALL, published_grids
+from sweeps.engine.analysis.published.grids import OVERALL, published_grids
 from sweeps.engine.analysis.score_query import Query, shown_readings
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.documents.forms.markdown import document, heading_text

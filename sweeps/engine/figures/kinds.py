@@ -14,7 +14,7 @@ from sweeps.engine.analysis.curves import columns, eps_curves, hypervolume_over_
 from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrix
 from sweeps.engine.analysis.outcomes import row_interval
 from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, unseen_axes, varied_axes
-from sweeps.engine.analysis.published_grids import OVERALL, SHOWN, published_grids
+from sweeps.engine.analysis.published.grids import OVERALL, SHOWN, published_grids
 from sweeps.engine.analysis.ranking import in_order
 from sweeps.engine.analysis.reliability import diagrams
 from sweeps.engine.analysis.rises import RISE_METRICS, rises

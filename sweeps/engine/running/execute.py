@@ -19,7 +19,7 @@ from sweeps.engine.study.plan import closing
 from zsr_core.space import Variant
 
 if TYPE_CHECKING:
-    from sweeps.engine.running.cluster import Cluster
+    from sweeps.engine.running.cluster.join import Cluster
 
 
 def run_missing(course: Course, options: Options, running: ExitStack, own: frozenset[str]) -> None:
@@ -115,7 +115,7 @@ class Engine:
             return
         self._started = True
         if not self._options.local:
-            from sweeps.engine.running.cluster import cluster  # noqa: PLC0415 - brings Ray
+            from sweeps.engine.running.cluster.join import cluster  # noqa: PLC0415 - brings Ray
 
             print("starting Ray ...", flush=True)
             self._cluster = self._running.enter_context(

@@ -245,7 +245,7 @@ def check_world(study: Study) -> None:
 
 def _check_cluster() -> None:
     if "RAY_ADDRESS" in os.environ:
-        from sweeps.engine.running.cluster import check_cluster  # noqa: PLC0415 - brings Ray
+        from sweeps.engine.running.cluster.join import check_cluster  # noqa: PLC0415 - brings Ray
 
         check_cluster()
 

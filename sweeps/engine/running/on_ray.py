@@ -30,8 +30,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.engine.running.cluster import Cluster
-from sweeps.engine.running.health import Health, watched
+from sweeps.engine.running.cluster.health import Health, watched
+from sweeps.engine.running.cluster.join import Cluster
 from sweeps.engine.running.jobs import Job, Source, Watch, cut_off, perform, settle
 from zsr_core.codec import from_plain, to_plain
 from zsr_core.trial.config import TrialConfig

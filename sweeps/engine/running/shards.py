@@ -13,8 +13,8 @@ import ray
 import torch
 from ray.exceptions import RayTaskError
 
-from sweeps.engine.running.cluster import Cluster, cluster
-from sweeps.engine.running.health import watched
+from sweeps.engine.running.cluster.health import watched
+from sweeps.engine.running.cluster.join import Cluster, cluster
 from zsr_core.codec import ConfigError, from_plain, require, to_plain
 from zsr_core.duration import duration
 from zsr_core.evaluation.meter import Meter, Standing

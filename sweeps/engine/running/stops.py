@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine.analysis.arrivals import Arrival, Known, meet
+from sweeps.engine.analysis.early_stopping.arrivals import Arrival, Known, meet
+from sweeps.engine.analysis.early_stopping.verdict import verdict
 from sweeps.engine.analysis.outcomes import Outcomes, read_outcomes
-from sweeps.engine.analysis.stopping import verdict
 from sweeps.engine.running.answers import write_answer
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
 from sweeps.engine.study.objectives import deciding_score, headline

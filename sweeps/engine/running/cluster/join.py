@@ -20,9 +20,9 @@ import ray
 from ray._private import ray_constants, worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
+from sweeps.engine.running.cluster.sessions import end_session, own_session, remove_ended_sessions, remove_session
 from sweeps.engine.running.exit_codes import INCOMPLETE
 from sweeps.engine.running.jobs import ClusterLost, processes_of
-from sweeps.engine.running.sessions import end_session, own_session, remove_ended_sessions, remove_session
 from zsr_core.codec import ConfigError, require
 
 QUIET = {

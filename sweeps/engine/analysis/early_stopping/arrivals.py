@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sweeps.engine.analysis.early_stopping.rung_gaps import gaps
+from sweeps.engine.analysis.early_stopping.verdict import Rung, Spread, drift, seed_spread
 from sweeps.engine.analysis.outcomes import Outcomes
-from sweeps.engine.analysis.rung_gaps import gaps
-from sweeps.engine.analysis.stopping import Rung, Spread, drift, seed_spread
 from sweeps.engine.study.stopping import Stopping
 
 Scores = Mapping[str, float]  # by name, in percent

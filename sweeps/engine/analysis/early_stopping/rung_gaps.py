@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from sweeps.engine.analysis.early_stopping.verdict import Gap, Spread
 from sweeps.engine.analysis.outcomes import AT, Seeds, paired, score_means
 from sweeps.engine.analysis.stats import Array
-from sweeps.engine.analysis.stopping import Gap, Spread
 from sweeps.engine.study.objectives import CLEAN, ROBUST
 
 

@@ -1,0 +1,1 @@
+"""The papers' numbers beside a study's: number by number, as surfaces, and as orders of methods."""
