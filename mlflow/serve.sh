@@ -37,8 +37,8 @@ results=$(CDPATH='' cd -- "$results" && pwd)
 database=$results/mlflow.db
 
 mlflow=$root/.venv/bin/mlflow
-python=$root/.venv/bin/python
 [ -x "$mlflow" ] || mlflow=$(command -v mlflow) || { echo "error: mlflow is not installed; 'make demo' installs it" >&2; exit 1; }
+python=$(dirname -- "$mlflow")/python
 [ -x "$python" ] || python=python3
 
 # Print the page of the sweep that ran last, or an error if the database is damaged or the port is taken.
@@ -67,12 +67,15 @@ page = f"experiments/{row[0]}/runs" if row else "experiments"
 print(f"Open  http://{shown}:{port}/#/{page}?workflowType=machine_learning\nStop with Ctrl-C.", flush=True)
 END
 
-# MLflow 3.17 has no setting that keeps its assistant's panel closed: see README.md.
+# With zsr's pages the assistant's panel stays closed until it is asked for. An mlflow without zsr has only its own.
+app=$("$python" -c 'from importlib.metadata import entry_points
+print("--app-name zsr" if any(entry.name == "zsr" for entry in entry_points(group="mlflow.app")) else "")')
 export MLFLOW_DISABLE_TELEMETRY="${MLFLOW_DISABLE_TELEMETRY:-true}"
 export MLFLOW_LOGGING_LEVEL="${MLFLOW_LOGGING_LEVEL:-WARNING}"
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION="${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}" # else seven processes for traces
 export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}"
-exec "$mlflow" server \
+# shellcheck disable=SC2086 # no word at all, or two
+exec "$mlflow" server $app \
     --backend-store-uri "sqlite:///$database" \
     --artifacts-destination "$results/mlartifacts" \
     --host "$host" --port "$port" --workers 1 --uvicorn-opts "--log-level warning"

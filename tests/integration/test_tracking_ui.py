@@ -44,13 +44,6 @@ FLAGS = (
 )  # fmt: skip
 AXES = ["alpha", "beta"]
 WATCHED = "watched"
-# The first visit opens the assistant's panel and a tour over the page, and MLflow 3.17 has no setting against it.
-SEEN = {
-    "mlflow.assistant.panelOpen_v1": "false",
-    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
-    "mlflow.workflowType_v1": '"machine_learning"',
-}
-
 pytestmark = [
     pytest.mark.ui,
     pytest.mark.skipif(
@@ -189,7 +182,7 @@ def known_of(address: str, sweep: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def browser(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     webdriver = pytest.importorskip("selenium.webdriver")
     service = pytest.importorskip("selenium.webdriver.chrome.service")
     options = webdriver.ChromeOptions()
@@ -198,9 +191,6 @@ def browser(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         options.add_argument(flag)
     opened = webdriver.Chrome(options=options, service=service.Service(DRIVER))
     opened.set_page_load_timeout(60)
-    opened.get(address)
-    for name, value in SEEN.items():
-        opened.execute_script("localStorage.setItem(arguments[0], arguments[1])", name, value)
     yield opened
     opened.quit()
 
@@ -258,6 +248,16 @@ def keep(browser: Any, picture: Path) -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     assert browser.save_screenshot(str(picture))
     assert picture.stat().st_size > 20_000
+
+
+def test_the_first_visit_opens_on_model_training_and_without_the_assistant(
+    browser: Any, address: str, study: dict[str, Any], pictures: Path
+) -> None:
+    visit(browser, f"{address}/#/experiments/{study['experiment']}")
+    text = shown(browser, lambda text: "Runs" in text and "Compare" in text)
+    assert "Traces" not in text, "the GenAI view"
+    assert "MLflow Assistant" not in text
+    keep(browser, pictures / "first_visit.png")
 
 
 def test_parallel_coordinates_open_on_the_axes_that_the_study_varies(

@@ -12,6 +12,7 @@ from sweeps.engine import launch
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, open_data, set_size
 from zsr_core.data.miniature import IMAGE_SIZE
+from zsr_core.data.miniature.scenes import rendered
 from zsr_core.data.partition import Split
 
 
@@ -60,3 +61,12 @@ def test_the_paper_scale_plan_of_a_reproduction_is_in_gpu_hours(
     assert 85 < float(found[1]) < 105
     assert "Not on this machine, so their published sizes are used: caltech101, " in out
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(("split", "limit"), [("train", None), ("selection", None), ("report", 7), ("all", None)])
+def test_a_built_in_set_is_counted_without_rendering_it(split: Split, limit: int | None) -> None:
+    ref = DataRef(name="source")
+    before = rendered.cache_info()
+    counted = set_size(ref, split, IMAGE_SIZE, limit)
+    assert rendered.cache_info() == before
+    assert counted.images == len(open_data(ref, split, IMAGE_SIZE, limit).labels)

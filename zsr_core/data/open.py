@@ -139,6 +139,9 @@ def set_size(
         images_of = {"train": n - selected, "selection": selected}
         whole = images_of.get(split, n - selected if row.cut_by_us else n)
         return SetSize(images=_capped(whole, cap), classes=len(row.classes), published=True)
+    if ref.source == "miniature":
+        spec, shown = _miniature_set(ref.called, split, size)
+        return SetSize(images=miniature.images_of(spec.name, shown, cap), classes=len(spec.classes), published=False)
     if ref.kind is None or ref.skips:
         images = open_data(ref, split, size, limit, trained_on=trained_on)
         return SetSize(images=len(images.labels), classes=len(images.classes), published=False, notes=images.notes)
@@ -206,14 +209,18 @@ def _content(ref: DataRef) -> tuple[str, ...]:
     return tuple(fingerprint([digest(part.ids), _bytes_of(part, torch.arange(len(part.ids)))]) for part in parts)
 
 
-def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
+def _miniature_set(name: str, split: Split, size: int) -> tuple[miniature.SetSpec, str]:
+    """Return a built-in set and the stream of its images that the split shows."""
     sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
     require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
     if split == "train" and name != "source":
         raise ConfigError(f"split: got 'train' for the miniature set {name!r}, expected 'selection' or 'report'")
-    shown = "report" if split == "all" else split
+    return next(s for s in miniature.SETS if s.name == name), "report" if split == "all" else split
+
+
+def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
+    spec, shown = _miniature_set(name, split, size)
     rendered = miniature.render(name, shown, cap, size)
-    spec = next(s for s in miniature.SETS if s.name == name)
     pixels = hashlib.blake2b(rendered.images.contiguous().numpy().data, digest_size=8).hexdigest()
     return ImageSet(
         name=name,

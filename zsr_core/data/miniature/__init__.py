@@ -17,7 +17,7 @@ from zsr_core.data.miniature.model import (
     model_config,
     tokenize,
 )
-from zsr_core.data.miniature.scenes import IMAGE_SIZE, IMAGE_SIZES, Rendered, render
+from zsr_core.data.miniature.scenes import IMAGE_SIZE, IMAGE_SIZES, Rendered, images_of, render
 from zsr_core.data.miniature.sets import SETS, SPLITS, ZERO_SHOT, SetSpec
 from zsr_core.names import MINIATURES as NAMES
 
@@ -36,6 +36,7 @@ __all__ = [
     "ZERO_SHOT",
     "Rendered",
     "SetSpec",
+    "images_of",
     "load_model",
     "model_config",
     "render",

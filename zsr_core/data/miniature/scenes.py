@@ -199,12 +199,17 @@ def render(name: str, split: str, n: int | None = None, size: int = IMAGE_SIZE) 
 
     Without n: 15 images per class to train, 96 to select by, 256 to report. Image i shows the same scene at both sizes.
     """
-    spec = set_named(name)
-    known("split", split, SPLITS)
     if size not in IMAGE_SIZES:
         raise ValueError(f"miniature: size {size} is not one of {list(IMAGE_SIZES)}")
+    return rendered(name, split, images_of(name, split, n), size)
+
+
+def images_of(name: str, split: str, n: int | None = None) -> int:
+    """Return how many images :func:`render` gives, without rendering one."""
+    classes = set_named(name).classes
+    known("split", split, SPLITS)
     if n is None:
-        n = TRAIN_PER_CLASS * len(spec.classes) if split == "train" else SIZES[split]
+        return TRAIN_PER_CLASS * len(classes) if split == "train" else SIZES[split]
     if n < 1:
         raise ValueError(f"miniature: n {n} is not a positive number of images of {name}/{split}")
-    return rendered(name, split, n, size)
+    return n
