@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -135,7 +136,11 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
             yield env
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:  # a head whose server was killed waits for it
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(20)
 
 
 def wait_for_head(env: dict[str, str], process: subprocess.Popen[bytes], log: Path) -> None:
