@@ -26,7 +26,7 @@ def test_what_is_proposed_is_run_and_belongs_to_the_study(
     assert run(script, "--local", *flags).returncode == 0
     (folder,) = [path.parent for path in tmp_path.glob("results/*/study.json")]
     before = read_study(folder)
-    ask = ["refine", "--study", str(folder), "--z", "clean", "--cliff", "0"]
+    ask = ["refine", "--study", str(folder), "--z", "robust", "--cliff", "0"]
     assert main(ask) == 0
     said = capfd.readouterr().out
     assert "To run them: the same command with --run." in said

@@ -19,10 +19,26 @@ import pytest
 from pretended_cases import ATTACKS, OTHERS, STEPS, USES, Case, fitted
 from pretended_cuda import PretendedCuda
 
+from zsr_core.attacks import Pgd
+from zsr_core.data import DataRef
+from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.methods import TgaZsr
+from zsr_core.trial.context import RunContext
+from zsr_core.trial.presets import base
+from zsr_core.trial.run import run_trial
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("attacks", "defences", "methods", "training", "evaluation")
 FILES = (*(path for folder in FOLDERS for path in sorted((ROOT / "zsr_core" / folder).rglob("*.py"))),
          ROOT / "zsr_core" / "text.py", ROOT / "zsr_core" / "threat.py")  # fmt: skip
+
+# Without the argument these do the same.
+EQUAL = {
+    ("zsr_core/attacks/square.py", "uniform"): "each image's numbers are drawn on the CPU, which is torch's default",
+    ("zsr_core/threat.py", "_draw"): "each image's numbers are drawn on the CPU, which is torch's default",
+    ("zsr_core/text.py", "encode_prompt"): "an index on the CPU picks rows on CUDA too",
+    ("zsr_core/training/fit.py", "seen_by_teacher"): "no method that we ship makes texts from cached features",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +46,7 @@ class Mutant:
     """A function without one of its ``device=`` arguments."""
 
     where: str  # file:line
+    place: tuple[str, str]  # file and function
     function: types.FunctionType
     code: types.CodeType  # of the function without the argument
 
@@ -80,7 +97,8 @@ def mutants() -> Iterator[Mutant]:
                     code = compiled(tree, path, name)
                     call.keywords = kept
                     where = f"{path.relative_to(ROOT)}:{call.lineno}"
-                    yield Mutant(where=where, function=live(module, name), code=code)
+                    place = (str(path.relative_to(ROOT)), name)
+                    yield Mutant(where=where, place=place, function=live(module, name), code=code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +152,21 @@ def noticed(mutant: Mutant, run: Run) -> bool:
     return waits > run.waits or copies > run.copies
 
 
+def untouched(device: str, folder: Path) -> dict[str, float | None]:
+    """Measure the untouched miniature on four images."""
+    suite = EvalSuite(tasks=(DataRef(limit=4),), attacks=(Pgd(steps=1),), eps=(4 / 255,))
+    config = base(TgaZsr(), "miniature").with_({"epochs": 0, "eval_suite": suite})
+    result = run_trial(config, folder, RunContext(device=device))
+    assert result.status == "done", result.error
+    return {f"{m.metric} {m.attack}": m.value for m in result.measurements}
+
+
 @pytest.mark.slow
 def test_a_removed_device_is_noticed(tmp_path: Path) -> None:
     folders = (tmp_path / str(i) for i in range(10**6))
     training = [lambda device, kind=kind: fitted(kind(), next(folders))(device) for kind in USES]
     cases = [*ATTACKS.values(), *OTHERS.values(), *training, *(STEPS[k] for k in STEPS if ", bf16" not in k)]
+    cases.append(lambda device: untouched(device, next(folders)))
     runs = [observed(case) for case in cases]
     survivors, unseen = [], []
     for mutant in mutants():
@@ -146,6 +174,6 @@ def test_a_removed_device_is_noticed(tmp_path: Path) -> None:
         if not covering:
             unseen.append(mutant.where)
         elif not any(noticed(mutant, run) for run in covering):
-            survivors.append(mutant.where)
+            survivors.append(mutant)
     assert not unseen, unseen
-    assert not survivors, survivors
+    assert {mutant.place for mutant in survivors} <= set(EQUAL), [mutant.where for mutant in survivors]

@@ -128,8 +128,10 @@ def test_a_trial_in_two_processes_survives_the_death_of_one_and_measures_what_on
     assert result.provenance["initial_weights_sha"] == alone.provenance["initial_weights_sha"]
     for mine, theirs in zip(alone.history, result.history, strict=True):
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
-    ours = [(m.task, m.attack, m.metric, m.n, m.value) for m in result.measurements]
-    assert ours == [(m.task, m.attack, m.metric, m.n, m.value) for m in alone.measurements]
+    for ours, theirs in zip(result.measurements, alone.measurements, strict=True):
+        assert (ours.task, ours.attack, ours.metric, ours.n) == (theirs.task, theirs.attack, theirs.metric, theirs.n)
+        # The weights differ in their last digits, because the sums over the batch have another order.
+        assert ours.value == pytest.approx(theirs.value, rel=1e-4, nan_ok=True), (ours.task, ours.metric)
     kept = [read_samples(tmp_path / n / "samples.parquet") for n in ("one", "two")]
     images = [list(zip(table["sample_id"].to_pylist(), table["condition"].to_pylist(), strict=True)) for table in kept]
     assert images[0] == images[1]

@@ -352,7 +352,18 @@ def test_every_kind_is_drawn_or_said_why_not(tmp_path: Path, make_study: MakeStu
     make_study(tmp_path, levels=(0.1, 1.0), seeds=(0, 1), report=False)
     drawn = draw(open_study(tmp_path), Request(kinds=("all",)))
     names = {path.name.split("_")[0].removesuffix(path.suffix) for path in drawn.paths}
-    assert names == {"surface", "contour", "gp", "published", "clean", "forest", "pareto", "slices", "parallel"}
-    assert [line.split(":")[0] for line in drawn.left_out] == ["learning", "eps", "importance"]
+    assert names == {
+        "surface",
+        "contour",
+        "gp",
+        "published",
+        "clean",
+        "forest",
+        "pareto",
+        "slices",
+        "parallel",
+        "reliability",
+    }
+    assert [line.split(":")[0] for line in drawn.left_out] == ["learning", "eps", "uncertainty", "importance"]
     assert len(names) + len(drawn.left_out) == len(KINDS)
     assert all(path.stat().st_size > 5_000 for path in drawn.paths)

@@ -16,8 +16,8 @@ from zsr_core.codec import is_finite, require
 from zsr_core.threat import Norm, ThreatModel
 
 TINY = 1e-30  # in place of a divisor of 0
-# Newton steps to a plane on CUDA, where asking whether more are needed makes the host wait. On CPU at most 8 were seen
-# in attacks, and 13 on made-up planes; with too few, a point falls short of its plane by a little.
+# Newton steps to a plane on CUDA, where asking whether more are needed makes the host wait. On CPU at most 3 were seen
+# in attacks, and 8 on made-up planes; with too few, a point falls short of its plane by a little.
 NEWTON = 16
 
 
