@@ -77,7 +77,7 @@ print(json.dumps({
 def lab(tmp_path: Path, write: Callable[..., Path]) -> Callable[..., str]:
     """Return a runner of Python in a copy of the packages whose table holds the metric; a tiny sweep stands beside."""
     for package in ("zsr_core", "sweeps", "search_spaces"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, tmp_path / package)  # with what is compiled, which copies keep valid
     metrics = tmp_path / "zsr_core" / "evaluation" / "metrics"
     assert CONFIDENCE.count("\n") < 30
     (metrics / "confidence.py").write_text(CONFIDENCE, encoding="utf-8")
@@ -99,6 +99,7 @@ def lab(tmp_path: Path, write: Callable[..., Path]) -> Callable[..., str]:
     return python
 
 
+@pytest.mark.slow
 def test_a_metric_of_one_file_is_an_objective_a_column_a_surface_and_a_tracked_value(
     tmp_path: Path, lab: Callable[..., str]
 ) -> None:

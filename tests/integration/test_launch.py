@@ -197,7 +197,8 @@ def test_the_plan_is_printed_and_nothing_is_written(write: Write, run: Run, tmp_
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_launch_says_how_to_go_on_and_keeps_what_has_finished(
     write: Write, start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:

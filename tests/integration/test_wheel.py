@@ -77,6 +77,7 @@ def test_an_installed_sweep_plans_its_trials(installed: Path, tmp_path: Path) ->
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
 
 
+@pytest.mark.slow
 def test_an_installed_package_runs_a_trial_on_the_miniature(installed: Path, tmp_path: Path) -> None:
     printed = run([str(installed / "python"), "-c", TRIAL, str(tmp_path / "trial")], tmp_path).split()
     assert Path(printed[-2]).is_relative_to(installed.parent), "the package is the wheel's, not the checkout's"
