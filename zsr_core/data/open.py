@@ -39,7 +39,7 @@ class ImageSet:
 
     name: str
     split: Split
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # () of a set that is out of distribution: all labels are then 0
     templates: tuple[str, ...]
     ids: Sequence[str]  # [N], stable names of the images
     labels: Tensor  # [N] int64
@@ -141,7 +141,8 @@ def set_size(
         return SetSize(images=_capped(whole, cap), classes=len(row.classes), published=True)
     if ref.source == "miniature":
         spec, shown = _miniature_set(ref.called, split, size)
-        return SetSize(images=miniature.images_of(spec.name, shown, cap), classes=len(spec.classes), published=False)
+        classes = 0 if spec is None else len(spec.classes)
+        return SetSize(images=miniature.images_of(ref.called, shown, cap), classes=classes, published=False)
     if ref.kind is None or ref.skips:
         images = open_data(ref, split, size, limit, trained_on=trained_on)
         return SetSize(images=len(images.labels), classes=len(images.classes), published=False, notes=images.notes)
@@ -209,23 +210,27 @@ def _content(ref: DataRef) -> tuple[str, ...]:
     return tuple(fingerprint([digest(part.ids), _bytes_of(part, torch.arange(len(part.ids)))]) for part in parts)
 
 
-def _miniature_set(name: str, split: Split, size: int) -> tuple[miniature.SetSpec, str]:
-    """Return a built-in set and the stream of its images that the split shows."""
+def _miniature_set(name: str, split: Split, size: int) -> tuple[miniature.SetSpec | None, str]:
+    """Return a built-in set, None of those out of distribution, and the stream of its images that the split shows."""
     sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
     require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
     if split == "train" and name != "source":
         raise ConfigError(f"split: got 'train' for the miniature set {name!r}, expected 'selection' or 'report'")
-    return next(s for s in miniature.SETS if s.name == name), "report" if split == "all" else split
+    spec = next((s for s in miniature.SETS if s.name == name), None)
+    return spec, "report" if split == "all" else split
 
 
 def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
     spec, shown = _miniature_set(name, split, size)
-    rendered = miniature.render(name, shown, cap, size)
+    if spec is None:
+        rendered = miniature.render_outside(name, shown, cap, size)
+    else:
+        rendered = miniature.render(name, shown, cap, size)
     pixels = hashlib.blake2b(rendered.images.contiguous().numpy().data, digest_size=8).hexdigest()
     return ImageSet(
         name=name,
         split=split,
-        classes=spec.classes,
+        classes=() if spec is None else spec.classes,
         templates=miniature.TEMPLATES,
         ids=rendered.ids,
         labels=rendered.labels,

@@ -97,6 +97,11 @@ class DataRef:
         return None if row is None else row.native
 
     @property
+    def outside(self) -> miniature.Kind | None:
+        """Whether it is a set of near or far out-of-distribution images, which has no classes; None for all others."""
+        return miniature.OUTSIDE.get(self.called) if self.source == "miniature" else None
+
+    @property
     def row(self) -> tasks.ZeroShotTask | None:
         """The public set's row, if it is one."""
         if self.source == "miniature" or self.source in KINDS:
@@ -118,8 +123,8 @@ def _is_text(text: str) -> bool:
 
 
 def miniature_names() -> tuple[str, ...]:
-    """Return the names of the miniature's sets, in reading order."""
-    return tuple(spec.name for spec in miniature.SETS)
+    """Return the names of the miniature's sets, in reading order; those out of distribution come last."""
+    return (*(spec.name for spec in miniature.SETS), *miniature.OUTSIDE)
 
 
 # --- which references mean one set -----------------------------------------------------------------------------------

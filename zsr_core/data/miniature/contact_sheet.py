@@ -16,8 +16,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from zsr_core.data.miniature.scenes import FINE_SIZE, render
-from zsr_core.data.miniature.sets import SETS, SetSpec
+from zsr_core.data.miniature.outside import OUTSIDE, render_outside
+from zsr_core.data.miniature.scenes import FINE_SIZE, Rendered, render
+from zsr_core.data.miniature.sets import SETS
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
@@ -50,20 +51,18 @@ def tile(image: Tensor, mask: Tensor | None) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def draw_row(page: Image.Image, spec: SetSpec, top: int) -> None:
-    """One set: its name on the left, its first report images with their labels on the right."""
+def draw_row(page: Image.Image, name: str, facts: str, rendered: Rendered, classes: tuple[str, ...], top: int) -> None:
+    """One set: its name and facts on the left, its images with their classes on the right; without classes no masks."""
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, top + 18), spec.name, fill=INK, font=ImageFont.load_default(24))
-    facts = f"{len(spec.classes)} classes, {STYLES[spec.vendor]}"
+    pen.text((MARGIN, top + 18), name, fill=INK, font=ImageFont.load_default(24))
     pen.text((MARGIN, top + 52), facts, fill=FAINT, font=ImageFont.load_default(15))
-    rendered = render(spec.name, "report", SHOWN, FINE_SIZE)
     for i in range(SHOWN):
         left = LEFT + i * (TILE + GAP)
-        mask = rendered.masks[i] if i in OUTLINED else None
+        mask = rendered.masks[i] if classes and i in OUTLINED else None
         page.paste(tile(rendered.images[i], mask), (left, top))
-        name = shortened(spec.classes[int(rendered.labels[i])], pen)
+        label = shortened(classes[int(rendered.labels[i])], pen) if classes else ""
         centre = (left + TILE // 2, top + TILE + 2)
-        pen.text(centre, name, fill=FAINT, font=ImageFont.load_default(12), anchor="ma")
+        pen.text(centre, label, fill=FAINT, font=ImageFont.load_default(12), anchor="ma")
 
 
 def shortened(name: str, pen: ImageDraw.ImageDraw) -> str:
@@ -80,14 +79,17 @@ def contact_sheet() -> Image.Image:
     """All sets in reading order, about 1600 screen pixels wide."""
     row = TILE + CAPTION + 8
     width = LEFT + SHOWN * (TILE + GAP) - GAP + MARGIN
-    page = Image.new("RGB", (width, TOP + len(SETS) * row + MARGIN), PAPER)
+    page = Image.new("RGB", (width, TOP + (len(SETS) + len(OUTSIDE)) * row + MARGIN), PAPER)
     pen = ImageDraw.Draw(page)
-    title = "The built-in miniature: fourteen sets, first images of the report split"
+    title = "The built-in miniature: fourteen sets and three out of distribution, first images of the report split"
     pen.text((MARGIN, 20), title, fill=INK, font=ImageFont.load_default(28))
-    note = "96 x 96 pixels; the last three of each row show their exact object masks"
+    note = "96 x 96 pixels; the last three of each row of the fourteen show their exact object masks"
     pen.text((MARGIN, 58), note, fill=FAINT, font=ImageFont.load_default(16))
     for i, spec in enumerate(SETS):
-        draw_row(page, spec, TOP + i * row)
+        facts = f"{len(spec.classes)} classes, {STYLES[spec.vendor]}"
+        draw_row(page, spec.name, facts, render(spec.name, "report", SHOWN, FINE_SIZE), spec.classes, TOP + i * row)
+    for i, (name, kind) in enumerate(OUTSIDE.items(), start=len(SETS)):
+        draw_row(page, name, f"{kind} OOD", render_outside(name, "report", SHOWN, FINE_SIZE), (), TOP + i * row)
     return page
 
 

@@ -206,10 +206,9 @@ def render(name: str, split: str, n: int | None = None, size: int = IMAGE_SIZE) 
 
 def images_of(name: str, split: str, n: int | None = None) -> int:
     """Return how many images :func:`render` gives, without rendering one."""
-    classes = set_named(name).classes
     known("split", split, SPLITS)
     if n is None:
-        return TRAIN_PER_CLASS * len(classes) if split == "train" else SIZES[split]
+        return TRAIN_PER_CLASS * len(set_named(name).classes) if split == "train" else SIZES[split]
     if n < 1:
         raise ValueError(f"miniature: n {n} is not a positive number of images of {name}/{split}")
     return n
