@@ -58,6 +58,7 @@ class Target:
     regulariser: PerImage | None = None
     # Other models' logits of the same images by name, e.g. "untouched": where transferred examples are made.
     others: Mapping[str, Logits] = field(default_factory=dict)
+    scale: float = 1.0  # what the cosines were multiplied by to give logits
 
     @property
     def reads_every(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zsr_core.data.feeding import batches
-from zsr_core.data.open import ImageSet, SetSize, check_apart, check_data, open_data, set_size
+from zsr_core.data.open import ImageSet, SetSize, check_apart, check_data, check_pictures, open_data, set_size
 from zsr_core.data.partition import Split
 from zsr_core.data.ref import (
     DataRef,
@@ -24,6 +24,7 @@ __all__ = [
     "batches",
     "check_apart",
     "check_data",
+    "check_pictures",
     "is_flat",
     "is_training_set",
     "open_data",

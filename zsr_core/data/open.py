@@ -182,6 +182,21 @@ def check_data(
     return images
 
 
+def check_pictures(ref: DataRef, split: Split, path: str, size: int, *, trained_on: DataRef | None = None) -> ImageSet:
+    """Return the split's first image; its classes and labels may be anything.
+
+    Raises:
+        ConfigError: naming ``path``, if a model of ``size`` cannot use it.
+    """
+    try:
+        images = open_data(ref, split, size, limit=1, trained_on=trained_on)
+        if not images.in_memory:
+            _check_range(images)
+    except ConfigError as error:
+        raise ConfigError(f"{path}.{error}") from None
+    return images
+
+
 def _check_range(images: ImageSet) -> None:
     """Raise ``ConfigError`` if nothing says how bright the first picture is; a damaged one fails where it is used."""
     try:

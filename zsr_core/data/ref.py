@@ -144,6 +144,11 @@ def same_set(one: DataRef, other: DataRef) -> bool:
     return here == there or here in there.parents or there in here.parents
 
 
+def overlap(one: DataRef, other: DataRef) -> bool:
+    """Return whether two references share images: they read one set."""
+    return same_set(one, other)
+
+
 def _place(ref: DataRef) -> PurePath:
     root = str(ref.root)
     place = PurePath(root) if "://" in root else on_disk(root)

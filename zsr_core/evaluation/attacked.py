@@ -74,6 +74,7 @@ class _Questions:
             certain=victim.defended is None,
             regulariser=None if extra is None else extra(batch.x, batch.y, text),
             others={name: self._logits_of(other) for name, other in victim.others.items()},
+            scale=victim.scale,
         )  # fmt: skip
 
     def ask(self, x_adv: Tensor, rows: Tensor) -> Tensor:

@@ -39,11 +39,13 @@ class Evaluated:
     """What an evaluation left behind: its records, and where they carry embeddings the texts of its tasks.
 
     ``source`` are the clean images of the training set on the selection split, on which a temperature is fitted.
+    ``ood`` are the records of :mod:`zsr_core.evaluation.outside`.
     """
 
     records: Sequence[SampleRecord]
     texts: Mapping[str, ClassTexts]
     source: Sequence[SampleRecord]
+    ood: Sequence[SampleRecord] = ()
 
 
 def write_embeddings(folder: Path, evaluated: Evaluated) -> None:
@@ -57,11 +59,11 @@ def write_embeddings(folder: Path, evaluated: Evaluated) -> None:
     if not rows or not names:
         return
     facts = [pa.array([getattr(row, name) for row in rows], _FACTS.field(name).type) for name in _FACTS.names]
-    _write(folder / EMBEDDINGS, facts, _FACTS, embedding_matrix(rows))
+    write_vectors(folder / EMBEDDINGS, facts, _FACTS, embedding_matrix(rows))
     scales = [(texts[task].scale, texts[task].bias) for task, _, _ in names]
     columns = [*zip(*names, strict=True), *zip(*scales, strict=True)]
     text_facts = [pa.array(column, kind) for column, kind in zip(columns, _TEXT_FACTS.types, strict=True)]
-    _write(folder / TEXTS, text_facts, _TEXT_FACTS, np.concatenate([text.unit for text in texts.values()]))
+    write_vectors(folder / TEXTS, text_facts, _TEXT_FACTS, np.concatenate([text.unit for text in texts.values()]))
 
 
 def read_evaluated(folder: Path, source: str | None) -> Evaluated:
@@ -78,7 +80,7 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
         return Evaluated(records=records, texts={}, source=())
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
     try:
-        kept = _matrix(table)
+        kept = matrix_of(table)
         keys = list(zip(*(table.column(name).to_pylist() for name in _KEY), strict=True))
         own = len(records)
         same = [tuple(getattr(r, name) for name in _KEY) for r in records] == keys[:own]
@@ -121,7 +123,8 @@ def _fitting(facts: Mapping[str, object], unit: Singles) -> SampleRecord:
     return SampleRecord(**own, **blank, correct=own["label"] == own["pred"], embedding=unit.tobytes())  # type: ignore[arg-type]
 
 
-def _write(path: Path, columns: list[pa.Array], facts: pa.Schema, unit: Singles) -> None:
+def write_vectors(path: Path, columns: list[pa.Array], facts: pa.Schema, unit: Singles) -> None:
+    """Write the columns ``facts`` and the vectors [N, D] beside them as ``embedding``, whole or not at all."""
     flat = pa.array(np.ascontiguousarray(unit, np.float32).reshape(-1))
     vectors = pa.FixedSizeListArray.from_arrays(flat, unit.shape[1])
     schema = facts.append(pa.field("embedding", vectors.type)).with_metadata({"zsr.embeddings": SCHEMA_VERSION})
@@ -129,14 +132,15 @@ def _write(path: Path, columns: list[pa.Array], facts: pa.Schema, unit: Singles)
     write_whole(path, lambda part: pq.write_table(table, part, compression="zstd"))
 
 
-def _matrix(table: pa.Table) -> Singles:
+def matrix_of(table: pa.Table) -> Singles:
+    """Return the vectors [N, D] of a table that :func:`write_vectors` has written."""
     vectors = table.column("embedding").combine_chunks()
     flat: Singles = vectors.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(table), -1)
 
 
 def _texts_of(table: pa.Table) -> dict[str, ClassTexts]:
-    unit, rows = _matrix(table), table.select(_TEXT_FACTS.names).to_pylist()
+    unit, rows = matrix_of(table), table.select(_TEXT_FACTS.names).to_pylist()
     texts = {}
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [i for i, row in enumerate(rows) if row["task"] == task]

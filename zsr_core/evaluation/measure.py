@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zsr_core.codec import is_finite, require
+from zsr_core.evaluation.detection import with_detection
 from zsr_core.evaluation.embeddings import embedding_matrix
 from zsr_core.evaluation.metrics import ACCURACY, Condition, Ends, Images, Metric, interval_of, mean_interval
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
@@ -57,6 +58,7 @@ def measure(
     *,
     texts: Mapping[str, ClassTexts] | None = None,
     source: Sequence[SampleRecord] = (),
+    ood: Sequence[SampleRecord] = (),
 ) -> list[Measurement]:
     """Return every number of one trial: per task, then the mean over the tasks named in ``zero_shot``.
 
@@ -69,6 +71,7 @@ def measure(
         texts: by task, the class texts that make logits of the records' embeddings.
         source: clean images of the training set on the selection split, with embeddings; a temperature is fitted
             on them.
+        ood: out-of-distribution images with embeddings, of the same weights; see :mod:`zsr_core.evaluation.outside`.
 
     Raises:
         ConfigError: if the records mix weights, splits or pixel spaces, because such numbers never share a row; or if
@@ -91,9 +94,10 @@ def measure(
             eps=eps, metric=metric.name, value=value, n=estimate.n, low=low, high=high, reason=estimate.reason,
         ))  # fmt: skip
 
-    for place, images in by_place(records, texts if kept else None, source).items():
+    places = {place: (_condition(place), i) for place, i in by_place(records, texts if kept else None, source).items()}
+    for place, (condition, images) in (with_detection(places, ood) if ood else places).items():
         for metric in metrics:
-            if _condition(place) in metric.conditions:
+            if condition in metric.conditions:
                 number = _of_task(metric, images)
                 numbers.setdefault((*place[1:], metric.name), {})[place[0]] = number
                 add(place, metric, _alone(number))

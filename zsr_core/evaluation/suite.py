@@ -9,13 +9,16 @@ from typing import Literal, get_args
 
 import torch
 
-from zsr_core.attacks import AnyAttack, Attack, Pgd
+from zsr_core.attacks import AnyAttack, Attack, Detector, Pgd
 from zsr_core.codec import LATER, require, unknown
 from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.partition import SPLITS
-from zsr_core.data.ref import check_names, same_set
+from zsr_core.data.ref import check_names, overlap, same_set
 from zsr_core.evaluation.journal import Journal
+from zsr_core.evaluation.metrics.metric import Kind
+from zsr_core.evaluation.metrics.outside import slug
+from zsr_core.evaluation.outside import Outside, attacked_records, clean_records, unlabelled
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import OnEvent, TaskEnded, ignore
@@ -38,6 +41,10 @@ class EvalSuite:
     resizes inside (bicubic, differentiable; fewer pixels make the attack weaker). ``embeddings`` says which splits'
     unit image embeddings are kept beside the records, so that a metric that reads them never needs the attack again:
     "report" is what is not selected by, that is the splits "report" and "all".
+
+    ``ood_near`` and ``ood_far`` are sets of out-of-distribution images, near the tasks' or far from them. They have no
+    labels, and are encoded where embeddings are kept: without those there is nothing to measure on them.
+    ``ood_attacks`` attack a detector at every budget, on the tasks' images and on the sets'.
     """
 
     tasks: tuple[DataRef, ...] = (DataRef(),)
@@ -51,6 +58,9 @@ class EvalSuite:
     # Of the attacks' gradients on CUDA; what an attack gives is judged in fp32.
     attack_precision: AttackPrecision = field(default="fp32", metadata=LATER)
     embeddings: Embeddings = field(default="report", metadata=LATER)
+    ood_near: tuple[DataRef, ...] = field(default=(), metadata=LATER)
+    ood_far: tuple[DataRef, ...] = field(default=(), metadata=LATER)
+    ood_attacks: tuple[Detector, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -75,6 +85,43 @@ class EvalSuite:
         require(self.space == "model_input" or not sizeless, "space", self.space, expected)
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
+        self._check_outside()
+
+    def _check_outside(self) -> None:
+        """Raise ``ConfigError`` for sets that cannot be in and out of distribution as the fields say."""
+        for i, task in enumerate(self.tasks):
+            require(task.outside is None, f"tasks[{i}]", task.called, "a set with classes; this one goes into ood_*")
+        names = [slug(ref.called) for ref in self.ood]
+        for field_of, refs in (("ood_near", self.ood_near), ("ood_far", self.ood_far)):
+            for i, ref in enumerate(refs):
+                path = f"{field_of}[{i}]"
+                require(ref.called not in {t.called for t in self.tasks}, path, ref.called, "a name that no task has")
+                require(names.count(slug(ref.called)) == 1, path, ref.called, "every out-of-distribution set once")
+                same = next((task.called for task in self.tasks if overlap(ref, task)), None)
+                require(same is None, path, ref.called, f"images that are not in the task {same}")
+        expected = "'model_input' with out-of-distribution sets, whose images have no one native size"
+        require(self.space == "model_input" or not self.ood, "space", self.space, expected)
+        listed = [attack.name for attack in (*self.attacks, *self.ood_attacks)]
+        require(len(set(listed)) == len(listed), "ood_attacks", listed, "attacks of different names")
+        possible = bool(self.ood and self.attacks and self.eps) or not self.ood_attacks
+        expected = "none without a set in ood_near or ood_far, an attack on the classifier and a budget"
+        require(possible, "ood_attacks", [attack.name for attack in self.ood_attacks], expected)
+
+    @property
+    def ood(self) -> tuple[DataRef, ...]:
+        """The sets of out-of-distribution images, near ones first."""
+        return (*self.ood_near, *self.ood_far)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kind of each set of :attr:`ood`."""
+        near: tuple[Kind, ...] = ("near",) * len(self.ood_near)
+        return near + ("far",) * len(self.ood_far)
+
+    @property
+    def measured_ood(self) -> tuple[DataRef, ...]:
+        """Those sets of :attr:`ood` that are encoded: all where embeddings are kept, else none."""
+        return self.ood if self.keeps_embeddings else ()
 
     @property
     def keeps_embeddings(self) -> bool:
@@ -103,7 +150,8 @@ def evaluate(
     """Return the records of every task of the suite.
 
     Where embeddings are kept, records of the clean images of ``trained_on`` on the selection split follow, unless the
-    suite has them already: a temperature is fitted on them. Only the field ``split`` tells them from the others.
+    suite has them already: a temperature is fitted on them. Then those of out-of-distribution detection follow, of
+    :mod:`zsr_core.evaluation.outside`. Only the field ``split`` tells both from the others.
 
     Args:
         journal: where finished batches are kept for a resume.
@@ -113,27 +161,41 @@ def evaluate(
     """
     k, of = shard
 
-    def measured(ref: DataRef, split: Split, attacks: Sequence[Attack], told: OnEvent) -> list[SampleRecord]:
+    def opened(ref: DataRef, split: Split) -> ImageSet:
+        """Return this shard's images, which are none where a set has fewer than there are shards."""
         images = open_data(ref, split, image_size, suite.n, space=suite.space, trained_on=trained_on)
-        if of > 1:
-            images = taken(images, range(k, len(images.labels), of))
-            if len(images.labels) == 0:  # a task of fewer images than there are shards
-                return []
+        return taken(images, range(k, len(images.labels), of)) if of > 1 else images
+
+    def run(images: ImageSet, bank: TextBank, attacks: Sequence[Attack], told: OnEvent) -> list[SampleRecord]:
+        if of > 1 and len(images.labels) == 0:
+            return []
         return predict(
-            victim, images, banks(images), attacks, suite.threats(), seed=seed, trial_id=trial_id,
+            victim, images, bank, attacks, suite.threats(), seed=seed, trial_id=trial_id,
             batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, on_event=told,
             embeddings=suite.keeps_embeddings,
             attack_precision=suite.attack_precision,
         )  # fmt: skip
 
+    outside = zip(suite.kinds, suite.measured_ood, strict=bool(suite.measured_ood))
+    sets = [Outside(kind=kind, images=unlabelled(opened(ref, suite.split))) for kind, ref in outside]
     records: list[SampleRecord] = []
+    detected: list[SampleRecord] = []
     for i, ref in enumerate(suite.tasks):
-        records += measured(ref, suite.split, suite.attacks, on_event)
+        images = opened(ref, suite.split)
+        bank = banks(images)
+        own = run(images, bank, suite.attacks, on_event)
+        records += own
+        if i == 0:
+            detected += clean_records(sets, bank, run, on_event)
+        if sets and suite.ood_attacks:
+            preds = [record.pred for record in own if record.condition == "none"]
+            detected += attacked_records(images, preds, sets, bank, suite.ood_attacks, run, on_event)
         on_event(TaskEnded(task=ref.called, done=i + 1, of=len(suite.tasks)))
     extra = fitting_set(suite, trained_on)
     if extra is not None:
-        records += measured(extra, "selection", (), ignore)
-    return records
+        fitted = opened(extra, "selection")
+        records += run(fitted, banks(fitted), (), ignore)
+    return records + detected
 
 
 def fitting_set(suite: EvalSuite, trained_on: DataRef | None) -> DataRef | None:

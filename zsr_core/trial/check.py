@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from zsr_core.codec import ConfigError
-from zsr_core.data import check_apart, check_data
+from zsr_core.data import check_apart, check_data, check_pictures
 from zsr_core.lazy import LazyModule
 from zsr_core.methods import AnyMethod
 from zsr_core.methods.views import Views
@@ -30,6 +30,11 @@ def check(config: TrialConfig) -> None:
         images = check_data(task, suite.split, path, size, space=suite.space, trained_on=config.train_data)
         check_texts(config.model, images.classes, images.templates, f"{path}.classes")
         check_apart(task, config.train_data, path)
+    for field, refs in (("ood_near", suite.ood_near), ("ood_far", suite.ood_far)):
+        for i, ref in enumerate(refs if suite.measured_ood else ()):
+            path = f"config.eval_suite.{field}[{i}]"
+            check_pictures(ref, suite.split, path, size, trained_on=config.train_data)
+            check_apart(ref, config.train_data, path)
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from zsr_core.attacks import Pgd
 from zsr_core.codec import LATER, fingerprint, from_plain, require, to_plain, with_overrides
 from zsr_core.data import DataRef
+from zsr_core.data.ref import overlap
 from zsr_core.defences import AnyDefence
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import AnyMethod, TeCoA
@@ -60,6 +61,9 @@ class TrialConfig:
         known = get_args(TrainAttackPrecision)
         require(self.attack_precision in known, "attack_precision", self.attack_precision, "'fp32', 'tf32' or 'bf16'")
         require(isinstance(self.seed, int), "seed", self.seed, "a whole number")
+        own = next((ref.called for ref in self.eval_suite.ood if overlap(ref, self.train_data)), None)
+        require(own is None, "eval_suite.ood_*", own, f"sets that share nothing with {self.train_data.called}")
+        require(self.train_data.outside is None, "train_data", self.train_data.called, "a set with classes")
         require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, the one this version reads")
 
     @property

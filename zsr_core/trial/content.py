@@ -15,7 +15,8 @@ PREFIX = "content_"  # of the facts in a result's provenance
 
 
 def contents(config: TrialConfig) -> dict[str, str]:
-    """Return digests by name: of the weights files, of the training set, and of every task with its texts.
+    """Return digests by name: of the weights files, of the training set, and of every task with its texts, and of every
+    out-of-distribution set.
 
     The built-in miniature is left out, because its parts change with the version of this package alone.
     """
@@ -24,7 +25,7 @@ def contents(config: TrialConfig) -> dict[str, str]:
     digests = {name: file_digest(Path(file)) for name, file in files.items() if file is not None and is_file(file)}
     if config.epochs and not _built_in(config.train_data):
         digests["train"] = _digest(open_data(config.train_data, "train", size))
-    for task in suite.tasks:
+    for task in (*suite.tasks, *suite.measured_ood):
         if not _built_in(task):
             images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
             digests[task.called] = _digest(images)

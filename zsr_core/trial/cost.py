@@ -14,6 +14,7 @@ from zsr_core.codec import require
 from zsr_core.data import set_size
 from zsr_core.evaluation.embeddings import kept_bytes
 from zsr_core.evaluation.meter import Part
+from zsr_core.evaluation.outside import part_name
 from zsr_core.evaluation.suite import fitting_set
 from zsr_core.model.load import image_size_of, shapes_model
 from zsr_core.trial.config import TrialConfig
@@ -69,7 +70,30 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                             backwards=backwards,
                         )
                     )  # fmt: skip
-    return tuple(parts)
+    return (*parts, *_outside_parts(config, parts, size))
+
+
+def _outside_parts(config: TrialConfig, parts: Sequence[Part], size: int) -> list[Part]:
+    """Return what is done beyond the tasks' own conditions to measure out-of-distribution detection.
+
+    A plan may list it after all tasks, because it is small unless detectors are attacked.
+    """
+    suite = config.eval_suite
+    counted = {ref.called: set_size(ref, suite.split, size, suite.n, trained_on=config.train_data)
+               for ref in suite.measured_ood}  # fmt: skip
+    blank = Part(task="", condition="none", eps=0.0, stage="", images=0, forwards=1, backwards=0)
+    clean = [replace(blank, task=name, images=n.images, published=n.published) for name, n in counted.items()]
+    attacked = [
+        replace(part, task=task, condition=attack.name, eps=eps, stage=attack.name, forwards=forwards + 1,
+                backwards=backwards)
+        for own in parts
+        if own.condition == "none" and counted
+        for task, part in {own.task: own, **{part_name(own.task, part.task): part for part in clean}}.items()
+        for eps in suite.eps
+        for attack in suite.ood_attacks
+        for forwards, backwards in (attack.cost(2),)
+    ]  # fmt: skip
+    return [*clean, *attacked]
 
 
 def estimate(config: TrialConfig) -> Estimate:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from zsr_core.data import open_data, zero_shot_names
+from zsr_core.evaluation.detection import read_ood
 from zsr_core.evaluation.embeddings import Evaluated, read_evaluated, source_of
 from zsr_core.evaluation.measure import Measurement, measure
 from zsr_core.evaluation.metrics import METRICS, Metric
 from zsr_core.evaluation.metrics.outputs import ClassTexts
+from zsr_core.evaluation.metrics.outside import usual_rows
+from zsr_core.evaluation.outside import role_of
 from zsr_core.evaluation.suite import source_set
 from zsr_core.evaluation.victim import Victim
 from zsr_core.model.load import Clip
@@ -22,15 +25,21 @@ from zsr_core.trial.result import TrialResult, write_result
 
 def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str] = ()) -> list[Measurement]:
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
-    kept = bool(evaluated.texts)
+    kept, suite = bool(evaluated.texts), config.eval_suite
     metrics = [m for m in METRICS if m.name in asked or (m.always and (kept or m.reads == "records"))]
+    if evaluated.ood:
+        names = [ref.called for ref in suite.ood]
+        usual = usual_rows(names, suite.kinds, attacked=bool(suite.ood_attacks))
+        metrics += [metric for metric in usual if metric.name not in asked]
     return remeasured(config, evaluated, metrics)
 
 
 def remeasured(config: TrialConfig, evaluated: Evaluated, metrics: Sequence[Metric]) -> list[Measurement]:
     """Return the numbers of ``metrics`` from what an evaluation left behind."""
     zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
-    return measure(evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source)
+    return measure(
+        evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source, ood=evaluated.ood
+    )
 
 
 def evaluated_of(
@@ -47,7 +56,8 @@ def evaluated_of(
         bank = evaluation_bank(config, clip, images, device)
         unit = bank.unit.float().cpu().numpy()
         texts[task.called] = ClassTexts(unit=unit, classes=bank.classes, scale=victim.scale, bias=victim.bias)
-    return Evaluated(records=own, texts=texts, source=source_of(records, source_name(config)))
+    outside = [r for r in records if role_of(r) is not None]
+    return Evaluated(records=own, texts=texts, source=source_of(records, source_name(config)), ood=outside)
 
 
 def source_name(config: TrialConfig) -> str | None:
@@ -65,7 +75,8 @@ def measure_again(result: TrialResult, folder: Path, metrics: Sequence[Metric]) 
         ConfigError: naming the file, if records or embeddings cannot be read.
     """
     config = result.config
-    new = remeasured(config, read_evaluated(folder, source_name(config)), metrics)
+    evaluated = replace(read_evaluated(folder, source_name(config)), ood=read_ood(folder))
+    new = remeasured(config, evaluated, metrics)
     named = {metric.name for metric in metrics}
     kept = [row for row in result.measurements if row.metric not in named]
     again = replace(result, measurements=(*kept, *new))

@@ -27,7 +27,7 @@ def skipped(config: TrialConfig, size: int) -> dict[str, str]:
     suite = config.eval_suite
     sets = [
         open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
-        for task in suite.tasks
+        for task in (*suite.tasks, *suite.measured_ood)
         if task.skips
     ]
     if config.epochs and config.train_data.skips:
@@ -38,7 +38,8 @@ def skipped(config: TrialConfig, size: int) -> dict[str, str]:
 def set_notes(config: TrialConfig, size: int) -> tuple[str, ...]:
     """Return ``"set: sentence"`` for what was odd in reading a set: skipped files, class names that are no words."""
     suite, train = config.eval_suite, config.train_data
-    sets = [(task, set_size(task, suite.split, size, suite.n, trained_on=train)) for task in suite.tasks]
+    refs = (*suite.tasks, *suite.measured_ood)
+    sets = [(task, set_size(task, suite.split, size, suite.n, trained_on=train)) for task in refs]
     if config.epochs:
         sets.append((train, set_size(train, "train", size)))
     return tuple(dict.fromkeys(f"{ref.called}: {note}" for ref, found in sets for note in found.notes))

@@ -14,6 +14,7 @@ import torch
 
 from zsr_core.codec import ConfigError, require, to_plain
 from zsr_core.data import ImageSet
+from zsr_core.evaluation.detection import write_ood
 from zsr_core.evaluation.embeddings import write_embeddings
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.suite import evaluate, merged
@@ -184,6 +185,7 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
     evaluated = evaluated_of(config, clip, victim, records, str(device))
     write_samples(folder / "samples.parquet", evaluated.records)
     write_embeddings(folder, evaluated)
+    write_ood(folder, evaluated.ood)
     seconds = _seconds(begun, trained, device, world)
     notes = set_notes(config, clip.tower.image_size)
     return TrialResult(

@@ -3,7 +3,8 @@
 The images are renders of emoji drawings and the model was pre-trained on such renders, so "zero-shot" means
 what it means for the public sets: not seen in adversarial fine-tuning, though the names were met in
 pre-training. There are two models, "miniature" for images of 48 pixels and "miniature-96" for the same scenes at 96,
-which uses fine detail. Three further sets are out of distribution: they have no classes. Numbers measured here are the miniature's and say nothing exact about a full-size CLIP.
+which uses fine detail. Three further sets are out of distribution: they have no classes. Numbers measured here are the
+miniature's and say nothing exact about a full-size CLIP.
 """
 
 from zsr_core.data.miniature.model import (

@@ -9,21 +9,25 @@ from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
 from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric
 from zsr_core.evaluation.metrics.ood import OOD
+from zsr_core.evaluation.metrics.outside import AGAINST, OUTSIDE, row_of_set
 from zsr_core.evaluation.metrics.temperature import TEMPERATURE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
 
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
 METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
+METRICS += OUTSIDE
 
 
 def metric_named(name: str) -> Metric:
-    """Return the metric of that name.
+    """Return the metric of that name; the rows of single OOD sets are no rows of the table, but have names too.
 
     Raises:
         ConfigError: naming the nearest known name, if there is none.
     """
     metrics = {metric.name: metric for metric in METRICS}
+    if AGAINST in name:
+        return row_of_set(name)
     if name not in metrics:
         raise unknown("metric", name, metrics)
     return metrics[name]

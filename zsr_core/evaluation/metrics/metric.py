@@ -14,11 +14,31 @@ from zsr_core.evaluation.metrics.outputs import Outputs
 
 Unit = Literal["%", "points", "nats", ""]
 Reads = Literal["records", "embeddings"]
-Condition = Literal["clean", "attack", "worst"]  # without attack; under each attack; per image the worst attack
+# Without attack; under each attack on the classifier; per image the worst attack; under each attack on a detector.
+Condition = Literal["clean", "attack", "worst", "detector"]
+Kind = Literal["near", "far"]  # of images that are out of distribution
 IntervalKind = Literal["wilson", "bootstrap", "none"]
 Ends = tuple[float, float]  # low, high
 
 FACTORS: dict[Unit, float] = {"%": 100.0, "points": 100.0, "nats": 1.0, "": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OodSet:
+    """The M images of one out-of-distribution set in front of one task's texts; they have no labels."""
+
+    name: str
+    kind: Kind
+    clean: Outputs
+    attacked: tuple[Outputs, ...] = ()  # the same images under an attack on the detector, or under each of several
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detection:
+    """What a detector of out-of-distribution images is measured on, under one condition."""
+
+    sets: tuple[OodSet, ...]
+    inside: tuple[Outputs, ...]  # the task's own images under this condition, or under each of several attacks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +55,7 @@ class Images:
     clean: Images | None = None  # the same images without attack, in the same order; None if these are without attack
     outputs: Outputs | None = None  # embeddings and logits; None where they were not kept
     source: Images | None = None  # clean images of the training set, of the selection split, with outputs
+    ood: Detection | None = None  # what a detector is measured on; None without out-of-distribution sets
 
     def __len__(self) -> int:
         return len(self.correct)
