@@ -24,6 +24,9 @@ ATTACKS = (
     "confidence-flip-mu1", "confidence-flip-mu10",
 )  # fmt: skip
 
+# the scores of out-of-distribution detectors, which attacks on a detector are named by
+DETECTORS = ("msp", "max_logit", "energy", "mcm", "entropy")
+
 
 def rows_of(names: Sequence[str], rows: Mapping[str, Row]) -> dict[str, Row]:
     """Return ``rows`` in the order of ``names``.

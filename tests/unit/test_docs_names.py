@@ -19,6 +19,7 @@ from zsr_core.codec import ConfigError
 from zsr_core.data.tasks import TASKS
 from zsr_core.evaluation.metrics import ACCURACY, METRICS
 from zsr_core.evaluation.metrics.ood import MEASURES, OOD, SCORES, SIDES
+from zsr_core.evaluation.metrics.outside import OUTSIDE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTIES, UNCERTAINTY
 from zsr_core.methods import METHODS
 
@@ -94,7 +95,8 @@ def _flags() -> list[str]:
 def _metric_names() -> list[str]:
     """Return the metrics' names, and of families the parts that names are made of."""
     endings = [u.suffix for u in UNCERTAINTIES if u.suffix]
-    plain = [m.name for m in METRICS if m not in OOD and not (m in UNCERTAINTY and m.name.endswith(tuple(endings)))]
+    families = (*OOD, *OUTSIDE)
+    plain = [m.name for m in METRICS if m not in families and not (m in UNCERTAINTY and m.name.endswith(tuple(endings)))]
     return [*plain, *endings, *MEASURES, *SCORES, *(side for side in SIDES if side)]
 
 

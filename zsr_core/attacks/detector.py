@@ -18,6 +18,7 @@ from zsr_core.attacks.apgd import Apgd, Kept
 from zsr_core.attacks.attack import Attack, Draws, Scored, Target
 from zsr_core.attacks.losses import entropy
 from zsr_core.codec import require, unknown
+from zsr_core.names import DETECTORS, rows_of
 from zsr_core.threat import ThreatModel
 
 ScoreName = Literal["msp", "max_logit", "energy", "mcm", "entropy"]
@@ -32,13 +33,14 @@ def _log_largest(logits: Tensor) -> Tensor:
 
 # (logits [b, C], what the cosines were multiplied by) -> [b], larger where an image looks more in-distribution. They
 # rank images as the metrics' scores of the same names do.
-SCORES: Mapping[ScoreName, Callable[[Tensor, float], Tensor]] = {
+_ROWS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "msp": lambda logits, scale: _log_largest(logits),
     "max_logit": lambda logits, scale: logits.amax(dim=1),
     "energy": lambda logits, scale: logits.logsumexp(dim=1),
     "mcm": lambda logits, scale: _log_largest(logits / scale),
     "entropy": lambda logits, scale: -entropy(logits),
 }
+SCORES = rows_of(DETECTORS, _ROWS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,5 +104,5 @@ def detector(name: str) -> Detector:
     if score not in SCORES:
         raise unknown("score", name, [*SCORES, "msp20"])
     require(steps == "" or int(steps) >= 1, "score", name, "a number of steps of at least 1")
-    chosen: ScoreName = next(known for known in SCORES if known == score)
-    return Detector(score=chosen, steps=int(steps) if steps else STEPS)
+    chosen: tuple[ScoreName, ...] = get_args(ScoreName)
+    return Detector(score=chosen[DETECTORS.index(score)], steps=int(steps) if steps else STEPS)

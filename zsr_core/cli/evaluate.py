@@ -14,6 +14,7 @@ from zsr_core.attacks import AnyAttack
 from zsr_core.attacks.profiles import profile
 from zsr_core.audit.plan import Request
 from zsr_core.audit.report import read_report
+from zsr_core.cli.detection import ood_attacks, ood_sets
 from zsr_core.cli.options import parse_override
 from zsr_core.cli.plan import plan_text, standing_line
 from zsr_core.cli.start import check_device, writable
@@ -41,6 +42,7 @@ OPTIONS = {
     "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from"
 }  # fmt: skip
 TASK = re.compile(r"^(?:config\.eval_suite\.)?tasks?(?:\[\d+\])?(?=[:. ])")  # a field of sets, as an error names it
+OUTSIDE = re.compile(r"^(?:config\.)?(?:eval_suite\.)?ood_(?:near|far|\*)(?:\[\d+\])?(?=[:. ])")
 Read = TypeVar("Read")
 
 
@@ -122,10 +124,13 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
+    outside = ood_sets(options.ood, options.root, options.on_corrupt)
+    require(not options.ood_attacks or bool(options.ood), "--ood-attacks", options.ood_attacks, "--ood with it")
     return EvalSuite(
         tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
-        attack_precision=options.attack_precision,
+        attack_precision=options.attack_precision, ood_near=outside["near"], ood_far=outside["far"],
+        ood_attacks=ood_attacks(options.ood_attacks),
     )  # fmt: skip
 
 
@@ -155,6 +160,7 @@ def _by_option(error: str) -> str:
     """Return an error with the options' names where it has those of the fields that they fill."""
     for field, option in OPTIONS.items():
         error = error.replace(field, option)
+    error = OUTSIDE.sub("--ood", error, count=1)
     return TASK.sub("--tasks", error, count=1)
 
 

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from zsr_core.codec import parse_number, require
-from zsr_core.names import ATTACKS, MINIATURE, MINIATURES, PRESETS, PROMPT_SETS, TIERS
+from zsr_core.names import ATTACKS, DETECTORS, MINIATURE, MINIATURES, PRESETS, PROMPT_SETS, TIERS
 
 TRAINING = "Fine-tune a model with a method, then evaluate it under attack."
 EVALUATION = "Evaluate a model as it is, yours or one that others trained, under attack."
@@ -42,6 +42,7 @@ def add_evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_model(command)
     _add_data(command)
     _add_attacks(command)
+    _add_ood(command)
     add = command.add_argument
     add("--batch-size", type=int, default=128, metavar="N", help="images that are worked on at a time (default 128)")
     add("--seed", type=int, default=0, metavar="N", help="of the attacks' random starts (default 0)")
@@ -90,6 +91,14 @@ def _add_attacks(command: argparse.ArgumentParser) -> None:
     add("--norm", choices=("linf", "l2"), default="linf", help=words)
     words = "tf32: a GPU's products in attacks are faster and rounded; success is judged in fp32 (default fp32)"
     add("--attack-precision", choices=("fp32", "tf32"), default="fp32", help=words)
+
+
+def _add_ood(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    words = "sets out of distribution: near_objects, far_patterns, ninco, ...; near: or far: before any other set"
+    add("--ood", default="", metavar="A,B", help=words)
+    words = f"attack the detectors of {', '.join(DETECTORS)}, on both sides; msp20: 20 steps (default none)"
+    add("--ood-attacks", default="", metavar="A,B", help=words)
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:

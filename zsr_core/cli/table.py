@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zsr_core.attacks import AnyAttack
+from zsr_core.cli.detection import ood_table
 from zsr_core.cli.plan import by_condition
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.evaluation.meter import Part
@@ -28,6 +29,7 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
         cells = [value[task, metric, attack, eps] for metric, attack, eps in columns]
         name = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
         lines.append(f"| {name} | {cells[0].n} | " + " | ".join(_cell(m, mark) for m in cells) + " |")
+    lines += ood_table(result)
     return "\n".join([*lines, *_replaced(parts, suite.attacks), *_left_out(result), *_verdicts(result)])
 
 

@@ -51,6 +51,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
     """
     parts: list[Part] = []
     size = image_size_of(config.model)
+    outside = _outside_parts(config, size)
     for task in config.eval_suite.tasks:
         counted = set_size(task, config.eval_suite.split, size, config.eval_suite.n, trained_on=config.train_data)
         n, classes = counted.images, counted.classes
@@ -70,30 +71,31 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                             backwards=backwards,
                         )
                     )  # fmt: skip
-    return (*parts, *_outside_parts(config, parts, size))
+        parts += outside if blank == parts[0] else ()
+        parts += _detector_parts(config, blank, outside)
+    return tuple(parts)
 
 
-def _outside_parts(config: TrialConfig, parts: Sequence[Part], size: int) -> list[Part]:
-    """Return what is done beyond the tasks' own conditions to measure out-of-distribution detection.
+def _outside_parts(config: TrialConfig, size: int) -> list[Part]:
+    """Return the passes that encode out-of-distribution images without an attack."""
+    suite, parts = config.eval_suite, []
+    for ref in suite.measured_ood:
+        counted = set_size(ref, suite.split, size, suite.n, trained_on=config.train_data)
+        parts.append(Part(task=ref.called, condition="none", eps=0.0, stage="", images=counted.images, forwards=1,
+                          backwards=0, published=counted.published))  # fmt: skip
+    return parts
 
-    A plan may list it after all tasks, because it is small unless detectors are attacked.
-    """
+
+def _detector_parts(config: TrialConfig, own: Part, outside: Sequence[Part]) -> list[Part]:
+    """Return the attacks on the detector of one task, whose clean part is ``own``: on its images, then on each set."""
     suite = config.eval_suite
-    counted = {ref.called: set_size(ref, suite.split, size, suite.n, trained_on=config.train_data)
-               for ref in suite.measured_ood}  # fmt: skip
-    blank = Part(task="", condition="none", eps=0.0, stage="", images=0, forwards=1, backwards=0)
-    clean = [replace(blank, task=name, images=n.images, published=n.published) for name, n in counted.items()]
-    attacked = [
-        replace(part, task=task, condition=attack.name, eps=eps, stage=attack.name, forwards=forwards + 1,
-                backwards=backwards)
-        for own in parts
-        if own.condition == "none" and counted
-        for task, part in {own.task: own, **{part_name(own.task, part.task): part for part in clean}}.items()
-        for eps in suite.eps
-        for attack in suite.ood_attacks
-        for forwards, backwards in (attack.cost(2),)
-    ]  # fmt: skip
-    return [*clean, *attacked]
+    sides = [own, *(replace(part, task=part_name(own.task, part.task)) for part in outside)] if outside else []
+    conditions = [(eps, attack, attack.cost(2)) for eps in suite.eps for attack in suite.ood_attacks]
+    return [
+        replace(part, condition=attack.name, eps=eps, stage=attack.name, forwards=forwards + 1, backwards=backwards)
+        for part in sides
+        for eps, attack, (forwards, backwards) in conditions
+    ]
 
 
 def estimate(config: TrialConfig) -> Estimate:

@@ -12,6 +12,8 @@ from sweeps.engine.study.lock import only_launch
 from zsr_core.codec import ConfigError, require
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
 from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
+from zsr_core.evaluation.metrics.outside import OUTSIDE, rows_of_sets
+from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.trial.numbers import measure_again
 from zsr_core.trial.result import TrialResult
 
@@ -34,6 +36,18 @@ def asked_metrics(text: str, flag: str) -> tuple[Metric, ...]:
         raise ConfigError(f"{flag}: {error}") from None
 
 
+def _of_suite(metrics: Sequence[Metric], suite: EvalSuite) -> Sequence[Metric]:
+    """Return the metrics; of all there are, without those of out-of-distribution sets where there are none.
+
+    Where there are such sets, the rows of each of them belong to all.
+    """
+    if metrics is not METRICS:
+        return metrics
+    if not suite.ood:
+        return [metric for metric in METRICS if metric not in OUTSIDE]
+    return (*METRICS, *rows_of_sets([ref.called for ref in suite.ood]))
+
+
 def catalogue() -> list[str]:
     """Return every metric as a line: name, title, what it reads, and whether each trial measures it anyway."""
     width = max(len(metric.name) for metric in METRICS)
@@ -52,6 +66,7 @@ def measure_study(path: Path, metrics: Sequence[Metric]) -> list[str]:
     """
     with only_launch(path):
         folder = open_study(path)
+        metrics = _of_suite(metrics, folder.study.base.eval_suite)
         done = [trial for trial in folder.study.plan if folder.is_done(trial)]
         require(bool(done), "--study", str(path), "a study with at least one finished trial")
         lines, troubles = [], []

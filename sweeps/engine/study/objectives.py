@@ -13,6 +13,7 @@ from typing import Literal
 from zsr_core.codec import require, unknown
 from zsr_core.evaluation.measure import WORST, Measurement, score_task
 from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
+from zsr_core.evaluation.metrics.outside import OUTSIDE
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
@@ -76,6 +77,18 @@ def check_objectives(names: Sequence[str]) -> None:
         score_named(name, "objectives")
     distinct = len(set(names)) == len(names)
     require(len(names) > 0 and distinct, "objectives", tuple(names), "at least one score, none twice")
+
+
+def check_ood(objectives: Sequence[str], config: TrialConfig) -> None:
+    """Raise ``ConfigError`` if an objective is of out-of-distribution sets or attacks that the suite does not have."""
+    suite = config.eval_suite
+    for name in objectives:
+        if metric_named(name) not in OUTSIDE:
+            continue
+        kind = name.partition("_")[0]
+        require(kind in suite.kinds, "objectives", name, f"a sweep whose eval_suite.ood_{kind} names a set")
+        attacked = not name.endswith("_adv_ood") or bool(suite.ood_attacks)
+        require(attacked, "objectives", name, "a sweep whose eval_suite.ood_attacks attacks a detector")
 
 
 def reads_embeddings(objectives: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedRow, PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import reads_embeddings
+from sweeps.engine.study.objectives import check_ood, reads_embeddings
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
@@ -32,6 +32,7 @@ def new_study(
     if preset not in sweep.base:
         raise unknown("preset", preset, sweep.base)
     base, space = sweep.base[preset], sweep.domains
+    check_ood(objectives, base)
     if reads_embeddings(objectives):
         base = base.with_({"eval_suite.embeddings": "all"})
     cells = () if search else sweep.cells(preset)

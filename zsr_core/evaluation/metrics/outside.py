@@ -126,6 +126,11 @@ def row_of_set(name: str) -> Metric:
     return against(*_STEMS[stem], of)
 
 
+def rows_of_sets(names: Sequence[str]) -> tuple[Metric, ...]:
+    """Return every row of the OOD sets of these names."""
+    return tuple(against(*stem, slug(name)) for name in names for stem in _STEMS.values())
+
+
 def usual_rows(names: Sequence[str], kinds: Sequence[Kind], *, attacked: bool) -> tuple[Metric, ...]:
     """Return the rows that every trial with these OOD sets measures: of each kind that there is, then of each set.
 
