@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.metrics import METRICS, Images, interval_of, metric_named
-from zsr_core.evaluation.metrics.metric import Detection, OodSet
+from zsr_core.evaluation.metrics.metric import Detection, Kind, OodSet
 from zsr_core.evaluation.metrics.outputs import Outputs
 from zsr_core.evaluation.metrics.outside import OUTSIDE, SIDES, rows_of_sets, usual_rows
 
@@ -33,10 +33,12 @@ def _scene() -> tuple[Images, Images]:
     clean = random_images(120, CLASSES)
     texts = replace(clean.kept.texts, scale=7.0)
     clean = replace(clean, outputs=replace(clean.kept, texts=texts))
+    listed: list[tuple[str, Kind, int, int]] = [("close", "near", 70, 1), ("dots", "far", 50, 2),
+                                                ("far-off", "far", 90, 3)]  # fmt: skip
     sets = tuple(
         OodSet(name=name, kind=kind, clean=_outputs(clean, n, seed),
                attacked=(_outputs(clean, n, seed + 50, 1.0), _outputs(clean, n, seed + 60, 0.5)))
-        for name, kind, n, seed in (("close", "near", 70, 1), ("dots", "far", 50, 2), ("far-off", "far", 90, 3))
+        for name, kind, n, seed in listed
     )  # fmt: skip
     bare = tuple(replace(each, attacked=()) for each in sets)
     clean = replace(clean, ood=Detection(sets=bare, inside=(clean.kept,)))
@@ -120,7 +122,7 @@ def test_an_interval_is_as_wide_as_a_bootstrap_of_both_sides_finds(name: str) ->
             for each in clean.ood.sets
         )
         drawn = replace(clean, outputs=own, ood=Detection(sets=sets, inside=(own,)))
-        draws.append(metric.value(drawn))
+        draws.append(metric.value(drawn) or 0.0)
     assert ends is not None
     assert ends[1] - ends[0] == pytest.approx(4 * np.std(draws), rel=0.25)
 

@@ -62,7 +62,8 @@ def test_every_score_moves_towards_the_goal_and_never_away(
 
     def logits(images: Tensor) -> Tensor:
         unit = torch.nn.functional.normalize(clip.tower(images), dim=-1)
-        return clip.scale * unit @ text.unit.T
+        scaled: Tensor = clip.scale * unit @ text.unit.T
+        return scaled
 
     target = Target(
         ask=lambda images, rows: logits(images)[None], labels=torch.zeros(6, dtype=torch.int64),

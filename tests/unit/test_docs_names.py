@@ -16,7 +16,7 @@ from sweeps.tga_alpha_beta import SWEEP
 from zsr_core.attacks.profiles import PROFILES
 from zsr_core.audit.verdict import RULES
 from zsr_core.codec import ConfigError
-from zsr_core.data.tasks import TASKS
+from zsr_core.data.tasks import EVERY
 from zsr_core.evaluation.metrics import ACCURACY, METRICS
 from zsr_core.evaluation.metrics.ood import MEASURES, OOD, SCORES, SIDES
 from zsr_core.evaluation.metrics.outside import OUTSIDE
@@ -95,8 +95,8 @@ def _flags() -> list[str]:
 def _metric_names() -> list[str]:
     """Return the metrics' names, and of families the parts that names are made of."""
     endings = [u.suffix for u in UNCERTAINTIES if u.suffix]
-    families = (*OOD, *OUTSIDE)
-    plain = [m.name for m in METRICS if m not in families and not (m in UNCERTAINTY and m.name.endswith(tuple(endings)))]
+    alone = [m for m in METRICS if m not in OOD and m not in OUTSIDE]
+    plain = [m.name for m in alone if not (m in UNCERTAINTY and m.name.endswith(tuple(endings)))]
     return [*plain, *endings, *MEASURES, *SCORES, *(side for side in SIDES if side)]
 
 
@@ -110,7 +110,7 @@ WHOLE: dict[str, Callable[[], list[str]]] = {
         *(f"{method.title} | `{method.__name__}" for method in METHODS),
         *(path.stem for path in (ROOT / "sweeps").glob("*.py") if path.stem != "__init__"),
     ],
-    "data.md": lambda: [task.name for task in TASKS],
+    "data.md": lambda: [task.name for task in EVERY],
     "architecture.md": lambda: [
         f"{tree}/{folder.name}/"
         for tree in ("zsr_core", "sweeps/engine")

@@ -17,7 +17,7 @@ from zsr_core.data.formats.listing import Part, PartName
 from zsr_core.data.partition import FOLDER, cut, digest, store, stored_at
 from zsr_core.data.pictures import Files, unreadable
 from zsr_core.data.prompts import words
-from zsr_core.data.tasks import TASKS, ZeroShotTask, needs, read, task
+from zsr_core.data.tasks import EVERY, ZeroShotTask, needs, read, task, wanted
 
 State = Literal["found", "missing", "incomplete"]
 # Compressed archives are read to their end up to this size, to see whether they are whole; of larger ones the start.
@@ -37,7 +37,7 @@ class Finding:
 def check_sets(
     root: Path, names: Sequence[str] = (), *, decode: bool = False, write_splits: bool = False
 ) -> list[Finding]:
-    """Return a finding per named set, else per set of :data:`zsr_core.data.tasks.TASKS`.
+    """Return a finding per named set, else per set of :data:`zsr_core.data.tasks.EVERY`.
 
     Args:
         root: the folder that holds them all.
@@ -48,13 +48,14 @@ def check_sets(
         ConfigError: if ``root`` is no folder, or a name no set's. What is in the folder raises nothing.
     """
     require(root.is_dir(), "--root", str(root), "the folder that holds the sets")
-    rows = [task(name, "--tasks") for name in names] or list(TASKS)
+    rows = [task(name, "--tasks") for name in names] or list(EVERY)
     return [_check(row, root, decode, write_splits) for row in rows]
 
 
 def _check(row: ZeroShotTask, root: Path, decode: bool, write_splits: bool) -> Finding:
-    paths = dict.fromkeys(path for part in row.counts for path in needs(row, part))
-    if all(not os.path.exists(root / path) for path in paths):
+    places = {*row.either, *(path for part in row.counts for path in needs(row, part))}
+    if all(not os.path.exists(root / path) for path in places):
+        paths = dict.fromkeys(path for part in row.counts for path in wanted(row, part))
         packed = list(_archives(row, root))
         lines = (*packed, f"expected below {root}: {', '.join(paths)}", _where(row))
         return Finding(name=row.name, state="incomplete" if packed else "missing", lines=lines)
@@ -83,7 +84,8 @@ def _where(row: ZeroShotTask) -> str:
 
 def _counted(row: ZeroShotTask, part: PartName, content: Part) -> str:
     images = f"{len(content.ids):,} images of {row.counts[part]:,}"
-    return f"{part} ({row.splits[part]}): {images}, {len(content.classes)} classes of {len(row.classes)}"
+    classes = f"{row.outside} OOD" if row.outside else f"{len(content.classes)} classes of {len(row.classes)}"
+    return f"{part} ({row.splits[part]}): {images}, {classes}"
 
 
 def _faults(row: ZeroShotTask, part: PartName, content: Part, decode: bool) -> Iterator[str]:
@@ -192,7 +194,7 @@ def _drain(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
 
 def report(findings: Sequence[Finding]) -> list[str]:
     """Return the findings as lines, then how many of each state."""
-    titles = {row.name: row.title for row in TASKS}
+    titles = {row.name: row.title for row in EVERY}
     lines = []
     for finding in findings:
         lines.append(f"{finding.state:<10}  {finding.name}  ({titles[finding.name]})")

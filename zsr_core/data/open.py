@@ -133,7 +133,7 @@ def set_size(
     """
     _check_split(split)
     row, cap = ref.row, _cap(ref, limit)
-    if row is not None and not any((local(str(ref.root)) / part).exists() for part in row.layout):
+    if row is not None and not any((local(str(ref.root)) / part).exists() for part in (*row.layout, *row.either)):
         n = row.counts[row.part_of(split)]
         selected = round(HELD_OUT * n)
         images_of = {"train": n - selected, "selection": selected}

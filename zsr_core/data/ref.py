@@ -99,7 +99,9 @@ class DataRef:
     @property
     def outside(self) -> miniature.Kind | None:
         """Whether it is a set of near or far out-of-distribution images, which has no classes; None for all others."""
-        return miniature.OUTSIDE.get(self.called) if self.source == "miniature" else None
+        if self.source == "miniature":
+            return miniature.OUTSIDE.get(self.called)
+        return None if self.row is None else self.row.outside
 
     @property
     def row(self) -> tasks.ZeroShotTask | None:
@@ -145,8 +147,10 @@ def same_set(one: DataRef, other: DataRef) -> bool:
 
 
 def overlap(one: DataRef, other: DataRef) -> bool:
-    """Return whether two references share images: they read one set."""
-    return same_set(one, other)
+    """Return whether two references share images: they read one set, or public ones of which one holds the other's."""
+    rows = (one.row, other.row)
+    shared = any(a is not None and b is not None and b.name in a.shares for a, b in (rows, rows[::-1]))
+    return shared or same_set(one, other)
 
 
 def _place(ref: DataRef) -> PurePath:
@@ -226,17 +230,17 @@ def task_ref(
     how: dict[str, Any] = {"prompts": prompts, "on_corrupt": on_corrupt}
     if name in miniature_names():
         return DataRef(source="miniature", name=name, **how)
-    if name in tasks.NAMES:
+    if name in tasks.EVERY_NAME:
         return DataRef(source="task", name=name, root=str(root), **how)
     folder, given = _folder(name, root), ""
     if folder is None and "=" in name:
         given, _, path = name.partition("=")
-        named_set = path in (*tasks.NAMES, *miniature_names())
+        named_set = path in (*tasks.EVERY_NAME, *miniature_names())
         require(not named_set, "task", name, f"a folder to call {given!r}: {path} keeps its own name")
         folder, name = _folder(path, root), path
         require(_is_name(given), "task", given, "a name of letters, digits, blanks and . _ + - before the '='")
     if folder is None:
-        raise unknown("task", shown(name), (*tasks.NAMES, *miniature_names()))
+        raise unknown("task", shown(name), (*tasks.EVERY_NAME, *miniature_names()))
     return DataRef(source=kind_of(folder), name=given, root=str(folder), **how)
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from zsr_core.codec import ConfigError, require, unknown
 from zsr_core.data import class_lists
-from zsr_core.data.formats import arrays, public
+from zsr_core.data.formats import arrays, outside, public
 from zsr_core.data.formats.listing import Part, PartName, Reader, written_below
 from zsr_core.data.imagenet_names import SUBSETS, WNIDS
 from zsr_core.data.partition import Split
@@ -69,6 +69,10 @@ class ZeroShotTask:
     metric: Literal["accuracy", "mean per class"] = "accuracy"
     licence: str
     page: str  # the official page, by name
+    # Of images that are out of distribution, which have no classes: whether they are near ImageNet's or far from them.
+    outside: Literal["near", "far"] | None = None
+    either: tuple[str, ...] = ()  # folders of which one must be there beside ``layout``, the first found is read
+    shares: tuple[str, ...] = ()  # sets that have some of the same images
 
     @property
     def cut_by_us(self) -> bool:
@@ -84,6 +88,7 @@ class ZeroShotTask:
 
 _NON_COMMERCIAL = "non-commercial research and education only"
 _UNSTATED = "none stated; research use"
+_OWNERS = "research use; the images are their owners'"
 
 TINY_IMAGENET = ZeroShotTask(
     name="tiny_imagenet", title="Tiny-ImageNet", read=public.tiny_imagenet, folder="tiny-imagenet-200",
@@ -129,7 +134,7 @@ STL10 = ZeroShotTask(
 SUN397 = ZeroShotTask(
     name="sun397", title="SUN397", read=public.sun397, folder="SUN397", layout=("SUN397/ClassName.txt",),
     archives=("SUN397.tar.gz",), splits={"all": "every image"}, counts={"all": 108_754}, classes=class_lists.SUN397,
-    prompts=prompts(openai=PLAIN), licence="research use; the images are their owners'",
+    prompts=prompts(openai=PLAIN), licence=_OWNERS,
     page="SUN Database: Scene Categorization Benchmark, Princeton Vision Group",
 )  # fmt: skip
 FOOD101 = ZeroShotTask(
@@ -272,26 +277,66 @@ IMAGENET_V2 = ZeroShotTask(
     page="ImageNetV2, Benjamin Recht, Rebecca Roelofs, Ludwig Schmidt and Vaishaal Shankar",
 )  # fmt: skip
 
+
+def _ood(
+    name: str, title: str, kind: Literal["near", "far"], places: tuple[str, ...], count: int, archives: tuple[str, ...],
+    page: str, *, licence: str = _OWNERS, listing: str = "", without: tuple[str, ...] = (),
+    shares: tuple[str, ...] = (),
+) -> ZeroShotTask:  # fmt: skip
+    """Return the row of a set that OpenOOD 1.5 or MOS measure ImageNet's detectors on."""
+    return ZeroShotTask(
+        name=name, title=title, read=outside.reader(places, listing=listing, without=without), folder=places[0],
+        layout=(listing,) if listing else (), either=places, archives=archives, splits={"all": "every image"},
+        counts={"all": count}, classes=(outside.CLASS,), prompts=prompts(openai=PLAIN), licence=licence, page=page,
+        outside=kind, shares=shares,
+    )  # fmt: skip
+
+
+_OPENOOD, _MOS = "OpenOOD v1.5, Jingkang50/OpenOOD", "MOS, deeplearning-wisc/large_scale_ood"
+OUTSIDE: tuple[ZeroShotTask, ...] = (
+    _ood("ssb_hard", "SSB-hard", "near", ("images_largescale/ssb_hard",), 49_000, ("ssb_hard.zip",), _OPENOOD,
+         licence=f"images of ImageNet-21k: {_NON_COMMERCIAL}"),
+    _ood("ninco", "NINCO", "near", ("images_largescale/ninco", "NINCO/NINCO_OOD_classes"), 5_879,
+         ("ninco.zip", "NINCO_all.tar.gz"), f"{_OPENOOD}; NINCO, j-cb/NINCO"),
+    _ood("inaturalist", "iNaturalist", "far", ("images_largescale/inaturalist/images", "iNaturalist/images"), 10_000,
+         ("inaturalist.zip", "iNaturalist.tar.gz"), f"{_OPENOOD}; {_MOS}"),
+    _ood("sun", "SUN", "far", ("SUN/images",), 10_000, ("SUN.tar.gz",), _MOS, shares=("sun397",)),
+    _ood("places", "Places", "far", ("Places/images",), 10_000, ("Places.tar.gz",), _MOS),
+    _ood("textures", "Textures", "far", ("images_classic/texture", "dtd/dtd/images"), 5_160,
+         ("texture.zip", "dtd-r1.0.1.tar.gz"), f"{_OPENOOD}; Describable Textures Dataset, Visual Geometry Group",
+         licence="research use", without=outside.NO_TEXTURES, shares=("dtd",)),
+    _ood("openimage_o", "OpenImage-O", "far", ("images_largescale/openimage_o/images",), 15_869,
+         ("openimage_o.zip", "benchmark_imglist.zip"), f"{_OPENOOD}; ViM, haoqiwang/vim", licence="CC BY 2.0 (images)",
+         listing="benchmark_imglist/imagenet/test_openimage_o.txt"),
+)  # fmt: skip
+
 # The tables' 16, in TGA-ZSR's order; then ImageNet's variants.
 SIXTEEN: tuple[ZeroShotTask, ...] = (
     TINY_IMAGENET, CIFAR10, CIFAR100, STL10, SUN397, FOOD101, OXFORD_PETS, FLOWERS102, DTD, EUROSAT, FGVC_AIRCRAFT,
     IMAGENET, CALTECH101, CALTECH256, STANFORD_CARS, PCAM,
 )  # fmt: skip
 TASKS: tuple[ZeroShotTask, ...] = (*SIXTEEN, IMAGENET_A, IMAGENET_R, IMAGENET_SKETCH, IMAGENET_V2)
+EVERY: tuple[ZeroShotTask, ...] = (*TASKS, *OUTSIDE)
 NAMES: tuple[str, ...] = tuple(task.name for task in TASKS)
+EVERY_NAME: tuple[str, ...] = tuple(task.name for task in EVERY)
 
 
 def task(name: str, path: str = "name") -> ZeroShotTask:
     """Return the row. Raises ``ConfigError`` at ``path`` for an unknown name, with the nearest one."""
-    match = next((row for row in TASKS if row.name == name), None)
+    match = next((row for row in EVERY if row.name == name), None)
     if match is None:
-        raise unknown(path, name, NAMES)
+        raise unknown(path, name, EVERY_NAME)
     return match
 
 
 def needs(row: ZeroShotTask, part: PartName) -> tuple[str, ...]:
     """Return the paths, relative to the folder of all sets, that a part is read from."""
     return (*row.layout, *row.train_layout) if part == "train" else row.layout
+
+
+def wanted(row: ZeroShotTask, part: PartName) -> tuple[str, ...]:
+    """Return what :func:`needs` returns, and the folders of which one must be there, as messages list them."""
+    return (*needs(row, part), *([" or ".join(row.either)] if row.either else []))
 
 
 def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
@@ -302,10 +347,14 @@ def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
     """
     # Not Path.exists, because that raises where access is denied.
     lacks = [path for path in needs(row, part) if not os.path.exists(root / path)]
+    found = next((place for place in row.either if os.path.exists(root / place)), None)
+    if row.either and found is None:
+        lacks.append(" or ".join(row.either))
     if lacks:
-        expected = f"{', '.join(needs(row, part))} below it, unpacked from {' and '.join(row.archives)}"
+        expected = f"{', '.join(wanted(row, part))} below it, unpacked from {' and '.join(row.archives)}"
         raise ConfigError(f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {expected}")
-    stamp = tuple(when for path in needs(row, part) for when in written_below(root / path))
+    paths = (*needs(row, part), *(() if found is None else (found,)))
+    stamp = tuple(when for path in paths for when in written_below(root / path))
     return _read(row.name, root, part, stamp)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -48,7 +49,7 @@ def read_ood(folder: Path) -> list[SampleRecord]:
         units, rows = matrix_of(table), table.select(_FACTS.names).to_pylist()
     except (KeyError, pa.ArrowInvalid) as error:
         raise ConfigError(f"ood: {folder / FILE} holds other columns than expected ({error})") from None
-    blank = {"ran": "", "stage": "", "label": -1, "pred": -1, "correct": False}
+    blank: dict[str, Any] = {"ran": "", "stage": "", "label": -1, "pred": -1, "correct": False}
     blank |= dict.fromkeys(("p_max", "entropy", "margin"), float("nan"))
     return [
         SampleRecord(split=f"{row.pop('role')}:{row.pop('set')}", embedding=unit.tobytes(), **row, **blank)

@@ -115,8 +115,9 @@ class EvalSuite:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kind of each set of :attr:`ood`."""
-        near: tuple[Kind, ...] = ("near",) * len(self.ood_near)
-        return near + ("far",) * len(self.ood_far)
+        near: list[Kind] = ["near" for _ in self.ood_near]
+        far: list[Kind] = ["far" for _ in self.ood_far]
+        return (*near, *far)
 
     @property
     def measured_ood(self) -> tuple[DataRef, ...]:
