@@ -15,7 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.data.miniature.scenes import FINE_SIZE, IMAGE_SIZES, SIZES, Rendered, between, keyed_generator, render
+from zsr_core.data.miniature.scenes import (
+    FINE_SIZE,
+    IMAGE_SIZES,
+    SIZES,
+    Rendered,
+    between,
+    images_of,
+    keyed_generator,
+    render,
+)
 from zsr_core.data.miniature.sets import NEAR_SETS, known
 
 Kind = Literal["near", "far"]
@@ -138,14 +147,12 @@ def render_outside(name: str, split: str, n: int | None = None, size: int = FINE
     known("split", split, tuple(SIZES))
     if size not in IMAGE_SIZES:
         raise ValueError(f"miniature: size {size} is not one of {list(IMAGE_SIZES)}")
-    n = SIZES[split] if n is None else n
+    n = images_of(name, split, n)
     if name not in FAR:
         rendered = render(name, split, n, size)
         return Rendered(
             images=rendered.images, labels=torch.zeros_like(rendered.labels), masks=rendered.masks, ids=rendered.ids
         )
-    if n < 1:
-        raise ValueError(f"miniature: n {n} is not a positive number of images of {name}/{split}")
     return _far(name, split, n, size)
 
 
