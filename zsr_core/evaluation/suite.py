@@ -15,6 +15,8 @@ from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.partition import SPLITS
 from zsr_core.data.ref import check_names, same_set
+from zsr_core.data.shifts.factored import factors_of
+from zsr_core.data.shifts.kinds import cells_of, generated
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
@@ -38,6 +40,10 @@ class EvalSuite:
     resizes inside (bicubic, differentiable; fewer pixels make the attack weaker). ``embeddings`` says which splits'
     unit image embeddings are kept beside the records, so that a metric that reads them never needs the attack again:
     "report" is what is not selected by, that is the splits "report" and "all".
+
+    ``corruptions`` names kinds of corruptions of the clean images (:func:`zsr_core.data.shifts.kinds.cells_of`),
+    ``factors`` visual factors of the miniature's sets, and ``annotations`` a file that says which images of the other
+    sets show which factor. None of them counts in a clean or robust number.
     """
 
     tasks: tuple[DataRef, ...] = (DataRef(),)
@@ -51,6 +57,9 @@ class EvalSuite:
     # Of the attacks' gradients on CUDA; what an attack gives is judged in fp32.
     attack_precision: AttackPrecision = field(default="fp32", metadata=LATER)
     embeddings: Embeddings = field(default="report", metadata=LATER)
+    corruptions: tuple[str, ...] = field(default=(), metadata=LATER)
+    factors: tuple[str, ...] = field(default=(), metadata=LATER)
+    annotations: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -75,6 +84,23 @@ class EvalSuite:
         require(self.space == "model_input" or not sizeless, "space", self.space, expected)
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
+        self._check_shifts()
+
+    def _check_shifts(self) -> None:
+        """Raise ``ConfigError`` for corruptions and factors that the tasks cannot have."""
+        read = [cell.kind for cell in cells_of(self.corruptions) if not generated(cell)]
+        without = [task.called for task in self.tasks if task.corrupted is None]
+        expected = f"'corrupted', a folder of such images, of every task: {', '.join(without[:3])} has none"
+        require(not read or not without, "corruptions", read[:1], expected)
+        of_miniature = any(task.source == "miniature" for task in self.tasks)
+        require(not factors_of(self.factors) or of_miniature, "factors", self.factors, "a task of the miniature")
+        both = bool(self.factors) and self.annotations is not None
+        require(not both, "annotations", self.annotations, "none where factors are named")
+
+    @property
+    def profiles(self) -> bool:
+        """Whether visual factors are measured."""
+        return bool(self.factors) or self.annotations is not None
 
     @property
     def keeps_embeddings(self) -> bool:

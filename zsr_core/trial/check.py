@@ -6,6 +6,7 @@ import torch
 
 from zsr_core.codec import ConfigError
 from zsr_core.data import check_apart, check_data
+from zsr_core.evaluation.shifted import check_shifts
 from zsr_core.lazy import LazyModule
 from zsr_core.methods import AnyMethod
 from zsr_core.methods.views import Views
@@ -30,6 +31,11 @@ def check(config: TrialConfig) -> None:
         images = check_data(task, suite.split, path, size, space=suite.space, trained_on=config.train_data)
         check_texts(config.model, images.classes, images.templates, f"{path}.classes")
         check_apart(task, config.train_data, path)
+    if suite.corruptions or suite.annotations is not None:
+        try:
+            check_shifts(suite, size, config.train_data)
+        except ConfigError as error:
+            raise ConfigError(f"config.eval_suite.{error}") from None
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:

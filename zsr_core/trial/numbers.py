@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zsr_core.data import open_data, zero_shot_names
+from zsr_core.data.shifts.names import is_shift
 from zsr_core.evaluation.embeddings import Evaluated, read_evaluated, source_of
 from zsr_core.evaluation.measure import Measurement, measure
 from zsr_core.evaluation.metrics import METRICS, Metric
@@ -22,15 +23,19 @@ from zsr_core.trial.result import TrialResult, write_result
 
 def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str] = ()) -> list[Measurement]:
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
-    kept = bool(evaluated.texts)
-    metrics = [m for m in METRICS if m.name in asked or (m.always and (kept or m.reads == "records"))]
+    shifts = {"corruptions": bool(config.eval_suite.corruptions), "factors": config.eval_suite.profiles}
+    usual = {"records": True, "embeddings": bool(evaluated.texts), **shifts}
+    metrics = [m for m in METRICS if m.name in asked or ((m.always or m.reads in shifts) and usual[m.reads])]
     return remeasured(config, evaluated, metrics)
 
 
 def remeasured(config: TrialConfig, evaluated: Evaluated, metrics: Sequence[Metric]) -> list[Measurement]:
     """Return the numbers of ``metrics`` from what an evaluation left behind."""
     zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
-    return measure(evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source)
+    return measure(
+        evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source,
+        shifted=evaluated.shifted,
+    )  # fmt: skip
 
 
 def evaluated_of(
@@ -38,16 +43,17 @@ def evaluated_of(
 ) -> Evaluated:
     """Return the records of an evaluation with the class texts that go with their embeddings."""
     suite, size = config.eval_suite, clip.tower.image_size
-    own = [r for r in records if r.split == suite.split]
+    shifted = [r for r in records if is_shift(r.condition)]
+    own = [r for r in records if r.split == suite.split and not is_shift(r.condition)]
     if not suite.keeps_embeddings:
-        return Evaluated(records=own, texts={}, source=())
+        return Evaluated(records=own, texts={}, source=(), shifted=shifted)
     texts = {}
     for task in suite.tasks:
         images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
         bank = evaluation_bank(config, clip, images, device)
         unit = bank.unit.float().cpu().numpy()
         texts[task.called] = ClassTexts(unit=unit, classes=bank.classes, scale=victim.scale, bias=victim.bias)
-    return Evaluated(records=own, texts=texts, source=source_of(records, source_name(config)))
+    return Evaluated(records=own, texts=texts, source=source_of(records, source_name(config)), shifted=shifted)
 
 
 def source_name(config: TrialConfig) -> str | None:
