@@ -17,6 +17,7 @@ from PIL import Image
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, ImageSet, open_data
 from zsr_core.data.open import taken
+from zsr_core.data.shifts import corrupt as module
 from zsr_core.data.shifts.corrupt import corrupt, corrupted
 from zsr_core.data.shifts.kinds import COMMON, DEPTH, EXTRA, Cell, cells_of
 from zsr_core.data.shifts.made import made
@@ -33,6 +34,11 @@ for cell in cells_of(sys.argv[1:]):
     digest.update(corrupted(images, cell).pixels([0, 1]).numpy().tobytes())
 print(digest.hexdigest())
 """
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECENT", {})
 
 
 def _animals(n: int = 2) -> ImageSet:
@@ -68,6 +74,7 @@ def test_a_corruption_depends_on_nothing_that_was_drawn_or_made_before() -> None
         np.random.random(17)
         alone = open_data(DataRef(name="animals"), "report", 48, 2)
         last = taken(alone, [1])
+        module._RECENT.clear()
         assert torch.equal(corrupted(last, cell).pixels([0])[0], both[1]), kind
 
 
@@ -116,13 +123,16 @@ def test_kept_pixels_are_those_made_and_a_torn_file_is_made_again(
     _needs_library()
     cell = Cell(kind="contrast", severity=2)
     plain = corrupted(_animals(), cell).pixels([1, 0])
+    module._RECENT.clear()
     monkeypatch.setenv("ZSR_CACHE", str(tmp_path))
     assert torch.equal(corrupted(_animals(), cell).pixels([1, 0]), plain)
     (file,) = (tmp_path / "corrupted").glob("contrast-2-*.npy")
     stored = np.load(file)
     np.save(file, 255 - stored)
+    module._RECENT.clear()
     assert torch.equal(corrupted(_animals(), cell).pixels([1, 0]), 255 - plain), "the file is read"
     file.write_bytes(file.read_bytes()[:200])
+    module._RECENT.clear()
     assert torch.equal(corrupted(_animals(), cell).pixels([1, 0]), plain)
 
 
@@ -133,8 +143,6 @@ def test_images_that_are_too_small_are_refused_by_name(tiny: Any) -> None:
 
 
 def test_without_the_package_an_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zsr_core.data.shifts import corrupt as module  # noqa: PLC0415 - its own names are replaced
-
     monkeypatch.setattr(module, "PACKAGE", "no-such-package")
     module.library.cache_clear()
     with pytest.raises(ConfigError, match=r"pip install 'zsr\[corruptions\]'"):

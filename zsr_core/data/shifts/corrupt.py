@@ -37,7 +37,9 @@ OWN_SEED = ("impulse_noise", "glass_blur")  # these take a seed of their own and
 LEAST = 32  # pixels of a side, as the package asks for
 BLOCK = 16  # images that a worker process corrupts at a time
 FEW = 64  # images that are corrupted in this process, because starting workers would take longer
+ROOM = 256 * 2**20  # bytes of corrupted images that a process keeps
 _LOCK = Lock()  # NumPy's global generator is shared by all threads
+_RECENT: dict[str, Tensor] = {}  # by key
 
 
 @cache
@@ -60,8 +62,8 @@ def library() -> ModuleType:
 def corrupted(images: ImageSet, cell: Cell) -> ImageSet:
     """Return the same images under one corruption, with the same ids, labels and texts.
 
-    Pixels are made when they are first asked for, all at once, and are kept in memory as long as the set is. With the
-    environment's ``ZSR_CACHE`` they are also kept in a file, which later runs read.
+    Pixels are made when they are first asked for, all at once. The process keeps those made last, so that trials of one
+    sweep share them. With the environment's ``ZSR_CACHE`` they are also kept in a file, which later runs read.
 
     Raises:
         ConfigError: if the package is missing; naming the set, if its images have fewer than 32 pixels a side.
@@ -91,6 +93,10 @@ class Corrupted:
     @cached_property
     def whole(self) -> Tensor:
         """All images, uint8 [N, 3, S, S]."""
+        kept = _RECENT.get(self.key)
+        return kept if kept is not None else _remembered(self.key, self._read())
+
+    def _read(self) -> Tensor:
         folder = cache_folder()
         file = (
             None if folder is None else folder / "corrupted" / f"{self.cell.kind}-{self.cell.severity}-{self.key}.npy"
@@ -161,6 +167,14 @@ def _numpy_seeded(seed: int) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(before)
+
+
+def _remembered(key: str, pixels: Tensor) -> Tensor:
+    """Keep ``pixels`` for the next trial of this process, and drop the oldest beyond :data:`ROOM` bytes."""
+    _RECENT[key] = pixels
+    while sum(each.nbytes for each in _RECENT.values()) > ROOM:
+        _RECENT.pop(next(iter(_RECENT)))
+    return pixels
 
 
 def _version(name: str) -> str:
