@@ -52,12 +52,12 @@ def factor_lines(result: TrialResult) -> list[str]:
         "",
         *_head(heads),
     ]
-    at = {(factor, level): attack for attack, factor, level in shown}
+    place = {(factor, level): attack for attack, factor, level in shown}
     for factor in dict.fromkeys(factor for _, factor, _ in shown):
-        whole = at.get((factor, None), "")
+        whole = place.get((factor, None), "")
         numbers = [number_text(rows.get((f"factor_{name}", whole)), digits)
                    for name, digits in (("accuracy", 1), ("gap", 1), ("error_ratio", 2))]  # fmt: skip
-        by_level = [number_text(rows.get(("factor_accuracy", at.get((factor, level), "")))) for level in levels]
+        by_level = [number_text(rows.get(("factor_accuracy", place.get((factor, level), "")))) for level in levels]
         lines.append(_line([factor, *numbers, *by_level]))
     return lines
 

@@ -54,15 +54,16 @@ def _draw(axes: Axes, each: CorruptionMap, kinds: Sequence[str], severities: Seq
                 axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=MAP(share), lw=0)
                 axes.text(x, y, f"{number.value:.0f}", ha="center", va="center", fontsize=6, color=text_colour(share))
         axes.text(len(severities) - 0.35, y, _text(each.errors.get(kind)), va="center", fontsize=6)
-    axes.text(len(severities) - 0.35, -0.85, "error", va="center", fontsize=6, color=FAINT)
+    axes.text(len(severities) - 0.35, -0.8, "error", va="center", fontsize=6, color=FAINT)
     axes.set_xlim(-0.5, len(severities) - 0.5)
     axes.set_ylim(len(kinds) - 0.5, -0.5)
     axes.set_xticks(range(len(severities)), [str(s) for s in severities])
     axes.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
     axes.tick_params(length=0, labelsize=6.5, pad=2)
     axes.set_xlabel("severity", labelpad=1)
+    axes.set_title(each.label, fontsize=7.5, fontweight="bold", pad=13, loc="left")
     words = f"accuracy {_text(each.mean_accuracy, 1)} %, mean corruption error {_text(each.mean_error, 1)} %"
-    axes.set_title(f"{each.label}\n{words}", fontsize=7, fontweight="bold", pad=7, loc="left")
+    axes.text(0, 1 + 4 / (72 * CELL * len(kinds)), words, transform=axes.transAxes, fontsize=6.5)
 
 
 def _text(number: Number | None, digits: int = 0) -> str:

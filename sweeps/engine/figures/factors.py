@@ -44,7 +44,7 @@ def _by_level(shown: Shown, setting: Sequence[str]) -> Figure:
     words = (
         "Factor gap: accuracy where the factor is changed minus accuracy of the same scenes unchanged, without attack; "
         f"bands: 95 % paired bootstrap over images.\n{shown.images} images a level ({shown.split} split). "
-        "Level 1 is the easiest; docs/data.md says what each level is."
+        "Level 1 is the easiest; zsr_core/data/miniature/factors.py says what each level is."
     )
     return _ended(figure, words)
 

@@ -53,7 +53,7 @@ def relative_accuracy(images: Images, weights: Floats) -> Floats:
     """Return [R], the accuracy under corruptions over the accuracy without; NaN where that is 0."""
     clean = (weights @ images.correct.astype(np.float64)) / weights.sum(axis=1)
     own = corrupted_accuracy(images, weights)
-    return np.divide(own, clean, out=np.full_like(own, np.nan), where=clean > 0)
+    return np.asarray(np.divide(own, clean, out=np.full_like(own, np.nan), where=clean > 0), dtype=np.float64)
 
 
 def accuracy_ends(images: Images, value: float) -> Ends | None:

@@ -23,14 +23,17 @@ def profile_value(profile: Profile, weights: Floats, number: OfGroup) -> Floats:
     """Return [R], the mean over groups of ``number``; ``weights`` [R, N] are of the profile's images."""
     every = (weights @ profile.correct.astype(np.float64)) / weights.sum(axis=1)
     return np.asarray(
-        np.mean([number(_accuracy(g.correct, weights[:, g.rows]), every) for g in profile.groups], axis=0)
+        np.mean(
+            [number(_accuracy(g.correct.astype(np.float64), weights[:, g.rows]), every) for g in profile.groups], axis=0
+        )
     )
 
 
 def _accuracy(correct: Floats, weights: Floats) -> Floats:
     """Return [R]; NaN where a draw holds none of the images."""
     total = weights.sum(axis=1)
-    return np.divide(weights @ correct, total, out=np.full(len(weights), np.nan), where=total > 0)
+    shares = np.divide(weights @ correct, total, out=np.full(len(weights), np.nan), where=total > 0)
+    return np.asarray(shares, dtype=np.float64)
 
 
 def accuracy(own: Floats, every: Floats) -> Floats:
@@ -45,7 +48,8 @@ def gap(own: Floats, every: Floats) -> Floats:
 
 def error_ratio(own: Floats, every: Floats) -> Floats:
     """Return the error rate where the factor shows over that of all images; NaN where all are right."""
-    return np.divide(1 - own, 1 - every, out=np.full_like(own, np.nan), where=every < 1)
+    ratio = np.divide(1 - own, 1 - every, out=np.full_like(own, np.nan), where=every < 1)
+    return np.asarray(ratio, dtype=np.float64)
 
 
 def all_right(images: Images) -> str:
