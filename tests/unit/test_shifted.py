@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import torch
 from PIL import Image
 
 from zsr_core.attacks import Pgd
+from zsr_core.cli.evaluate import evaluate_model
+from zsr_core.cli.options import add_evaluate_options
 from zsr_core.cli.shifts import corruption_lines, factor_lines
 from zsr_core.codec import ConfigError, fingerprint, to_plain
 from zsr_core.data import DataRef, open_data
@@ -249,3 +254,42 @@ def test_selection_and_report_show_other_scenes() -> None:
     ]
     assert not set(sets[0].ids) & set(sets[1].ids)
     assert not any(torch.equal(a, b) for a in sets[0].pixels([0, 1, 2, 3]) for b in sets[1].pixels([0, 1, 2, 3]))
+
+
+def _evaluate(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_evaluate_options(parser)
+    return evaluate_model(parser.parse_args(["--attacks", "pgd1", "--audit", "none", *arguments]))
+
+
+def test_a_command_reads_corrupted_images_and_annotations_and_prints_their_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _folders(tmp_path)
+    rows = [{"file_name": f"{name}/{i}.png", "dark": int(i > 1)} for name in ("cat", "dog", "owl") for i in range(4)]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = ["--tasks", str(tmp_path / "clean"), "--corrupted", f"clean={tmp_path / 'made'}", "--out", str(tmp_path)]
+    given += ["--corruptions", "fog:1,near_focus:3", "--annotations", str(tmp_path / "x.jsonl")]
+    assert _evaluate(*given) == 0
+    out = capsys.readouterr().out
+    assert "| corruption | severity 1 | severity 3 | corruption error |" in out
+    assert re.search(r"^\| near_focus \| – \| \d+\.\d \[", out, re.MULTILINE)
+    assert "the model is itself the untouched one" in out
+    assert re.search(r"^\| dark \| \d+\.\d \[", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--corruptions", "fogg"], "--corruptions: unknown value 'fogg'"),
+        (["--corruptions", "flash"], "--corruptions: got ['flash'], expected 'corrupted'"),
+        (["--factors", "color"], "--factors: unknown value 'color'"),
+        (["--annotations", "missing.jsonl"], "--annotations: got 'missing.jsonl', expected a file"),
+        (["--corrupted", "animals=nowhere"], "--corrupted: got 'animals=nowhere', expected SET=DIR"),
+    ],
+)
+def test_a_command_names_the_flag_that_cannot_be_used(
+    given: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _evaluate("--tasks", "animals", "--n", "4", "--out", str(tmp_path), *given) == 2
+    assert expected in capsys.readouterr().err

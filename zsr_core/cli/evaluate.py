@@ -39,9 +39,10 @@ from zsr_core.trial.result import TrialResult, read_result
 from zsr_core.trial.run import run_trial
 
 OPTIONS = {
-    "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from",
-    **{f"config.eval_suite.{name}": f"--{name}" for name in ("corruptions", "corrupted", "factors", "annotations")},
+    "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from"
 }  # fmt: skip
+# Fields whose flags have their names, as an error begins with them.
+SHIFTS = re.compile(r"^(?:config\.eval_suite\.)?(corruptions|corrupted|factors|annotations)\b")
 TASK = re.compile(r"^(?:config\.eval_suite\.)?tasks?(?:\[\d+\])?(?=[:. ])")  # a field of sets, as an error names it
 Read = TypeVar("Read")
 
@@ -174,7 +175,7 @@ def _by_option(error: str) -> str:
     """Return an error with the options' names where it has those of the fields that they fill."""
     for field, option in OPTIONS.items():
         error = error.replace(field, option)
-    return TASK.sub("--tasks", error, count=1)
+    return SHIFTS.sub(r"--\1", TASK.sub("--tasks", error, count=1))
 
 
 def _still_true(folder: Path) -> TrialResult | None:
