@@ -43,7 +43,7 @@ def _shifted(clean: list[SampleRecord], levels: bool) -> list[SampleRecord]:
 
 
 def _measured(path: Path, make_study: MakeStudy, *, levels: bool = True) -> StudyFolder:
-    study = make_study(path, levels=(0.1, 1.0), report=False)
+    study = make_study(path, levels=(0.1,), report=False)
     for trial in study.plan:
         folder = trial_folder(path, trial.trial_id)
         clean = [r for r in from_table(read_samples(folder / "samples.parquet")) if r.condition == "none"]
