@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,6 +42,8 @@ from zsr_core.trial.run import run_trial
 OPTIONS = {
     "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from"
 }  # fmt: skip
+# Fields whose flags have their names, as an error begins with them.
+SHIFTS = re.compile(r"^(?:config\.eval_suite\.)?(corruptions|corrupted|factors|annotations)\b")
 TASK = re.compile(r"^(?:config\.eval_suite\.)?tasks?(?:\[\d+\])?(?=[:. ])")  # a field of sets, as an error names it
 OUTSIDE = re.compile(r"^(?:config\.)?(?:eval_suite\.)?ood_(?:near|far|\*)(?:\[\d+\])?(?=[:. ])")
 Read = TypeVar("Read")
@@ -118,6 +121,7 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     how = {"prompts": options.prompts, "on_corrupt": options.on_corrupt}
     tasks = _of_flag("--tasks", lambda: task_refs(names, options.root, **how))
     _of_flag("--tasks", lambda: check_names(tasks))
+    tasks = _with_corrupted(tasks, options.corrupted)
     # Nothing is chosen here, so a folder without splits is measured whole.
     whole = options.split == "report" and any(is_flat(task) and not same_set(task, trained_on) for task in tasks)
     budgets = [text for text in options.eps.split(",") if text] or [usual_budget(options.model)]
@@ -130,8 +134,24 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
         tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
         attack_precision=options.attack_precision, ood_near=outside["near"], ood_far=outside["far"],
-        ood_attacks=ood_attacks(options.ood_attacks),
+        ood_attacks=ood_attacks(options.ood_attacks), corruptions=_names(options.corruptions),
+        factors=_names(options.factors), annotations=options.annotations,
     )  # fmt: skip
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _with_corrupted(tasks: Sequence[DataRef], given: Sequence[str]) -> tuple[DataRef, ...]:
+    """Return the tasks with the folders of their corrupted images, which ``SET=DIR`` names."""
+    folders: dict[str, str] = {}
+    for text in given:
+        name, sign, folder = text.partition("=")
+        known = bool(sign) and name in {task.called for task in tasks} and Path(folder).expanduser().is_dir()
+        require(known, "--corrupted", text, "SET=DIR, one of the sets of --tasks and a folder that exists")
+        folders[name] = folder
+    return tuple(replace(task, corrupted=folders.get(task.called)) for task in tasks)
 
 
 def _of_flag(flag: str, read: Callable[[], Read]) -> Read:
@@ -161,7 +181,7 @@ def _by_option(error: str) -> str:
     for field, option in OPTIONS.items():
         error = error.replace(field, option)
     error = OUTSIDE.sub("--ood", error, count=1)
-    return TASK.sub("--tasks", error, count=1)
+    return SHIFTS.sub(r"--\1", TASK.sub("--tasks", error, count=1))
 
 
 def _still_true(folder: Path) -> TrialResult | None:

@@ -43,6 +43,7 @@ def add_evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_data(command)
     _add_attacks(command)
     _add_ood(command)
+    _add_shifts(command)
     add = command.add_argument
     add("--batch-size", type=int, default=128, metavar="N", help="images that are worked on at a time (default 128)")
     add("--seed", type=int, default=0, metavar="N", help="of the attacks' random starts (default 0)")
@@ -99,6 +100,20 @@ def _add_ood(command: argparse.ArgumentParser) -> None:
     add("--ood", default="", metavar="A,B", help=words)
     words = f"attack the detectors of {', '.join(DETECTORS)}, on both sides; msp20: 20 steps (default none)"
     add("--ood-attacks", default="", metavar="A,B", help=words)
+
+
+def _add_shifts(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    words = (
+        "also without attack under corruptions: common (15 kinds, 5 severities), all (19), 3dcc, common:3, fog:5, ..."
+    )
+    add("--corruptions", default="", metavar="A,B", help=words)
+    words = "a folder KIND/SEVERITY/CLASS of a set's images under corruptions, in place of making them here"
+    add("--corrupted", action="append", default=[], metavar="SET=DIR", help=words)
+    words = "also scenes of the miniature that differ in one visual factor: all, or colour, size, ..."
+    add("--factors", default="", metavar="A,B", help=words)
+    words = "which images show which factor: ImageNet-X's .jsonl, or a .parquet with a column a factor"
+    add("--annotations", metavar="FILE", help=words)
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zsr_core.data.shifts.names import CORRUPTION
 from zsr_core.duration import duration, size_text
 from zsr_core.evaluation.meter import Part, Standing
 from zsr_core.threat import Norm, budget_text
@@ -24,6 +25,10 @@ def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf") -> str
         f"At most {total:,} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
         f"{duration(cost.seconds)} here. Images that fall are dropped, so that a weaker model costs less.",
     ]
+    if any(part.condition == CORRUPTION for part in parts):
+        lines.append(
+            "Making the corrupted images comes on top: on one core about 30 ms each at 96 pixels, 150 ms at 224."
+        )
     if cost.embedding_bytes:
         lines.append(f"Embeddings to keep beside the records: {size_text(cost.embedding_bytes)}.")
     if cost.absent:
@@ -43,5 +48,6 @@ def standing_line(standing: Standing, norm: Norm) -> str:
     """Return how far an evaluation is, in one line."""
     at = standing.at
     left = "" if standing.left is None else f", about {duration(standing.left)} left"
-    stage = "clean" if at.condition == "none" else f"{at.condition} at {budget_text(at.eps, norm)}, {at.stage}"
+    attacked = f"{at.condition} at {budget_text(at.eps, norm)}, {at.stage}"
+    stage = "clean" if at.condition == "none" else attacked if at.eps else at.condition
     return f"{100 * standing.share:5.1f} %  {at.task}: {stage} {at.done} of {at.of}{left}"

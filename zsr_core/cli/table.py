@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from zsr_core.attacks import AnyAttack
 from zsr_core.cli.detection import ood_table
 from zsr_core.cli.plan import by_condition
+from zsr_core.cli.shifts import corruption_lines, factor_lines
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.evaluation.meter import Part
 from zsr_core.names import MINIATURES
@@ -30,7 +31,8 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
         name = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
         lines.append(f"| {name} | {cells[0].n} | " + " | ".join(_cell(m, mark) for m in cells) + " |")
     lines += ood_table(result)
-    return "\n".join([*lines, *_replaced(parts, suite.attacks), *_left_out(result), *_verdicts(result)])
+    notes = [*_replaced(parts, suite.attacks), *_left_out(result), *_verdicts(result)]
+    return "\n".join([*lines, *notes, *corruption_lines(result), *factor_lines(result)])
 
 
 def _caption(result: TrialResult) -> str:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
-from zsr_core.codec import require, unknown
+from zsr_core.codec import LATER, require, unknown
 from zsr_core.data import miniature, tasks
 from zsr_core.data.folders import KINDS, Kind, has_splits, kind_of
 from zsr_core.data.pictures import Preprocessing, shown
@@ -40,6 +40,9 @@ class DataRef:
 
     ``limit`` keeps so many images of the split: the first ones of the miniature, which are of all classes; on disk,
     where files are sorted by class, a seeded choice. A smaller limit keeps some of a larger one's.
+
+    ``corrupted`` is a folder of the set's images under corruptions, laid out as ImageNet-C is; without it corruptions
+    are made from the set's own images.
     """
 
     source: Literal["miniature", "imagefolder", "cifar10", "cifar100", "task", "webdataset", "huggingface"] = (
@@ -51,6 +54,7 @@ class DataRef:
     preprocessing: Preprocessing | None = None
     on_corrupt: OnCorrupt = "fail"
     limit: int | None = None
+    corrupted: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -59,20 +63,22 @@ class DataRef:
             raise unknown("name", self.name, miniature_names())
         if self.source == "task":
             tasks.task(self.name)
-        for field, text in (("name", self.name), ("root", self.root or "")):
-            require(_is_text(text), field, shown(text), "text in UTF-8: rename the folder, or give a link to it")
+        for path, text in (("name", self.name), ("root", self.root or ""), ("corrupted", self.corrupted or "")):
+            require(_is_text(text), path, shown(text), "text in UTF-8: rename the folder, or give a link to it")
         require("\0" not in (self.root or ""), "root", self.root, "a path, which holds no zero byte")
         on_disk = self.source != "miniature"
         require(not on_disk or bool(self.root), "root", self.root, f"the folder of the {self.source} data")
-        for field, value, known in (
+        for part, value, known in (
             ("prompts", self.prompts, PROMPT_SETS), ("preprocessing", self.preprocessing, get_args(Preprocessing)),
         ):  # fmt: skip
             if value is not None and value not in known:
-                raise unknown(field, value, known)
-            require(on_disk or value is None, field, value, "none: the miniature brings its own")
+                raise unknown(part, value, known)
+            require(on_disk or value is None, part, value, "none: the miniature brings its own")
         if self.on_corrupt not in get_args(OnCorrupt):
             raise unknown("on_corrupt", self.on_corrupt, get_args(OnCorrupt))
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1 image")
+        apart = f"the folder of the corrupted images of {self.source} data"
+        require(self.corrupted is None or (on_disk and bool(self.corrupted)), "corrupted", self.corrupted, apart)
         require(bool(self.called), "root", self.root, "a folder that has a name, or a name for the set")
         require(self.called not in RESERVED, "name", self.called, "a name that no mean over sets has")
 

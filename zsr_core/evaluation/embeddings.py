@@ -20,6 +20,9 @@ from zsr_core.files import write_whole
 from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
 
 EMBEDDINGS, TEXTS = "embeddings.parquet", "texts.parquet"
+SHIFTED = (
+    "shifted.parquet"  # the columns of samples.parquet; a file of its own, because none of it is clean or attacked
+)
 SCHEMA_VERSION = "1"
 _KEY = ("task", "split", "sample_id", "condition", "eps")  # of one row; it is in samples.parquet too
 _FACTS = pa.schema(
@@ -40,12 +43,14 @@ class Evaluated:
 
     ``source`` are the clean images of the training set on the selection split, on which a temperature is fitted.
     ``ood`` are the records of :mod:`zsr_core.evaluation.outside`.
+    ``shifted`` are records under corruptions and of visual factors, of which no embeddings are kept.
     """
 
     records: Sequence[SampleRecord]
     texts: Mapping[str, ClassTexts]
     source: Sequence[SampleRecord]
     ood: Sequence[SampleRecord] = ()
+    shifted: Sequence[SampleRecord] = ()
 
 
 def write_embeddings(folder: Path, evaluated: Evaluated) -> None:
@@ -75,9 +80,9 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
     Raises:
         ConfigError: naming the file that cannot be read, or that is of other images than the records.
     """
-    records = from_table(read_samples(folder / "samples.parquet"))
+    records, shifted = from_table(read_samples(folder / "samples.parquet")), read_shifted(folder)
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
-        return Evaluated(records=records, texts={}, source=())
+        return Evaluated(records=records, texts={}, source=(), shifted=shifted)
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
     try:
         kept = matrix_of(table)
@@ -89,9 +94,20 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
         )
         records = [replace(r, embedding=row.tobytes()) for r, row in zip(records, kept, strict=False)]
         beyond = [_fitting(row, kept[own + i]) for i, row in enumerate(table.slice(own).to_pylist())]
-        return Evaluated(records=records, texts=_texts_of(texts), source=beyond or source_of(records, source))
+        texts_of = _texts_of(texts)
+        return Evaluated(records=records, texts=texts_of, source=beyond or source_of(records, source), shifted=shifted)
     except (KeyError, pa.ArrowInvalid) as error:
         raise ConfigError(f"embeddings: {folder} holds other columns than expected ({error})") from None
+
+
+def read_shifted(folder: Path) -> list[SampleRecord]:
+    """Return the records under corruptions and of visual factors in a trial's folder; none where it has no file.
+
+    Raises:
+        ConfigError: naming the file that cannot be read.
+    """
+    path = folder / SHIFTED
+    return from_table(read_samples(path)) if path.is_file() else []
 
 
 def source_of(records: Sequence[SampleRecord], source: str | None) -> list[SampleRecord]:

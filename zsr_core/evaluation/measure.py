@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from zsr_core.codec import is_finite, require
+from zsr_core.data.shifts.names import corruption_cell, factor_level, is_shift
 from zsr_core.evaluation.detection import with_detection
 from zsr_core.evaluation.embeddings import embedding_matrix
 from zsr_core.evaluation.metrics import ACCURACY, Condition, Ends, Images, Metric, interval_of, mean_interval
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
+from zsr_core.evaluation.shifted_places import with_shifts
 from zsr_core.records import SampleRecord
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
@@ -59,6 +61,7 @@ def measure(
     texts: Mapping[str, ClassTexts] | None = None,
     source: Sequence[SampleRecord] = (),
     ood: Sequence[SampleRecord] = (),
+    shifted: Sequence[SampleRecord] = (),
 ) -> list[Measurement]:
     """Return every number of one trial: per task, then the mean over the tasks named in ``zero_shot``.
 
@@ -72,6 +75,7 @@ def measure(
         source: clean images of the training set on the selection split, with embeddings; a temperature is fitted
             on them.
         ood: out-of-distribution images with embeddings, of the same weights; see :mod:`zsr_core.evaluation.outside`.
+        shifted: records under corruptions and of visual factors. No other metric counts them.
 
     Raises:
         ConfigError: if the records mix weights, splits or pixel spaces, because such numbers never share a row; or if
@@ -94,7 +98,8 @@ def measure(
             eps=eps, metric=metric.name, value=value, n=estimate.n, low=low, high=high, reason=estimate.reason,
         ))  # fmt: skip
 
-    places = {place: (_condition(place), i) for place, i in by_place(records, texts if kept else None, source).items()}
+    shown = with_shifts(by_place(records, texts if kept else None, source), shifted)
+    places = {place: (_condition(place), images) for place, images in shown.items()}
     for place, (condition, images) in (with_detection(places, ood) if ood else places).items():
         for metric in metrics:
             if condition in metric.conditions:
@@ -104,7 +109,8 @@ def measure(
     named = {metric.name: metric for metric in metrics}
     for (attack, eps, name), by_task in numbers.items():
         parts = {task: number for task, number in by_task.items() if task in set(zero_shot)}
-        if parts:
+        # A corruption or a factor of some sets alone has no mean over sets.
+        if parts and (len(parts) == len(zero_shot) or not is_shift(attack)):
             add((ZERO_SHOT_MEAN, attack, eps), named[name], _of_mean(parts))
     return rows
 
@@ -233,18 +239,31 @@ def _columns(records: Collection[SampleRecord]) -> dict[str, Any]:
 
 def _condition(place: Place) -> Condition:
     attack = place[1]
+    if is_shift(attack):
+        return "factor" if factor_level(attack) else "corruption" if corruption_cell(attack) else "kind"
     return "clean" if attack == "none" else "worst" if attack == WORST else "attack"
 
 
 def _of_task(metric: Metric, images: Images) -> _Estimate:
-    missing = metric.reads == "embeddings" and images.outputs is None
-    reason = "the embeddings were not kept" if missing else metric.undefined(images)
+    n = images.factors.shown if metric.reads == "factors" and images.factors is not None else len(images)
+    reason = _missing(metric, images) or metric.undefined(images)
     if reason:
-        return _Estimate(n=len(images), reason=reason)
+        return _Estimate(n=n, reason=reason)
     value = metric.value(images)
     if value is None or not is_finite(value):
-        return _Estimate(n=len(images), reason=f"the metric gave {value} and no reason")
-    return _Estimate(n=len(images), value=float(value), ends=interval_of(metric, images, value))
+        return _Estimate(n=n, reason=f"the metric gave {value} and no reason")
+    return _Estimate(n=n, value=float(value), ends=interval_of(metric, images, value))
+
+
+def _missing(metric: Metric, images: Images) -> str:
+    """Return what the metric reads and the images do not have, or ""."""
+    there = {
+        "records": True, "embeddings": images.outputs is not None, "corruptions": images.corruptions is not None,
+        "factors": images.factors is not None,
+    }  # fmt: skip
+    why = {"embeddings": "the embeddings were not kept", "corruptions": "no corruption was evaluated",
+           "factors": "no visual factor was evaluated"}  # fmt: skip
+    return "" if there[metric.reads] else why[metric.reads]
 
 
 def _alone(part: _Estimate) -> _Estimate:

@@ -15,6 +15,8 @@ from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.partition import SPLITS
 from zsr_core.data.ref import check_names, overlap, same_set
+from zsr_core.data.shifts.factored import factors_of
+from zsr_core.data.shifts.kinds import cells_of, generated
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.metrics.metric import Kind
 from zsr_core.evaluation.metrics.outside import slug
@@ -45,6 +47,9 @@ class EvalSuite:
     ``ood_near`` and ``ood_far`` are sets of out-of-distribution images, near the tasks' or far from them. They have no
     labels, and are encoded where embeddings are kept: without those there is nothing to measure on them.
     ``ood_attacks`` attack a detector at every budget, on the tasks' images and on the sets'.
+    ``corruptions`` names kinds of corruptions of the clean images (:func:`zsr_core.data.shifts.kinds.cells_of`),
+    ``factors`` visual factors of the miniature's sets, and ``annotations`` a file that says which images of the other
+    sets show which factor. None of them counts in a clean or robust number.
     """
 
     tasks: tuple[DataRef, ...] = (DataRef(),)
@@ -61,6 +66,9 @@ class EvalSuite:
     ood_near: tuple[DataRef, ...] = field(default=(), metadata=LATER)
     ood_far: tuple[DataRef, ...] = field(default=(), metadata=LATER)
     ood_attacks: tuple[Detector, ...] = field(default=(), metadata=LATER)
+    corruptions: tuple[str, ...] = field(default=(), metadata=LATER)
+    factors: tuple[str, ...] = field(default=(), metadata=LATER)
+    annotations: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -86,6 +94,7 @@ class EvalSuite:
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
         self._check_outside()
+        self._check_shifts()
 
     def _check_outside(self) -> None:
         """Raise ``ConfigError`` for sets that cannot be in and out of distribution as the fields say."""
@@ -123,6 +132,22 @@ class EvalSuite:
     def measured_ood(self) -> tuple[DataRef, ...]:
         """Those sets of :attr:`ood` that are encoded: all where embeddings are kept, else none."""
         return self.ood if self.keeps_embeddings else ()
+
+    def _check_shifts(self) -> None:
+        """Raise ``ConfigError`` for corruptions and factors that the tasks cannot have."""
+        read = [cell.kind for cell in cells_of(self.corruptions) if not generated(cell)]
+        without = [task.called for task in self.tasks if task.corrupted is None]
+        expected = f"'corrupted', a folder of such images, of every task: {', '.join(without[:3])} has none"
+        require(not read or not without, "corruptions", read[:1], expected)
+        of_miniature = any(task.source == "miniature" for task in self.tasks)
+        require(not factors_of(self.factors) or of_miniature, "factors", self.factors, "a task of the miniature")
+        both = bool(self.factors) and self.annotations is not None
+        require(not both, "annotations", self.annotations, "none where factors are named")
+
+    @property
+    def profiles(self) -> bool:
+        """Whether visual factors are measured."""
+        return bool(self.factors) or self.annotations is not None
 
     @property
     def keeps_embeddings(self) -> bool:

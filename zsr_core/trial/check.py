@@ -6,6 +6,7 @@ import torch
 
 from zsr_core.codec import ConfigError
 from zsr_core.data import check_apart, check_data, check_pictures
+from zsr_core.evaluation.shifted import check_shifts
 from zsr_core.lazy import LazyModule
 from zsr_core.methods import AnyMethod
 from zsr_core.methods.views import Views
@@ -35,6 +36,11 @@ def check(config: TrialConfig) -> None:
             path = f"config.eval_suite.{field}[{i}]"
             check_pictures(ref, suite.split, path, size, trained_on=config.train_data)
             check_apart(ref, config.train_data, path)
+    if suite.corruptions or suite.annotations is not None:
+        try:
+            check_shifts(suite, size, config.train_data)
+        except ConfigError as error:
+            raise ConfigError(f"config.eval_suite.{error}") from None
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:

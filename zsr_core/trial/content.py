@@ -21,7 +21,7 @@ def contents(config: TrialConfig) -> dict[str, str]:
     The built-in miniature is left out, because its parts change with the version of this package alone.
     """
     size, suite = image_size_of(config.model), config.eval_suite
-    files = {"weights": config.model.pretrained, "text_from": config.model.text_from}
+    files = {"weights": config.model.pretrained, "text_from": config.model.text_from, "annotations": suite.annotations}
     digests = {name: file_digest(Path(file)) for name, file in files.items() if file is not None and is_file(file)}
     if config.epochs and not _built_in(config.train_data):
         digests["train"] = _digest(open_data(config.train_data, "train", size))

@@ -12,9 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zsr_core.codec import require
 from zsr_core.data import set_size
+from zsr_core.data.shifts.names import CORRUPTION, is_shift
 from zsr_core.evaluation.embeddings import kept_bytes
 from zsr_core.evaluation.meter import Part
 from zsr_core.evaluation.outside import part_name
+from zsr_core.evaluation.shifted import shifted_images
 from zsr_core.evaluation.suite import fitting_set
 from zsr_core.model.load import image_size_of, shapes_model
 from zsr_core.trial.config import TrialConfig
@@ -50,6 +52,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
     A public set that is not here is counted by its published size.
     """
     parts: list[Part] = []
+    clean: list[Part] = []
     size = image_size_of(config.model)
     outside = _outside_parts(config, size)
     for task in config.eval_suite.tasks:
@@ -61,6 +64,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
             published=counted.published,
         )  # fmt: skip
         parts.append(blank)
+        clean.append(blank)
         for eps in config.eval_suite.eps:
             for attack in config.eval_suite.attacks:
                 for stage in attack.stages(classes):
@@ -73,7 +77,24 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                     )  # fmt: skip
         parts += outside if blank == parts[0] else ()
         parts += _detector_parts(config, blank, outside)
-    return tuple(parts)
+    return (*parts, *_shifted_parts(config, clean))
+
+
+def _shifted_parts(config: TrialConfig, clean: Sequence[Part]) -> list[Part]:
+    """Return what corruptions and factors add; under corruptions the untouched model is judged too."""
+    suite = config.eval_suite
+    return [
+        replace(part, condition=name, images=n * (1 + int(name == CORRUPTION and _has_other_untouched(config))))
+        for task, part in zip(suite.tasks, clean, strict=True)
+        for name, n in shifted_images(suite, part.images, task).items()
+    ]
+
+
+def _has_other_untouched(config: TrialConfig) -> bool:
+    """Return whether the untouched model is another one than the model that is measured."""
+    return (
+        config.epochs > 0 or config.defence is not None or None not in (config.model.pretrained, config.model.text_from)
+    )
 
 
 def _outside_parts(config: TrialConfig, size: int) -> list[Part]:
@@ -146,7 +167,7 @@ def _embedding_bytes(config: TrialConfig, size: int, parts: Sequence[Part], fitt
     suite = config.eval_suite
     if not suite.keeps_embeddings:
         return 0
-    conditions = {(part.task, part.condition, part.eps): part.images for part in parts}
+    conditions = {(p.task, p.condition, p.eps): p.images for p in parts if not is_shift(p.condition)}
     sizes = (set_size(t, suite.split, size, suite.n, trained_on=config.train_data).classes for t in suite.tasks)
     return kept_bytes(sum(conditions.values()) + fitted, sum(sizes), width)
 

@@ -69,7 +69,7 @@ def _untouched(config: TrialConfig, clip: Clip) -> Clip:
 
 def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: str) -> TextBank:
     """Return the class texts that the model uses on a task; a tuned one may use its method's own."""
-    own = class_bank(config.model, device, images.classes, images.templates)
+    own = plain_bank(config, images, torch.device(device))
     if config.epochs == 0:
         return own
 
@@ -78,6 +78,11 @@ def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: s
         return class_bank(config.model, device, source.classes, source.templates)
 
     return config.method.evaluation_text(own, train)
+
+
+def plain_bank(config: TrialConfig, images: ImageSet, device: torch.device) -> TextBank:
+    """Return the class texts that the untouched model uses on a task."""
+    return class_bank(config.model, str(device), images.classes, images.templates)
 
 
 def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext, pauses: Pauses | None = None) -> Fitted:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zsr_core.data import open_data, zero_shot_names
+from zsr_core.data.shifts.names import is_shift
 from zsr_core.evaluation.detection import read_ood
 from zsr_core.evaluation.embeddings import Evaluated, read_evaluated, source_of
 from zsr_core.evaluation.measure import Measurement, measure
@@ -25,12 +26,13 @@ from zsr_core.trial.result import TrialResult, write_result
 
 def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str] = ()) -> list[Measurement]:
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
-    kept, suite = bool(evaluated.texts), config.eval_suite
-    metrics = [m for m in METRICS if m.name in asked or (m.always and (kept or m.reads == "records"))]
+    suite = config.eval_suite
+    shifts = {"corruptions": bool(suite.corruptions), "factors": suite.profiles}
+    usual = {"records": True, "embeddings": bool(evaluated.texts), **shifts}
+    metrics = [m for m in METRICS if m.name in asked or ((m.always or m.reads in shifts) and usual[m.reads])]
     if evaluated.ood:
-        names = [ref.called for ref in suite.ood]
-        usual = usual_rows(names, suite.kinds, attacked=bool(suite.ood_attacks))
-        metrics += [metric for metric in usual if metric.name not in asked]
+        rows = usual_rows([ref.called for ref in suite.ood], suite.kinds, attacked=bool(suite.ood_attacks))
+        metrics += [metric for metric in rows if metric.name not in asked]
     return remeasured(config, evaluated, metrics)
 
 
@@ -38,8 +40,9 @@ def remeasured(config: TrialConfig, evaluated: Evaluated, metrics: Sequence[Metr
     """Return the numbers of ``metrics`` from what an evaluation left behind."""
     zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
     return measure(
-        evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source, ood=evaluated.ood
-    )
+        evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source, ood=evaluated.ood,
+        shifted=evaluated.shifted,
+    )  # fmt: skip
 
 
 def evaluated_of(
@@ -47,17 +50,21 @@ def evaluated_of(
 ) -> Evaluated:
     """Return the records of an evaluation with the class texts that go with their embeddings."""
     suite, size = config.eval_suite, clip.tower.image_size
-    own = [r for r in records if r.split == suite.split]
+    shifted = [r for r in records if is_shift(r.condition)]
+    outside = [r for r in records if role_of(r) is not None]
+    own = [r for r in records if r.split == suite.split and role_of(r) is None and not is_shift(r.condition)]
     if not suite.keeps_embeddings:
-        return Evaluated(records=own, texts={}, source=())
+        return Evaluated(records=own, texts={}, source=(), shifted=shifted)
     texts = {}
     for task in suite.tasks:
         images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
         bank = evaluation_bank(config, clip, images, device)
         unit = bank.unit.float().cpu().numpy()
         texts[task.called] = ClassTexts(unit=unit, classes=bank.classes, scale=victim.scale, bias=victim.bias)
-    outside = [r for r in records if role_of(r) is not None]
-    return Evaluated(records=own, texts=texts, source=source_of(records, source_name(config)), ood=outside)
+    return Evaluated(
+        records=own, texts=texts, source=source_of(records, source_name(config)),
+        ood=outside, shifted=shifted,
+    )  # fmt: skip
 
 
 def source_name(config: TrialConfig) -> str | None:

@@ -15,8 +15,9 @@ import torch
 from zsr_core.codec import ConfigError, require, to_plain
 from zsr_core.data import ImageSet
 from zsr_core.evaluation.detection import write_ood
-from zsr_core.evaluation.embeddings import write_embeddings
+from zsr_core.evaluation.embeddings import SHIFTED, write_embeddings
 from zsr_core.evaluation.journal import Journal
+from zsr_core.evaluation.shifted import How, Model, shifted_records
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import remove_stale, write_text
@@ -30,7 +31,7 @@ from zsr_core.training.pauses import TrainingStopped
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
-from zsr_core.trial.deploy import deployed, evaluation_bank, tuned_tower, untouched_clip
+from zsr_core.trial.deploy import deployed, evaluation_bank, plain_bank, tuned_tower, untouched_clip
 from zsr_core.trial.ladder import Ladder
 from zsr_core.trial.numbers import evaluated_of, measured
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
@@ -186,6 +187,8 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
     write_samples(folder / "samples.parquet", evaluated.records)
     write_embeddings(folder, evaluated)
     write_ood(folder, evaluated.ood)
+    if evaluated.shifted:
+        write_samples(folder / SHIFTED, evaluated.shifted)
     seconds = _seconds(begun, trained, device, world)
     notes = set_notes(config, clip.tower.image_size)
     return TrialResult(
@@ -236,8 +239,17 @@ def _records(
     def bank(images: ImageSet) -> TextBank:
         return evaluation_bank(config, clip, images, str(context.where))
 
-    return evaluate(
-        victim, config.eval_suite, bank, clip.tower.image_size, seed=config.seed, trial_id=config.trial_id,
-        device=context.where, journal=Journal(folder=parts), on_event=context.on_event, shard=shard,
-        trained_on=config.train_data,
+    suite, size, journal = config.eval_suite, clip.tower.image_size, Journal(folder=parts)
+    records = evaluate(
+        victim, suite, bank, size, seed=config.seed, trial_id=config.trial_id, device=context.where, journal=journal,
+        on_event=context.on_event, shard=shard, trained_on=config.train_data,
     )  # fmt: skip
+    if not suite.corruptions and not suite.profiles:
+        return records
+    how = How(
+        image_size=size, seed=config.seed, trial_id=config.trial_id, device=context.where, journal=journal,
+        on_event=context.on_event, shard=shard, trained_on=config.train_data,
+    )  # fmt: skip
+    untouched = Model(victim=victim.others["untouched"], banks=lambda images: plain_bank(config, images, context.where))
+    clean = [r for r in records if r.condition == "none" and r.split == suite.split]
+    return records + shifted_records(Model(victim=victim, banks=bank), untouched, suite, clean, how)

@@ -26,7 +26,10 @@ from sweeps.engine.analysis.score_query import (
 )
 from sweeps.engine.analysis.scores import CellScore, pareto, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
+from sweeps.engine.analysis.shifts import corruption_maps, factor_profiles
 from sweeps.engine.analysis.stats import Interval
+from sweeps.engine.figures.corruptions import corruptions_figure
+from sweeps.engine.figures.factors import factors_figure
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
 from sweeps.engine.figures.names import FIGURES, unread
@@ -341,6 +344,14 @@ def _uncertainty(scene: Scene) -> list[Path]:
     return scene.save(rises_figure(found, [*scene.setting, *rise_lines(found)]), "uncertainty")
 
 
+def _corruptions(scene: Scene) -> list[Path]:
+    return scene.save(corruptions_figure(corruption_maps(scene.folder), scene.setting), "corruptions")
+
+
+def _factors(scene: Scene) -> list[Path]:
+    return scene.save(factors_figure(factor_profiles(scene.folder), scene.setting), "factors")
+
+
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
@@ -375,6 +386,8 @@ _DRAWN_BY: Mapping[str, Callable[[Scene], list[Path]]] = {
     "eps": _eps,
     "reliability": _reliability,
     "uncertainty": _uncertainty,
+    "corruptions": _corruptions,
+    "factors": _factors,
     "importance": _importance,
 }
 KINDS: Mapping[str, Kind] = {name: Kind(draw=_DRAWN_BY[name], words=words) for name, words in FIGURES.items()}

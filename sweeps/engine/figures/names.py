@@ -23,6 +23,8 @@ FIGURES: Mapping[str, str] = {
     "eps": "robust accuracy over the attack's budget",
     "reliability": "accuracy over confidence, of the chosen cell and the untouched model, clean and attacked",
     "uncertainty": "the rise of uncertainty under each attack, over the attack's budget",
+    "corruptions": "accuracy under common corruptions, kind by severity, with the corruption error of each kind",
+    "factors": "the profile of visual factors: factor gap by level, or the ratio of errors",
     "importance": "fANOVA and PED-ANOVA shares of each axis, from 30 configurations on",
 }
 
@@ -41,6 +43,8 @@ READS: Mapping[str, tuple[str, ...]] = {  # the options of a request that a kind
     "eps": (),
     "reliability": (),
     "uncertainty": (),
+    "corruptions": (),
+    "factors": (),
     "importance": ("z", "best"),
 }
 

@@ -90,7 +90,8 @@ def _trial_lines(
     for metric in metrics:
         means = [m for m in result.measurements if (m.metric, m.task) == (metric.name, ZERO_SHOT_MEAN)]
         for m in means:
-            under = "clean" if m.attack == "none" else f"{m.attack} at {eps_text(m.eps)}"
+            attacked = f"{m.attack} at {eps_text(m.eps)}" if m.eps else m.attack
+            under = "clean" if m.attack == "none" else attacked
             yield f"  {metric.name:<24} {under:<20} {number_text(m, metric)}"
 
 

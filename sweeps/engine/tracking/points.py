@@ -16,7 +16,8 @@ from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.scores import CellScore, scores
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import AWAITED, TITLES, headline
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.data.shifts.names import is_shift
+from zsr_core.evaluation.measure import Measurement, score_task
 from zsr_core.threat import Norm
 from zsr_core.trial.result import TrialResult
 
@@ -37,7 +38,8 @@ class Point:
 
 def metric_name(m: Measurement, norm: Norm) -> str:
     """Return ``clean_<task>``, ``robust_pgd10_eps1_<task>``: eps in 1/255 for linf, in pixel units for l2."""
-    condition = "" if m.attack == "none" else f"_{m.attack}_{_budget(m.eps, norm)}"
+    budget = "" if is_shift(m.attack) else f"_{_budget(m.eps, norm)}"
+    condition = "" if m.attack == "none" else f"_{m.attack}{budget}"
     return re.sub(r"[^\w./ -]", "_", f"{m.metric}{condition}_{m.task}")
 
 
@@ -46,12 +48,17 @@ def _budget(eps: float, norm: Norm) -> str:
 
 
 def final_points(result: TrialResult, at: int, eps: float) -> list[Point]:
-    """Return the zero-shot scores of a trial, read at the budget ``eps``, every measurement, and the costs."""
+    """Return the zero-shot scores of a trial, read at the budget ``eps``, every measurement, and the costs.
+
+    Of single corruptions and factors the means over sets alone, because a run would else have thousands of metrics.
+    """
     norm = result.config.eval_suite.norm
     values = {
         str(name): m.value for name, m in headline(result, eps).items()
     }  # first, because a comparison opens on the first metric
-    values |= {metric_name(m, norm): m.value for m in result.measurements}
+    scored = score_task(result.measurements)
+    kept = [m for m in result.measurements if m.task == scored or not is_shift(m.attack)]
+    values |= {metric_name(m, norm): m.value for m in kept}
     values |= {f"cost_{name}": value for name, value in result.cost.items()}
     defined = {name: value for name, value in values.items() if value is not None}  # an undefined number is no point
     return [Point(name=name, value=float(value), step=0, at=at) for name, value in defined.items()]

@@ -17,6 +17,7 @@ from sweeps.engine.study.objectives import HARMONIC, deciding_score, shown_headl
 from zsr_core.attacks import Pgd
 from zsr_core.codec import is_finite, to_plain
 from zsr_core.data import trained_names
+from zsr_core.data.shifts.names import is_shift
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import short
 from zsr_core.trial.provenance import SET_NOTES
@@ -45,7 +46,8 @@ def training_attack(attack: Pgd) -> str:
 
 def attacks_of(results: Iterable[TrialResult]) -> list[str]:
     """Return the names of the attacks that were run, in order."""
-    return sorted({m.attack for result in results for m in result.measurements} - {"none", WORST})
+    names = {m.attack for result in results for m in result.measurements}
+    return sorted(name for name in names - {"none", WORST} if not is_shift(name))
 
 
 def scoring_text(folder: StudyFolder, shown: Sequence[Reading] = (), facet: str | None = None) -> str:

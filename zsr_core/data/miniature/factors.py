@@ -203,8 +203,10 @@ def _pixels(image: Tensor, contrast: float, noise: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def render_factor(name: str, factor: str, level: int, n: int, size: int = FINE_SIZE) -> Factored:
-    """Return the first ``n`` images of a set at one level of one factor.
+def render_factor(
+    name: str, factor: str, level: int, n: int, size: int = FINE_SIZE, *, first: int = 0, step: int = 1
+) -> Factored:
+    """Return ``n`` images of a set at one level of one factor: those numbered first, first + step and so on.
 
     Raises:
         ValueError: for an unknown set or factor, with the nearest, or a level outside 0 to 4.
@@ -212,15 +214,16 @@ def render_factor(name: str, factor: str, level: int, n: int, size: int = FINE_S
     known("factor", factor, tuple(FACTORS))
     if level not in range(LEVELS):
         raise ValueError(f"miniature: level {level} is not one of {list(range(LEVELS))}")
-    return _render_factor(name, factor, level, n, size)
+    return _render_factor(name, factor, level, range(first, first + step * n, step), size)
 
 
 @lru_cache(maxsize=16)
-def _render_factor(name: str, factor: str, level: int, n: int, size: int) -> Factored:
+def _render_factor(name: str, factor: str, level: int, numbers: range, size: int) -> Factored:
     row = FACTORS[factor]
-    labels = even_labels(name, "factors", len(set_named(name).classes), n)
+    every = even_labels(name, "factors", len(set_named(name).classes), numbers[-1] + 1)
+    labels = [every[i] for i in numbers]
     images, masks = [], []
-    for i, label in enumerate(labels):
+    for i, label in zip(numbers, labels, strict=True):
         scene, contrast, noise = _scene(name, i, label, size)
         image, covered = _composed(row.change(scene, row.values[level]))
         images.append(_pixels(image, contrast, noise))

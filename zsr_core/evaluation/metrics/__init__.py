@@ -5,6 +5,8 @@ from __future__ import annotations
 from zsr_core.codec import unknown
 from zsr_core.evaluation.metrics.accuracy import CLEAN, HARMONIC, ROBUST
 from zsr_core.evaluation.metrics.calibration import CALIBRATION
+from zsr_core.evaluation.metrics.corruptions import CORRUPTED
+from zsr_core.evaluation.metrics.factors import FACTORED
 from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
 from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric
@@ -16,7 +18,7 @@ from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
 METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
-METRICS += OUTSIDE
+METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED)
 
 
 def metric_named(name: str) -> Metric:

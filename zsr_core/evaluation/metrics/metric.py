@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from zsr_core.codec import require
 from zsr_core.evaluation.metrics.outputs import Outputs
+from zsr_core.evaluation.metrics.shifts import Corruptions, Profile
 
 Unit = Literal["%", "points", "nats", ""]
-Reads = Literal["records", "embeddings"]
-# Without attack; under each attack on the classifier; per image the worst attack; under each attack on a detector.
-Condition = Literal["clean", "attack", "worst", "detector"]
+Reads = Literal["records", "embeddings", "corruptions", "factors"]
+# Without attack; under each attack on the classifier; per image the worst attack; under each attack on a detector;
+# under each kind of corruption at each severity; under each kind at all its severities; where each visual factor shows.
+Condition = Literal["clean", "attack", "worst", "detector", "corruption", "kind", "factor"]
 Kind = Literal["near", "far"]  # of images that are out of distribution
 IntervalKind = Literal["wilson", "bootstrap", "none"]
 Ends = tuple[float, float]  # low, high
@@ -56,6 +58,8 @@ class Images:
     outputs: Outputs | None = None  # embeddings and logits; None where they were not kept
     source: Images | None = None  # clean images of the training set, of the selection split, with outputs
     ood: Detection | None = None  # what a detector is measured on; None without out-of-distribution sets
+    corruptions: Corruptions | None = None  # the same images under corruptions; None where there are none
+    factors: Profile | None = None  # None where no factor was asked for
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -66,13 +70,29 @@ class Images:
         assert self.outputs is not None, "measure() does not call a metric that reads embeddings without them"
         return self.outputs
 
+    @property
+    def corrupted(self) -> Corruptions:
+        """The corruptions, for a metric that reads them: it is called on no images without them."""
+        assert self.corruptions is not None, "measure() does not call a metric that reads corruptions without them"
+        return self.corruptions
+
+    @property
+    def profile(self) -> Profile:
+        """The factors, for a metric that reads them: it is called on no images without them."""
+        assert self.factors is not None, "measure() does not call a metric that reads factors without them"
+        return self.factors
+
     def take(self, rows: npt.NDArray[np.intp]) -> Images:
-        """Return the images at ``rows``, which may repeat; those without attack follow."""
+        """Return the images at ``rows``, which may repeat; those without attack and under corruptions follow.
+
+        A profile of factors is of other images, and stays as it is.
+        """
         return Images(
             sample_id=self.sample_id[rows], label=self.label[rows], pred=self.pred[rows], correct=self.correct[rows],
             p_max=self.p_max[rows], entropy=self.entropy[rows], margin=self.margin[rows],
             clean=None if self.clean is None else self.clean.take(rows),
             outputs=None if self.outputs is None else self.outputs.take(rows), source=self.source,
+            corruptions=None if self.corruptions is None else self.corruptions.take(rows), factors=self.factors,
         )  # fmt: skip
 
 
@@ -98,8 +118,10 @@ class Metric:
         conditions: what it is measured under.
         value: a pure function; it returns None where the metric is undefined, never a neutral value.
         attacked: whether a doubt of the audit about robustness concerns it.
-        reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, and is undefined without them.
-        always: whether every trial measures it; one that does not is measured where it is asked for.
+        reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, one that reads corruptions or
+            factors has those, and it is undefined without them.
+        always: whether every trial measures it; one that does not is measured where it is asked for. One that reads
+            corruptions or factors is measured by every trial that has them.
         interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.
             "bootstrap" resamples the images. A function gets the images and the value and returns the ends, or None.
         undefined: returns why the metric has no value for these images, or "" if it has one.

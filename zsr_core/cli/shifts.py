@@ -1,0 +1,91 @@
+"""Tables of an evaluation under corruptions and of visual factors, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from zsr_core.data.shifts.kinds import Cell
+from zsr_core.data.shifts.names import corruption_cell, factor_level
+from zsr_core.evaluation.measure import Measurement, score_task
+from zsr_core.trial.result import TrialResult
+
+SUMMARY = {
+    "corrupted_accuracy": "accuracy", "relative_corrupted_accuracy": "share of the clean accuracy",
+    "corrupted_ece": "calibration error", "corruption_error": "mean corruption error",
+}  # fmt: skip
+Rows = Mapping[tuple[str, str], Measurement]  # (metric, attack) -> of the task that is scored
+
+
+def corruption_lines(result: TrialResult) -> list[str]:
+    """Return accuracy by kind and severity with the corruption error of each kind; nothing without corruptions."""
+    rows = _scored(result)
+    cells = {cell: m for (metric, attack), m in rows.items()
+             if metric == "corrupted_accuracy" and (cell := corruption_cell(attack)) is not None}  # fmt: skip
+    if not cells:
+        return []
+    severities = sorted({cell.severity for cell in cells})
+    head = ["corruption", *(f"severity {s}" for s in severities), "corruption error"]
+    lines = ["", f"Accuracy under corruptions in percent, without attack, {_of(result)}.", "", *_head(head)]
+    for kind in dict.fromkeys(cell.kind for cell in cells):
+        own = [cells.get(Cell(kind=kind, severity=s)) for s in severities]
+        lines.append(
+            _line([kind, *map(number_text, own), number_text(rows.get(("corruption_error", f"corruption-{kind}")))])
+        )
+    means = [f"{title} {number_text(rows.get((name, 'none')))}" for name, title in SUMMARY.items()]
+    errors = [m for (name, _), m in rows.items() if name == "corruption_error" and m.value is not None]
+    own_reference = bool(errors) and all(m.value == 100 and m.low is None for m in errors)
+    same = " The errors are 100 % because the model is itself the untouched one; --text-from names another."
+    return [*lines, "", f"Over all kinds, in percent: {', '.join(means)}.{same if own_reference else ''}"]
+
+
+def factor_lines(result: TrialResult) -> list[str]:
+    """Return accuracy, gap and ratio of errors by factor, and the accuracy at each level; nothing without factors."""
+    rows = _scored(result)
+    shown = [(attack, *at) for metric, attack in rows if metric == "factor_gap" and (at := factor_level(attack))]
+    if not shown:
+        return []
+    levels = sorted({level for _, _, level in shown if level is not None})
+    heads = ["factor", "accuracy", "gap to all images", "error ratio", *(f"level {level}" for level in levels)]
+    lines = [
+        "",
+        f"Visual factors without attack, {_of(result)}; accuracy in percent, gap in points.",
+        "",
+        *_head(heads),
+    ]
+    place = {(factor, level): attack for attack, factor, level in shown}
+    for factor in dict.fromkeys(factor for _, factor, _ in shown):
+        whole = place.get((factor, None), "")
+        numbers = [number_text(rows.get((f"factor_{name}", whole)), digits)
+                   for name, digits in (("accuracy", 1), ("gap", 1), ("error_ratio", 2))]  # fmt: skip
+        by_level = [number_text(rows.get(("factor_accuracy", place.get((factor, level), "")))) for level in levels]
+        lines.append(_line([factor, *numbers, *by_level]))
+    return lines
+
+
+def number_text(m: Measurement | None, digits: int = 1) -> str:
+    """Return a value with its interval; a dash, with the reason, where there is none."""
+    if m is None:
+        return "–"
+    span = "" if m.low is None or m.high is None else f" [{m.low:.{digits}f}, {m.high:.{digits}f}]"
+    return f"– ({m.reason})" if m.value is None else f"{m.value:.{digits}f}{span}"
+
+
+def _scored(result: TrialResult) -> Rows:
+    """Return the measurements without a budget of the mean over sets, or of a set that has such numbers alone."""
+    task = score_task(result.measurements)
+    own = {m.task for m in result.measurements if m.attack not in ("none", "worst") and not m.eps}
+    alone = next(iter(own)) if len(own) == 1 else task
+    return {(m.metric, m.attack): m for m in result.measurements if m.task == alone and not m.eps}
+
+
+def _of(result: TrialResult) -> str:
+    tasks = result.config.eval_suite.tasks
+    return tasks[0].called if len(tasks) == 1 else "mean of the zero-shot sets"
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_line(names), "|" + "---|" * len(names)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

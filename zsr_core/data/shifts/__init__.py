@@ -1,0 +1,1 @@
+"""Images that differ from a set's own in a known way: common corruptions, and visual factors."""
