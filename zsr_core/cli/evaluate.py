@@ -20,9 +20,11 @@ from zsr_core.cli.start import check_device, writable
 from zsr_core.cli.table import table
 from zsr_core.codec import ConfigError, parse_number, require
 from zsr_core.data import DataRef, is_flat, same_set, task_ref, task_refs
+from zsr_core.data.captions import caption_refs
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.ref import check_names
 from zsr_core.evaluation.meter import Meter, Part
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.model.load import ModelRef, check_model, image_size_of
@@ -41,6 +43,7 @@ OPTIONS = {
     "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from"
 }  # fmt: skip
 TASK = re.compile(r"^(?:config\.eval_suite\.)?tasks?(?:\[\d+\])?(?=[:. ])")  # a field of sets, as an error names it
+RETRIEVAL = re.compile(r"^(?:config\.eval_suite\.)?retrieval(?:\.sets)?(?:\[\d+\])?(?=[:. ])")
 Read = TypeVar("Read")
 
 
@@ -122,19 +125,23 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
+    retrieval = None
+    if options.retrieval:
+        sets = _of_flag("--retrieval", lambda: caption_refs(options.retrieval, options.root), RETRIEVAL)
+        retrieval = RetrievalSuite(sets=sets, n=options.n or None)
     return EvalSuite(
         tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
-        attack_precision=options.attack_precision,
+        attack_precision=options.attack_precision, retrieval=retrieval,
     )  # fmt: skip
 
 
-def _of_flag(flag: str, read: Callable[[], Read]) -> Read:
+def _of_flag(flag: str, read: Callable[[], Read], field: re.Pattern[str] = TASK) -> Read:
     """Return ``read()``; an error that names a task names the flag in its place."""
     try:
         return read()
     except ConfigError as error:
-        raise ConfigError(TASK.sub(flag, str(error), count=1)) from None
+        raise ConfigError(field.sub(flag, str(error), count=1)) from None
 
 
 def _attack(name: str) -> AnyAttack:
@@ -155,7 +162,7 @@ def _by_option(error: str) -> str:
     """Return an error with the options' names where it has those of the fields that they fill."""
     for field, option in OPTIONS.items():
         error = error.replace(field, option)
-    return TASK.sub("--tasks", error, count=1)
+    return TASK.sub("--tasks", RETRIEVAL.sub("--retrieval", error, count=1), count=1)
 
 
 def _still_true(folder: Path) -> TrialResult | None:

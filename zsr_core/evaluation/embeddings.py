@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from zsr_core.codec import ConfigError, require
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
+from zsr_core.evaluation.retrieval.gather import Retrieved
+from zsr_core.evaluation.retrieval.store import read_retrieved
 from zsr_core.files import write_whole
 from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
 
@@ -39,11 +41,13 @@ class Evaluated:
     """What an evaluation left behind: its records, and where they carry embeddings the texts of its tasks.
 
     ``source`` are the clean images of the training set on the selection split, on which a temperature is fitted.
+    ``retrieved`` is what the model gave for sets of captions.
     """
 
     records: Sequence[SampleRecord]
     texts: Mapping[str, ClassTexts]
     source: Sequence[SampleRecord]
+    retrieved: Sequence[Retrieved] = ()
 
 
 def write_embeddings(folder: Path, evaluated: Evaluated) -> None:
@@ -73,9 +77,9 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
     Raises:
         ConfigError: naming the file that cannot be read, or that is of other images than the records.
     """
-    records = from_table(read_samples(folder / "samples.parquet"))
+    records, retrieved = from_table(read_samples(folder / "samples.parquet")), read_retrieved(folder)
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
-        return Evaluated(records=records, texts={}, source=())
+        return Evaluated(records=records, texts={}, source=(), retrieved=retrieved)
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
     try:
         kept = _matrix(table)
@@ -87,7 +91,8 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
         )
         records = [replace(r, embedding=row.tobytes()) for r, row in zip(records, kept, strict=False)]
         beyond = [_fitting(row, kept[own + i]) for i, row in enumerate(table.slice(own).to_pylist())]
-        return Evaluated(records=records, texts=_texts_of(texts), source=beyond or source_of(records, source))
+        source_records = beyond or source_of(records, source)
+        return Evaluated(records=records, texts=_texts_of(texts), source=source_records, retrieved=retrieved)
     except (KeyError, pa.ArrowInvalid) as error:
         raise ConfigError(f"embeddings: {folder} holds other columns than expected ({error})") from None
 

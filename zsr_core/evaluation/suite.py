@@ -14,9 +14,10 @@ from zsr_core.codec import LATER, require, unknown
 from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.partition import SPLITS
-from zsr_core.data.ref import check_names, same_set
+from zsr_core.data.ref import RESERVED, check_names, same_set
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import OnEvent, TaskEnded, ignore
 from zsr_core.model.precision import AttackPrecision
@@ -37,7 +38,8 @@ class EvalSuite:
     here and in every record: the model's input, or of sets with one native size those pixels, which the model then
     resizes inside (bicubic, differentiable; fewer pixels make the attack weaker). ``embeddings`` says which splits'
     unit image embeddings are kept beside the records, so that a metric that reads them never needs the attack again:
-    "report" is what is not selected by, that is the splits "report" and "all".
+    "report" is what is not selected by, that is the splits "report" and "all". ``retrieval`` asks for image-text
+    retrieval on the same split, attacked at the same budgets; None asks for none.
     """
 
     tasks: tuple[DataRef, ...] = (DataRef(),)
@@ -51,6 +53,7 @@ class EvalSuite:
     # Of the attacks' gradients on CUDA; what an attack gives is judged in fp32.
     attack_precision: AttackPrecision = field(default="fp32", metadata=LATER)
     embeddings: Embeddings = field(default="report", metadata=LATER)
+    retrieval: RetrievalSuite | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -73,6 +76,11 @@ class EvalSuite:
         sizeless = [task.called for task in self.tasks if task.native is None]
         expected = f"'model_input': images of no one native size have {', '.join(sizeless[:3])}"
         require(self.space == "model_input" or not sizeless, "space", self.space, expected)
+        if self.retrieval is not None:
+            require(self.space == "model_input", "space", self.space, "'model_input', which retrieval attacks")
+            names = [ref.called for ref in self.retrieval.sets]
+            twice = [name for name in names if name in (*RESERVED, *(task.called for task in self.tasks))]
+            require(not twice, "retrieval.sets", twice, "names that no task of the suite has")
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from zsr_core.codec import ConfigError
-from zsr_core.data import check_apart, check_data
+from zsr_core.data import Split, check_apart, check_data
+from zsr_core.data.captions import check_captions
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.lazy import LazyModule
 from zsr_core.methods import AnyMethod
 from zsr_core.methods.views import Views
@@ -30,6 +32,17 @@ def check(config: TrialConfig) -> None:
         images = check_data(task, suite.split, path, size, space=suite.space, trained_on=config.train_data)
         check_texts(config.model, images.classes, images.templates, f"{path}.classes")
         check_apart(task, config.train_data, path)
+    if suite.retrieval is not None:
+        check_retrieval(suite.retrieval, suite.split, config.model, size)
+
+
+def check_retrieval(retrieval: RetrievalSuite, split: Split, model: ModelRef, size: int) -> None:
+    """Raise ``ConfigError`` if a set of captions cannot be read, or the model has no tokens where they are attacked."""
+    path = "config.eval_suite.retrieval"
+    for i, ref in enumerate(retrieval.sets):
+        check_captions(ref, split, f"{path}.sets[{i}]", size)
+    if retrieval.tokens is not None:
+        tower_shapes(model).check_block(retrieval.tokens.block, f"{path}.tokens.block")
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:

@@ -17,6 +17,7 @@ from zsr_core.evaluation.meter import Part
 from zsr_core.evaluation.suite import fitting_set
 from zsr_core.model.load import image_size_of, shapes_model
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.retrieving import retrieval_bytes, retrieval_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                             backwards=backwards,
                         )
                     )  # fmt: skip
-    return tuple(parts)
+    return (*parts, *retrieval_parts(config, size))
 
 
 def estimate(config: TrialConfig) -> Estimate:
@@ -102,7 +103,8 @@ def estimate(config: TrialConfig) -> Estimate:
     cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
-        absent=tuple(dict.fromkeys(absent)), embedding_bytes=_embedding_bytes(config, size, parts, fitted, width),
+        absent=tuple(dict.fromkeys(absent)),
+        embedding_bytes=_embedding_bytes(config, size, parts, fitted, width) + retrieval_bytes(config, size, width),
     )  # fmt: skip
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
 
@@ -120,7 +122,8 @@ def _embedding_bytes(config: TrialConfig, size: int, parts: Sequence[Part], fitt
     suite = config.eval_suite
     if not suite.keeps_embeddings:
         return 0
-    conditions = {(part.task, part.condition, part.eps): part.images for part in parts}
+    tasks = {task.called for task in suite.tasks}
+    conditions = {(part.task, part.condition, part.eps): part.images for part in parts if part.task in tasks}
     sizes = (set_size(t, suite.split, size, suite.n, trained_on=config.train_data).classes for t in suite.tasks)
     return kept_bytes(sum(conditions.values()) + fitted, sum(sizes), width)
 

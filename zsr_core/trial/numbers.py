@@ -11,6 +11,8 @@ from zsr_core.evaluation.embeddings import Evaluated, read_evaluated, source_of
 from zsr_core.evaluation.measure import Measurement, measure
 from zsr_core.evaluation.metrics import METRICS, Metric
 from zsr_core.evaluation.metrics.outputs import ClassTexts
+from zsr_core.evaluation.retrieval.gather import Retrieved
+from zsr_core.evaluation.retrieval.measure import measure_retrieval
 from zsr_core.evaluation.suite import source_set
 from zsr_core.evaluation.victim import Victim
 from zsr_core.model.load import Clip
@@ -22,32 +24,41 @@ from zsr_core.trial.result import TrialResult, write_result
 
 def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str] = ()) -> list[Measurement]:
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
-    kept = bool(evaluated.texts)
-    metrics = [m for m in METRICS if m.name in asked or (m.always and (kept or m.reads == "records"))]
+    kept = {"records", *(["embeddings"] if evaluated.texts else []), *(["retrieval"] if evaluated.retrieved else [])}
+    metrics = [m for m in METRICS if m.name in asked or (m.always and m.reads in kept)]
     return remeasured(config, evaluated, metrics)
 
 
 def remeasured(config: TrialConfig, evaluated: Evaluated, metrics: Sequence[Metric]) -> list[Measurement]:
     """Return the numbers of ``metrics`` from what an evaluation left behind."""
     zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
-    return measure(evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source)
+    numbers = measure(evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source)
+    suite = config.eval_suite.retrieval
+    return numbers if suite is None else [*numbers, *measure_retrieval(evaluated.retrieved, suite, metrics)]
 
 
 def evaluated_of(
-    config: TrialConfig, clip: Clip, victim: Victim, records: Sequence[SampleRecord], device: str
+    config: TrialConfig,
+    clip: Clip,
+    victim: Victim,
+    records: Sequence[SampleRecord],
+    device: str,
+    retrieved: Sequence[Retrieved] = (),
 ) -> Evaluated:
     """Return the records of an evaluation with the class texts that go with their embeddings."""
     suite, size = config.eval_suite, clip.tower.image_size
     own = [r for r in records if r.split == suite.split]
     if not suite.keeps_embeddings:
-        return Evaluated(records=own, texts={}, source=())
+        return Evaluated(records=own, texts={}, source=(), retrieved=retrieved)
     texts = {}
     for task in suite.tasks:
         images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
         bank = evaluation_bank(config, clip, images, device)
         unit = bank.unit.float().cpu().numpy()
         texts[task.called] = ClassTexts(unit=unit, classes=bank.classes, scale=victim.scale, bias=victim.bias)
-    return Evaluated(records=own, texts=texts, source=source_of(records, source_name(config)))
+    return Evaluated(
+        records=own, texts=texts, source=source_of(records, source_name(config)), retrieved=retrieved
+    )  # fmt: skip
 
 
 def source_name(config: TrialConfig) -> str | None:
@@ -65,8 +76,10 @@ def measure_again(result: TrialResult, folder: Path, metrics: Sequence[Metric]) 
         ConfigError: naming the file, if records or embeddings cannot be read.
     """
     config = result.config
-    new = remeasured(config, read_evaluated(folder, source_name(config)), metrics)
-    named = {metric.name for metric in metrics}
+    evaluated = read_evaluated(folder, source_name(config))
+    new = remeasured(config, evaluated, metrics)
+    # A trial that kept no embeddings of captions keeps the numbers that it measured at its end.
+    named = {metric.name for metric in metrics if evaluated.retrieved or metric.reads != "retrieval"}
     kept = [row for row in result.measurements if row.metric not in named]
     again = replace(result, measurements=(*kept, *new))
     write_result(folder, again)

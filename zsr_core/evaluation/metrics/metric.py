@@ -11,10 +11,15 @@ import numpy.typing as npt
 
 from zsr_core.codec import require
 from zsr_core.evaluation.metrics.outputs import Outputs
+from zsr_core.evaluation.metrics.ranks import Gallery
 
 Unit = Literal["%", "points", "nats", ""]
-Reads = Literal["records", "embeddings"]
-Condition = Literal["clean", "attack", "worst"]  # without attack; under each attack; per image the worst attack
+Reads = Literal["records", "embeddings", "retrieval"]
+# Without attack; under each attack; per image the worst attack; then what retrieval is measured under.
+Condition = Literal[
+    "clean", "attack", "worst", "query", "hiding", "gallery", "distractor", "embedding", "noise", "token_query",
+    "token_hiding",
+]  # fmt: skip
 IntervalKind = Literal["wilson", "bootstrap", "none"]
 Ends = tuple[float, float]  # low, high
 
@@ -35,6 +40,7 @@ class Images:
     clean: Images | None = None  # the same images without attack, in the same order; None if these are without attack
     outputs: Outputs | None = None  # embeddings and logits; None where they were not kept
     source: Images | None = None  # clean images of the training set, of the selection split, with outputs
+    gallery: Gallery | None = None  # of an image-text set, whose other columns are blank
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -78,6 +84,7 @@ class Metric:
         value: a pure function; it returns None where the metric is undefined, never a neutral value.
         attacked: whether a doubt of the audit about robustness concerns it.
         reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, and is undefined without them.
+            One that reads retrieval has ``Images.gallery``, and is measured of sets of captions alone.
         always: whether every trial measures it; one that does not is measured where it is asked for.
         interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.
             "bootstrap" resamples the images. A function gets the images and the value and returns the ends, or None.
