@@ -26,6 +26,8 @@ def check(config: TrialConfig) -> None:
         images = check_data(config.train_data, "train", "config.train_data", size)
         check_texts(config.model, images.classes, images.templates, "config.train_data.classes")
         check_reads(config.method, config.model)
+        if config.perturbation is not None and config.perturbation.site == "token":
+            tower_shapes(config.model).check_block(config.perturbation.block, "config.perturbation.block")
     suite = config.eval_suite
     for i, task in enumerate(suite.tasks):
         path = f"config.eval_suite.tasks[{i}]"

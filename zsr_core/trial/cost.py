@@ -70,7 +70,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                             backwards=backwards,
                         )
                     )  # fmt: skip
-    return (*parts, *retrieval_parts(config, size))
+    return (*parts, *retrieval_parts(config))
 
 
 def estimate(config: TrialConfig) -> Estimate:
@@ -83,7 +83,7 @@ def estimate(config: TrialConfig) -> Estimate:
     trained = set_size(config.train_data, "train", size) if config.epochs else None
     n = trained.images if trained is not None else 0
     absent = [config.train_data.called] if trained is not None and trained.published else []
-    forwards, input_backwards = config.train_attack.cost()
+    forwards, input_backwards = _attack_passes(config)
     reads = config.method.passes
     attacked = int(bool(reads.student_adv or reads.teacher_adv))
     student = reads.student_clean + reads.student_adv
@@ -104,9 +104,17 @@ def estimate(config: TrialConfig) -> Estimate:
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
         absent=tuple(dict.fromkeys(absent)),
-        embedding_bytes=_embedding_bytes(config, size, parts, fitted, width) + retrieval_bytes(config, size, width),
+        embedding_bytes=_embedding_bytes(config, size, parts, fitted, width) + retrieval_bytes(config, width),
     )  # fmt: skip
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
+
+
+def _attack_passes(config: TrialConfig) -> tuple[int, int]:
+    """Return (forwards, backwards) of one training attack on an image, whatever it moves."""
+    moved = config.perturbation
+    if moved is None:
+        return config.train_attack.cost()
+    return {"none": (0, 0), "token": (moved.steps, moved.steps), "embedding": (1, 0)}[moved.site]
 
 
 def _fitting_images(config: TrialConfig, size: int) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from zsr_core.data.captions.open import CaptionSet, check_captions, open_captions, published_images
+from zsr_core.data.captions.open import CaptionCount, CaptionSet, check_captions, count_captions, open_captions
 from zsr_core.data.captions.ref import CaptionRef, caption_ref, caption_refs
 
 __all__ = [
+    "CaptionCount",
     "CaptionRef",
     "CaptionSet",
     "caption_ref",
     "caption_refs",
     "check_captions",
+    "count_captions",
     "open_captions",
-    "published_images",
 ]

@@ -14,13 +14,14 @@ from zsr_core.data import miniature
 from zsr_core.data.captions.listing import Captions, in_folder, karpathy
 from zsr_core.data.captions.ref import KARPATHY, CaptionRef
 from zsr_core.data.kept import Kept, cache_folder, kept_file
-from zsr_core.data.miniature.composed import render_captions
+from zsr_core.data.miniature.composed import CAPTIONS_EACH, render_captions
 from zsr_core.data.miniature.sets import ZERO_SHOT, set_named
 from zsr_core.data.open import ImageSet
 from zsr_core.data.partition import Split
 from zsr_core.data.pictures import Decoded, Files
 from zsr_core.rng import generator, seed_for
 
+OBJECTS = sum(len(set_named(name).classes) for name in ZERO_SHOT)  # of the miniature, each in one image
 SHOWN = 3  # missing images that an error lists
 
 
@@ -77,20 +78,42 @@ def open_captions(ref: CaptionRef, split: Split, size: int, limit: int | None = 
     return _with_captions(images, [found[name] for name in names], ref)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaptionCount:
+    """How large a split is, for planning."""
+
+    images: int
+    captions: int
+    published: bool  # counted from what is published, because the set is not here
+
+
+def count_captions(ref: CaptionRef, split: Split, limit: int | None = None) -> CaptionCount:
+    """Return how large a split is; no image is read or rendered. Captions of a set that is not here count as five each.
+
+    Raises:
+        ConfigError: naming the file and the place in it.
+    """
+    caps = [n for n in (limit, ref.limit) if n is not None]
+    row, each = KARPATHY.get(ref.source), ref.captions
+    if row is not None and not (Path(str(ref.root)).expanduser() / row.file).exists():
+        n = min([row.counts["val" if split == "selection" else "test"], *caps])
+        return CaptionCount(images=n, captions=n * min(CAPTIONS_EACH, each or CAPTIONS_EACH), published=True)
+    if ref.source == "miniature":
+        n = min([len(_miniature_rows(split)), *caps])
+        return CaptionCount(images=n, captions=n * min(CAPTIONS_EACH, each or CAPTIONS_EACH), published=False)
+    opened = open_captions(ref, split, 1, limit)
+    return CaptionCount(images=len(opened.images.ids), captions=len(opened.captions), published=False)
+
+
 def check_captions(ref: CaptionRef, split: Split, path: str, size: int) -> None:
-    """Raise ``ConfigError`` naming ``path`` if the set cannot be read; one image is decoded."""
+    """Raise ``ConfigError`` naming ``path`` if the set cannot be read; one image is decoded, none is rendered."""
     try:
-        open_captions(ref, split, size, limit=1).images.pixels([0])
+        if ref.source == "miniature":
+            _check_size(size)
+        else:
+            open_captions(ref, split, size, limit=1).images.pixels([0])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def published_images(ref: CaptionRef, split: Split) -> int | None:
-    """Return the published number of images of a public set of which nothing is here; None of any other."""
-    row = KARPATHY.get(ref.source)
-    if row is None or (Path(str(ref.root)).expanduser() / row.file).exists():
-        return None
-    return row.counts["val" if split == "selection" else "test"]
 
 
 def _listed(ref: CaptionRef, split: Split) -> tuple[Path, Captions]:
@@ -108,13 +131,9 @@ def _listed(ref: CaptionRef, split: Split) -> tuple[Path, Captions]:
 
 
 def _miniature(ref: CaptionRef, split: Split, size: int, cap: int | None) -> CaptionSet:
-    sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
-    require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
-    whole = render_captions(sum(len(set_named(name).classes) for name in ZERO_SHOT), size)
-    rows = torch.arange(len(whole.names))
-    if split != "all":  # every second object, so that both halves show objects of every set
-        rows = rows[(0 if split == "selection" else 1) :: 2]
-    rows = rows[:cap]
+    _check_size(size)
+    whole = render_captions(OBJECTS, size)
+    rows = _miniature_rows(split)[:cap]
     pixels = whole.images[rows]
     digest = hashlib.blake2b(pixels.contiguous().numpy().data, digest_size=8).hexdigest()
     images = ImageSet(
@@ -123,6 +142,17 @@ def _miniature(ref: CaptionRef, split: Split, size: int, cap: int | None) -> Cap
         pixels=lambda picked: pixels[torch.as_tensor(picked)], in_memory=True,
     )  # fmt: skip
     return _with_captions(images, [list(whole.captions[row]) for row in rows.tolist()], ref)
+
+
+def _check_size(size: int) -> None:
+    sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
+    require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
+
+
+def _miniature_rows(split: Split) -> Tensor:
+    """Return every second object, so that both halves show objects of every set; all of them for "all"."""
+    rows = torch.arange(OBJECTS)
+    return rows if split == "all" else rows[(0 if split == "selection" else 1) :: 2]
 
 
 def _with_captions(images: ImageSet, captions: list[list[str]], ref: CaptionRef) -> CaptionSet:
