@@ -119,16 +119,18 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     how = {"prompts": options.prompts, "on_corrupt": options.on_corrupt}
     tasks = _of_flag("--tasks", lambda: task_refs(names, options.root, **how))
     _of_flag("--tasks", lambda: check_names(tasks))
-    # Nothing is chosen here, so a folder without splits is measured whole.
-    whole = options.split == "report" and any(is_flat(task) and not same_set(task, trained_on) for task in tasks)
-    budgets = [text for text in options.eps.split(",") if text] or [usual_budget(options.model)]
-    require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
-    attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
-    require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
     retrieval = None
     if options.retrieval:
         sets = _of_flag("--retrieval", lambda: caption_refs(options.retrieval, options.root), RETRIEVAL)
         retrieval = RetrievalSuite(sets=sets, n=options.n or None)
+    # Nothing is chosen here, so a folder without splits is measured whole.
+    flat = [task for task in tasks if is_flat(task) and not same_set(task, trained_on)]
+    flat_captions = [] if retrieval is None else [ref for ref in retrieval.sets if ref.source == "folder"]
+    whole = options.split == "report" and bool(flat or flat_captions)
+    budgets = [text for text in options.eps.split(",") if text] or [usual_budget(options.model)]
+    require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
+    attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
+    require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
     return EvalSuite(
         tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,

@@ -26,6 +26,7 @@ from sweeps.engine.analysis.score_query import (
 )
 from sweeps.engine.analysis.scores import CellScore, pareto, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
+from sweeps.engine.analysis.sites import is_moved, sites
 from sweeps.engine.analysis.stats import Interval
 from sweeps.engine.figures.forest import forest_figure
 from sweeps.engine.figures.lines import eps_figure, importance_figure, learning_figure, parallel_figure, slices_figure
@@ -33,6 +34,7 @@ from sweeps.engine.figures.names import FIGURES, unread
 from sweeps.engine.figures.reliability import reliability_figure
 from sweeps.engine.figures.rises import rises_figure
 from sweeps.engine.figures.scene import Drawn, Keep, Request, Scene
+from sweeps.engine.figures.sites import sites_figure
 from sweeps.engine.figures.style import STYLE
 from sweeps.engine.figures.surface_views import How, views
 from sweeps.engine.figures.surfaces import surfaces_figure
@@ -108,7 +110,9 @@ def usual(scene: Scene) -> tuple[str, ...]:
     """Return the default kinds: the heatmap, if the study has surfaces or axes are requested, and the trade-off."""
     surfaces = bool(scene.study.surfaces or scene.request.x or scene.request.y)
     rising = bool(RISE_METRICS & set(scene.study.objectives))
-    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust", *(("uncertainty",) if rising else ()))
+    moved = any(is_moved(result.config) for result in scene.folder.done().values())
+    extra = (*(("uncertainty",) if rising else ()), *(("sites",) if moved else ()))
+    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust", *extra)
 
 
 def _scene(folder: StudyFolder, request: Request) -> Scene:
@@ -343,6 +347,10 @@ def _uncertainty(scene: Scene) -> list[Path]:
     return scene.save(rises_figure(found, [*scene.setting, *rise_lines(found)]), "uncertainty")
 
 
+def _sites(scene: Scene) -> list[Path]:
+    return scene.save(sites_figure(sites(scene.folder), scene.setting), "sites")
+
+
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
@@ -377,6 +385,7 @@ _DRAWN_BY: Mapping[str, Callable[[Scene], list[Path]]] = {
     "eps": _eps,
     "reliability": _reliability,
     "uncertainty": _uncertainty,
+    "sites": _sites,
     "importance": _importance,
 }
 KINDS: Mapping[str, Kind] = {name: Kind(draw=_DRAWN_BY[name], words=words) for name, words in FIGURES.items()}

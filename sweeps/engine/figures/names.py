@@ -23,6 +23,7 @@ FIGURES: Mapping[str, str] = {
     "eps": "robust accuracy over the attack's budget",
     "reliability": "accuracy over confidence, of the chosen cell and the untouched model, clean and attacked",
     "uncertainty": "the rise of uncertainty under each attack, over the attack's budget",
+    "sites": "the objectives by what training moves (pixels, tokens, embeddings) and its budget",
     "importance": "fANOVA and PED-ANOVA shares of each axis, from 30 configurations on",
 }
 
@@ -41,6 +42,7 @@ READS: Mapping[str, tuple[str, ...]] = {  # the options of a request that a kind
     "eps": (),
     "reliability": (),
     "uncertainty": (),
+    "sites": (),
     "importance": ("z", "best"),
 }
 
