@@ -11,10 +11,10 @@ from zsr_core.attacks import Pgd
 from zsr_core.data import DataRef
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.methods import TeCoA
-from zsr_core.trial.perturbed import site_variants, with_retrieval
+from zsr_core.trial.perturbed import Relative, site_variants, with_retrieval
 
 PIXELS = {"miniature": (1 / 255, 2 / 255, 4 / 255), "paper": (0.5 / 255, 1 / 255, 2 / 255)}
-RELATIVE = {"token": (0.05, 0.1, 0.2), "embedding": (0.1, 0.2, 0.4)}
+RELATIVE: Relative = {"token": (0.05, 0.1, 0.2), "embedding": (0.1, 0.2, 0.4)}
 ASKED = RetrievalSuite(n=96, pixel=("query", "hiding", "gallery"), attack=Pgd(steps=10), radii=(0.1,))
 FEW = tuple(DataRef(name=name, limit=32) for name in ("source", "animals", "sport"))
 

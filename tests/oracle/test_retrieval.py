@@ -14,7 +14,7 @@ from zsr_core.evaluation.metrics.retrieval import RETRIEVAL
 
 def _unit(random: np.random.Generator, *shape: int) -> np.ndarray:
     raw = random.standard_normal(shape)
-    return (raw / np.linalg.norm(raw, axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray(raw / np.linalg.norm(raw, axis=-1, keepdims=True), np.float32)
 
 
 def _gallery(seed: int = 0, n: int = 23, d: int = 6, noise: float = 0.6) -> Gallery:

@@ -11,8 +11,18 @@ import torch
 from PIL import Image
 
 from zsr_core.codec import ConfigError, fingerprint, from_plain, to_plain
-from zsr_core.data.captions import CaptionRef, caption_ref, caption_refs, check_captions, open_captions
+from zsr_core.data import miniature
+from zsr_core.data.captions import (
+    CaptionRef,
+    caption_ref,
+    caption_refs,
+    check_captions,
+    count_captions,
+    open_captions,
+)
 from zsr_core.data.captions.listing import in_folder, karpathy
+from zsr_core.data.captions.open import _miniature_rows
+from zsr_core.data.miniature.sets import set_named
 
 
 def _image(path: Path, shade: int = 100) -> None:
@@ -178,6 +188,17 @@ def test_a_reference_survives_the_codec() -> None:
     ref = CaptionRef(source="coco", root="/data", captions=5, limit=10)
     assert from_plain(CaptionRef, to_plain(ref)) == ref
     assert fingerprint(ref) != fingerprint(CaptionRef(source="coco", root="/data", limit=10))
+
+
+def test_the_miniatures_halves_show_objects_of_every_set_from_the_first_dozen_on() -> None:
+    order = [(k, name) for k in range(200) for name in miniature.ZERO_SHOT if k < len(set_named(name).classes)]
+    for split in ("selection", "report"):
+        shown = [order[row] for row in _miniature_rows(split).tolist()]  # type: ignore[arg-type]
+        assert {name for _, name in shown[:12]} == set(miniature.ZERO_SHOT)
+    rows = [set(_miniature_rows(split).tolist()) for split in ("selection", "report", "all")]  # type: ignore[arg-type]
+    assert rows[0] | rows[1] == rows[2]
+    assert not rows[0] & rows[1]
+    assert count_captions(CaptionRef(), "report").images == len(rows[1])
 
 
 @pytest.mark.slow

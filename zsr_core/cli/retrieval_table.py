@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
-from zsr_core.evaluation.metrics.retrieval import AT, PIXEL
+from zsr_core.evaluation.metrics.retrieval import AT, budget_under
 from zsr_core.threat import Norm, budget_text
 from zsr_core.trial.result import TrialResult
 
@@ -52,7 +52,7 @@ def _table(name: str, own: Sequence[Measurement], norm: Norm) -> list[str]:
 def _condition(attack: str, eps: float, norm: Norm) -> str:
     if attack == "none":
         return SAID[attack]
-    return f"{SAID[attack]}, {budget_text(eps, norm) if attack in PIXEL else f'{eps:g}'}"
+    return f"{SAID[attack]}, {budget_under(attack, eps, norm)}"
 
 
 def _cell(m: Measurement | None) -> str:

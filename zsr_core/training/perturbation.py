@@ -57,7 +57,8 @@ class Perturbation:
 
 def _lengths(tokens: Tensor) -> Tensor:
     """Return the median length of each image's tokens, [B, 1, 1]: a unit, so that no gradient goes through it."""
-    return tokens.detach().norm(dim=-1).median(dim=1).values[:, None, None]
+    middle: Tensor = tokens.detach().norm(dim=-1).median(dim=1).values
+    return middle[:, None, None]
 
 
 def _shifted(features: Features, moves: Moves) -> Features:

@@ -17,13 +17,11 @@ from zsr_core.training.perturbation import Perturbation
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.presets import Radii, scales
 
-SITES = ("none", "pixel", "token", "embedding")
-Relative = Literal["token", "embedding"]  # sites whose budgets are shares of a length
+Feature = Literal["token", "embedding"]
+Relative = Mapping[Feature, Sequence[float]]  # site -> budgets, as shares of a length
 
 
-def site_variants(
-    pixel: Radii, relative: Mapping[Relative, Sequence[float]], block: int
-) -> Mapping[str, tuple[Variant, ...]]:
+def site_variants(pixel: Radii, relative: Relative, block: int) -> Mapping[str, tuple[Variant, ...]]:
     """Return a row without a perturbation, then one per site and budget, per preset.
 
     Args:
@@ -32,7 +30,7 @@ def site_variants(
         block: the block whose incoming tokens are moved.
     """
     rows = [Variant(label="none", overrides={"perturbation": Perturbation(site="none")}, reference=True)]
-    for site in get_args(Relative):
+    for site in get_args(Feature):
         rows += [
             Variant(label=f"{site} {radius:g}", overrides={"perturbation": Perturbation(
                 site=site, radius=radius, block=block if site == "token" else 0)})

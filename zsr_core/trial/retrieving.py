@@ -60,8 +60,8 @@ def retrieval_parts(config: TrialConfig) -> Iterator[Part]:
             steps = suite.tokens.steps
             moved = replace(blank, forwards=steps + 2, backwards=steps)
             for budget in suite.tokens.budgets:
-                for name in TOKEN_ATTACKS:
-                    yield replace(moved, condition=name, stage=name, eps=budget)
+                for tokens in TOKEN_ATTACKS:
+                    yield replace(moved, condition=tokens, stage=tokens, eps=budget)
 
 
 def retrieval_bytes(config: TrialConfig, width: int) -> int:

@@ -314,10 +314,8 @@ def caption_groups(study: Study, *, per_set: bool) -> list[tuple[Scope, str, tup
     if retrieval is None:
         return []
     names = tuple(ref.called for ref in retrieval.sets)
-    groups: list[tuple[Scope, str, tuple[str, ...]]] = [("captions", f"retrieval on {', '.join(names)}", names)]
-    if per_set and len(names) > 1:
-        groups += [("set", name, (name,)) for name in names]
-    return groups
+    mean: tuple[Scope, str, tuple[str, ...]] = ("captions", f"retrieval on {', '.join(names)}", names)
+    return [mean, *(("set", name, (name,)) for name in names if per_set and len(names) > 1)]
 
 
 def with_holm(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
@@ -379,13 +377,21 @@ def _candidate(row: Row, cell: Cell) -> float | None:
 
 
 def blocks_of(columns: Sequence[Column]) -> tuple[Block, ...]:
-    """Return a block per mean with its scores, then, if single sets are shown, a block per score over the sets."""
-    means: tuple[Scope, ...] = ("zero-shot", "all", "captions")
+    """Return a block per mean with its scores, then, if single sets are shown, a block per score over the sets.
+
+    The scores of retrieval stand in the first block, beside the accuracies that decide with them.
+    """
+    means: tuple[Scope, ...] = ("zero-shot", "all")
     scopes = [scope for scope in means if any(c.scope == scope for c in columns)]
     blocks = []
     for scope in scopes:
         at = tuple(j for j, column in enumerate(columns) if column.scope == scope)
         blocks.append(Block(title=columns[at[0]].over, columns=at, kind="mean", scopes=(scope,)))
+    captions = tuple(j for j, column in enumerate(columns) if column.scope == "captions")
+    if captions and blocks:
+        first, title = blocks[0], columns[captions[0]].over
+        whole, scopes_of = (*first.columns, *captions), (*first.scopes, "captions")
+        blocks[0] = replace(first, title=f"{first.title}; {title}", columns=whole, scopes=scopes_of)
     if any(column.scope == "set" for column in columns):
         for title in dict.fromkeys(column.title for column in columns):
             at = tuple(j for j, column in enumerate(columns) if column.title == title)

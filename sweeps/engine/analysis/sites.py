@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
-from sweeps.engine.study.objectives import Score, headline, score_named
+from sweeps.engine.study.objectives import SCORES, Score, headline, score_named
 from zsr_core.codec import ConfigError
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
 from zsr_core.threat import budget_text
 from zsr_core.trial.config import TrialConfig
 
@@ -41,6 +41,7 @@ class Sites:
 
     scores: tuple[Score, ...]
     rows: tuple[SiteRow, ...]
+    captioned: str  # the sets of captions that retrieval was measured on, with their images; empty without any
 
 
 def sites(folder: StudyFolder) -> Sites:
@@ -55,7 +56,16 @@ def sites(folder: StudyFolder) -> Sites:
     if not any(row.site in FEATURES for row in rows):
         raise ConfigError(f"sites: no finished trial of {study.study} moves tokens or embeddings in training")
     order = get_args(Site)
-    return Sites(scores=scores, rows=tuple(sorted(rows, key=lambda row: (order.index(row.site), row.radius))))
+    rows.sort(key=lambda row: (order.index(row.site), row.radius))
+    return Sites(scores=scores, rows=tuple(rows), captioned=_captioned(folder))
+
+
+def _captioned(folder: StudyFolder) -> str:
+    """Return ``48 images of captions``: how many images of which sets retrieval was measured on."""
+    names = {score.metric for score in SCORES if score.of_captions}
+    of = {m.task: m.n for result in folder.done(folder.study.plan).values() for m in result.measurements
+          if m.metric in names and m.task != ZERO_SHOT_MEAN and m.split == "selection"}  # fmt: skip
+    return ", ".join(f"{n:,} images of {task}" for task, n in of.items())
 
 
 def is_moved(config: TrialConfig) -> bool:

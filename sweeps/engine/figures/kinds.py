@@ -348,7 +348,9 @@ def _uncertainty(scene: Scene) -> list[Path]:
 
 
 def _sites(scene: Scene) -> list[Path]:
-    return scene.save(sites_figure(sites(scene.folder), scene.setting), "sites")
+    found = sites(scene.folder)
+    retrieval = [f"Retrieval: {found.captioned}."] if found.captioned else []
+    return scene.save(sites_figure(found, [*scene.setting, *retrieval]), "sites")
 
 
 def _importance(scene: Scene) -> list[Path]:

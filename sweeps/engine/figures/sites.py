@@ -32,8 +32,7 @@ def sites_figure(found: Sites, setting: Sequence[str]) -> Figure:
     handles = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(list(handles.values()), list(handles), loc="lower center", ncols=5, fontsize=6.3,
                   bbox_to_anchor=(0.5, 0.22 / height), borderaxespad=0, borderpad=0)  # fmt: skip
-    words = "Budgets: pixels in 1/255 as written; tokens and embeddings as a share of their length. "
-    words += "Bars: 95 % bootstrap over images."
+    words = "Budgets of tokens and embeddings are shares of their length. Bars: 95 % bootstrap over images."
     figure.text(0.5, 0.16 / height, words, ha="center", va="top", fontsize=6.0, color=FAINT)
     return figure
 

@@ -12,6 +12,7 @@ from sweeps.engine.study.lock import only_launch
 from zsr_core.codec import ConfigError, require
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
 from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
+from zsr_core.evaluation.metrics.retrieval import FEATURES
 from zsr_core.trial.numbers import measure_again
 from zsr_core.trial.result import TrialResult
 
@@ -75,7 +76,11 @@ def _trial_lines(
     for metric in metrics:
         means = [m for m in result.measurements if (m.metric, m.task) == (metric.name, ZERO_SHOT_MEAN)]
         for m in means:
-            under = "clean" if m.attack == "none" else f"{m.attack} at {eps_text(m.eps)}"
+            under = (
+                "clean"
+                if m.attack == "none"
+                else f"{m.attack} at {f'{m.eps:g}' if m.attack in FEATURES else eps_text(m.eps)}"
+            )
             yield f"  {metric.name:<24} {under:<20} {number_text(m, metric)}"
 
 

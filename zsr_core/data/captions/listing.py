@@ -16,6 +16,7 @@ from zsr_core.codec import ConfigError, parse_json
 from zsr_core.data.lists import numbered_lines, refused
 
 SPLITS = ("train", "restval", "val", "test")  # of Karpathy's files
+BELOW = "a path below the folder of images"
 Captions = dict[str, list[str]]  # image, relative to the folder of images -> its captions, in the file's order
 
 
@@ -76,8 +77,9 @@ def karpathy(file: Path, split: str) -> Captions:
         folder = image.get("filepath", "")
         if not isinstance(folder, str):
             raise (here / "filepath").refused(folder, "the image's folder")
-        name = _inside("/".join(p for p in (folder, _item(image, "filename", str, here, "a file's name")) if p),
-                       lambda expected, value, at=here: (at / "filename").refused(value, expected))  # fmt: skip
+        name = "/".join(p for p in (folder, _item(image, "filename", str, here, "a file's name")) if p)
+        if _leaves(name):
+            raise (here / "filename").refused(name, BELOW)
         if name in found:
             raise (here / "filename").refused(name, "every image once")
         found[name] = [
@@ -118,10 +120,9 @@ def _of_tsv(file: Path) -> Iterator[tuple[str, str]]:
         image, tab, caption = line.partition("\t")
         if not (tab and caption.strip()):
             raise refused(file, number, line, "an image's path, a tab and a caption")
-        yield (
-            _inside(image.strip(), lambda expected, value, n=number: refused(file, n, value, expected)),
-            caption.strip(),
-        )
+        if _leaves(image.strip()):
+            raise refused(file, number, image.strip(), BELOW)
+        yield image.strip(), caption.strip()
 
 
 def _of_csv(file: Path) -> Iterator[tuple[str, str]]:
@@ -134,10 +135,9 @@ def _of_csv(file: Path) -> Iterator[tuple[str, str]]:
         for row in rows:
             if len(row) != 2 or not all(cell.strip() for cell in row):
                 raise refused(file, rows.line_num, ",".join(row), "an image's path and a caption")
-            yield (
-                _inside(row[0].strip(), lambda expected, value: refused(file, rows.line_num, value, expected)),
-                row[1].strip(),
-            )
+            if _leaves(row[0].strip()):
+                raise refused(file, rows.line_num, row[0].strip(), BELOW)
+            yield row[0].strip(), row[1].strip()
     except csv.Error as error:
         raise refused(file, rows.line_num, lines[rows.line_num - 1], f"a line of CSV ({error})") from None
 
@@ -150,9 +150,10 @@ def _of_json(file: Path) -> Iterator[tuple[str, str]]:
         here = at / repr(image)
         if not isinstance(captions, list) or not captions:
             raise here.refused(captions, "a list of at least one caption")
-        name = _inside(image, lambda expected, value, at=here: at.refused(value, expected))
+        if _leaves(image):
+            raise here.refused(image, BELOW)
         for k, caption in enumerate(captions):
-            yield name, _caption(caption, here / k)
+            yield image, _caption(caption, here / k)
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[tuple[str, str]]]] = {
@@ -166,8 +167,6 @@ def _caption(text: Any, at: _At) -> str:
     return text.strip()
 
 
-def _inside(name: str, error: Callable[[str, str], ConfigError]) -> str:
-    """Return the path if it stays below its folder; a path that leaves it could read any file of the machine."""
-    if not name or name.startswith(("/", "\\")) or ".." in Path(name).parts or "\0" in name:
-        raise error("a path below the folder of images", name)
-    return name
+def _leaves(name: str) -> bool:
+    """Return whether a path leaves the folder of images; such a path could read any file of the machine."""
+    return not name or name.startswith(("/", "\\")) or ".." in Path(name).parts or "\0" in name

@@ -150,9 +150,11 @@ def _check_size(size: int) -> None:
 
 
 def _miniature_rows(split: Split) -> Tensor:
-    """Return every second object, so that both halves show objects of every set; all of them for "all"."""
-    rows = torch.arange(OBJECTS)
-    return rows if split == "all" else rows[(0 if split == "selection" else 1) :: 2]
+    """Return every second object of each set, in the order of the renders; all of them for "all"."""
+    sizes = [len(set_named(name).classes) for name in ZERO_SHOT]
+    position = torch.tensor([k for k in range(max(sizes)) for n in sizes if k < n])  # of each object within its set
+    rows = torch.arange(len(position))
+    return rows if split == "all" else rows[position % 2 == (0 if split == "selection" else 1)]
 
 
 def _with_captions(images: ImageSet, captions: list[list[str]], ref: CaptionRef) -> CaptionSet:

@@ -98,7 +98,7 @@ class Gallery:
         pushed = np.einsum("nd,nmd->nm", query, self.forged.astype(np.float64)).max(axis=1)
         scores = query @ self.images.astype(np.float64).T  # [N, N]
         np.put_along_axis(scores, self.distractors, -np.inf, axis=1)
-        return (pushed >= scores.max(axis=1) - TIE).astype(np.intp)
+        return np.asarray(pushed >= scores.max(axis=1) - TIE, np.intp)
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:
@@ -188,4 +188,4 @@ def _distance(gaps: Floats, apart: Floats) -> Floats:
 def moved(unit: Singles, radius: float, noise: Floats) -> Singles:
     """Return unit embeddings [N, D] moved by ``radius`` along ``noise`` [N, D], and brought back to norm 1."""
     there = unit.astype(np.float64) + radius * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    return (there / np.linalg.norm(there, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(there / np.linalg.norm(there, axis=1, keepdims=True), np.float32)

@@ -22,10 +22,12 @@ from zsr_core.evaluation.metrics.metric import Condition, Images, Metric, Unit
 from zsr_core.evaluation.metrics.outputs import Floats, Rows
 from zsr_core.evaluation.metrics.ranks import Gallery
 from zsr_core.evaluation.metrics.resampling import Statistic, ends_of, value_of
+from zsr_core.threat import Norm, budget_text
 
 AT: tuple[int, ...] = (1, 5, 10)
 PIXEL: tuple[Condition, ...] = ("query", "hiding", "gallery", "distractor")  # under these the pixels are attacked
 MOVED: tuple[Condition, ...] = ("embedding", "noise")  # under these the embedding that asks is moved
+FEATURES: tuple[Condition, ...] = (*MOVED, "token_query", "token_hiding")  # their budgets are no pixels
 Way = Literal["i2t", "t2i"]
 WAYS: Mapping[Way, str] = {"i2t": "image-to-text", "t2i": "text-to-image"}
 # condition -> what titles say of it, and which ways are measured under it
@@ -46,6 +48,11 @@ class Share:
 
     part: Floats  # [N]
     whole: Floats  # [N]
+
+
+def budget_under(condition: str, eps: float, norm: Norm) -> str:
+    """Return a condition's budget as one reads it: of pixels ``2/255``, of embeddings and tokens ``0.1``."""
+    return f"{eps:g}" if condition in FEATURES else budget_text(eps, norm)
 
 
 def gallery_of(images: Images) -> Gallery:
@@ -82,7 +89,9 @@ def _right_before(gallery: Gallery, way: Way, condition: Condition) -> Rows:
 def _of_images(values: Floats | Rows, gallery: Gallery) -> Floats:
     """Return the sums [N] over each image's queries: the image itself, or its captions."""
     each = np.asarray(values, np.float64)
-    return each if len(each) == len(gallery) else np.bincount(gallery.owner, each, minlength=len(gallery))
+    if len(each) == len(gallery):
+        return each
+    return np.asarray(np.bincount(gallery.owner, each, minlength=len(gallery)), np.float64)
 
 
 def _share(part: Rows | Floats, whole: Rows | Floats, gallery: Gallery) -> Share:

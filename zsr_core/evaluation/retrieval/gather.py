@@ -101,8 +101,8 @@ def retrieve(asked: Asked, threats: Sequence[ThreatModel], trial_id: str = "") -
             copies[name, threat.eps] = _kept(asked, name, threat.eps, compute)
     if suite.tokens is not None:
         for budget in suite.tokens.budgets:
-            for name in TOKEN_ATTACKS:
-                copies[name, budget] = _kept(asked, name, budget, partial(_tokens, asked, name, budget))
+            for tokens in TOKEN_ATTACKS:
+                copies[tokens, budget] = _kept(asked, tokens, budget, partial(_tokens, asked, tokens, budget))
     return Retrieved(
         name=captions.images.name, split=captions.images.split, trial_id=trial_id, weights_sha=asked.victim.sha,
         ids=tuple(captions.images.ids), captions=captions.captions, owner=owner, images=images, texts=texts,

@@ -66,5 +66,6 @@ def moved_tokens(
 def stepped(moves: Tensor | None, grad: Tensor, radius: Tensor, step_ratio: float) -> Tensor:
     """Return the next moves [B, T, W]: each token a step along its gradient, then back into its ball."""
     ahead = step_ratio * radius * grad / grad.norm(dim=-1, keepdim=True).clamp(min=1e-30)
-    moves = ahead if moves is None else moves + ahead
-    return moves * (radius / moves.norm(dim=-1, keepdim=True).clamp(min=1e-30)).clamp(max=1)
+    there: Tensor = ahead if moves is None else moves + ahead
+    inside: Tensor = there * (radius / there.norm(dim=-1, keepdim=True).clamp(min=1e-30)).clamp(max=1)
+    return inside
