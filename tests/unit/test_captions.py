@@ -193,9 +193,9 @@ def test_a_reference_survives_the_codec() -> None:
 def test_the_miniatures_halves_show_objects_of_every_set_from_the_first_dozen_on() -> None:
     order = [(k, name) for k in range(200) for name in miniature.ZERO_SHOT if k < len(set_named(name).classes)]
     for split in ("selection", "report"):
-        shown = [order[row] for row in _miniature_rows(split).tolist()]  # type: ignore[arg-type]
+        shown = [order[row] for row in _miniature_rows(split).tolist()]
         assert {name for _, name in shown[:12]} == set(miniature.ZERO_SHOT)
-    rows = [set(_miniature_rows(split).tolist()) for split in ("selection", "report", "all")]  # type: ignore[arg-type]
+    rows = [set(_miniature_rows(split).tolist()) for split in ("selection", "report", "all")]
     assert rows[0] | rows[1] == rows[2]
     assert not rows[0] & rows[1]
     assert count_captions(CaptionRef(), "report").images == len(rows[1])

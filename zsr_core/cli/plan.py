@@ -44,9 +44,6 @@ def standing_line(standing: Standing, norm: Norm) -> str:
     """Return how far an evaluation is, in one line."""
     at = standing.at
     left = "" if standing.left is None else f", about {duration(standing.left)} left"
-    stage = (
-        "clean"
-        if at.condition == "none"
-        else f"{at.condition} at {budget_under(at.condition, at.eps, norm)}, {at.stage}"
-    )
+    budget = budget_under(at.condition, at.eps, norm)
+    stage = "clean" if at.condition == "none" else f"{at.condition} at {budget}, {at.stage}"
     return f"{100 * standing.share:5.1f} %  {at.task}: {stage} {at.done} of {at.of}{left}"

@@ -76,11 +76,8 @@ def _trial_lines(
     for metric in metrics:
         means = [m for m in result.measurements if (m.metric, m.task) == (metric.name, ZERO_SHOT_MEAN)]
         for m in means:
-            under = (
-                "clean"
-                if m.attack == "none"
-                else f"{m.attack} at {f'{m.eps:g}' if m.attack in FEATURES else eps_text(m.eps)}"
-            )
+            budget = f"{m.eps:g}" if m.attack in FEATURES else eps_text(m.eps)
+            under = "clean" if m.attack == "none" else f"{m.attack} at {budget}"
             yield f"  {metric.name:<24} {under:<20} {number_text(m, metric)}"
 
 
