@@ -133,4 +133,6 @@ def test_a_perturbation_has_an_id_and_a_cost_of_its_own() -> None:
     assert len({one.training_id for one in configs}) == len(configs)
     assert configs[0].trial_id == config.trial_id
     costs = [estimate(one).forwards for one in configs]
-    assert costs[1] < costs[3] < costs[2] == costs[0]
+    assert costs[3] - costs[1] == 64  # one forward of each training image
+    assert costs[2] - costs[1] == 64 * (2 + 2)  # two steps of a forward and a backward
+    assert costs[0] > costs[1]
