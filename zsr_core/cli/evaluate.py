@@ -22,9 +22,11 @@ from zsr_core.cli.start import check_device, writable
 from zsr_core.cli.table import table
 from zsr_core.codec import ConfigError, parse_number, require
 from zsr_core.data import DataRef, is_flat, same_set, task_ref, task_refs
+from zsr_core.data.captions import caption_refs
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.ref import check_names
 from zsr_core.evaluation.meter import Meter, Part
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.files import write_text
 from zsr_core.model.load import ModelRef, check_model, image_size_of
@@ -46,6 +48,7 @@ OPTIONS = {
 SHIFTS = re.compile(r"^(?:config\.eval_suite\.)?(corruptions|corrupted|factors|annotations)\b")
 TASK = re.compile(r"^(?:config\.eval_suite\.)?tasks?(?:\[\d+\])?(?=[:. ])")  # a field of sets, as an error names it
 OUTSIDE = re.compile(r"^(?:config\.)?(?:eval_suite\.)?ood_(?:near|far|\*)(?:\[\d+\])?(?=[:. ])")
+RETRIEVAL = re.compile(r"^(?:config\.eval_suite\.)?retrieval(?:\.sets)?(?:\[\d+\])?(?=[:. ])")
 Read = TypeVar("Read")
 
 
@@ -122,8 +125,14 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     tasks = _of_flag("--tasks", lambda: task_refs(names, options.root, **how))
     _of_flag("--tasks", lambda: check_names(tasks))
     tasks = _with_corrupted(tasks, options.corrupted)
+    retrieval = None
+    if options.retrieval:
+        sets = _of_flag("--retrieval", lambda: caption_refs(options.retrieval, options.root), RETRIEVAL)
+        retrieval = RetrievalSuite(sets=sets, n=options.n or None)
     # Nothing is chosen here, so a folder without splits is measured whole.
-    whole = options.split == "report" and any(is_flat(task) and not same_set(task, trained_on) for task in tasks)
+    flat = [task for task in tasks if is_flat(task) and not same_set(task, trained_on)]
+    flat_captions = [] if retrieval is None else [ref for ref in retrieval.sets if ref.source == "folder"]
+    whole = options.split == "report" and bool(flat or flat_captions)
     budgets = [text for text in options.eps.split(",") if text] or [usual_budget(options.model)]
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
     attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
@@ -135,7 +144,7 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
         attack_precision=options.attack_precision, ood_near=outside["near"], ood_far=outside["far"],
         ood_attacks=ood_attacks(options.ood_attacks), corruptions=_names(options.corruptions),
-        factors=_names(options.factors), annotations=options.annotations,
+        factors=_names(options.factors), annotations=options.annotations, retrieval=retrieval,
     )  # fmt: skip
 
 
@@ -154,12 +163,12 @@ def _with_corrupted(tasks: Sequence[DataRef], given: Sequence[str]) -> tuple[Dat
     return tuple(replace(task, corrupted=folders.get(task.called)) for task in tasks)
 
 
-def _of_flag(flag: str, read: Callable[[], Read]) -> Read:
+def _of_flag(flag: str, read: Callable[[], Read], field: re.Pattern[str] = TASK) -> Read:
     """Return ``read()``; an error that names a task names the flag in its place."""
     try:
         return read()
     except ConfigError as error:
-        raise ConfigError(TASK.sub(flag, str(error), count=1)) from None
+        raise ConfigError(field.sub(flag, str(error), count=1)) from None
 
 
 def _attack(name: str) -> AnyAttack:
@@ -180,7 +189,7 @@ def _by_option(error: str) -> str:
     """Return an error with the options' names where it has those of the fields that they fill."""
     for field, option in OPTIONS.items():
         error = error.replace(field, option)
-    error = OUTSIDE.sub("--ood", error, count=1)
+    error = OUTSIDE.sub("--ood", RETRIEVAL.sub("--retrieval", error, count=1), count=1)
     return SHIFTS.sub(r"--\1", TASK.sub("--tasks", error, count=1))
 
 

@@ -79,6 +79,8 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     words = "selection if you choose something by the numbers"
     add("--split", choices=("selection", "report"), default="report", help=words)
     add("--n", type=int, default=1000, metavar="N", help="images of each set; 0 for all (default 1000)")
+    words = "also image-text retrieval: captions (the miniature's), coco, flickr30k, or a folder with a captions file"
+    add("--retrieval", default="", metavar="A,B", help=words)
     add("--trained-on", default="", metavar="SET", help="the set it was tuned on: kept out of the zero-shot mean")
 
 

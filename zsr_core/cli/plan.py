@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from zsr_core.data.shifts.names import CORRUPTION
 from zsr_core.duration import duration, size_text
 from zsr_core.evaluation.meter import Part, Standing
-from zsr_core.threat import Norm, budget_text
+from zsr_core.evaluation.metrics.retrieval import budget_under
+from zsr_core.threat import Norm
 from zsr_core.trial.cost import Estimate
 
 
@@ -17,7 +18,7 @@ def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf") -> str
     for (task, condition, eps), stages in by_condition(parts).items():
         ran = "+".join(p.stage for p in stages) or "one forward"
         passes = sum(p.passes for p in stages)
-        budget = budget_text(eps, norm) if eps else ""
+        budget = budget_under(condition, eps, norm) if eps else ""
         lines.append(f"| {task} | {condition} | {budget} | {ran} | {stages[0].images} | {passes} |")
     total = sum(p.images * p.passes for p in parts)
     lines += [
@@ -48,6 +49,6 @@ def standing_line(standing: Standing, norm: Norm) -> str:
     """Return how far an evaluation is, in one line."""
     at = standing.at
     left = "" if standing.left is None else f", about {duration(standing.left)} left"
-    attacked = f"{at.condition} at {budget_text(at.eps, norm)}, {at.stage}"
+    attacked = f"{at.condition} at {budget_under(at.condition, at.eps, norm)}, {at.stage}"
     stage = "clean" if at.condition == "none" else attacked if at.eps else at.condition
     return f"{100 * standing.share:5.1f} %  {at.task}: {stage} {at.done} of {at.of}{left}"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from zsr_core.attacks import AnyAttack
 from zsr_core.cli.detection import ood_table
 from zsr_core.cli.plan import by_condition
+from zsr_core.cli.retrieval_table import retrieval_tables
 from zsr_core.cli.shifts import corruption_lines, factor_lines
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, classified
 from zsr_core.evaluation.meter import Part
 from zsr_core.names import MINIATURES
 from zsr_core.threat import budget_text
@@ -22,17 +23,19 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
     suite = result.config.eval_suite
     attacks = [*(x.name for x in suite.attacks), WORST] if suite.attacks else []
     columns = [("clean", "none", 0.0), *(("robust", a, eps) for eps in suite.eps for a in attacks)]
-    value = {(m.task, m.metric, m.attack, m.eps): m for m in result.measurements}
+    own = classified(result.measurements)
+    value = {(m.task, m.metric, m.attack, m.eps): m for m in own}
     names = ["clean", *(f"{a} at {budget_text(eps, suite.norm)}" for _, a, eps in columns[1:])]
     lines = [_caption(result), "", "| set | n | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
     mark = "†" if "FAIL" in result.audit.values() else ""
-    for task in dict.fromkeys(m.task for m in result.measurements):
+    for task in dict.fromkeys(m.task for m in own):
         cells = [value[task, metric, attack, eps] for metric, attack, eps in columns]
         name = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
         lines.append(f"| {name} | {cells[0].n} | " + " | ".join(_cell(m, mark) for m in cells) + " |")
     lines += ood_table(result)
     notes = [*_replaced(parts, suite.attacks), *_left_out(result), *_verdicts(result)]
-    return "\n".join([*lines, *notes, *corruption_lines(result), *factor_lines(result)])
+    below = [*corruption_lines(result), *factor_lines(result), *retrieval_tables(result)]
+    return "\n".join([*lines, *notes, *below])
 
 
 def _caption(result: TrialResult) -> str:

@@ -11,10 +11,10 @@ from zsr_core.cli.options import parse_override
 from zsr_core.cli.start import check_device, writable
 from zsr_core.codec import ConfigError, from_plain, require, unknown
 from zsr_core.evaluation.metrics import metric_named
+from zsr_core.evaluation.metrics.retrieval import budget_under
 from zsr_core.events import EpochEnded, Event, TaskEnded
 from zsr_core.methods import METHODS
 from zsr_core.names import MINIATURE
-from zsr_core.threat import budget_text
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
@@ -92,5 +92,7 @@ def summary(result: TrialResult) -> str:
     for m in result.measurements:
         span = "" if m.low is None or m.high is None else f"  [{m.low:.1f}, {m.high:.1f}]"
         number = f"– ({m.reason})" if m.value is None else f"{m.value:6.2f} {metric_named(m.metric).unit}{span}"
-        lines.append(f"{m.task:24} {m.metric:9} {m.attack:8} eps {budget_text(m.eps, norm)}  {number}  n={m.n}")
+        lines.append(
+            f"{m.task:24} {m.metric:9} {m.attack:8} eps {budget_under(m.attack, m.eps, norm)}  {number}  n={m.n}"
+        )
     return "\n".join(lines)

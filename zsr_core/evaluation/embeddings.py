@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from zsr_core.codec import ConfigError, require
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
+from zsr_core.evaluation.retrieval.gather import Retrieved
+from zsr_core.evaluation.retrieval.store import read_retrieved
 from zsr_core.files import write_whole
 from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
 
@@ -44,6 +46,7 @@ class Evaluated:
     ``source`` are the clean images of the training set on the selection split, on which a temperature is fitted.
     ``ood`` are the records of :mod:`zsr_core.evaluation.outside`.
     ``shifted`` are records under corruptions and of visual factors, of which no embeddings are kept.
+    ``retrieved`` is what the model gave for sets of captions.
     """
 
     records: Sequence[SampleRecord]
@@ -51,6 +54,7 @@ class Evaluated:
     source: Sequence[SampleRecord]
     ood: Sequence[SampleRecord] = ()
     shifted: Sequence[SampleRecord] = ()
+    retrieved: Sequence[Retrieved] = ()
 
 
 def write_embeddings(folder: Path, evaluated: Evaluated) -> None:
@@ -80,9 +84,10 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
     Raises:
         ConfigError: naming the file that cannot be read, or that is of other images than the records.
     """
-    records, shifted = from_table(read_samples(folder / "samples.parquet")), read_shifted(folder)
+    records, retrieved = from_table(read_samples(folder / "samples.parquet")), read_retrieved(folder)
+    shifted = read_shifted(folder)
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
-        return Evaluated(records=records, texts={}, source=(), shifted=shifted)
+        return Evaluated(records=records, texts={}, source=(), retrieved=retrieved, shifted=shifted)
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
     try:
         kept = matrix_of(table)
@@ -94,8 +99,10 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
         )
         records = [replace(r, embedding=row.tobytes()) for r, row in zip(records, kept, strict=False)]
         beyond = [_fitting(row, kept[own + i]) for i, row in enumerate(table.slice(own).to_pylist())]
-        texts_of = _texts_of(texts)
-        return Evaluated(records=records, texts=texts_of, source=beyond or source_of(records, source), shifted=shifted)
+        return Evaluated(
+            records=records, texts=_texts_of(texts), source=beyond or source_of(records, source), retrieved=retrieved,
+            shifted=shifted,
+        )  # fmt: skip
     except (KeyError, pa.ArrowInvalid) as error:
         raise ConfigError(f"embeddings: {folder} holds other columns than expected ({error})") from None
 

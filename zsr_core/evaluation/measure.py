@@ -14,7 +14,16 @@ from zsr_core.codec import is_finite, require
 from zsr_core.data.shifts.names import corruption_cell, factor_level, is_shift
 from zsr_core.evaluation.detection import with_detection
 from zsr_core.evaluation.embeddings import embedding_matrix
-from zsr_core.evaluation.metrics import ACCURACY, Condition, Ends, Images, Metric, interval_of, mean_interval
+from zsr_core.evaluation.metrics import (
+    ACCURACY,
+    RETRIEVAL_NAMES,
+    Condition,
+    Ends,
+    Images,
+    Metric,
+    interval_of,
+    mean_interval,
+)
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
 from zsr_core.evaluation.shifted_places import with_shifts
 from zsr_core.records import SampleRecord
@@ -83,6 +92,7 @@ def measure(
     """
     if not records:
         return []
+    metrics = [metric for metric in metrics if metric.reads != "retrieval"]
     _check(records)
     first = records[0]
     kept = bool(texts) and all(record.embedding for record in records)
@@ -115,12 +125,18 @@ def measure(
     return rows
 
 
+def classified(measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Return the measurements of classification: those of sets of captions are left out."""
+    return [m for m in measurements if m.metric not in RETRIEVAL_NAMES]
+
+
 def score_task(measurements: Iterable[Measurement]) -> str:
     """Return the task that a trial is scored on: the mean over the zero-shot sets, or a set that stands alone.
 
-    A trial that evaluates only its training set has no zero-shot mean; that set is then its score.
+    A trial that evaluates only its training set has no zero-shot mean; that set is then its score. Sets of captions are
+    no tasks: their scores are always means over them.
     """
-    tasks = {m.task for m in measurements}
+    tasks = {m.task for m in classified(measurements)}
     return ZERO_SHOT_MEAN if len(tasks) != 1 else next(iter(tasks))
 
 

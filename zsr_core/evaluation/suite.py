@@ -14,7 +14,7 @@ from zsr_core.codec import LATER, require, unknown
 from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.partition import SPLITS
-from zsr_core.data.ref import check_names, overlap, same_set
+from zsr_core.data.ref import RESERVED, check_names, overlap, same_set
 from zsr_core.data.shifts.factored import factors_of
 from zsr_core.data.shifts.kinds import cells_of, generated
 from zsr_core.evaluation.journal import Journal
@@ -22,6 +22,7 @@ from zsr_core.evaluation.metrics.metric import Kind
 from zsr_core.evaluation.metrics.outside import slug
 from zsr_core.evaluation.outside import Outside, attacked_records, clean_records, unlabelled
 from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import OnEvent, TaskEnded, ignore
 from zsr_core.model.precision import AttackPrecision
@@ -42,7 +43,8 @@ class EvalSuite:
     here and in every record: the model's input, or of sets with one native size those pixels, which the model then
     resizes inside (bicubic, differentiable; fewer pixels make the attack weaker). ``embeddings`` says which splits'
     unit image embeddings are kept beside the records, so that a metric that reads them never needs the attack again:
-    "report" is what is not selected by, that is the splits "report" and "all".
+    "report" is what is not selected by, that is the splits "report" and "all". ``retrieval`` asks for image-text
+    retrieval on the same split, attacked at the same budgets; None asks for none.
 
     ``ood_near`` and ``ood_far`` are sets of out-of-distribution images, near the tasks' or far from them. They have no
     labels, and are encoded where embeddings are kept: without those there is nothing to measure on them.
@@ -69,6 +71,7 @@ class EvalSuite:
     corruptions: tuple[str, ...] = field(default=(), metadata=LATER)
     factors: tuple[str, ...] = field(default=(), metadata=LATER)
     annotations: str | None = field(default=None, metadata=LATER)
+    retrieval: RetrievalSuite | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -91,6 +94,11 @@ class EvalSuite:
         sizeless = [task.called for task in self.tasks if task.native is None]
         expected = f"'model_input': images of no one native size have {', '.join(sizeless[:3])}"
         require(self.space == "model_input" or not sizeless, "space", self.space, expected)
+        if self.retrieval is not None:
+            require(self.space == "model_input", "space", self.space, "'model_input', which retrieval attacks")
+            names = [ref.called for ref in self.retrieval.sets]
+            twice = [name for name in names if name in (*RESERVED, *(task.called for task in self.tasks))]
+            require(not twice, "retrieval.sets", twice, "names that no task of the suite has")
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
         self._check_outside()

@@ -90,6 +90,8 @@ class Views:
     cached_teacher: Callable[[], Features] | None = None  # the teacher on these clean images, known before
     cached_student: Callable[[], Features] | None = None  # the student on these clean images, known before
     prompts: Callable[[str], TextBank] = no_prompts  # template -> the training classes in another wording
+    # The student on ``adv`` where training moves its tokens or embeddings in place of pixels; None: the student.
+    moved_student: Callable[[Tensor], Features] | None = None
 
     @cached_property
     def student_clean(self) -> Encoded:
@@ -98,7 +100,8 @@ class Views:
 
     @cached_property
     def student_adv(self) -> Encoded:
-        return Encoded(features=self.student(self.adv), text=self.text)
+        see = self.student if self.moved_student is None else self.moved_student
+        return Encoded(features=see(self.adv), text=self.text)
 
     @cached_property
     def teacher_clean(self) -> Encoded:
@@ -143,7 +146,7 @@ class Views:
         one = slice(row, row + 1)
         return replace(
             self, labels=self.labels[one], clean=self.clean[one], adv=self.adv[one],
-            student=lambda _: picked(self.student_adv.features, one),
+            student=lambda _: picked(self.student_adv.features, one), moved_student=None,
             teacher=lambda _: picked(self.teacher_adv.features, one),
             cached_student=lambda: picked(self.student_clean.features, one),
             cached_teacher=lambda: picked(self.teacher_clean.features, one),

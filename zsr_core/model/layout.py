@@ -14,6 +14,8 @@ TRUNKS = ("VisionTransformer", "Eva", "ConvNeXt")  # timm's, by class name: timm
 
 # An intermediate tensor -> the same tensor, whose backward pass the tower counts.
 Watch = Callable[[Tensor], Tensor]
+# Tokens [B, T, W] that go into a block -> those that go into it in their place.
+Edit = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +39,9 @@ class Layout:
     features: Callable[[Any, Tensor, Watch], Features]
     has_patches: bool  # whether patch tokens are defined
     has_last_norm: bool  # whether the input of the last attention can be read
+    # (visual module, normalised pixels, watch, number of a block, edit) -> features with the tokens that go into that
+    # block changed; None where there is no row of tokens from block to block
+    edited: Callable[[Any, Tensor, Watch, int, Edit], Features] | None = None
 
 
 def no_patches(visual: Any) -> Any:

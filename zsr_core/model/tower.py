@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zsr_core.codec import ConfigError, require
 from zsr_core.model import opaque, resnet, trunk, vit
-from zsr_core.model.layout import Features, Layout, no_last_norm, no_patches
+from zsr_core.model.layout import Edit, Features, Layout, no_last_norm, no_patches
 
 # The first that fits is used; the last one fits every module.
 LAYOUTS: tuple[Layout, ...] = (vit.LAYOUT, resnet.LAYOUT, trunk.LAYOUT, opaque.LAYOUT)
@@ -64,11 +65,33 @@ class ImageTower(nn.Module):
 
     def features(self, x: Tensor) -> Features:
         """Return the features of ``x`` [B, 3, H, W] in [0, 1]; patch outputs are computed when asked for."""
+        return self.layout.features(self.visual, self._normal(x), self._watched)
+
+    def edited(self, x: Tensor, block: int, edit: Edit) -> Features:
+        """Return the features of ``x`` with the tokens that go into block ``block`` (0-based) changed by ``edit``.
+
+        Raises:
+            ConfigError: if the tower has no tokens or no such block.
+        """
+        self.check_block(block)
+        assert self.layout.edited is not None, "check_block has seen it"
+        return self.layout.edited(self.visual, self._normal(x), self._watched, block, edit)
+
+    def check_block(self, block: int, path: str = "block") -> None:
+        """Raise ``ConfigError`` naming ``path`` unless tokens go into a block of this number."""
+        if self.layout.edited is None:
+            built = type(getattr(self.visual, "trunk", self.visual)).__name__
+            raise ConfigError(f"{path}: got {block}, but {built} has no tokens between blocks; expected a CLIP ViT")
+        last = len(self.visual.transformer.resblocks) - 1  # type: ignore[union-attr, arg-type]
+        require(0 <= block <= last, path, block, f"a block from 0 to {last}")
+
+    def _normal(self, x: Tensor) -> Tensor:
+        """Return normalised pixels of the model's size, and count a forward."""
         self.tally.forward += 1
         self.tally.images += x.shape[0]
         if x.shape[-2:] != (self.image_size, self.image_size):
             x = F.interpolate(x, (self.image_size, self.image_size), mode="bicubic", align_corners=False)
-        return self.layout.features(self.visual, (x - self.mean) / self.std, self._watched)
+        return (x - self.mean) / self.std
 
     @property
     def has_patches(self) -> bool:

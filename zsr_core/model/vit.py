@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from zsr_core.lazy import LazyModule
 from zsr_core.model.kernels import linear
-from zsr_core.model.layout import Features, Layout, Watch, split_heads
+from zsr_core.model.layout import Edit, Features, Layout, Watch, split_heads
 
 transformer = LazyModule("open_clip.transformer")
+NOWHERE = -1  # no block has this number
 
 
 def fits(visual: nn.Module) -> bool:
@@ -35,12 +36,18 @@ def fits(visual: nn.Module) -> bool:
 
 def features(visual: Any, normal: Tensor, watch: Watch) -> Features:
     """Return the features of normalised pixels ``normal`` [B, 3, H, W]."""
+    return edited(visual, normal, watch, NOWHERE, lambda tokens: tokens)
+
+
+def edited(visual: Any, normal: Tensor, watch: Watch, at: int, edit: Edit) -> Features:
+    """Return the features of ``normal`` with the tokens [B, 1+P, W] that go into block ``at`` (0-based) changed."""
     h = visual.ln_pre(_embed(visual, normal))  # [B, 1+P, W]
     *blocks, last = visual.transformer.resblocks
-    for block in blocks:
+    for k, block in enumerate(blocks):
+        h = edit(h) if k == at else h
         h = h + _attend(block, block.ln_1(h))
         h = h + _mlp(block, block.ln_2(h))
-    h = watch(h)
+    h = watch(edit(h) if len(blocks) == at else h)
     normed = last.ln_1(h)
 
     def finish(tokens: Tensor) -> Tensor:
@@ -59,7 +66,7 @@ def features(visual: Any, normal: Tensor, watch: Watch) -> Features:
     )
 
 
-LAYOUT = Layout(name="vit", fits=fits, features=features, has_patches=True, has_last_norm=True)
+LAYOUT = Layout(name="vit", fits=fits, features=features, has_patches=True, has_last_norm=True, edited=edited)
 
 
 class _QuickGelu(torch.autograd.Function):

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import repeat
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zsr_core.attacks import Pgd, Scored
 from zsr_core.codec import is_finite, require
-from zsr_core.data import ImageSet, batches
+from zsr_core.data import ImageSet
 from zsr_core.events import EpochEnded, OnEvent, ignore
 from zsr_core.methods import Method
 from zsr_core.methods.views import Views, in_bf16, no_prompts
@@ -32,6 +32,8 @@ from zsr_core.text import TextBank, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from zsr_core.training.pauses import Partial, Pauses, TrainingStopped
+from zsr_core.training.perturbation import Perturbation, climbed
+from zsr_core.training.reading import accuracies, seen_by_teacher, whole_batches
 from zsr_core.training.teacher_cache import TeacherCache, teacher_cache
 
 
@@ -90,6 +92,7 @@ class Recipe:
     precision: Literal["fp32", "bf16"]
     seed: int
     attack_precision: TrainAttackPrecision = "fp32"
+    perturbation: Perturbation | None = None  # elsewhere than in pixels
 
 
 @dataclass(kw_only=True)
@@ -207,9 +210,32 @@ class Step:
         bf16 = self.recipe.precision == "bf16"
         # The attack's views have the student in fp32; the teacher's features of clean images serve the loss too.
         before = replace(self.views(x, x, y, rows, bf16=bf16, known=known), student=self.student)
-        x_adv = self.attack_from(before, step) if _attacks(self.method) else x
-        views = self.views(x, x_adv, y, rows, bf16=bf16)
+        if self.recipe.perturbation is None:
+            x_adv = self.attack_from(before, step) if _attacks(self.method) else x
+            views = self.views(x, x_adv, y, rows, bf16=bf16)
+        else:
+            views = replace(self.views(x, x, y, rows, bf16=bf16), moved_student=self._moved(before, step, bf16=bf16))
         return replace(views, cached_teacher=lambda: before.teacher_clean.features)
+
+    def _moved(self, before: Views, step: int, *, bf16: bool) -> Callable[[Tensor], Features] | None:
+        """Return the student on images whose tokens or embeddings are moved; None where nothing is."""
+        perturbation, recipe, rows = self.recipe.perturbation, self.recipe, torch.arange(len(before.clean))
+        if perturbation is None or perturbation.site == "none" or not _attacks(self.method):
+            return None
+
+        def objective(moved: Callable[[Tensor], Features]) -> Tensor:
+            seen = in_bf16(moved) if recipe.attack_precision == "bf16" else moved
+            facing = before.facing(before.clean, rows.to(before.clean.device))
+            return self.method.attack_objective(replace(facing, moved_student=seen))
+
+        noise = generator(recipe.seed, "train-attack", step, perturbation.site, device=before.clean.device)
+        with frozen(self.tower), products_in(recipe.attack_precision):
+            moves = climbed(perturbation, self.tower, before.clean, objective, noise)
+
+        def student(x: Tensor) -> Features:
+            return perturbation.features(self.tower, x, moves)
+
+        return in_bf16(student) if bf16 else student
 
     @property
     def _weights(self) -> list[Tensor]:
@@ -227,22 +253,6 @@ class Step:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.optim.lr_at(step, self.total)
         self.optimiser.step()
-
-
-@torch.no_grad()
-def accuracies(views: Views) -> dict[str, Tensor]:
-    """Return the student's accuracy on the batch in percent, clean and under the training attack.
-
-    Only of images that the loss has encoded, because a curve is not worth a pass of the encoder.
-    """
-    encoded = {
-        "clean_accuracy": views.encoded("student_clean"), "robust_accuracy": views.encoded("student_adv")
-    }  # fmt: skip
-    return {
-        name: 100 * (images.cosines.argmax(dim=1) == views.labels).float().mean()
-        for name, images in encoded.items()
-        if images is not None
-    }
 
 
 def _attacks(method: Method) -> bool:
@@ -273,6 +283,10 @@ def make_step(
     world: World = ALONE,
 ) -> Step:
     """Return a step over a student copied from ``clip``. The teacher is ``clip`` itself and stays as it is."""
+    alone = recipe.perturbation is None or world.size == 1
+    require(
+        alone, "perturbation", world.size, "one process: moves of tokens and embeddings are not shared among several"
+    )
     tower = copy.deepcopy(clip.tower)
     for p in tower.parameters():
         p.requires_grad_(p.is_floating_point())
@@ -281,31 +295,6 @@ def make_step(
         optimiser=build_optimiser(tower, recipe.optim), cache=cache, total=total, world=world,
         prompts=lru_cache(lambda template: encode_prompt(clip.encode_text, text.classes, template)),
     )  # fmt: skip
-
-
-@torch.no_grad()
-def seen_by_teacher(
-    clip: Clip, images: ImageSet, cache: TeacherCache | None, device: torch.device | str, world: World = ALONE
-) -> tuple[Tensor, Tensor]:
-    """Return the frozen model's raw embeddings [N, D] of the training images, and their labels [N]."""
-    if cache is not None:
-        return torch.tensor(cache.embeddings, device=device), images.labels.to(device)
-    rows = torch.arange(len(images.labels)).split(256)
-    features = shared(clip.tower.features, world)
-    raw = torch.cat([features(x).embedding.float() for x, _, _ in batches(images, rows, device)])
-    return raw, images.labels.to(device)
-
-
-def whole_batches(
-    images: ImageSet, rows_of: Sequence[Tensor], device: torch.device | str, world: World
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield what ``batches`` yields. Over several processes, each reads its share of the images from the disk."""
-    if world.size == 1:
-        yield from batches(images, rows_of, device)
-        return
-    shares = [world.share(rows) for rows in rows_of]
-    for rows, (x, y, _) in zip(rows_of, batches(images, shares, device), strict=True):
-        yield world.gather(x, len(rows)), world.gather(y, len(rows)), rows
 
 
 def fit(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from zsr_core.codec import ConfigError
-from zsr_core.data import check_apart, check_data, check_pictures
+from zsr_core.data import Split, check_apart, check_data, check_pictures
+from zsr_core.data.captions import check_captions
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.shifted import check_shifts
 from zsr_core.lazy import LazyModule
 from zsr_core.methods import AnyMethod
@@ -25,6 +27,8 @@ def check(config: TrialConfig) -> None:
         images = check_data(config.train_data, "train", "config.train_data", size)
         check_texts(config.model, images.classes, images.templates, "config.train_data.classes")
         check_reads(config.method, config.model)
+        if config.perturbation is not None and config.perturbation.site == "token":
+            tower_shapes(config.model).check_block(config.perturbation.block, "config.perturbation.block")
     suite = config.eval_suite
     for i, task in enumerate(suite.tasks):
         path = f"config.eval_suite.tasks[{i}]"
@@ -41,6 +45,17 @@ def check(config: TrialConfig) -> None:
             check_shifts(suite, size, config.train_data)
         except ConfigError as error:
             raise ConfigError(f"config.eval_suite.{error}") from None
+    if suite.retrieval is not None:
+        check_retrieval(suite.retrieval, suite.split, config.model, size)
+
+
+def check_retrieval(retrieval: RetrievalSuite, split: Split, model: ModelRef, size: int) -> None:
+    """Raise ``ConfigError`` if a set of captions cannot be read, or the model has no tokens where they are attacked."""
+    path = "config.eval_suite.retrieval"
+    for i, ref in enumerate(retrieval.sets):
+        check_captions(ref, split, f"{path}.sets[{i}]", size)
+    if retrieval.tokens is not None:
+        tower_shapes(model).check_block(retrieval.tokens.block, f"{path}.tokens.block")
 
 
 def check_reads(method: AnyMethod, model: ModelRef) -> None:

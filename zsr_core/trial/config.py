@@ -18,6 +18,7 @@ from zsr_core.model.load import ModelRef
 from zsr_core.model.precision import TrainAttackPrecision
 from zsr_core.threat import ThreatModel
 from zsr_core.training.fit import Optim, Recipe
+from zsr_core.training.perturbation import Perturbation
 
 SCHEMA = 1
 
@@ -40,6 +41,8 @@ class TrialConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     # Of the training attack's gradients; the step itself is computed in ``precision``.
     attack_precision: TrainAttackPrecision = field(default="fp32", metadata=LATER)
+    # What training moves in place of pixels within ``threat``; None: the pixels.
+    perturbation: Perturbation | None = field(default=None, metadata=LATER)
     seed: int = 0
     eval_suite: EvalSuite = field(default_factory=EvalSuite)
     defence: AnyDefence | None = None  # what is done to the tuned model, or around it, when it is used
@@ -97,5 +100,5 @@ def recipe_of(config: TrialConfig) -> Recipe:
     return Recipe(
         optim=config.optim, threat=config.threat, attack=config.train_attack, epochs=config.epochs,
         batch_size=config.batch_size, precision=config.precision, seed=config.seed,
-        attack_precision=config.attack_precision,
+        attack_precision=config.attack_precision, perturbation=config.perturbation,
     )  # fmt: skip

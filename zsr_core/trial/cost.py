@@ -20,6 +20,7 @@ from zsr_core.evaluation.shifted import shifted_images
 from zsr_core.evaluation.suite import fitting_set
 from zsr_core.model.load import image_size_of, shapes_model
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.retrieving import retrieval_bytes, retrieval_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                     )  # fmt: skip
         parts += outside if blank == parts[0] else ()
         parts += _detector_parts(config, blank, outside)
-    return (*parts, *_shifted_parts(config, clean))
+    return (*parts, *_shifted_parts(config, clean), *retrieval_parts(config))
 
 
 def _shifted_parts(config: TrialConfig, clean: Sequence[Part]) -> list[Part]:
@@ -129,7 +130,7 @@ def estimate(config: TrialConfig) -> Estimate:
     trained = set_size(config.train_data, "train", size) if config.epochs else None
     n = trained.images if trained is not None else 0
     absent = [config.train_data.called] if trained is not None and trained.published else []
-    forwards, input_backwards = config.train_attack.cost()
+    forwards, input_backwards = _attack_passes(config)
     reads = config.method.passes
     attacked = int(bool(reads.student_adv or reads.teacher_adv))
     student = reads.student_clean + reads.student_adv
@@ -149,9 +150,18 @@ def estimate(config: TrialConfig) -> Estimate:
     cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
-        absent=tuple(dict.fromkeys(absent)), embedding_bytes=_embedding_bytes(config, size, parts, fitted, width),
+        absent=tuple(dict.fromkeys(absent)),
+        embedding_bytes=_embedding_bytes(config, size, parts, fitted, width) + retrieval_bytes(config, width),
     )  # fmt: skip
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
+
+
+def _attack_passes(config: TrialConfig) -> tuple[int, int]:
+    """Return (forwards, backwards) of one training attack on an image, whatever it moves."""
+    moved = config.perturbation
+    if moved is None:
+        return config.train_attack.cost()
+    return {"none": (0, 0), "token": (moved.steps, moved.steps), "embedding": (1, 0)}[moved.site]
 
 
 def _fitting_images(config: TrialConfig, size: int) -> int:
@@ -167,7 +177,9 @@ def _embedding_bytes(config: TrialConfig, size: int, parts: Sequence[Part], fitt
     suite = config.eval_suite
     if not suite.keeps_embeddings:
         return 0
-    conditions = {(p.task, p.condition, p.eps): p.images for p in parts if not is_shift(p.condition)}
+    captions = {ref.called for ref in suite.retrieval.sets} if suite.retrieval else set()
+    own = [part for part in parts if part.task not in captions and not is_shift(part.condition)]
+    conditions = {(part.task, part.condition, part.eps): part.images for part in own}
     sizes = (set_size(t, suite.split, size, suite.n, trained_on=config.train_data).classes for t in suite.tasks)
     return kept_bytes(sum(conditions.values()) + fitted, sum(sizes), width)
 

@@ -15,6 +15,8 @@ from zsr_core.evaluation.metrics import METRICS, Metric
 from zsr_core.evaluation.metrics.outputs import ClassTexts
 from zsr_core.evaluation.metrics.outside import usual_rows
 from zsr_core.evaluation.outside import role_of
+from zsr_core.evaluation.retrieval.gather import Retrieved
+from zsr_core.evaluation.retrieval.measure import measure_retrieval
 from zsr_core.evaluation.suite import source_set
 from zsr_core.evaluation.victim import Victim
 from zsr_core.model.load import Clip
@@ -27,9 +29,9 @@ from zsr_core.trial.result import TrialResult, write_result
 def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str] = ()) -> list[Measurement]:
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
     suite = config.eval_suite
+    kept = {"records": True, "embeddings": bool(evaluated.texts), "retrieval": bool(evaluated.retrieved)}
     shifts = {"corruptions": bool(suite.corruptions), "factors": suite.profiles}
-    usual = {"records": True, "embeddings": bool(evaluated.texts), **shifts}
-    metrics = [m for m in METRICS if m.name in asked or ((m.always or m.reads in shifts) and usual[m.reads])]
+    metrics = [m for m in METRICS if m.name in asked or shifts.get(m.reads) or (m.always and kept.get(m.reads))]
     if evaluated.ood:
         rows = usual_rows([ref.called for ref in suite.ood], suite.kinds, attacked=bool(suite.ood_attacks))
         metrics += [metric for metric in rows if metric.name not in asked]
@@ -39,14 +41,21 @@ def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str
 def remeasured(config: TrialConfig, evaluated: Evaluated, metrics: Sequence[Metric]) -> list[Measurement]:
     """Return the numbers of ``metrics`` from what an evaluation left behind."""
     zero_shot = zero_shot_names(config.eval_suite.tasks, config.train_data)
-    return measure(
+    numbers = measure(
         evaluated.records, zero_shot, metrics, texts=evaluated.texts, source=evaluated.source, ood=evaluated.ood,
         shifted=evaluated.shifted,
     )  # fmt: skip
+    suite = config.eval_suite.retrieval
+    return numbers if suite is None else [*numbers, *measure_retrieval(evaluated.retrieved, suite, metrics)]
 
 
 def evaluated_of(
-    config: TrialConfig, clip: Clip, victim: Victim, records: Sequence[SampleRecord], device: str
+    config: TrialConfig,
+    clip: Clip,
+    victim: Victim,
+    records: Sequence[SampleRecord],
+    device: str,
+    retrieved: Sequence[Retrieved] = (),
 ) -> Evaluated:
     """Return the records of an evaluation with the class texts that go with their embeddings."""
     suite, size = config.eval_suite, clip.tower.image_size
@@ -54,7 +63,7 @@ def evaluated_of(
     outside = [r for r in records if role_of(r) is not None]
     own = [r for r in records if r.split == suite.split and role_of(r) is None and not is_shift(r.condition)]
     if not suite.keeps_embeddings:
-        return Evaluated(records=own, texts={}, source=(), shifted=shifted)
+        return Evaluated(records=own, texts={}, source=(), shifted=shifted, retrieved=retrieved)
     texts = {}
     for task in suite.tasks:
         images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
@@ -62,8 +71,8 @@ def evaluated_of(
         unit = bank.unit.float().cpu().numpy()
         texts[task.called] = ClassTexts(unit=unit, classes=bank.classes, scale=victim.scale, bias=victim.bias)
     return Evaluated(
-        records=own, texts=texts, source=source_of(records, source_name(config)),
-        ood=outside, shifted=shifted,
+        records=own, texts=texts, source=source_of(records, source_name(config)), ood=outside, shifted=shifted,
+        retrieved=retrieved,
     )  # fmt: skip
 
 
@@ -84,7 +93,8 @@ def measure_again(result: TrialResult, folder: Path, metrics: Sequence[Metric]) 
     config = result.config
     evaluated = replace(read_evaluated(folder, source_name(config)), ood=read_ood(folder))
     new = remeasured(config, evaluated, metrics)
-    named = {metric.name for metric in metrics}
+    # A trial that kept no embeddings of captions keeps the numbers that it measured at its end.
+    named = {metric.name for metric in metrics if evaluated.retrieved or metric.reads != "retrieval"}
     kept = [row for row in result.measurements if row.metric not in named]
     again = replace(result, measurements=(*kept, *new))
     write_result(folder, again)

@@ -17,6 +17,7 @@ from zsr_core.data import ImageSet
 from zsr_core.evaluation.detection import write_ood
 from zsr_core.evaluation.embeddings import SHIFTED, write_embeddings
 from zsr_core.evaluation.journal import Journal
+from zsr_core.evaluation.retrieval.store import write_retrieved
 from zsr_core.evaluation.shifted import How, Model, shifted_records
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.evaluation.victim import Victim
@@ -36,6 +37,7 @@ from zsr_core.trial.ladder import Ladder
 from zsr_core.trial.numbers import evaluated_of, measured
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
 from zsr_core.trial.result import TrialResult, read_result, write_result
+from zsr_core.trial.retrieving import retrieved_of
 
 PARTS = "parts"  # below a trial's folder, while its evaluation lasts
 
@@ -183,12 +185,15 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
         records = own if world.size == 1 else merged(world.collect(own))
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
-    evaluated = evaluated_of(config, clip, victim, records, str(device))
+    retrieved = retrieved_of(config, clip, victim, parts=folder / PARTS, context=context)
+    evaluated = evaluated_of(config, clip, victim, records, str(device), retrieved)
     write_samples(folder / "samples.parquet", evaluated.records)
     write_embeddings(folder, evaluated)
     write_ood(folder, evaluated.ood)
     if evaluated.shifted:
         write_samples(folder / SHIFTED, evaluated.shifted)
+    if config.eval_suite.keeps_embeddings:
+        write_retrieved(folder, retrieved)
     seconds = _seconds(begun, trained, device, world)
     notes = set_notes(config, clip.tower.image_size)
     return TrialResult(

@@ -39,7 +39,7 @@ from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.metrics import mean_interval
 from zsr_core.trial.result import TrialResult
 
-Scope = Literal["zero-shot", "all", "set"]
+Scope = Literal["zero-shot", "all", "captions", "set"]  # "captions": retrieval, the mean over sets of captions
 Test = Literal["bootstrap", "McNemar", ""]
 Statistic = Callable[[Array], Array]
 ENOUGH_SEEDS = 5  # ours: with fewer seeds a bootstrap over seeds alone underestimates the spread
@@ -161,8 +161,7 @@ def measured_interval(result: TrialResult, column: Column) -> tuple[float | None
 def _of_sets(result: TrialResult, column: Column) -> list[Measurement]:
     """Return a trial's measurements of the column's score, one per set that it measured, in the column's order."""
     score = score_named(column.metric)
-    wanted = (score.metric, score.condition, score.budget(column.eps))
-    read = {m.task: m for m in result.measurements if (m.metric, m.attack, m.eps) == wanted}
+    read = {m.task: m for m in score.read(result.measurements, column.eps)}
     return [read[name] for name in column.sets if name in read]
 
 

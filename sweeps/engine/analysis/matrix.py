@@ -20,7 +20,7 @@ from sweeps.engine.study.folder import PlannedRow, Role, Study, StudyFolder
 from sweeps.engine.study.objectives import score_named, shown_scores
 from zsr_core.codec import to_plain, unknown
 from zsr_core.data import Split, trained_names
-from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, classified
 from zsr_core.trial.presets import with_own_recipe
 
 
@@ -236,10 +236,11 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
     budgets = budgets_of(folder, every=asked.all_budgets)
     numbers = [m for row in rows for result in folder.done(row.trials).values() for m in result.measurements]
     known = {m.metric for m in numbers} or {score.metric for score in wanted}
-    sets = tuple(dict.fromkeys([m.task for m in numbers if m.task != ZERO_SHOT_MEAN]))
+    sets = tuple(dict.fromkeys([m.task for m in classified(numbers) if m.task != ZERO_SHOT_MEAN]))
     tasks = study.base.eval_suite.tasks
     trained = trained_names(tasks, study.base.train_data)
     groups = set_groups(sets or tuple(task.called for task in tasks), trained, per_set=asked.per_set)
+    of_captions = caption_groups(study, per_set=asked.per_set)
     built = tuple(
         Column(
             metric=score.name,
@@ -249,9 +250,10 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
             over=over,
             scope=scope,
         )
-        for scope, over, members in groups
+        for of_retrieval, among in ((False, groups), (True, of_captions))
+        for scope, over, members in among
         for score in wanted
-        if score.metric in known
+        if score.metric in known and score.of_captions == of_retrieval
         for eps in (budgets if score.attacked else budgets[:1])
     )
     return built if asked.columns is None else kept_columns(built, asked.columns)
@@ -304,6 +306,16 @@ def set_groups(
     if per_set:
         groups += [("set", name, (name,)) for name in sets]
     return groups
+
+
+def caption_groups(study: Study, *, per_set: bool) -> list[tuple[Scope, str, tuple[str, ...]]]:
+    """Return the groups of sets of captions, as :func:`set_groups`; none where the suite asks for no retrieval."""
+    retrieval = study.base.eval_suite.retrieval
+    if retrieval is None:
+        return []
+    names = tuple(ref.called for ref in retrieval.sets)
+    mean: tuple[Scope, str, tuple[str, ...]] = ("captions", f"retrieval on {', '.join(names)}", names)
+    return [mean, *(("set", name, (name,)) for name in names if per_set and len(names) > 1)]
 
 
 def with_holm(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
@@ -365,13 +377,21 @@ def _candidate(row: Row, cell: Cell) -> float | None:
 
 
 def blocks_of(columns: Sequence[Column]) -> tuple[Block, ...]:
-    """Return a block per mean with its scores, then, if single sets are shown, a block per score over the sets."""
+    """Return a block per mean with its scores, then, if single sets are shown, a block per score over the sets.
+
+    The scores of retrieval stand in the first block, beside the accuracies that decide with them.
+    """
     means: tuple[Scope, ...] = ("zero-shot", "all")
     scopes = [scope for scope in means if any(c.scope == scope for c in columns)]
     blocks = []
     for scope in scopes:
         at = tuple(j for j, column in enumerate(columns) if column.scope == scope)
         blocks.append(Block(title=columns[at[0]].over, columns=at, kind="mean", scopes=(scope,)))
+    captions = tuple(j for j, column in enumerate(columns) if column.scope == "captions")
+    if captions and blocks:
+        first, title = blocks[0], columns[captions[0]].over
+        whole, scopes_of = (*first.columns, *captions), (*first.scopes, "captions")
+        blocks[0] = replace(first, title=f"{first.title}; {title}", columns=whole, scopes=scopes_of)
     if any(column.scope == "set" for column in columns):
         for title in dict.fromkeys(column.title for column in columns):
             at = tuple(j for j, column in enumerate(columns) if column.title == title)

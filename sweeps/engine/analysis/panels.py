@@ -178,7 +178,8 @@ def _scores(source: Source, score: Query, facet: str | None) -> list[tuple[str, 
         base = source.study.base
         refs, train = base.eval_suite.tasks, base.train_data
         trained = trained_names(refs, train) if zero_shot_names(refs, train) else ()
-        tasks = dict.fromkeys(m.task for m in rows if m.task not in (ZERO_SHOT_MEAN, *trained))
+        own = [m for m in rows if m.metric == _name(score)]
+        tasks = dict.fromkeys(m.task for m in own if m.task not in (ZERO_SHOT_MEAN, *trained))
         return [(task, over(score, task=task)) for task in tasks]
     return [("", score)]
 

@@ -15,6 +15,7 @@ from sweeps.engine.study.objectives import CLEAN, TITLES, Score, score_named, sh
 from zsr_core.codec import ConfigError, did_you_mean, flatten, require
 from zsr_core.data import Split
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
+from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
 from zsr_core.trial.result import TrialResult
 
 GRAMMAR = re.compile(r"(?P<name>\w+)(?:\.(?P<attack>[^@:\s]+))?(?:@(?P<eps>[^:\s]+))?(?::(?P<task>\S+))?")
@@ -124,7 +125,8 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
     if isinstance(score, Contrast):
         first, second = (score_value(result, part, usual) for part in (score.first, score.second))
         return None if first is None or second is None else first - second
-    task = score_task(result.measurements) if score.task == ZERO_SHOT_MEAN else score.task
+    mean = score.task == ZERO_SHOT_MEAN and score.name not in RETRIEVAL_NAMES
+    task = score_task(result.measurements) if mean else score.task
     candidates = [m for m in result.measurements if m.metric == score.name and m.task == task]
     chosen = _condition(candidates, score, usual)
     return None if chosen is None else chosen.value
@@ -132,6 +134,10 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
 
 def _condition(candidates: Sequence[Measurement], score: Reading, usual: float) -> Measurement | None:
     """Return the measurement under the score's attack and budget; None without one."""
+    if score.name in RETRIEVAL_NAMES:
+        of = score_named(score.name)
+        known = [m for m in candidates if score.eps is None or math.isclose(m.eps, score.eps, rel_tol=1e-6)]
+        return next(iter(of.read(known, usual if score.eps is None else known[0].eps if known else 0.0)), None)
     free = score.attack is None and score.eps is None
     eps = usual if score.eps is None else score.eps
     attacks = ["none", WORST] if free else [score.attack or WORST]

@@ -27,6 +27,7 @@ from sweeps.engine.analysis.score_query import (
 from sweeps.engine.analysis.scores import CellScore, pareto, scores, untouched_score
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.analysis.shifts import corruption_maps, factor_profiles
+from sweeps.engine.analysis.sites import is_moved, sites
 from sweeps.engine.analysis.stats import Interval
 from sweeps.engine.figures.corruptions import corruptions_figure
 from sweeps.engine.figures.factors import factors_figure
@@ -36,6 +37,7 @@ from sweeps.engine.figures.names import FIGURES, unread
 from sweeps.engine.figures.reliability import reliability_figure
 from sweeps.engine.figures.rises import rises_figure
 from sweeps.engine.figures.scene import Drawn, Keep, Request, Scene
+from sweeps.engine.figures.sites import sites_figure
 from sweeps.engine.figures.style import STYLE
 from sweeps.engine.figures.surface_views import How, views
 from sweeps.engine.figures.surfaces import surfaces_figure
@@ -111,7 +113,9 @@ def usual(scene: Scene) -> tuple[str, ...]:
     """Return the default kinds: the heatmap, if the study has surfaces or axes are requested, and the trade-off."""
     surfaces = bool(scene.study.surfaces or scene.request.x or scene.request.y)
     rising = bool(RISE_METRICS & set(scene.study.objectives))
-    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust", *(("uncertainty",) if rising else ()))
+    moved = any(is_moved(result.config) for result in scene.folder.done().values())
+    extra = (*(("uncertainty",) if rising else ()), *(("sites",) if moved else ()))
+    return (*(("heatmap",) if surfaces else ()), "clean_vs_robust", *extra)
 
 
 def _scene(folder: StudyFolder, request: Request) -> Scene:
@@ -279,6 +283,8 @@ def forest_columns(whole: Matrix, score: Reading | None, *, per_set: bool) -> li
         ConfigError: if the score was not measured, or not at the requested budget.
     """
     scope = "set" if per_set else whole.columns[0].scope if whole.columns else ""
+    if not per_set and score is not None and score_named(score.name).of_captions:
+        scope = "captions"
     columns = [
         j
         for j, column in enumerate(whole.columns)
@@ -352,6 +358,12 @@ def _factors(scene: Scene) -> list[Path]:
     return scene.save(factors_figure(factor_profiles(scene.folder), scene.setting), "factors")
 
 
+def _sites(scene: Scene) -> list[Path]:
+    found = sites(scene.folder)
+    retrieval = [f"Retrieval: {found.captioned}."] if found.captioned else []
+    return scene.save(sites_figure(found, [*scene.setting, *retrieval]), "sites")
+
+
 def _importance(scene: Scene) -> list[Path]:
     from sweeps.engine.analysis.importance import importances  # noqa: PLC0415 - brings Optuna
 
@@ -388,6 +400,7 @@ _DRAWN_BY: Mapping[str, Callable[[Scene], list[Path]]] = {
     "uncertainty": _uncertainty,
     "corruptions": _corruptions,
     "factors": _factors,
+    "sites": _sites,
     "importance": _importance,
 }
 KINDS: Mapping[str, Kind] = {name: Kind(draw=_DRAWN_BY[name], words=words) for name, words in FIGURES.items()}

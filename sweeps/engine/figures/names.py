@@ -25,6 +25,7 @@ FIGURES: Mapping[str, str] = {
     "uncertainty": "the rise of uncertainty under each attack, over the attack's budget",
     "corruptions": "accuracy under common corruptions, kind by severity, with the corruption error of each kind",
     "factors": "the profile of visual factors: factor gap by level, or the ratio of errors",
+    "sites": "the objectives by what training moves (pixels, tokens, embeddings) and its budget",
     "importance": "fANOVA and PED-ANOVA shares of each axis, from 30 configurations on",
 }
 
@@ -45,6 +46,7 @@ READS: Mapping[str, tuple[str, ...]] = {  # the options of a request that a kind
     "uncertainty": (),
     "corruptions": (),
     "factors": (),
+    "sites": (),
     "importance": ("z", "best"),
 }
 

@@ -13,6 +13,7 @@ from zsr_core.codec import ConfigError, require
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
 from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
 from zsr_core.evaluation.metrics.outside import OUTSIDE, rows_of_sets
+from zsr_core.evaluation.metrics.retrieval import FEATURES
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.trial.numbers import measure_again
 from zsr_core.trial.result import TrialResult
@@ -90,7 +91,8 @@ def _trial_lines(
     for metric in metrics:
         means = [m for m in result.measurements if (m.metric, m.task) == (metric.name, ZERO_SHOT_MEAN)]
         for m in means:
-            attacked = f"{m.attack} at {eps_text(m.eps)}" if m.eps else m.attack
+            budget = f"{m.eps:g}" if m.attack in FEATURES else eps_text(m.eps)
+            attacked = f"{m.attack} at {budget}" if m.eps else m.attack
             under = "clean" if m.attack == "none" else attacked
             yield f"  {metric.name:<24} {under:<20} {number_text(m, metric)}"
 

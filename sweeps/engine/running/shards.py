@@ -91,7 +91,8 @@ def _meter(config: TrialConfig, parts: Path, k: int, of: int) -> Meter:
     def write(at: Standing) -> None:
         write_text(_file_of(parts, k, of), f"{at.share} {'' if at.left is None else at.left}")
 
-    own = [replace(part, images=len(range(k, part.images, of))) for part in evaluation_parts(config)]
+    classifying = evaluation_parts(config.with_({"eval_suite.retrieval": None}))  # one process runs the retrieval
+    own = [replace(part, images=len(range(k, part.images, of))) for part in classifying]
     return Meter(own, write, every=POLL_S)
 
 

@@ -1,19 +1,20 @@
 """The scores: named measurements of a trial that a sweep can select by and every table can show.
 
 Clean, robust and harmonic accuracy come first. Every other metric of the core's table is a score too, under its own
-name. It is read on clean images if it is measured on them, otherwise on the worst attack per image.
+name. It is read on clean images if it is measured on them, otherwise on the worst attack per image; a metric of
+retrieval under the one condition that its name says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from zsr_core.codec import require, unknown
-from zsr_core.evaluation.measure import WORST, Measurement, score_task
-from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
+from zsr_core.evaluation.metrics import METRICS, RETRIEVAL_NAMES, Metric, metric_named
 from zsr_core.evaluation.metrics.outside import OUTSIDE
+from zsr_core.evaluation.metrics.retrieval import PIXEL
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
@@ -25,7 +26,7 @@ class Score:
     name: str
     title: str  # "robust accuracy"
     metric: str  # the measurement's metric
-    condition: Literal["none", "worst"]  # on clean images, or per image over all attacks of the suite
+    condition: str  # "none" on clean images, "worst" per image over all attacks of the suite, or retrieval's own
     unit: str = "%"
     higher_is_better: bool = True
 
@@ -37,18 +38,38 @@ class Score:
     @property
     def attacked(self) -> bool:
         """Whether the score is of attacked images, so that the audit applies to it."""
-        return self.condition == WORST
+        return self.condition == WORST or self.condition in PIXEL
+
+    @property
+    def of_captions(self) -> bool:
+        """Whether it is a score of retrieval, which is measured on sets of captions and on no task."""
+        return self.metric in RETRIEVAL_NAMES
 
     def budget(self, eps: float) -> float:
         """Return the budget at which the score is read: ``eps`` for attacked images, 0 for clean ones."""
         return eps if self.attacked else 0.0
 
+    def read(self, measurements: Iterable[Measurement], eps: float) -> list[Measurement]:
+        """Return the score's measurements at the budget ``eps``, one per set.
+
+        A score under moved embeddings or tokens has budgets of its own, and is read at the smallest of them.
+        """
+        own = [m for m in measurements if m.metric == self.metric and m.attack == self.condition]
+        at = self.budget(eps)
+        if not self.attacked and self.condition != "none":
+            at = min((m.eps for m in own), default=0.0)
+        return [m for m in own if m.eps == at]
+
 
 def score_of(metric: Metric) -> Score:
-    """Return a metric's score: of clean images if it is measured on them, otherwise of the worst attack per image."""
+    """Return a metric's score: of clean images if it is measured on them, otherwise of the worst attack per image.
+
+    One of retrieval is read under its own condition, because its threat models are never merged.
+    """
+    own = metric.conditions[0] if metric.reads == "retrieval" else WORST
     return Score(
         name=metric.name, title=metric.title, metric=metric.name, unit=metric.unit,
-        condition="none" if "clean" in metric.conditions else "worst", higher_is_better=metric.higher_is_better,
+        condition="none" if "clean" in metric.conditions else own, higher_is_better=metric.higher_is_better,
     )  # fmt: skip
 
 
@@ -96,6 +117,11 @@ def reads_embeddings(objectives: Sequence[str]) -> bool:
     return any(metric_named(name).reads == "embeddings" for name in objectives)
 
 
+def reads_retrieval(objectives: Sequence[str]) -> bool:
+    """Return whether one of the objectives can be measured only where the suite asks for retrieval."""
+    return any(score_named(name).of_captions for name in objectives)
+
+
 def shown_scores(objectives: Sequence[str]) -> tuple[Score, ...]:
     """Return the scores that tables and figures show: clean, robust, harmonic, then the other objectives."""
     first = (CLEAN, ROBUST, HARMONIC)
@@ -136,12 +162,15 @@ def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
 
     If only the training set is evaluated, they are the numbers of that set.
     """
+    of: dict[tuple[str, str], list[Measurement]] = {}
+    for m in result.measurements:
+        of.setdefault((m.metric, m.task), []).append(m)
     scored = score_task(result.measurements)
-    means = {(m.metric, m.attack, m.eps): m for m in result.measurements if m.task == scored}
-    read: Mapping[str, Measurement | None] = {
-        score.name: means.get((score.metric, score.condition, score.budget(eps))) for score in SCORES
+    read = {
+        score.name: score.read(of.get((score.metric, ZERO_SHOT_MEAN if score.of_captions else scored), ()), eps)
+        for score in SCORES
     }
-    return {name: m for name, m in read.items() if m is not None}
+    return {name: found[-1] for name, found in read.items() if found}
 
 
 def shown_headline(result: TrialResult, eps: float, objectives: Sequence[str]) -> dict[str, Measurement]:

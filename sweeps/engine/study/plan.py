@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedRow, PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import check_ood, reads_embeddings
+from sweeps.engine.study.objectives import check_ood, reads_embeddings, reads_retrieval
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
 from zsr_core.data import zero_shot_names
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
+from zsr_core.names import MINIATURES
 from zsr_core.space import Choice, Domain, Real, Variant, short
 from zsr_core.trial.config import TrialConfig
 
@@ -35,6 +37,10 @@ def new_study(
     check_ood(objectives, base)
     if reads_embeddings(objectives):
         base = base.with_({"eval_suite.embeddings": "all"})
+    if reads_retrieval(objectives) and base.eval_suite.retrieval is None:
+        small = base.model.name in MINIATURES
+        require(small, "objectives", objectives, "none of retrieval: eval_suite.retrieval names no set of captions")
+        base = base.with_({"eval_suite.retrieval": RetrievalSuite()})
     cells = () if search else sweep.cells(preset)
     plan = [planned(base, UNTOUCHED_ROW, seed, role="baseline") for seed in seeds]
     plan += [planned(base, cell, seed) for seed in seeds for cell in cells]

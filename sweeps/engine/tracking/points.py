@@ -18,6 +18,7 @@ from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import AWAITED, TITLES, headline
 from zsr_core.data.shifts.names import is_shift
 from zsr_core.evaluation.measure import Measurement, score_task
+from zsr_core.evaluation.metrics.retrieval import FEATURES
 from zsr_core.threat import Norm
 from zsr_core.trial.result import TrialResult
 
@@ -38,12 +39,15 @@ class Point:
 
 def metric_name(m: Measurement, norm: Norm) -> str:
     """Return ``clean_<task>``, ``robust_pgd10_eps1_<task>``: eps in 1/255 for linf, in pixel units for l2."""
-    budget = "" if is_shift(m.attack) else f"_{_budget(m.eps, norm)}"
+    budget = "" if is_shift(m.attack) else f"_{_budget(m, norm)}"
     condition = "" if m.attack == "none" else f"_{m.attack}{budget}"
     return re.sub(r"[^\w./ -]", "_", f"{m.metric}{condition}_{m.task}")
 
 
-def _budget(eps: float, norm: Norm) -> str:
+def _budget(m: Measurement, norm: Norm) -> str:
+    if m.attack in FEATURES:
+        return f"{m.eps:.4g}"
+    eps = m.eps
     return f"eps{eps * 255:.4g}" if norm == "linf" else f"l2eps{eps:.4g}"
 
 

@@ -35,7 +35,10 @@ BOLD = "Bold: the best of a column among tuned rows with all seeds and an audit 
 
 def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable[Scope]) -> str:
     """Return the families of tests that p is corrected over, as text; empty if nothing was tested."""
-    words: dict[Scope, str] = {"zero-shot": "the zero-shot mean", "all": "the mean over all sets", "set": "single sets"}
+    words: dict[Scope, str] = {
+        "zero-shot": "the zero-shot mean", "all": "the mean over all sets", "captions": "retrieval",
+        "set": "single sets",
+    }  # fmt: skip
     sizes = {scope: len(family(rows, columns, scope)) for scope in scopes}
     families = [f"{counted(n, 'comparison')} on {words[scope]}" for scope, n in sizes.items() if n]
     each = " (each a family of its own)" if len(families) > 1 else ""

@@ -18,7 +18,7 @@ from zsr_core.attacks import Pgd
 from zsr_core.codec import is_finite, to_plain
 from zsr_core.data import trained_names
 from zsr_core.data.shifts.names import is_shift
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, classified
 from zsr_core.space import short
 from zsr_core.trial.provenance import SET_NOTES
 from zsr_core.trial.result import TrialResult
@@ -46,7 +46,7 @@ def training_attack(attack: Pgd) -> str:
 
 def attacks_of(results: Iterable[TrialResult]) -> list[str]:
     """Return the names of the attacks that were run, in order."""
-    names = {m.attack for result in results for m in result.measurements}
+    names = {m.attack for result in results for m in classified(result.measurements)}
     return sorted(name for name in names - {"none", WORST} if not is_shift(name))
 
 
@@ -77,7 +77,7 @@ def scoring_text(folder: StudyFolder, shown: Sequence[Reading] = (), facet: str 
 
 def images_per_set(results: Iterable[TrialResult]) -> dict[str, int]:
     """Return how many images of each set the results measured."""
-    numbers = (m for result in results for m in result.measurements if m.task != ZERO_SHOT_MEAN)
+    numbers = (m for result in results for m in classified(result.measurements) if m.task != ZERO_SHOT_MEAN)
     return {m.task: m.n for m in numbers}
 
 

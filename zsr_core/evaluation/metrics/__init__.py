@@ -12,13 +12,14 @@ from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric
 from zsr_core.evaluation.metrics.ood import OOD
 from zsr_core.evaluation.metrics.outside import AGAINST, OUTSIDE, row_of_set
+from zsr_core.evaluation.metrics.retrieval import RETRIEVAL, RETRIEVAL_NAMES
 from zsr_core.evaluation.metrics.temperature import TEMPERATURE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
 
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
 METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
-METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED)
+METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED, *RETRIEVAL)
 
 
 def metric_named(name: str) -> Metric:
@@ -36,6 +37,6 @@ def metric_named(name: str) -> Metric:
 
 
 __all__ = [
-    "ACCURACY", "CLEAN", "HARMONIC", "METRICS", "ROBUST", "Condition", "Ends", "Images", "Metric", "interval_of",
-    "mean_interval", "metric_named",
+    "ACCURACY", "CLEAN", "HARMONIC", "METRICS", "RETRIEVAL", "RETRIEVAL_NAMES", "ROBUST", "Condition", "Ends", "Images",
+    "Metric", "interval_of", "mean_interval", "metric_named",
 ]  # fmt: skip

@@ -11,13 +11,18 @@ import numpy.typing as npt
 
 from zsr_core.codec import require
 from zsr_core.evaluation.metrics.outputs import Outputs
+from zsr_core.evaluation.metrics.ranks import Gallery
 from zsr_core.evaluation.metrics.shifts import Corruptions, Profile
 
 Unit = Literal["%", "points", "nats", ""]
-Reads = Literal["records", "embeddings", "corruptions", "factors"]
+Reads = Literal["records", "embeddings", "corruptions", "factors", "retrieval"]
 # Without attack; under each attack on the classifier; per image the worst attack; under each attack on a detector;
-# under each kind of corruption at each severity; under each kind at all its severities; where each visual factor shows.
-Condition = Literal["clean", "attack", "worst", "detector", "corruption", "kind", "factor"]
+# under each kind of corruption at each severity; under each kind at all its severities; where each visual factor shows;
+# then what retrieval is measured under.
+Condition = Literal[
+    "clean", "attack", "worst", "detector", "corruption", "kind", "factor", "query", "hiding", "gallery", "distractor",
+    "embedding", "noise", "token_query", "token_hiding",
+]  # fmt: skip
 Kind = Literal["near", "far"]  # of images that are out of distribution
 IntervalKind = Literal["wilson", "bootstrap", "none"]
 Ends = tuple[float, float]  # low, high
@@ -60,6 +65,7 @@ class Images:
     ood: Detection | None = None  # what a detector is measured on; None without out-of-distribution sets
     corruptions: Corruptions | None = None  # the same images under corruptions; None where there are none
     factors: Profile | None = None  # None where no factor was asked for
+    gallery: Gallery | None = None  # of an image-text set, whose other columns are blank
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -119,7 +125,8 @@ class Metric:
         value: a pure function; it returns None where the metric is undefined, never a neutral value.
         attacked: whether a doubt of the audit about robustness concerns it.
         reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, one that reads corruptions or
-            factors has those, and it is undefined without them.
+            factors has those, and it is undefined without them. One that reads retrieval has ``Images.gallery``, and is
+            measured of sets of captions alone.
         always: whether every trial measures it; one that does not is measured where it is asked for. One that reads
             corruptions or factors is measured by every trial that has them.
         interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.
