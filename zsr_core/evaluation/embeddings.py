@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zsr_core.codec import ConfigError, require
+from zsr_core.evaluation.attention import read_attention
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
 from zsr_core.files import write_whole
 from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
@@ -74,6 +75,8 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
         ConfigError: naming the file that cannot be read, or that is of other images than the records.
     """
     records = from_table(read_samples(folder / "samples.parquet"))
+    looked = read_attention(folder, records)
+    records = [replace(r, attention=seen) for r, seen in zip(records, looked, strict=True)] if any(looked) else records
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
         return Evaluated(records=records, texts={}, source=())
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)

@@ -14,7 +14,7 @@ from zsr_core.codec import is_finite, require
 from zsr_core.evaluation.embeddings import embedding_matrix
 from zsr_core.evaluation.metrics import ACCURACY, Condition, Ends, Images, Metric, interval_of, mean_interval
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
-from zsr_core.records import SampleRecord
+from zsr_core.records import FLOATS, SampleRecord
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
 WORST = "worst"  # an image is robust if no attack breaks it
@@ -161,7 +161,9 @@ def worst_of(attacks: Sequence[Images]) -> Images:
     columns = {name: np.stack([getattr(a, name) for a in attacks]) for name in ("pred", "p_max", "entropy")}
     columns |= {"correct": correct, "margin": margin}
     worst = {name: np.take_along_axis(column, at, axis=0)[0] for name, column in columns.items()}
-    return replace(first, outputs=_chosen([a.outputs for a in attacks], at[0]), **worst)
+    looked = [a.attention for a in attacks if a.attention is not None]
+    attention = np.take_along_axis(np.stack(looked), at[..., None], axis=0)[0] if len(looked) == len(attacks) else None
+    return replace(first, attention=attention, outputs=_chosen([a.outputs for a in attacks], at[0]), **worst)
 
 
 def _check(records: Sequence[SampleRecord]) -> None:
@@ -224,7 +226,14 @@ def _columns(records: Collection[SampleRecord]) -> dict[str, Any]:
         "p_max": np.fromiter([r.p_max for r in records], np.float64, n),
         "entropy": np.fromiter([r.entropy for r in records], np.float64, n),
         "margin": np.fromiter([r.margin for r in records], np.float64, n),
+        "attention": _attention(records),
     }
+
+
+def _attention(records: Collection[SampleRecord]) -> npt.NDArray[np.float32] | None:
+    if not records or not all(r.attention for r in records):
+        return None
+    return np.frombuffer(b"".join(r.attention for r in records), FLOATS).reshape(len(records), -1)
 
 
 def _condition(place: Place) -> Condition:
@@ -233,14 +242,21 @@ def _condition(place: Place) -> Condition:
 
 
 def _of_task(metric: Metric, images: Images) -> _Estimate:
-    missing = metric.reads == "embeddings" and images.outputs is None
-    reason = "the embeddings were not kept" if missing else metric.undefined(images)
+    reason = _unread(metric, images) or metric.undefined(images)
     if reason:
         return _Estimate(n=len(images), reason=reason)
     value = metric.value(images)
     if value is None or not is_finite(value):
         return _Estimate(n=len(images), reason=f"the metric gave {value} and no reason")
     return _Estimate(n=len(images), value=float(value), ends=interval_of(metric, images, value))
+
+
+def _unread(metric: Metric, images: Images) -> str:
+    """Return why ``metric`` cannot read what it needs, or "" if it can."""
+    if metric.reads == "embeddings" and images.outputs is None:
+        return "the embeddings were not kept"
+    missing = metric.reads == "attention" and images.attention is None
+    return "attention was not measured: set eval_suite.attention" if missing else ""
 
 
 def _alone(part: _Estimate) -> _Estimate:

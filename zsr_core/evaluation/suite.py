@@ -15,6 +15,7 @@ from zsr_core.data import DataRef, ImageSet, Split, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.partition import SPLITS
 from zsr_core.data.ref import check_names, same_set
+from zsr_core.evaluation.attention import Looking
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
@@ -37,7 +38,8 @@ class EvalSuite:
     here and in every record: the model's input, or of sets with one native size those pixels, which the model then
     resizes inside (bicubic, differentiable; fewer pixels make the attack weaker). ``embeddings`` says which splits'
     unit image embeddings are kept beside the records, so that a metric that reads them never needs the attack again:
-    "report" is what is not selected by, that is the splits "report" and "all".
+    "report" is what is not selected by, that is the splits "report" and "all". With ``attention`` each record also
+    keeps what the attention maps of its image look at, which takes up to four more passes per record.
     """
 
     tasks: tuple[DataRef, ...] = (DataRef(),)
@@ -51,6 +53,7 @@ class EvalSuite:
     # Of the attacks' gradients on CUDA; what an attack gives is judged in fp32.
     attack_precision: AttackPrecision = field(default="fp32", metadata=LATER)
     embeddings: Embeddings = field(default="report", metadata=LATER)
+    attention: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -99,6 +102,7 @@ def evaluate(
     on_event: OnEvent = ignore,
     shard: tuple[int, int] = (0, 1),
     trained_on: DataRef | None = None,
+    not_banks: Callable[[ImageSet], TextBank] | None = None,
 ) -> list[SampleRecord]:
     """Return the records of every task of the suite.
 
@@ -110,8 +114,12 @@ def evaluate(
         on_event: is called after every batch and every task.
         shard: (k, K) for images k, k + K, k + 2K, ... of each task alone; :func:`merged` puts the K parts together.
         trained_on: as of :func:`open_data`: it decides which images of a task training leaves to be measured on.
+        not_banks: the classes in the prompt of what is not the class, for the complementary attention map.
     """
     k, of = shard
+    if suite.attention:
+        seen = victim.features is not None and not_banks is not None
+        require(seen, "attention", True, "False: this classifier shows no features, or there are no other prompts")
 
     def measured(ref: DataRef, split: Split, attacks: Sequence[Attack], told: OnEvent) -> list[SampleRecord]:
         images = open_data(ref, split, image_size, suite.n, space=suite.space, trained_on=trained_on)
@@ -119,11 +127,15 @@ def evaluate(
             images = taken(images, range(k, len(images.labels), of))
             if len(images.labels) == 0:  # a task of fewer images than there are shards
                 return []
+        bank = banks(images)
+        looking = None
+        if suite.attention and victim.features is not None and not_banks is not None:
+            looking = Looking(features=victim.features, text=bank, rest=not_banks(images), masks=images.masks)
         return predict(
-            victim, images, banks(images), attacks, suite.threats(), seed=seed, trial_id=trial_id,
+            victim, images, bank, attacks, suite.threats(), seed=seed, trial_id=trial_id,
             batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, on_event=told,
             embeddings=suite.keeps_embeddings,
-            attack_precision=suite.attack_precision,
+            attack_precision=suite.attack_precision, looking=looking,
         )  # fmt: skip
 
     records: list[SampleRecord] = []

@@ -23,7 +23,12 @@ from zsr_core.trial.result import TrialResult, write_result
 def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str] = ()) -> list[Measurement]:
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
     kept = bool(evaluated.texts)
-    metrics = [m for m in METRICS if m.name in asked or (m.always and (kept or m.reads == "records"))]
+    looked = config.eval_suite.attention
+    usual = [
+        m for m in METRICS
+        if (m.always and (kept or m.reads == "records")) or (looked and m.reads == "attention")
+    ]  # fmt: skip
+    metrics = [m for m in METRICS if m.name in asked or m in usual]
     return remeasured(config, evaluated, metrics)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from sweeps.engine.commands import (
+    attention,
     audit,
     data,
     evaluate,
@@ -56,6 +57,7 @@ COMMANDS: Mapping[str, Command] = {
     "report": report,
     "measure": measure,
     "audit": audit,
+    "attention": attention,
     "data": data,
     "evaluate": evaluate,
 }

@@ -13,7 +13,7 @@ from zsr_core.codec import require
 from zsr_core.evaluation.metrics.outputs import Outputs
 
 Unit = Literal["%", "points", "nats", ""]
-Reads = Literal["records", "embeddings"]
+Reads = Literal["records", "embeddings", "attention"]
 Condition = Literal["clean", "attack", "worst"]  # without attack; under each attack; per image the worst attack
 IntervalKind = Literal["wilson", "bootstrap", "none"]
 Ends = tuple[float, float]  # low, high
@@ -34,6 +34,7 @@ class Images:
     margin: npt.NDArray[np.float64]  # logit of the true class minus the largest other logit
     clean: Images | None = None  # the same images without attack, in the same order; None if these are without attack
     outputs: Outputs | None = None  # embeddings and logits; None where they were not kept
+    attention: npt.NDArray[np.float32] | None = None  # [N, len(ATTENTION_COLUMNS)]; None where it was not measured
     source: Images | None = None  # clean images of the training set, of the selection split, with outputs
 
     def __len__(self) -> int:
@@ -45,6 +46,12 @@ class Images:
         assert self.outputs is not None, "measure() does not call a metric that reads embeddings without them"
         return self.outputs
 
+    @property
+    def looked(self) -> npt.NDArray[np.float32]:
+        """The attention columns, for a metric that reads them: it is called on no images without them."""
+        assert self.attention is not None, "measure() does not call a metric that reads attention without it"
+        return self.attention
+
     def take(self, rows: npt.NDArray[np.intp]) -> Images:
         """Return the images at ``rows``, which may repeat; those without attack follow."""
         return Images(
@@ -52,6 +59,7 @@ class Images:
             p_max=self.p_max[rows], entropy=self.entropy[rows], margin=self.margin[rows],
             clean=None if self.clean is None else self.clean.take(rows),
             outputs=None if self.outputs is None else self.outputs.take(rows), source=self.source,
+            attention=None if self.attention is None else self.attention[rows],
         )  # fmt: skip
 
 
@@ -77,7 +85,8 @@ class Metric:
         conditions: what it is measured under.
         value: a pure function; it returns None where the metric is undefined, never a neutral value.
         attacked: whether a doubt of the audit about robustness concerns it.
-        reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, and is undefined without them.
+        reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, and is undefined without them;
+            one that reads attention likewise has ``Images.attention``.
         always: whether every trial measures it; one that does not is measured where it is asked for.
         interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.
             "bootstrap" resamples the images. A function gets the images and the value and returns the ends, or None.
