@@ -15,16 +15,16 @@ from zsr_core.methods import CompTga, FtClean, TeCoA, TgaZsr
 from zsr_core.trial.presets import shared, side_by_side
 
 MASKED = DataRef(source="imagefolder", root=f"{os.environ.get('ZSR_DATA', 'data')}/ImageNetS50/validation")
-START, SEEN = shared(), {"eval_suite.attention": True}
+START = shared()
 
 SWEEP = Sweep(
     name="attention_overlap",
     question="Whose attention lies on the object, and does it stay there under attack?",
     variants=side_by_side((FtClean(), TeCoA(), TgaZsr(), CompTga()), same_data=True),
     base={
-        "miniature": START["miniature"].with_({**SEEN, "eval_suite.n": 32}),
-        "miniature-long": START["miniature-long"].with_(SEEN),
-        "paper": START["paper"].with_({**SEEN, "eval_suite.tasks": (MASKED,)}),
+        "miniature": START["miniature"].with_({"eval_suite.n": 32}),
+        "miniature-long": START["miniature-long"],
+        "paper": START["paper"].with_({"eval_suite.tasks": (MASKED,)}),
     },
     objectives=("soft_iou_text", "soft_iou_complementary", "soft_iou_change_text"),
 )

@@ -16,11 +16,11 @@ from zsr_core.data import miniature, tasks
 from zsr_core.data.folders import every_part, folder_split, named
 from zsr_core.data.formats.huggingface import Cells
 from zsr_core.data.formats.listing import Part
+from zsr_core.data.formats.masks import object_masks
 from zsr_core.data.formats.webdataset import Members
 from zsr_core.data.imagenet_names import TEMPLATES
 from zsr_core.data.kept import Kept, cache_folder, kept_file, kept_unreadable
 from zsr_core.data.levels import UnknownRange
-from zsr_core.data.masks import object_masks
 from zsr_core.data.partition import HELD_OUT, SPLITS, Split, cut, digest
 from zsr_core.data.pictures import Decoded, Files, Pictures, Preprocessing, unreadable
 from zsr_core.data.prompts import TEMPLATE, Prompts

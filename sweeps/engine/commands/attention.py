@@ -41,6 +41,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _budget(text: str) -> float:
-    eps = parse_number(text)
-    require(eps is not None and eps > 0, "--eps", text, "a budget above 0, e.g. 2/255")
-    return float(eps)
+    eps = parse_number(text) or 0.0
+    require(eps > 0, "--eps", text, "a budget above 0, e.g. 2/255")
+    return eps
