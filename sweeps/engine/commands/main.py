@@ -12,6 +12,7 @@ from sweeps.engine.commands import (
     attention,
     audit,
     data,
+    detect,
     evaluate,
     export,
     measure,
@@ -58,6 +59,7 @@ COMMANDS: Mapping[str, Command] = {
     "measure": measure,
     "audit": audit,
     "attention": attention,
+    "detect": detect,
     "data": data,
     "evaluate": evaluate,
 }
