@@ -96,15 +96,37 @@ def estimate(config: TrialConfig) -> Estimate:
         absent += [part.task] if part.published else []
         fwd += part.images * part.forwards
         back_in += part.images * part.backwards
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        width = model.visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
-    gflop = counter.get_total_flops() / 1e9
+    gflop, width = forward_cost(model.visual, size)
     cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
         absent=tuple(dict.fromkeys(absent)), embedding_bytes=_embedding_bytes(config, size, parts, fitted, width),
     )  # fmt: skip
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
+
+
+class _Everywhere:
+    """Stands for the counter's tracker of modules, which hooks every module of the process.
+
+    Costs are estimated while a trial runs in another thread, and such a hook stops the trial's attack with an error.
+    """
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> _Everywhere:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def forward_cost(visual: torch.nn.Module, size: int) -> tuple[float, int]:
+    """Return the GFLOP of one image's forward through a module on the meta device, and the width of what it gives."""
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Everywhere()
+    with counter, torch.no_grad():
+        width = visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
+    return counter.get_total_flops() / 1e9, int(width)
 
 
 def _fitting_images(config: TrialConfig, size: int) -> int:
