@@ -141,15 +141,15 @@ def by_name(rows: list[Measurement]) -> dict[tuple[str, str], Measurement]:
 
 def test_under_attack_the_attacked_images_count_and_their_change_is_paired() -> None:
     found = by_name(measure(records(), ["a"], ATTENTION))
-    assert found["soft_iou_text", "none"].value == pytest.approx(0.3)
-    assert found["soft_iou_text", "pgd"].value == pytest.approx(0.25)
-    assert found["soft_iou_change_text", "pgd"].value == pytest.approx(-0.15)
-    assert found["soft_iou_change_text", "worst"].value == pytest.approx(-0.15)
-    assert found["mask_share", "none"].value == pytest.approx(0.25)
+    assert found["soft_iou_text", "none"].value == pytest.approx(30)
+    assert found["soft_iou_text", "pgd"].value == pytest.approx(25)
+    assert found["soft_iou_change_text", "pgd"].value == pytest.approx(-15)
+    assert found["soft_iou_change_text", "worst"].value == pytest.approx(-15)
+    assert found["mask_share", "none"].value == pytest.approx(25)
     low, high = found["soft_iou_text", "none"].low, found["soft_iou_text", "none"].high
     assert low is not None
     assert high is not None
-    assert 0.1 <= low < 0.3 < high <= 0.5
+    assert 10 <= low < 30 < high <= 50.001
 
 
 def test_without_attention_or_an_attacked_image_a_number_is_null_with_the_reason() -> None:

@@ -6,6 +6,7 @@ Boxes are [left, top, right, bottom] in pixels, right and bottom outside. COCO w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,8 @@ def read_proposals(file: Path, scenes: Scenes) -> Boxes:
 class Crops:
     """Rows of boxes to uint8 [b, 3, S, S]: what a box holds, stretched to the model's square, so that nothing is cut.
 
-    ``pad`` widens a box on every side by this share of its width and height, up to the image's edge.
+    ``pad`` widens a box on every side by this share of its width and height, up to the image's edge;
+    every box is widened to whole pixels.
     """
 
     scenes: Scenes
@@ -160,11 +162,12 @@ class Crops:
         picture = self.scenes.picture(int(self.boxes.image[row]))
         left, top, right, bottom = self.boxes.box[row]
         across, down = self.pad * (right - left), self.pad * (bottom - top)
-        wide = (
-            max(left - across, 0), max(top - down, 0), min(right + across, picture.width),
-            min(bottom + down, picture.height),
+        whole = (
+            max(math.floor(left - across), 0), max(math.floor(top - down), 0),
+            min(math.ceil(right + across), picture.width), min(math.ceil(bottom + down), picture.height),
         )  # fmt: skip
-        return to_tensor(picture.resize((self.size, self.size), Image.Resampling.BICUBIC, box=wide))
+        # Cut out before it is resized, because the filter would otherwise see what lies beside the box.
+        return to_tensor(picture.crop(whole).resize((self.size, self.size), Image.Resampling.BICUBIC))
 
 
 def iou(a: Floats, b: Floats) -> Floats:

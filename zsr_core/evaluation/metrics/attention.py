@@ -47,7 +47,7 @@ def change(name: str) -> Column:
 
 
 def _metric(
-    name: str, title: str, of: Column, conditions: tuple[Condition, ...], *, unit: Unit = "", higher: bool = True
+    name: str, title: str, of: Column, conditions: tuple[Condition, ...], *, unit: Unit = "%", higher: bool = True
 ) -> Metric:
     def value(images: Images) -> float:
         column = of(images)
@@ -76,10 +76,9 @@ def _rows(kind: str) -> tuple[Metric, ...]:
     return (
         _metric(f"soft_iou_{kind}", f"soft IoU of {title} attention and mask", fact(f"soft_iou_{kind}"), ALL),
         _metric(f"soft_iou_change_{kind}", f"change of {title} soft IoU under attack", change(f"soft_iou_{kind}"),
-                ATTACKED),
-        _metric(f"pointing_{kind}", f"largest {title} attention on the object", fact(f"pointing_{kind}"), ALL,
-                unit="%"),
-        _metric(f"energy_{kind}", f"{title} attention on the object", fact(f"energy_{kind}"), ALL, unit="%"),
+                ATTACKED, unit="points"),
+        _metric(f"pointing_{kind}", f"largest {title} attention on the object", fact(f"pointing_{kind}"), ALL),
+        _metric(f"energy_{kind}", f"{title} attention on the object", fact(f"energy_{kind}"), ALL),
         _metric(f"drift_{kind}", f"drift of {title} attention under attack, 1 - cosine", fact(f"drift_{kind}"),
                 ATTACKED, higher=False),
         _metric(f"kept_{kind}", f"soft IoU of {title} attention with and without attack", fact(f"kept_{kind}"),
