@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from zsr_core.codec import require
 from zsr_core.data import set_size
@@ -105,15 +106,13 @@ def estimate(config: TrialConfig) -> Estimate:
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
 
 
-class _Everywhere:
+class _Untracked(ModuleTracker):
     """Stands for the counter's tracker of modules, which hooks every module of the process.
 
     Costs are estimated while a trial runs in another thread, and such a hook stops the trial's attack with an error.
     """
 
-    parents = frozenset({"Global"})
-
-    def __enter__(self) -> _Everywhere:
+    def __enter__(self) -> _Untracked:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -123,7 +122,7 @@ class _Everywhere:
 def forward_cost(visual: torch.nn.Module, size: int) -> tuple[float, int]:
     """Return the GFLOP of one image's forward through a module on the meta device, and the width of what it gives."""
     counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _Everywhere()
+    counter.mod_tracker = _Untracked()
     with counter, torch.no_grad():
         width = visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
     return counter.get_total_flops() / 1e9, int(width)
