@@ -36,11 +36,12 @@ from zsr_core.methods.attention import class_gradcam_map
 from zsr_core.methods.comp_tga import NON_CLASS
 from zsr_core.methods.views import Encoded
 from zsr_core.model.layout import Features
-from zsr_core.model.load import load_clip
+from zsr_core.model.load import ModelRef, load_clip
 from zsr_core.records import ATTENTION_COLUMNS, SampleRecord, write_samples
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.trial import presets
+from zsr_core.trial.check import check
 from zsr_core.trial.numbers import measure_again
 from zsr_core.trial.run import run_trial
 
@@ -218,6 +219,14 @@ def test_the_miniatures_exact_masks_are_read_and_a_classifier_that_shows_no_feat
     assert shares == pytest.approx(masks([0, 1]).float().mean(dim=(1, 2)).tolist())
     with pytest.raises(ConfigError, match="attention: got True"):
         evaluate(replace(victim, features=None), suite, texts(None), tower.image_size)  # type: ignore[arg-type]
+
+
+def test_a_tower_without_patch_tokens_is_refused_before_any_work() -> None:
+    config = presets.miniature(TeCoA()).with_({"epochs": 0, "eval_suite.attention": True})
+    check(config)
+    other = config.with_({"model": ModelRef(name="coca_ViT-B-32")})
+    with pytest.raises(ConfigError, match=r"config\.eval_suite\.attention: got True.*'coca_ViT-B-32' shows no patch"):
+        check(other)
 
 
 def test_a_trial_keeps_its_attention_measures_it_again_and_is_drawn(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zsr_core.codec import ConfigError
+from zsr_core.codec import ConfigError, require
 from zsr_core.data import check_apart, check_data
 from zsr_core.lazy import LazyModule
 from zsr_core.methods import AnyMethod
@@ -25,6 +25,11 @@ def check(config: TrialConfig) -> None:
         check_texts(config.model, images.classes, images.templates, "config.train_data.classes")
         check_reads(config.method, config.model)
     suite = config.eval_suite
+    if suite.attention:
+        layout = tower_shapes(config.model).layout
+        seen = layout.has_patches and layout.has_last_norm
+        expected = f"False: {config.model.name!r} shows no patch tokens or no last attention; CLIP's ViT and ResNet do"
+        require(seen, "config.eval_suite.attention", True, expected)
     for i, task in enumerate(suite.tasks):
         path = f"config.eval_suite.tasks[{i}]"
         images = check_data(task, suite.split, path, size, space=suite.space, trained_on=config.train_data)
