@@ -18,10 +18,10 @@ Tier = Literal["none", "cheap", "full"]  # of the audit
 TIERS: tuple[Tier, ...] = ("none", "cheap", "full")
 PRESETS = (MINIATURE, MINIATURE_LONG, "paper", "flyp")
 ATTACKS = (
-    "pgd100-tga", "cw100-tga", "pgd20-agft", "aa-standard", "aa-plus", "aa-rand", "aa-tecoa", "aa-fare", "aa-agft",
-    "pgd10", "pgd100", "cw100", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "adaptive", "transfer-untouched",
-    "noise100", "confidence-away-mu0.1", "confidence-away-mu1", "confidence-away-mu10", "confidence-flip-mu0.1",
-    "confidence-flip-mu1", "confidence-flip-mu10",
+    "pgd100-tga", "cw100-tga", "pgd20-agft", "aa-standard", "aa-official", "aa-plus", "aa-rand", "aa-tecoa", "aa-fare",
+    "aa-agft", "pgd10", "pgd100", "cw100", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "adaptive",
+    "transfer-untouched", "noise100", "confidence-away-mu0.1", "confidence-away-mu1", "confidence-away-mu10",
+    "confidence-flip-mu0.1", "confidence-flip-mu1", "confidence-flip-mu10",
 )  # fmt: skip
 
 # the scores of out-of-distribution detectors, which attacks on a detector are named by

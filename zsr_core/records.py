@@ -44,14 +44,22 @@ class SampleRecord:
     # The unit image embedding as D little-endian float32, or b"" where it was not asked for. It is kept in a file of
     # its own, because it is larger than all other columns together.
     embedding: bytes = field(default=b"", repr=False)
+    # What attention maps look at, little-endian float32 in the order of ATTENTION_COLUMNS, or b""; in its own file too.
+    attention: bytes = field(default=b"", repr=False)
+
+
+ATTENTION_KINDS = ("text", "complementary", "gradcam")  # of attention map
+ATTENTION_FACTS = ("soft_iou", "pointing", "energy", "drift", "kept")  # of each kind
+ATTENTION_COLUMNS = ("mask_share", *(f"{fact}_{kind}" for kind in ATTENTION_KINDS for fact in ATTENTION_FACTS))
 
 
 _TYPES = {"str": pa.string(), "float": pa.float64(), "int": pa.int64(), "bool": pa.bool_()}
 ARROW = pa.schema(
-    [(f.name, _TYPES[str(f.type)]) for f in fields(SampleRecord) if f.name != "embedding"],
+    [(f.name, _TYPES[str(f.type)]) for f in fields(SampleRecord) if str(f.type) in _TYPES],
     metadata={"zsr.samples": SCHEMA_VERSION},
 )
-WITH_EMBEDDING = ARROW.append(pa.field("embedding", pa.binary()))  # of records on their way: batches, shards
+# Of records on their way: batches, shards.
+WITH_EMBEDDING = ARROW.append(pa.field("embedding", pa.binary())).append(pa.field("attention", pa.binary()))
 
 
 def to_table(records: Iterable[SampleRecord], schema: pa.Schema = ARROW) -> pa.Table:

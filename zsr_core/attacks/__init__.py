@@ -10,13 +10,15 @@ from zsr_core.attacks.detector import Detector
 from zsr_core.attacks.fab import Fab
 from zsr_core.attacks.losses import LOSSES
 from zsr_core.attacks.noise import Noise
+from zsr_core.attacks.official import OfficialAutoAttack
 from zsr_core.attacks.pgd import Pgd
 from zsr_core.attacks.square import Square
 from zsr_core.attacks.transfer import Transfer
 
-AnyAttack = Pgd | Apgd | Fab | Square | AutoAttack | Adaptive | Confidence | Transfer | Noise
+AnyAttack = Pgd | Apgd | Fab | Square | AutoAttack | OfficialAutoAttack | Adaptive | Confidence | Transfer | Noise
 
 __all__ = [
     "CONFIDENCE", "LOSSES", "Adaptive", "AnyAttack", "Apgd", "Attack", "AutoAttack", "Confidence", "Detector", "Draws",
-    "Fab", "Logits", "Loss", "Noise", "Objective", "PerImage", "Pgd", "Scored", "Square", "Target", "Transfer",
+    "Fab", "Logits", "Loss", "Noise", "Objective", "OfficialAutoAttack", "PerImage", "Pgd", "Scored", "Square",
+    "Target", "Transfer",
 ]  # fmt: skip

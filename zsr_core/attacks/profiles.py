@@ -6,7 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zsr_core.attacks import CONFIDENCE, Adaptive, AnyAttack, Apgd, AutoAttack, Fab, Noise, Pgd, Square, Transfer
+from zsr_core.attacks import (
+    CONFIDENCE,
+    Adaptive,
+    AnyAttack,
+    Apgd,
+    AutoAttack,
+    Fab,
+    Noise,
+    OfficialAutoAttack,
+    Pgd,
+    Square,
+    Transfer,
+)
 from zsr_core.codec import ConfigError, unknown
 from zsr_core.names import ATTACKS, rows_of
 
@@ -44,6 +56,11 @@ _ROWS: Mapping[str, Profile] = {
         attack=AutoAttack(version="standard"),
         source="Croce & Hein, ICML 2020, arXiv 2003.01690; fra31/auto-attack, version='standard'",
         differs="2 and 3 classes get a replacement here, where the official code stops with an error",
+    ),
+    "aa-official": Profile(
+        attack=OfficialAutoAttack(),
+        source="fra31/auto-attack itself, version='standard', as the package pyautoattack 0.2 holds it",
+        differs="2 and 3 classes get the parts that can face them; each batch has a seed of its own",
     ),
     "aa-plus": Profile(
         attack=AutoAttack(version="plus"),

@@ -48,6 +48,7 @@ class Probe(Enum):
     AUTOATTACK = "autoattack"
     GRADIENT_PART = "autoattack by gradient"  # the stages of AutoAttack before Square
     SQUARE = "square"  # the last stage of AutoAttack alone
+    OFFICIAL = "official autoattack"  # the authors' own code, on a sample
     ADAPTIVE = "adaptive"
     NOISE = "noise"
     TRANSFER = "transfer {}"  # per model on which the examples are made

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from zsr_core.attacks import Adaptive, Attack, AutoAttack, Square
+from zsr_core.attacks import Adaptive, Attack, AutoAttack, OfficialAutoAttack, Square
 from zsr_core.audit.evidence import Evaluation, Evidence, Probe, Run
 from zsr_core.audit.outcomes import Outcomes, image_key, outcomes, together
 from zsr_core.audit.plan import Request, Step, steps
@@ -59,7 +59,8 @@ def _watched(evidence: Evidence, scene: Scene, step: Step) -> Evidence:
 
 
 def _attacked(evidence: Evidence, scene: Scene, step: Step) -> Evidence:
-    return _with(evidence, step, scene, under(scene, _attack(step), step.threat))
+    sample = scene if step.images is None else scene.cut(step.images)
+    return _with(evidence, step, sample, under(sample, _attack(step), step.threat))
 
 
 def _pgd100(evidence: Evidence, scene: Scene, step: Step) -> Evidence:
@@ -90,7 +91,10 @@ def split(records: Sequence[SampleRecord]) -> dict[Run, Outcomes]:
 
 
 def recorded(evaluation: Evaluation, eps: float) -> dict[Run, Outcomes]:
-    """Return the runs of AutoAttack and the adaptive attack in the evaluation itself, on all of its images."""
+    """Return the runs of AutoAttack, ours or the official one, and of the adaptive attack in the evaluation itself.
+
+    They are on all of its images.
+    """
     runs: dict[Run, Outcomes] = {}
     for attack in evaluation.attacks:
         records = [
@@ -98,8 +102,8 @@ def recorded(evaluation: Evaluation, eps: float) -> dict[Run, Outcomes]:
         ]
         if records and isinstance(attack, AutoAttack):
             runs |= split(records)
-        elif records and isinstance(attack, Adaptive):
-            run = Run(probe=Probe.ADAPTIVE)
+        elif records and (attack == OfficialAutoAttack() or isinstance(attack, Adaptive)):
+            run = Run(probe=Probe.ADAPTIVE if isinstance(attack, Adaptive) else Probe.OFFICIAL)
             runs[run] = Outcomes(name=run.text, standing={image_key(r): r.correct for r in records})
     return runs
 
@@ -123,7 +127,7 @@ def _on_survivors(evidence: Evidence, scene: Scene, step: Step, before: Outcomes
     return replace(evidence, runs={**evidence.runs, step.run: Outcomes(name=step.run.text, standing=standing)})
 
 
-_LOOKS: Mapping[Probe, Look] = {  # every other probe is an attack on all images
+_LOOKS: Mapping[Probe, Look] = {  # every other probe is an attack on the images of its step
     Probe.ANSWERS: _answers,
     Probe.GRADIENTS: lambda evidence, scene, _: replace(evidence, gradients=gradients(scene)),
     Probe.SLOPES: lambda evidence, scene, _: replace(evidence, slopes=slopes(scene)),

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from zsr_core.attacks import Adaptive, AnyAttack, Attack, AutoAttack, Noise, Pgd, Transfer
+from zsr_core.attacks import Adaptive, AnyAttack, Attack, AutoAttack, Noise, OfficialAutoAttack, Pgd, Transfer
 from zsr_core.audit.evidence import Autocast, Probe, Run
 from zsr_core.audit.probes.attacks import LowPrecision, Tempered, ball_of
 from zsr_core.audit.probes.gradients import DIRECTIONS, NEARBY
@@ -27,6 +27,7 @@ from zsr_core.records import SampleRecord
 from zsr_core.threat import ThreatModel
 
 IMAGES: Mapping[Tier, int] = {"none": 0, "cheap": 64, "full": 512}  # at most so many, spread over the tasks
+OFFICIAL_IMAGES = 32  # that the official AutoAttack is run on; ours, because it takes about 10,000 passes an image
 CHEAP_SHARE = 0.2  # of the evaluation's passes, at most; in small batches each pass takes half as long again
 PROBE = Pgd(steps=50, step_ratio=0.1, label="audit")  # one name for all variants, so that they share random starts
 SHORT = Pgd(steps=10, step_ratio=0.25, label="audit")
@@ -142,7 +143,16 @@ def attack_steps(scene: Scene, attacks: Sequence[AnyAttack], autocast: Autocast 
     for name, other in scene.victim.others.items():
         if other.sha != scene.victim.sha:  # examples made on the model itself are not transferred
             table.append((Run(probe=Probe.TRANSFER, setting=name), Transfer(source=name), here))
-    return tuple(_attack_step(run, attack, threat, scene) for run, attack, threat in table)
+    every = tuple(_attack_step(run, attack, threat, scene) for run, attack, threat in table)
+    return (*every, *_official(scene, attacks))
+
+
+def _official(scene: Scene, attacks: Sequence[AnyAttack]) -> tuple[Step, ...]:
+    """Return the step of the official AutoAttack, which is meant for classifiers without randomness."""
+    official = OfficialAutoAttack()
+    if scene.victim.defended is not None or official in attacks:  # in the second case it is in the records
+        return ()
+    return (replace(_attack_step(Run(probe=Probe.OFFICIAL), official, scene.threat, scene), images=OFFICIAL_IMAGES),)
 
 
 def _stepping(own: Pgd, ratio: float) -> Pgd:

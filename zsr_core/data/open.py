@@ -16,6 +16,7 @@ from zsr_core.data import miniature, tasks
 from zsr_core.data.folders import every_part, folder_split, named
 from zsr_core.data.formats.huggingface import Cells
 from zsr_core.data.formats.listing import Part
+from zsr_core.data.formats.masks import object_masks
 from zsr_core.data.formats.webdataset import Members
 from zsr_core.data.imagenet_names import TEMPLATES
 from zsr_core.data.kept import Kept, cache_folder, kept_file, kept_unreadable
@@ -49,6 +50,8 @@ class ImageSet:
     skipped: tuple[str, ...] = ()  # images left out because they cannot be decoded
     space: PixelSpace = "model_input"  # "native": S is the set's own size, not the model's
     notes: tuple[str, ...] = ()  # what a reader of its numbers should know of how it was read, in sentences
+    # rows -> bool [b, S, S], where the object of the image's class is; None where the set has no masks
+    masks: Callable[[Sequence[int]], Tensor] | None = None
 
 
 def taken(images: ImageSet, rows: Sequence[int]) -> ImageSet:
@@ -57,6 +60,7 @@ def taken(images: ImageSet, rows: Sequence[int]) -> ImageSet:
     return replace(
         images, ids=tuple(images.ids[row] for row in picked), labels=images.labels[list(picked)],
         pixels=Picked(pixels=images.pixels, rows=picked),
+        masks=None if images.masks is None else Picked(pixels=images.masks, rows=picked),
     )  # fmt: skip
 
 
@@ -252,6 +256,7 @@ def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
         key=fingerprint(["miniature", name, shown, pixels]),
         pixels=lambda rows: rendered.images[torch.as_tensor(rows)],
         in_memory=True,
+        masks=lambda rows: rendered.masks[torch.as_tensor(rows)],
     )
 
 
@@ -328,6 +333,7 @@ def _opened(
         skipped=tuple(part.ids[row] for row in skipped),
         space=space,
         notes=part.notes,
+        masks=object_masks(part.pictures, rows, part.labels[rows], size, preprocessing),
     )
 
 

@@ -184,16 +184,27 @@ def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-# A model of another size than 224 gets the same proportions.
+# To which length the shorter side is resized before the middle is cut out. A model of another size than 224 gets the
+# same proportions.
+SIDES: Mapping[Preprocessing, Callable[[int], int]] = {
+    "resize256_crop224": lambda size: round(size * 256 / 224),
+    "resize224": lambda size: size,
+    "resize224_bicubic": lambda size: size,
+}
+
+
+def prepared(image: Image.Image, size: int, preprocessing: Preprocessing, filter: Image.Resampling) -> Image.Image:
+    """Return the middle of the resized image, ``size`` x ``size`` pixels."""
+    return _middle(_shorter_side(image, SIDES[preprocessing](size), filter), size, size)
+
+
 PREPROCESSING: Mapping[str, Callable[[Image.Image, int], Image.Image]] = {
     # TeCoA, PMG-AFT, TGA-ZSR and UCAT: Resize(256), CenterCrop(224), bilinear.
-    "resize256_crop224": lambda image, size: _middle(
-        _shorter_side(image, round(size * 256 / 224), Image.Resampling.BILINEAR), size, size
-    ),
+    "resize256_crop224": lambda image, size: prepared(image, size, "resize256_crop224", Image.Resampling.BILINEAR),
     # AGFT: Resize(224), CenterCrop(224), bilinear. Of square pictures all is kept: TGA-ZSR's Resize((224, 224)).
-    "resize224": lambda image, size: _middle(_shorter_side(image, size, Image.Resampling.BILINEAR), size, size),
+    "resize224": lambda image, size: prepared(image, size, "resize224", Image.Resampling.BILINEAR),
     # CLIP's own, which FARE uses: Resize(224, bicubic), CenterCrop(224).
-    "resize224_bicubic": lambda image, size: _middle(_shorter_side(image, size, Image.Resampling.BICUBIC), size, size),
+    "resize224_bicubic": lambda image, size: prepared(image, size, "resize224_bicubic", Image.Resampling.BICUBIC),
 }
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zsr_core.codec import ConfigError, require
+from zsr_core.evaluation.attention import read_attention
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
 from zsr_core.evaluation.retrieval.gather import Retrieved
 from zsr_core.evaluation.retrieval.store import read_retrieved
@@ -85,7 +86,8 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
         ConfigError: naming the file that cannot be read, or that is of other images than the records.
     """
     records, retrieved = from_table(read_samples(folder / "samples.parquet")), read_retrieved(folder)
-    shifted = read_shifted(folder)
+    shifted, looked = read_shifted(folder), read_attention(folder, records)
+    records = [replace(r, attention=seen) for r, seen in zip(records, looked, strict=True)] if any(looked) else records
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
         return Evaluated(records=records, texts={}, source=(), retrieved=retrieved, shifted=shifted)
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)

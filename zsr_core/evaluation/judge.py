@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zsr_core.codec import ConfigError, require
 from zsr_core.data import ImageSet
+from zsr_core.evaluation.attention import Looking, packed
 from zsr_core.evaluation.victim import Victim
 from zsr_core.records import FLOATS, SampleRecord
 from zsr_core.rng import generator
@@ -73,6 +74,7 @@ class Judge:
     trial_id: str
     space: str
     embeddings: bool = False  # whether a record carries the image's unit embedding
+    looking: Looking | None = None  # makes the attention that a record carries; None where it carries none
 
     def ids(self, batch: Batch) -> list[str]:
         """Return the ids of a batch's images."""
@@ -93,6 +95,7 @@ class Judge:
             self.ids(batch), batch.y.tolist(), logits.argmax(dim=1).tolist(), p.amax(dim=1).exp().tolist(),
             (-(p.exp() * p).sum(dim=1)).tolist(), (own - others)[:, 0].tolist(),
             delta.abs().flatten(1).amax(dim=1).tolist(), l2_size(delta).tolist(), queries, self._bytes(unit),
+            self._attention(batch, x_adv),
             strict=True,
         )  # fmt: skip
         return [
@@ -101,9 +104,9 @@ class Judge:
                 sample_id=sample_id, condition=condition.name, attack_id=condition.attack_id, ran=condition.ran,
                 stage=condition.stage, norm=condition.threat.norm, threat_space=self.space, eps=condition.threat.eps,
                 label=label, pred=pred, correct=pred == label, p_max=p_max, entropy=entropy, margin=margin,
-                linf=linf, l2=l2, queries=asked, embedding=embedding,
+                linf=linf, l2=l2, queries=asked, embedding=embedding, attention=attention,
             )
-            for sample_id, label, pred, p_max, entropy, margin, linf, l2, asked, embedding in columns
+            for sample_id, label, pred, p_max, entropy, margin, linf, l2, asked, embedding, attention in columns
         ]  # fmt: skip
 
     def _bytes(self, unit: Tensor) -> list[bytes]:
@@ -112,6 +115,12 @@ class Judge:
             return [b""] * len(unit)
         rows = np.ascontiguousarray(unit.cpu().numpy(), dtype=FLOATS)
         return [row.tobytes() for row in rows]
+
+    def _attention(self, batch: Batch, x_adv: Tensor) -> list[bytes]:
+        """Return what each record carries of the attention maps of ``x_adv``."""
+        if self.looking is None:
+            return [b""] * len(x_adv)
+        return packed(self.looking.facts(x_adv, batch.x, batch.y, batch.rows.tolist()))
 
     def _answers(self, condition: Condition, batch: Batch, x_adv: Tensor) -> tuple[Tensor, Tensor]:
         """Return the deployed classifier's unit embeddings [B, D], and its logits [B, C] in double."""

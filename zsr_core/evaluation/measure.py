@@ -26,7 +26,7 @@ from zsr_core.evaluation.metrics import (
 )
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
 from zsr_core.evaluation.shifted_places import with_shifts
-from zsr_core.records import SampleRecord
+from zsr_core.records import FLOATS, SampleRecord
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
 WORST = "worst"  # an image is robust if no attack breaks it
@@ -187,7 +187,9 @@ def worst_of(attacks: Sequence[Images]) -> Images:
     columns = {name: np.stack([getattr(a, name) for a in attacks]) for name in ("pred", "p_max", "entropy")}
     columns |= {"correct": correct, "margin": margin}
     worst = {name: np.take_along_axis(column, at, axis=0)[0] for name, column in columns.items()}
-    return replace(first, outputs=_chosen([a.outputs for a in attacks], at[0]), **worst)
+    looked = [a.attention for a in attacks if a.attention is not None]
+    attention = np.take_along_axis(np.stack(looked), at[..., None], axis=0)[0] if len(looked) == len(attacks) else None
+    return replace(first, attention=attention, outputs=_chosen([a.outputs for a in attacks], at[0]), **worst)
 
 
 def _check(records: Sequence[SampleRecord]) -> None:
@@ -250,7 +252,14 @@ def _columns(records: Collection[SampleRecord]) -> dict[str, Any]:
         "p_max": np.fromiter([r.p_max for r in records], np.float64, n),
         "entropy": np.fromiter([r.entropy for r in records], np.float64, n),
         "margin": np.fromiter([r.margin for r in records], np.float64, n),
+        "attention": _attention(records),
     }
+
+
+def _attention(records: Collection[SampleRecord]) -> npt.NDArray[np.float32] | None:
+    if not records or not all(r.attention for r in records):
+        return None
+    return np.frombuffer(b"".join(r.attention for r in records), FLOATS).reshape(len(records), -1)
 
 
 def _condition(place: Place) -> Condition:
@@ -275,10 +284,12 @@ def _missing(metric: Metric, images: Images) -> str:
     """Return what the metric reads and the images do not have, or ""."""
     there = {
         "records": True, "embeddings": images.outputs is not None, "corruptions": images.corruptions is not None,
-        "factors": images.factors is not None,
+        "factors": images.factors is not None, "retrieval": images.gallery is not None,
+        "attention": images.attention is not None,
     }  # fmt: skip
     why = {"embeddings": "the embeddings were not kept", "corruptions": "no corruption was evaluated",
-           "factors": "no visual factor was evaluated"}  # fmt: skip
+           "factors": "no visual factor was evaluated", "retrieval": "no retrieval was evaluated",
+           "attention": "attention was not measured: set eval_suite.attention"}  # fmt: skip
     return "" if there[metric.reads] else why[metric.reads]
 
 

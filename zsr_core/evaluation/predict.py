@@ -16,6 +16,7 @@ from zsr_core.attacks import Attack
 from zsr_core.codec import fingerprint, to_plain
 from zsr_core.data import ImageSet, batches
 from zsr_core.evaluation.attacked import RunAttack, StageRun, alone, room
+from zsr_core.evaluation.attention import Looking
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.judge import Batch, Condition, Judge, check_pixels, check_set
 from zsr_core.evaluation.victim import Victim
@@ -45,6 +46,7 @@ def predict(
     run_attack: RunAttack = alone,
     attack_precision: AttackPrecision = "fp32",
     embeddings: bool = False,
+    looking: Looking | None = None,
 ) -> list[SampleRecord]:
     """Return one record per image and condition: "none" first, then each attack under each threat model.
 
@@ -63,6 +65,7 @@ def predict(
         run_attack: runs an attack on one batch, for instance to watch it.
         attack_precision: of the attacks' products on CUDA; what they give is judged in fp32.
         embeddings: whether the records carry the images' unit embeddings.
+        looking: makes the attention maps whose facts the records carry.
 
     Raises:
         ConfigError: if there is no image, a label lies outside the classes, or text and images have other dimensions.
@@ -70,8 +73,9 @@ def predict(
     """
     check_set(images, len(text.classes))
     judge = Judge(
-        victim=victim, images=images, text=text, seed=seed, trial_id=trial_id, space=threat_space, embeddings=embeddings
-    )
+        victim=victim, images=images, text=text, seed=seed, trial_id=trial_id, space=threat_space,
+        embeddings=embeddings, looking=looking,
+    )  # fmt: skip
     where = torch.device(device)
     abreast = torch.get_num_threads() if where.type == "cpu" else 1
     run = _Run(
@@ -196,6 +200,7 @@ class _Run:
         about = [condition.name, condition.attack_id, condition.ran, stage_id]
         about += [self.precision] if stage_id and self.precision != "fp32" else []
         asked = ["embeddings"] if judge.embeddings else []
+        asked += ["attention"] if judge.looking is not None else []
         return fingerprint([judge.victim.key, text, images, threat, about, judge.space, judge.seed, *asked], 24)
 
 

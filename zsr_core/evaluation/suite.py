@@ -17,6 +17,7 @@ from zsr_core.data.partition import SPLITS
 from zsr_core.data.ref import RESERVED, check_names, overlap, same_set
 from zsr_core.data.shifts.factored import factors_of
 from zsr_core.data.shifts.kinds import cells_of, generated
+from zsr_core.evaluation.attention import Looking
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.metrics.metric import Kind
 from zsr_core.evaluation.metrics.outside import slug
@@ -45,6 +46,8 @@ class EvalSuite:
     unit image embeddings are kept beside the records, so that a metric that reads them never needs the attack again:
     "report" is what is not selected by, that is the splits "report" and "all". ``retrieval`` asks for image-text
     retrieval on the same split, attacked at the same budgets; None asks for none.
+    With ``attention`` each record also keeps what the attention maps of its image look at, which takes up to four more
+    passes per record.
 
     ``ood_near`` and ``ood_far`` are sets of out-of-distribution images, near the tasks' or far from them. They have no
     labels, and are encoded where embeddings are kept: without those there is nothing to measure on them.
@@ -72,6 +75,7 @@ class EvalSuite:
     factors: tuple[str, ...] = field(default=(), metadata=LATER)
     annotations: str | None = field(default=None, metadata=LATER)
     retrieval: RetrievalSuite | None = field(default=None, metadata=LATER)
+    attention: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -180,6 +184,7 @@ def evaluate(
     on_event: OnEvent = ignore,
     shard: tuple[int, int] = (0, 1),
     trained_on: DataRef | None = None,
+    not_banks: Callable[[ImageSet], TextBank] | None = None,
 ) -> list[SampleRecord]:
     """Return the records of every task of the suite.
 
@@ -192,22 +197,33 @@ def evaluate(
         on_event: is called after every batch and every task.
         shard: (k, K) for images k, k + K, k + 2K, ... of each task alone; :func:`merged` puts the K parts together.
         trained_on: as of :func:`open_data`: it decides which images of a task training leaves to be measured on.
+        not_banks: the classes in the prompt of what is not the class, for the complementary attention map.
     """
     k, of = shard
+    if suite.attention:
+        seen = victim.features is not None and not_banks is not None
+        require(seen, "attention", True, "False: this classifier shows no features, or there are no other prompts")
 
     def opened(ref: DataRef, split: Split) -> ImageSet:
         """Return this shard's images, which are none where a set has fewer than there are shards."""
         images = open_data(ref, split, image_size, suite.n, space=suite.space, trained_on=trained_on)
         return taken(images, range(k, len(images.labels), of)) if of > 1 else images
 
-    def run(images: ImageSet, bank: TextBank, attacks: Sequence[Attack], told: OnEvent) -> list[SampleRecord]:
+    def look(images: ImageSet, bank: TextBank) -> Looking | None:
+        if not suite.attention or victim.features is None or not_banks is None:
+            return None
+        return Looking(features=victim.features, text=bank, rest=not_banks(images), masks=images.masks)
+
+    def run(
+        images: ImageSet, bank: TextBank, attacks: Sequence[Attack], told: OnEvent, looking: Looking | None = None
+    ) -> list[SampleRecord]:
         if of > 1 and len(images.labels) == 0:
             return []
         return predict(
             victim, images, bank, attacks, suite.threats(), seed=seed, trial_id=trial_id,
             batch_size=suite.batch_size, device=device, threat_space=suite.space, journal=journal, on_event=told,
             embeddings=suite.keeps_embeddings,
-            attack_precision=suite.attack_precision,
+            attack_precision=suite.attack_precision, looking=looking,
         )  # fmt: skip
 
     outside = zip(suite.kinds, suite.measured_ood, strict=bool(suite.measured_ood))
@@ -217,7 +233,7 @@ def evaluate(
     for i, ref in enumerate(suite.tasks):
         images = opened(ref, suite.split)
         bank = banks(images)
-        own = run(images, bank, suite.attacks, on_event)
+        own = run(images, bank, suite.attacks, on_event, look(images, bank))
         records += own
         if i == 0:
             detected += clean_records(sets, bank, run, on_event)

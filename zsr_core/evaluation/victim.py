@@ -12,6 +12,7 @@ from torch import Tensor
 from zsr_core.attacks import PerImage
 from zsr_core.codec import fingerprint, require
 from zsr_core.defences.defence import Defended
+from zsr_core.model.layout import Features
 from zsr_core.text import TextBank
 
 # () -> one generator per image
@@ -32,6 +33,8 @@ class Victim:
     scale: float
     sha: str
     bias: float = 0.0
+    # The network's features without the defence, for attention maps; None where it is not one of our towers.
+    features: Callable[[Tensor], Features] | None = None
     defended: Defended | None = None
     attack_samples: int = 0
     # What the method's loss adds to cross-entropy, for adaptive attacks; None where it adds nothing.

@@ -59,6 +59,21 @@ def gradcam_map(encoded: Encoded, views: Views, *, differentiable: bool) -> Tens
     return cam if differentiable else cam.detach()
 
 
+def class_gradcam_map(encoded: Encoded, text: Tensor) -> Tensor:
+    """Return [B, h, w]: ReLU of Grad-CAM at the last block's first layer norm, of the cosine with one text per image.
+
+    Args:
+        text: [B, D], rows of norm 1. An image's map depends on no other image of the batch.
+    """
+    source, embed_from = encoded.features.last_norm()
+    with torch.enable_grad():
+        source = source.detach().requires_grad_()
+        score = (F.normalize(embed_from(source).float(), dim=-1) * text).sum()
+        (grad,) = torch.autograd.grad(score, source)
+    weight = grad[:, 1:].float().mean(dim=1, keepdim=True)  # [B, 1, W]
+    return (weight * source.detach()[:, 1:].float()).sum(dim=-1).relu().view(-1, *encoded.grid)
+
+
 def resize(maps: Tensor, side: int) -> Tensor:
     """Return [B, side, side]: ``maps`` [B, h, w] resized bilinearly (align_corners=False)."""
     return F.interpolate(maps[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]

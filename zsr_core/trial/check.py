@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zsr_core.codec import ConfigError
+from zsr_core.codec import ConfigError, require
 from zsr_core.data import Split, check_apart, check_data, check_pictures
 from zsr_core.data.captions import check_captions
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
@@ -30,6 +30,11 @@ def check(config: TrialConfig) -> None:
         if config.perturbation is not None and config.perturbation.site == "token":
             tower_shapes(config.model).check_block(config.perturbation.block, "config.perturbation.block")
     suite = config.eval_suite
+    if suite.attention:
+        layout = tower_shapes(config.model).layout
+        seen = layout.has_patches and layout.has_last_norm
+        expected = f"False: {config.model.name!r} shows no patch tokens or no last attention; CLIP's ViT and ResNet do"
+        require(seen, "config.eval_suite.attention", True, expected)
     for i, task in enumerate(suite.tasks):
         path = f"config.eval_suite.tasks[{i}]"
         images = check_data(task, suite.split, path, size, space=suite.space, trained_on=config.train_data)

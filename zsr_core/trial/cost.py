@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from zsr_core.codec import require
 from zsr_core.data import set_size
@@ -144,9 +145,7 @@ def estimate(config: TrialConfig) -> Estimate:
         absent += [part.task] if part.published else []
         fwd += part.images * part.forwards
         back_in += part.images * part.backwards
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        width = model.visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
-    gflop = counter.get_total_flops() / 1e9
+    gflop, width = forward_cost(model.visual, size)
     cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
@@ -162,6 +161,28 @@ def _attack_passes(config: TrialConfig) -> tuple[int, int]:
     if moved is None:
         return config.train_attack.cost()
     return {"none": (0, 0), "token": (moved.steps, moved.steps), "embedding": (1, 0)}[moved.site]
+
+
+class _Untracked(ModuleTracker):
+    """Stands for the counter's tracker of modules, which hooks every module of the process.
+
+    Costs are estimated while a trial runs in another thread, and such a hook stops the trial's attack with an error.
+    """
+
+    def __enter__(self) -> _Untracked:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def forward_cost(visual: torch.nn.Module, size: int) -> tuple[float, int]:
+    """Return the GFLOP of one image's forward through a module on the meta device, and the width of what it gives."""
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Untracked()
+    with counter, torch.no_grad():
+        width = visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
+    return counter.get_total_flops() / 1e9, int(width)
 
 
 def _fitting_images(config: TrialConfig, size: int) -> int:

@@ -52,9 +52,14 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
     defended = None if config.defence is None else config.defence.defended(tower, clip.tower)
     added = regulariser(config.method, clip, tower) if config.epochs else None
     return Victim(
-        embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower), defended=defended,
+        embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower), defended=defended, features=tower.features,
         attack_samples=0 if config.defence is None else config.defence.attack_samples, regulariser=added,
-        others={"untouched": Victim(embed=source.tower, scale=source.scale, bias=source.bias, sha=source.sha)},
+        others={
+            "untouched": Victim(
+                embed=source.tower, scale=source.scale, bias=source.bias, sha=source.sha,
+                features=source.tower.features,
+            )
+        },
         facts=fingerprint([to_plain(config.defence), to_plain(config.method) if added else None]),
     )  # fmt: skip
 

@@ -30,8 +30,8 @@ def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
     suite = config.eval_suite
     kept = {"records": True, "embeddings": bool(evaluated.texts), "retrieval": bool(evaluated.retrieved)}
-    shifts = {"corruptions": bool(suite.corruptions), "factors": suite.profiles}
-    metrics = [m for m in METRICS if m.name in asked or shifts.get(m.reads) or (m.always and kept.get(m.reads))]
+    added = {"corruptions": bool(suite.corruptions), "factors": suite.profiles, "attention": suite.attention}
+    metrics = [m for m in METRICS if m.name in asked or added.get(m.reads) or (m.always and kept.get(m.reads))]
     if evaluated.ood:
         rows = usual_rows([ref.called for ref in suite.ood], suite.kinds, attacked=bool(suite.ood_attacks))
         metrics += [metric for metric in rows if metric.name not in asked]

@@ -14,6 +14,7 @@ import torch
 
 from zsr_core.codec import ConfigError, require, to_plain
 from zsr_core.data import ImageSet
+from zsr_core.evaluation.attention import write_attention
 from zsr_core.evaluation.detection import write_ood
 from zsr_core.evaluation.embeddings import SHIFTED, write_embeddings
 from zsr_core.evaluation.journal import Journal
@@ -22,6 +23,7 @@ from zsr_core.evaluation.shifted import How, Model, shifted_records
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import remove_stale, write_text
+from zsr_core.methods.comp_tga import NON_CLASS
 from zsr_core.model.distributed import World
 from zsr_core.model.load import Clip
 from zsr_core.model.precision import decide
@@ -32,7 +34,7 @@ from zsr_core.training.pauses import TrainingStopped
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
-from zsr_core.trial.deploy import deployed, evaluation_bank, plain_bank, tuned_tower, untouched_clip
+from zsr_core.trial.deploy import class_bank, deployed, evaluation_bank, plain_bank, tuned_tower, untouched_clip
 from zsr_core.trial.ladder import Ladder
 from zsr_core.trial.numbers import evaluated_of, measured
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
@@ -189,6 +191,7 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
     evaluated = evaluated_of(config, clip, victim, records, str(device), retrieved)
     write_samples(folder / "samples.parquet", evaluated.records)
     write_embeddings(folder, evaluated)
+    write_attention(folder, evaluated.records)
     write_ood(folder, evaluated.ood)
     if evaluated.shifted:
         write_samples(folder / SHIFTED, evaluated.shifted)
@@ -248,6 +251,7 @@ def _records(
     records = evaluate(
         victim, suite, bank, size, seed=config.seed, trial_id=config.trial_id, device=context.where, journal=journal,
         on_event=context.on_event, shard=shard, trained_on=config.train_data,
+        not_banks=lambda images: class_bank(config.model, str(context.where), images.classes, (NON_CLASS,)),
     )  # fmt: skip
     if not suite.corruptions and not suite.profiles:
         return records

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from sweeps.engine.commands import (
+    attention,
     audit,
     data,
+    detect,
     evaluate,
     export,
     measure,
@@ -56,6 +58,8 @@ COMMANDS: Mapping[str, Command] = {
     "report": report,
     "measure": measure,
     "audit": audit,
+    "attention": attention,
+    "detect": detect,
     "data": data,
     "evaluate": evaluate,
 }

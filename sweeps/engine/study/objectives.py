@@ -122,6 +122,11 @@ def reads_retrieval(objectives: Sequence[str]) -> bool:
     return any(score_named(name).of_captions for name in objectives)
 
 
+def reads_attention(objectives: Sequence[str]) -> bool:
+    """Return whether one of the objectives can be measured only where attention is."""
+    return any(metric_named(name).reads == "attention" for name in objectives)
+
+
 def shown_scores(objectives: Sequence[str]) -> tuple[Score, ...]:
     """Return the scores that tables and figures show: clean, robust, harmonic, then the other objectives."""
     first = (CLEAN, ROBUST, HARMONIC)

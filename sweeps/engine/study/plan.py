@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedRow, PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import check_ood, reads_embeddings, reads_retrieval
+from sweeps.engine.study.objectives import check_ood, reads_attention, reads_embeddings, reads_retrieval
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
@@ -41,6 +41,8 @@ def new_study(
         small = base.model.name in MINIATURES
         require(small, "objectives", objectives, "none of retrieval: eval_suite.retrieval names no set of captions")
         base = base.with_({"eval_suite.retrieval": RetrievalSuite()})
+    if reads_attention(objectives):
+        base = base.with_({"eval_suite.attention": True})
     cells = () if search else sweep.cells(preset)
     plan = [planned(base, UNTOUCHED_ROW, seed, role="baseline") for seed in seeds]
     plan += [planned(base, cell, seed) for seed in seeds for cell in cells]

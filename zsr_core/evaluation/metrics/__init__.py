@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zsr_core.codec import unknown
 from zsr_core.evaluation.metrics.accuracy import CLEAN, HARMONIC, ROBUST
+from zsr_core.evaluation.metrics.attention import ATTENTION
 from zsr_core.evaluation.metrics.calibration import CALIBRATION
 from zsr_core.evaluation.metrics.corruptions import CORRUPTED
 from zsr_core.evaluation.metrics.factors import FACTORED
@@ -19,7 +20,7 @@ from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
 METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
-METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED, *RETRIEVAL)
+METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED, *RETRIEVAL, *ATTENTION)
 
 
 def metric_named(name: str) -> Metric:

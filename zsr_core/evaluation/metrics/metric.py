@@ -15,7 +15,7 @@ from zsr_core.evaluation.metrics.ranks import Gallery
 from zsr_core.evaluation.metrics.shifts import Corruptions, Profile
 
 Unit = Literal["%", "points", "nats", ""]
-Reads = Literal["records", "embeddings", "corruptions", "factors", "retrieval"]
+Reads = Literal["records", "embeddings", "corruptions", "factors", "retrieval", "attention"]
 # Without attack; under each attack on the classifier; per image the worst attack; under each attack on a detector;
 # under each kind of corruption at each severity; under each kind at all its severities; where each visual factor shows;
 # then what retrieval is measured under.
@@ -61,6 +61,7 @@ class Images:
     margin: npt.NDArray[np.float64]  # logit of the true class minus the largest other logit
     clean: Images | None = None  # the same images without attack, in the same order; None if these are without attack
     outputs: Outputs | None = None  # embeddings and logits; None where they were not kept
+    attention: npt.NDArray[np.float32] | None = None  # [N, len(ATTENTION_COLUMNS)]; None where it was not measured
     source: Images | None = None  # clean images of the training set, of the selection split, with outputs
     ood: Detection | None = None  # what a detector is measured on; None without out-of-distribution sets
     corruptions: Corruptions | None = None  # the same images under corruptions; None where there are none
@@ -88,6 +89,12 @@ class Images:
         assert self.factors is not None, "measure() does not call a metric that reads factors without them"
         return self.factors
 
+    @property
+    def looked(self) -> npt.NDArray[np.float32]:
+        """The attention columns, for a metric that reads them: it is called on no images without them."""
+        assert self.attention is not None, "measure() does not call a metric that reads attention without it"
+        return self.attention
+
     def take(self, rows: npt.NDArray[np.intp]) -> Images:
         """Return the images at ``rows``, which may repeat; those without attack and under corruptions follow.
 
@@ -99,6 +106,7 @@ class Images:
             clean=None if self.clean is None else self.clean.take(rows),
             outputs=None if self.outputs is None else self.outputs.take(rows), source=self.source,
             corruptions=None if self.corruptions is None else self.corruptions.take(rows), factors=self.factors,
+            attention=None if self.attention is None else self.attention[rows],
         )  # fmt: skip
 
 
@@ -126,7 +134,7 @@ class Metric:
         attacked: whether a doubt of the audit about robustness concerns it.
         reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, one that reads corruptions or
             factors has those, and it is undefined without them. One that reads retrieval has ``Images.gallery``, and is
-            measured of sets of captions alone.
+            measured of sets of captions alone. One that reads attention has ``Images.attention``.
         always: whether every trial measures it; one that does not is measured where it is asked for. One that reads
             corruptions or factors is measured by every trial that has them.
         interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.

@@ -1,0 +1,124 @@
+"""``zsr detect``: zero-shot detection by crops of a trial's model and of the untouched one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sweeps.engine.running.audit import wanted
+from sweeps.engine.study.folder import StudyFolder
+from zsr_core.attacks.profiles import profile
+from zsr_core.codec import ConfigError, require, to_plain
+from zsr_core.data import ImageSet
+from zsr_core.data.formats.boxes import Boxes, Scenes, read_coco, read_proposals
+from zsr_core.data.miniature.boxed import boxed_scenes, made_proposals
+from zsr_core.data.miniature.scenes import FINE_SIZE
+from zsr_core.data.prompts import TEMPLATE
+from zsr_core.evaluation.crops import Detection, detect
+from zsr_core.files import write_text
+from zsr_core.names import MINIATURES
+from zsr_core.text import TextBank
+from zsr_core.threat import ThreatModel, budget_text
+from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.context import RunContext
+from zsr_core.trial.deploy import class_bank, deployed, evaluation_bank, tuned_tower, untouched_clip
+from zsr_core.trial.result import read_result
+
+SET = "animals"  # of the miniature, which the default scenes are of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which scenes, which proposals, and how they are attacked."""
+
+    boxes: Path | None = None  # COCO instances; None: the miniature's own scenes
+    pictures: Path | None = None  # the folder that file names start from
+    proposals: Path | None = None  # Parquet; None: of the miniature made ones, else the true boxes
+    scenes: int = 16  # of the miniature
+    attacks: tuple[str, ...] = ()  # by default the first of the trial's evaluation
+    eps: float | None = None  # by default the trial's own headline budget
+    pad: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.pad <= 1, "--pad", self.pad, "a share of the box from 0 to 1")
+        given = (self.boxes is None) == (self.pictures is None)
+        require(given, "--pictures", self.pictures, "a folder beside --boxes, and only there")
+        require(self.boxes is not None or self.proposals is None, "--proposals", self.proposals, "--boxes with it")
+
+
+def detect_study(folder: StudyFolder, trial: str, request: Request) -> list[str]:
+    """Measure each of these trials, write ``detection.json`` into its folder, and return the numbers as lines."""
+    lines: list[str] = []
+    for planned in wanted(folder, trial):
+        config, place = folder.results[planned.trial_id].config, folder.trial_path(planned.trial_id)
+        lines += ["", f"{planned.trial_id}  {planned.label}", *detect_trial(config, folder.path, place, request)]
+    return lines[1:]
+
+
+def detect_evaluated(place: Path, request: Request) -> list[str]:
+    """Measure the trial in a folder that ``zsr evaluate`` has left, and return the numbers as lines."""
+    result = read_result(place)
+    if result is None:
+        raise ConfigError(f"--evaluated: got {str(place)!r}, expected a trial's folder, which holds result.json")
+    return detect_trial(result.config, place, place, request)
+
+
+def detect_trial(config: TrialConfig, cache: Path, place: Path, request: Request) -> list[str]:
+    """Write ``detection.json`` of the untouched and the tuned model into ``place``; return the numbers as lines.
+
+    Raises:
+        ConfigError: if boxes, pictures or proposals cannot be used.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    clip = untouched_clip(config.model, device)
+    scenes, proposals = _scenes(config, request)
+    tuned = deployed(config, clip, tuned_tower(config, clip, RunContext(cache=cache, device=device)).tower)
+    suite = config.eval_suite
+    attacks = [profile(name) for name in request.attacks] or list(suite.attacks[:1])
+    threat = ThreatModel(norm=suite.norm, eps=request.eps or config.headline_eps)
+
+    def own(images: ImageSet) -> TextBank:
+        return evaluation_bank(config, clip, images, device)
+
+    def first(images: ImageSet) -> TextBank:
+        return class_bank(config.model, device, images.classes, images.templates)
+
+    models = {"untouched": (tuned.others["untouched"], first), "tuned": (tuned, own)}
+    if tuned.others["untouched"].sha == tuned.sha:
+        models = {"model": models["tuned"]}
+    found = {
+        name: detect(
+            victim, scenes, proposals, banks, clip.tower.image_size, attacks, [threat], pad=request.pad,
+            seed=config.seed, batch_size=suite.batch_size, device=device,
+        )
+        for name, (victim, banks) in models.items()
+    }  # fmt: skip
+    plain = {name: [to_plain(row) for row in rows] for name, rows in found.items()}
+    write_text(place / "detection.json", json.dumps(plain, indent=1) + "\n")
+    head = (
+        f"{len(scenes.ids)} images of {scenes.name}, {len(scenes.objects)} objects, {len(proposals)} proposals; "
+        f"{budget_text(threat.eps, threat.norm)}; every crop is attacked by itself"
+    )
+    note = ["Measured on the built-in miniature."] if config.model.name in MINIATURES else []
+    lines = [line for name, rows in found.items() for line in [name, *map(_line, rows)]]
+    return [head, *note, *lines, f"written: {place / 'detection.json'}"]
+
+
+def _scenes(config: TrialConfig, request: Request) -> tuple[Scenes, Boxes]:
+    if request.boxes is not None and request.pictures is not None:
+        scenes = read_coco(request.boxes, request.pictures, (TEMPLATE,))
+        return scenes, read_proposals(request.proposals, scenes) if request.proposals else scenes.objects
+    small = config.model.name in MINIATURES
+    require(small, "--boxes", None, "a file of COCO instances, because this model is not the miniature's")
+    scenes = boxed_scenes(SET, request.scenes, FINE_SIZE)
+    return scenes, made_proposals(scenes)
+
+
+def _line(row: Detection) -> str:
+    digits = 3 if row.metric == "class_gated_iou" else 1
+    value = f"undefined: {row.reason}" if row.value is None else f"{row.value:.{digits}f}"
+    ends = "" if row.low is None or row.high is None else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return f"  {row.attack:<12} {row.metric:<22} {value}{ends}  (n {row.n})"
