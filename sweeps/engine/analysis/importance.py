@@ -111,7 +111,12 @@ def configurations(folder: StudyFolder, score: Query) -> tuple[list[dict[str, An
     for row in score_rows(folder, score):
         cells.setdefault(row["cell"], []).append(row)
     name = score_text(score)
-    whole = [rows for rows in cells.values() if all(row[name] is not None for row in rows)]
+    log = [path for path, domain in folder.study.space.items() if getattr(domain, "log", False)]
+    whole = [
+        rows
+        for rows in cells.values()
+        if all(row[name] is not None for row in rows) and all(rows[0]["overrides"].get(path, 1.0) > 0 for path in log)
+    ]  # a log axis has no place for a weight that is off
     return [dict(rows[0]["overrides"]) for rows in whole], [
         float(np.mean([row[name] for row in rows])) for rows in whole
     ]

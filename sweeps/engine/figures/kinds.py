@@ -25,6 +25,7 @@ from sweeps.engine.analysis.score_query import (
     score_unit,
 )
 from sweeps.engine.analysis.scores import CellScore, pareto, scores, untouched_score
+from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.analysis.stats import Interval
 from sweeps.engine.figures.forest import forest_figure
@@ -40,6 +41,7 @@ from sweeps.engine.figures.tradeoff import pareto_figure, tradeoff_figure
 from sweeps.engine.format import leaf, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, ROBUST, TITLES, score_named, shown_scores
+from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.forest import MOST, MOST_SAMPLED, forest
 from sweeps.engine.wording.rises import rise_lines
 from sweeps.engine.wording.sensitivity import sensitivity_note
@@ -155,6 +157,7 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     parts, unit = surface_panels(scene, how, x, y)
     notes = [spread_text(scene.folder)] if how == "cells" else []
     notes += _numbers(scene, parts, how)
+    notes += list(filter(None, [edges_text(best_on_edge(scene.folder))]))
     shown = views(parts, how, shared=not three_scores(scene, how), unit=unit)
     scores_shown = () if three_scores(scene, how) else (scene.score,)
     unseen = unseen_text(unseen_axes(scene.sources[0], x, y, scene.request.facet))
