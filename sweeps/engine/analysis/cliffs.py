@@ -34,7 +34,7 @@ class Proposal:
 
     @property
     def height(self) -> float:
-        """The difference of the two neighbours in points; of a proposal beyond an edge infinite, so that it is first."""
+        """The difference of the two neighbours in points; infinite beyond an edge, so that it is first."""
         return math.inf if self.cliff is None else self.cliff.height
 
     @property

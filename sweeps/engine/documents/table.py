@@ -15,6 +15,7 @@ from sweeps.engine.format import counted, leaf, published_text, sentence
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.wording.answer import reported_text, rivals_text, selection_text
+from sweeps.engine.wording.chance import chance_text, warning_text
 from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import (
@@ -57,6 +58,8 @@ def table_lines(folder: StudyFolder) -> list[str]:
     lines += ["", *legend_lines(folder, ranking)]
     if ranking.rivals:
         lines += ["", rivals_text(deciding_score(folder.study.objectives), ranking.rivals)]
+    warning = warning_text(folder)
+    lines += ["", f"**{warning}**"] if warning else []
     edges = edges_text(best_on_edge(folder), ranking.rivals)
     lines += ["", edges] if edges else []
     lines += ["", selection_text(curse)] if curse else []
@@ -172,7 +175,7 @@ def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
             f"≈: the {decides} does not differ significantly from the chosen one's, because the paired "
             "interval contains 0"
         )
-    lines = [f"{text}."]
+    lines = [" ".join(filter(None, (f"{text}.", chance_text(folder))))]
     fewer = fewer_seeds_text(folder)
     lines += ["", md(fewer)] if fewer else []
     if any(star(cell.gap) for cell in cells):

@@ -25,6 +25,7 @@ from sweeps.engine.analysis.score_query import (
     score_unit,
 )
 from sweeps.engine.analysis.scores import CellScore, pareto, scores, untouched_score
+from sweeps.engine.analysis.searching.chance import chance_level
 from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.analysis.stats import Interval
@@ -230,7 +231,8 @@ def _clean_vs_robust(scene: Scene) -> list[Path]:
     untouched = untouched_score(scene.folder)
     setting = (*scene.setting, curves_text(scene.folder))
     figure = tradeoff_figure(scene.cells, scene.winner, scene.chosen_label, untouched, scene.study.published,
-                             setting, named=not scene.study.space, bars=bars_of(scene))  # fmt: skip
+                             setting, named=not scene.study.space, bars=bars_of(scene),
+                             chance=chance_level(scene.folder))  # fmt: skip
     return scene.save(figure, "clean_vs_robust")
 
 
@@ -332,7 +334,8 @@ def ranking(cells: Sequence[CellScore], winner: CellScore | None) -> list[str]:
 
 def _eps(scene: Scene) -> list[Path]:
     best = scene.winner.cell if scene.winner else None
-    return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting_of(facet="eps")), "eps")
+    return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting_of(facet="eps"),
+                                 chance_level(scene.folder)), "eps")  # fmt: skip
 
 
 def _reliability(scene: Scene) -> list[Path]:

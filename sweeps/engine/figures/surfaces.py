@@ -204,6 +204,8 @@ def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, first: bool
     data = view.data
     known = data.baseline is not None and view.how != "gp sd"
     untouched = f"untouched model {data.baseline:.1f} {view.unit}" if known else ""
+    if untouched and data.chance is not None:
+        untouched = f"{untouched.replace(' model', '')}, chance {data.chance:.1f} {view.unit}"
     if hidden(view):
         untouched = f"{untouched.replace(' model', '')}; range within noise".removeprefix("; ")
     size = 8.5 if len(view.title) < 26 else 7

@@ -13,6 +13,7 @@ from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.format import counted, leaf, mean_text, published_text
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import Score, deciding_score, score_named, shown_scores
+from sweeps.engine.wording.chance import warning_text
 from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.matrix import gap_text
 from sweeps.engine.wording.study import fewer_seeds_text, scale_note
@@ -38,6 +39,7 @@ def answer(
     decides = deciding_score(study.objectives)
     n = len(eligible(cells, decides.name))
     lines = [f"Best of {counted(n, 'cell')} on the selection split: {where(winner)} ({figures(folder, winner)})."]
+    lines += list(filter(None, [warning_text(folder)]))
     lines += [rivals_text(decides, rivals)] if rivals else []
     lines += list(filter(None, [edges_text(best_on_edge(folder), rivals or ())]))
     finals = [cell for cell in scores(folder, "final") if cell.cell == winner.cell]

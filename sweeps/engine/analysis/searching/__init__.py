@@ -1,1 +1,1 @@
-"""What a search has learnt and may still learn: the edge of the space, chance and collapse, certainty, health, replays."""
+"""What a search has learnt: the edge of its space, chance and collapse, certainty, health, replays."""

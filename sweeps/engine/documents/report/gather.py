@@ -26,6 +26,7 @@ from sweeps.engine.format import NBSP, counted, listed, published_text, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import TITLES, deciding_score, score_named
 from sweeps.engine.wording.answer import reported_text, selection_text, where
+from sweeps.engine.wording.chance import warning_text
 from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
 from sweeps.engine.wording.matrix import DAGGER, Described, described, gap_text, p_text, spread_text, value_text
@@ -181,7 +182,7 @@ def answer_of(folder: StudyFolder, ranking: Ranking, reported: Matrix | None) ->
 
 def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple[str, ...]:
     """Return the caveats of the answer: rivals, the winner's curse, other trade-offs, published optima."""
-    notes = []
+    notes = list(filter(None, (warning_text(folder),)))
     if rivals:
         noun, verb = ("configuration", "does") if len(rivals) == 1 else ("configurations", "do")
         each = [f"{label} ({gap_text(gap)})" for label, gap in rivals.items()]
