@@ -309,7 +309,13 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
         lacking = shortfall(end, course.to_come())
         print(
             "\n".join(
-                ["", *answer_lines(end, troubles), *stop_lines(folder.path), *places(folder.path, written, recorded_to)]
+                [
+                    "",
+                    *answer_lines(end, troubles),
+                    *stop_lines(folder.path),
+                    *course.notes,
+                    *places(folder.path, written, recorded_to),
+                ]
             ),
             flush=True,
         )

@@ -36,6 +36,10 @@ def launch_parser(question: str) -> Parser:
     add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
     add("--limit", metavar="N", help="start at most N trials now")
+    add("--budget", metavar="AMOUNT", help="spend at most so much, such as 2h, 20gpu-hours or 5e15flops: starts "
+        "nothing that cannot finish, and keeps enough back to score the choice again")  # fmt: skip
+    add("--until-certain", action="store_true", help="end a search when its expected further gain is below the noise "
+        "of the best score")  # fmt: skip
     add("--resume", action="store_true", help="run only the missing trials (default)")
     add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "

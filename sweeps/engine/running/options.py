@@ -18,6 +18,7 @@ from sweeps.engine.running.flags import (
     unknown_flag,
 )
 from sweeps.engine.running.launch_flags import SEARCHES, launch_parser
+from sweeps.engine.running.spending.budget import Budget, read_budget
 from sweeps.engine.study.limits import SAMPLES
 from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.stopping import Stopping, check_stoppable, stopping
@@ -52,6 +53,8 @@ class Options:
     report_rows: tuple[str, ...] = ()  # rows to run on the report split besides the chosen one
     stop: Stopping | None = None
     resume_pruned: int = 0  # cells that were stopped early
+    budget: Budget | None = None
+    until_certain: bool = False
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
@@ -73,6 +76,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     require(not given.warm_start or bool(given.search), "--warm-start", given.warm_start, "--search with it")
     require(given.refine is None or not given.search, "--refine", given.refine,
             "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
+    require(not given.until_certain or bool(given.search), "--until-certain", True, "--search with it")
     require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
     require(not (given.report_all and given.report_rows), "--report-rows", given.report_rows, "--report-all without it")
     require(not (given.resume and given.fresh), "--fresh", True, "--resume or --fresh, not both")
@@ -101,6 +105,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         report_rows=tuple(given.report_rows),
         stop=_stop(sweep, given.stop, _objectives(sweep, given.objectives), gpus),
         resume_pruned=_whole("--resume-pruned", given.resume_pruned) or 0,
+        budget=None if given.budget is None else read_budget(given.budget),
+        until_certain=given.until_certain,
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )
