@@ -18,6 +18,7 @@ from sweeps.engine.wording.answer import reported_text, rivals_text, selection_t
 from sweeps.engine.wording.chance import chance_text, warning_text
 from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
+from sweeps.engine.wording.keeping import keep_text
 from sweeps.engine.wording.matrix import (
     DAGGER,
     DASH,
@@ -58,7 +59,8 @@ def table_lines(folder: StudyFolder) -> list[str]:
     lines += ["", *legend_lines(folder, ranking)]
     if ranking.rivals:
         lines += ["", rivals_text(deciding_score(folder.study.objectives), ranking.rivals)]
-    warning = warning_text(folder)
+    keep, warning = keep_text(folder), warning_text(folder)
+    lines += ["", keep] if keep else []
     lines += ["", f"**{warning}**"] if warning else []
     edges = edges_text(best_on_edge(folder), ranking.rivals)
     lines += ["", edges] if edges else []

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweeps.engine.analysis.scores import CellScore, best, row_score
+from sweeps.engine.analysis.searching.keeping import keeping
 from sweeps.engine.format import leaf
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.pace import Pace, slow_text
@@ -174,7 +175,7 @@ class Course:
         for cell, row in rows.items():
             if cell not in self._scores:
                 self._scores[cell] = row_score(folder, row)
-        top = best([self._scores[cell] for cell in rows], decides)
+        top = best(keeping(folder, [self._scores[cell] for cell in rows]), decides)
         if top is None:
             return ""
         at = " ".join(f"{leaf(path)}={short(value)}" for path, value in top.overrides.items()) or top.cell

@@ -47,8 +47,10 @@ def run_missing(course: Course, options: Options, running: ExitStack, own: froze
             engine.run_search(room())
         if options.refine and not course.ended_early:
             _refine(course, options.refine, own, lambda trials: engine.run_listed(trials[: room()]))
+        if options.more_seeds and not course.ended_early:
+            _race(course, (*options.seeds, *options.more_seeds), lambda trials: engine.run_listed(trials[: room()]))
         if course.cells_ended():
-            choose(course, options.seeds)
+            choose(course, options.seeds, options.more_seeds)
             end = course.folder.unfinished(trial for trial in course.study.plan if trial.is_report)
             engine.run_listed(end[: room()], limited=False)
         course.notes += engine.spending_lines()
@@ -66,17 +68,32 @@ def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequ
         run(course.folder.unfinished(trial for trial in grown.plan if trial.role == "cell"))
 
 
-def choose(course: Course, seeds: Sequence[int]) -> None:
+def _race(course: Course, seeds: Sequence[int], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
+    """Run further seeds of the cells that may still be the best, one seed at a time."""
+    from sweeps.engine.running.race import next_round  # noqa: PLC0415 - brings the bootstrap
+
+    while course.cells_ended() and not course.ended_early:
+        grown = next_round(course.folder, seeds)
+        if grown == course.study:
+            return
+        course.grow(grown)
+        run(course.folder.unfinished(trial for trial in grown.plan if not trial.is_report))
+
+
+def choose(course: Course, seeds: Sequence[int], more: Sequence[int] = ()) -> None:
     """Plan the final trials: the chosen cell and the untouched model on the report split.
 
-    Those of seeds that are not among the launch's ``seeds`` stay planned where they have a result.
+    Those of seeds that are not among the launch's ``seeds`` stay planned where they have a result. Of ``more``
+    those are planned that the chosen cell has run.
     """
     winner = chosen(course.folder)
     if winner is None or course.study.reproduces:  # a reproduction plans all rows on it
         return
-    end = closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), course.study.seeds)
+    further = [t.seed for t in course.study.plan if t.cell == winner.cell and t.role == "cell" and t.seed in more]
+    wanted = dict.fromkeys((*course.study.seeds, *further))
+    end = closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), tuple(wanted))
     known = read_results(course.path, replace(course.study, plan=end))
-    course.end_with([trial for trial in end if trial.seed in seeds or trial.trial_id in known])
+    course.end_with([t for t in end if t.seed in (*seeds, *further) or t.trial_id in known])
 
 
 class Engine:

@@ -182,7 +182,8 @@ def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolde
     plain = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
-    asked = replace(plain, report_all=options.report_all, report_rows=options.report_rows, stop=options.stop)
+    asked = replace(plain, report_all=options.report_all, report_rows=options.report_rows, stop=options.stop,
+                    keep=options.keep)  # fmt: skip
     path = options.results / asked.study
 
     def new() -> StudyFolder:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sweeps.engine.running.flags import Parser
 from sweeps.engine.study.limits import CLIFF, SAMPLES
 
-STOPS = ("asha", "hyperband", "none")
-SEARCHES = ("tpe", "gp", "nsga2", "random")
+STOPS = ("asha", "hyperband", "watch", "none")
+SEARCHES = ("tpe", "gp", "nsga2", "nsga3", "cmaes", "random", "qmc")
 
 
 def launch_parser(question: str) -> Parser:
@@ -29,7 +29,10 @@ def launch_parser(question: str) -> Parser:
     add("--report-all", action="store_true", help="run every row on the report split, not only the chosen one")
     words = "run these rows on the report split too: labels, or numbers such as #003 of a search"
     add("--report-rows", nargs="+", default=[], metavar="ROW", help=words)
-    add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
+    add("--seeds", metavar="K", help="repeat every trial with K paired seeds; 1-5: with one, and with up to five those "
+        "cells that may still be the best")  # fmt: skip
+    add("--keep", nargs="+", default=[], metavar="COND", help="choose only among cells that keep these conditions, "
+        "such as 'clean >= untouched - 2'")  # fmt: skip
     add("--preset", default="miniature", metavar="NAME", help="scale: miniature (default), miniature-long, paper, or "
         "another of the sweep's own")  # fmt: skip
     add("--results", metavar="DIR", help="where studies are kept (default ./results)")

@@ -29,6 +29,7 @@ from sweeps.engine.wording.answer import reported_text, selection_text, where
 from sweeps.engine.wording.chance import warning_text
 from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
+from sweeps.engine.wording.keeping import keep_text
 from sweeps.engine.wording.matrix import DAGGER, Described, described, gap_text, p_text, spread_text, value_text
 from sweeps.engine.wording.study import images_text, notes_text, scale_note, scoring_text, training_text
 from zsr_core.codec import require
@@ -182,7 +183,7 @@ def answer_of(folder: StudyFolder, ranking: Ranking, reported: Matrix | None) ->
 
 def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple[str, ...]:
     """Return the caveats of the answer: rivals, the winner's curse, other trade-offs, published optima."""
-    notes = list(filter(None, (warning_text(folder),)))
+    notes = list(filter(None, (keep_text(folder), warning_text(folder))))
     if rivals:
         noun, verb = ("configuration", "does") if len(rivals) == 1 else ("configurations", "do")
         each = [f"{label} ({gap_text(gap)})" for label, gap in rivals.items()]
