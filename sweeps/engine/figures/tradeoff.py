@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -188,7 +189,7 @@ def draw_chance(axes: Axes, chance: float | None, *, vertical: bool, horizontal:
     """Draw the level of chance as a thin line over the axes that hold accuracies."""
     if chance is None:
         return
-    look = {"color": FAINT, "lw": 0.8, "ls": (0, (1, 1.5)), "zorder": 1}
+    look: dict[str, Any] = {"color": FAINT, "lw": 0.8, "ls": (0, (1, 1.5)), "zorder": 1}
     if horizontal:
         axes.axhline(chance, label=f"chance ({chance:.1f} %)", **look)
     if vertical:

@@ -6,7 +6,7 @@ An end that the method itself cannot cross, such as 1 for a share, is no edge: n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ def best_on_edge(folder: StudyFolder) -> tuple[Edge, ...]:
 
 
 def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Edge | None:
-    value = best.overrides.get(path)
+    value: Any = best.overrides.get(path)
     log = bool(getattr(domain, "log", False))
     if isinstance(domain, Choice) or not is_finite(value) or (log and value <= 0):  # off is no edge of the axis
         return None
@@ -79,7 +79,9 @@ def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Ed
 
 def _levels(folder: StudyFolder, path: str, log: bool) -> list[float]:
     """Return the values of an axis that cells take, in order, without those that a log axis cannot show."""
-    cells = (trial.overrides.get(path) for trial in folder.study.plan if trial.role == "cell" and not trial.is_report)
+    cells: Iterator[Any] = (
+        trial.overrides.get(path) for trial in folder.study.plan if trial.role == "cell" and not trial.is_report
+    )
     found = {float(value) for value in cells if is_finite(value)}
     return sorted(value for value in found if value > 0 or not log)
 

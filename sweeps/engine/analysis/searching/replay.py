@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from sweeps.engine.analysis.early_stopping.arrivals import Arrival, Known, Read, meet
@@ -124,7 +125,7 @@ class _Replay:
         self._study: optuna.Study | None = None
         if search != GRID:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
-            directions = ["maximize"] * len(table.objectives)
+            directions = [StudyDirection.MAXIMIZE] * len(table.objectives)
             self._study = optuna.create_study(directions=directions, sampler=sampler(search, seed))
         self._waiting: dict[Place, list[optuna.Trial]] = {}
         self._known: Known = Known()
