@@ -17,7 +17,7 @@ SIDE = 2.0  # height of a panel, in inches
 def replay_figure(table: Table, curves: Sequence[Curve], setting: Sequence[str]) -> Figure:
     """Return a panel with the regret, and one with the hypervolume if two objectives were searched for."""
     two = any(curve.volume is not None for curve in curves)
-    foot = 0.85
+    foot = 0.9
     figure, top = headed(PAGE if two else COLUMN, SIDE + foot, setting)
     width, height = figure.get_size_inches()
     grid = figure.add_gridspec(1, 2 if two else 1, left=0.5 / width, right=1 - 0.1 / width, bottom=foot / height,
@@ -26,7 +26,7 @@ def replay_figure(table: Table, curves: Sequence[Curve], setting: Sequence[str])
     for i, curve in enumerate(curves):
         _draw(axes, curve.share, curve.regret, i, curve.search)
     axes.set_ylim(0, None)
-    axes.set_ylabel(f"points below the best {table.score}", labelpad=2)
+    axes.set_ylabel("regret, points", labelpad=2)
     if two:
         second = figure.add_subplot(grid[0, 1])
         for i, curve in enumerate(curves):
@@ -40,10 +40,13 @@ def replay_figure(table: Table, curves: Sequence[Curve], setting: Sequence[str])
     axes.set_xlim(0, 100)
     axes.set_xlabel("cost, % of the grid's", labelpad=2)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 4), bbox_to_anchor=(0.5, 0.24 / height),
+    figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 4), bbox_to_anchor=(0.5, 0.32 / height),
                   fontsize=6.3, borderaxespad=0, borderpad=0, columnspacing=1.2)  # fmt: skip
-    figure.text(0.5, 0.08 / height, f"Lines: median of {curves[0].repeats} replays; bands: 10th to 90th percentile.",
-                ha="center", fontsize=6.0, color=FAINT)  # fmt: skip
+    words = (
+        f"Regret: {table.score} below the grid's best. Lines: median of {curves[0].repeats} replays;\nbands: 10th to 90th "
+        "percentile."
+    )
+    figure.text(0.5, 0.05 / height, words, ha="center", fontsize=6.0, color=FAINT, linespacing=1.3)
     return figure
 
 

@@ -24,6 +24,7 @@ from sweeps.engine.analysis.nondominated import fronts
 from sweeps.engine.analysis.stats import Array
 from sweeps.engine.study.samplers import sampler
 from sweeps.engine.study.stopping import Stopping
+from zsr_core.rng import seed_for
 
 GRID = "grid"  # the cells in the order of the plan, beside the searches
 REPEATS = 5  # proposals of known cells in a row, after which any cell that has not run is taken
@@ -126,7 +127,8 @@ class _Replay:
         if search != GRID:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             directions = [StudyDirection.MAXIMIZE] * len(table.objectives)
-            self._study = optuna.create_study(directions=directions, sampler=sampler(search, seed))
+            own = seed_for(seed, "replay", search) % 2**32  # otherwise the first draws of all samplers are the same
+            self._study = optuna.create_study(directions=directions, sampler=sampler(search, own))
         self._waiting: dict[Place, list[optuna.Trial]] = {}
         self._known: Known = Known()
         self._order: list[Place] = []
