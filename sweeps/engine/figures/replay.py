@@ -43,8 +43,8 @@ def replay_figure(table: Table, curves: Sequence[Curve], setting: Sequence[str])
     figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 4), bbox_to_anchor=(0.5, 0.32 / height),
                   fontsize=6.3, borderaxespad=0, borderpad=0, columnspacing=1.2)  # fmt: skip
     words = (
-        f"Regret: {table.score} below the grid's best. Lines: median of {curves[0].repeats} replays;\nbands: 10th to 90th "
-        "percentile."
+        f"Regret: {table.score} below the grid's best. Lines: median of {curves[0].repeats} replays;\n"
+        "bands: 10th to 90th percentile."
     )
     figure.text(0.5, 0.05 / height, words, ha="center", fontsize=6.0, color=FAINT, linespacing=1.3)
     return figure

@@ -63,14 +63,17 @@ def stopping_lines(study: Study, pace: Pace) -> list[str]:
     cost = len(rungs.shares) * rungs.passes(study.base) / pace.estimate(study.base).forwards
     shares = " and ".join(f"{share:.0%}" for share in rungs.shares)
     names = listed([task.called for task in suite.tasks])
+    decides = (
+        f"The best 1 in {rule.keep} of a rung go on. Another trial is stopped only if a rival is better at every one "
+        f"of {', '.join(study.objectives)} by more than the noise of their paired difference; the best cell is stopped "
+        f"wrongly with a probability of at most {rule.error:.0%}. With many trials plain ASHA takes "
+        f"{rule.plain_share():.0%} of all training steps; this caution takes more, up to all of them."
+    )
     return [
         f"Early stopping ({rule.rule}): trials are scored after {shares} of their training steps, on {suite.n} images "
         f"of the selection split of each of {names}, the same for all, under {rungs.attack.name} at "
         f"{eps_text(rungs.eps)}. That adds at most {cost:.0%} to a trial.",
-        f"The best 1 in {rule.keep} of a rung go on. Another trial is stopped only if a rival is better at every one "
-        f"of {', '.join(study.objectives)} by more than the noise of their paired difference; the best cell is stopped "
-        f"wrongly with a probability of at most {rule.error:.0%}. With many trials plain ASHA takes "
-        f"{rule.plain_share():.0%} of all training steps; this caution takes more, up to all of them.",
+        "Nothing is stopped: `zsr replay` can then try the other rules." if rule.rule == "watch" else decides,
     ]
 
 
