@@ -15,7 +15,7 @@ from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrix
 from sweeps.engine.analysis.outcomes import row_interval
 from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, unseen_axes, varied_axes
 from sweeps.engine.analysis.published.grids import OVERALL, SHOWN, published_grids
-from sweeps.engine.analysis.ranking import in_order
+from sweeps.engine.analysis.ranking import in_order, ranked
 from sweeps.engine.analysis.reliability import diagrams
 from sweeps.engine.analysis.rises import RISE_METRICS, rises
 from sweeps.engine.analysis.score_query import (
@@ -158,7 +158,8 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     parts, unit = surface_panels(scene, how, x, y)
     notes = [spread_text(scene.folder)] if how == "cells" else []
     notes += _numbers(scene, parts, how)
-    notes += list(filter(None, [edges_text(best_on_edge(scene.folder))]))
+    edges = best_on_edge(scene.folder)
+    notes += [edges_text(edges, ranked(scene.folder).rivals)] if edges else []
     shown = views(parts, how, shared=not three_scores(scene, how), unit=unit)
     scores_shown = () if three_scores(scene, how) else (scene.score,)
     unseen = unseen_text(unseen_axes(scene.sources[0], x, y, scene.request.facet))
