@@ -17,6 +17,7 @@ from sweeps.engine.running.course import Course
 from sweeps.engine.running.jobs import Job, Listed, Waiting
 from sweeps.engine.running.options import read_options
 from sweeps.engine.running.pace import Pace
+from sweeps.engine.running.preview import budget_lines
 from sweeps.engine.running.spending.budget import Budget, read_budget
 from sweeps.engine.running.spending.limited import Limited
 from sweeps.engine.running.spending.meter import REPORT_SPARE, Meter
@@ -51,8 +52,11 @@ def jobs(count: int) -> list[Job]:
 class Simulation:
     """Workers on a clock of their own: runs a source to its end and notes when each job ended."""
 
-    def __init__(self, budget: Budget, workers: int, seed: int, *, seconds: float = 10.0, spread: float = 0.05) -> None:
-        self.now, self.workers, self.most_at_once = 0.0, workers, 0
+    def __init__(
+        self, budget: Budget, workers: int, seed: int, *, seconds: float = 10.0, spread: float = 0.05,
+        starts: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.now, self.workers, self.most_at_once, self._starts = 0.0, workers, 0, starts
         self._random, self._seconds, self._spread = random.Random(seed), seconds, spread
         self.results: dict[str, TrialResult] = {}
         self.meter = Meter(budget, Known(()), clock=lambda: self.now)
@@ -71,7 +75,8 @@ class Simulation:
                 if job is None:
                     break
                 took = self.cost()
-                heapq.heappush(running, (self.now + took, job.key, job, took))
+                late = 0.0 if self.results else self._starts  # the first worker has to start
+                heapq.heappush(running, (self.now + late + took, job.key, job, took))
             self.most_at_once = max(self.most_at_once, len(running))
             if not running:
                 return
@@ -83,8 +88,8 @@ class Simulation:
             source.finished(job)
 
 
-def simulated(budget: Budget, workers: int, seed: int, closing: int = 0) -> Simulation:
-    simulation = Simulation(budget, workers, seed)
+def simulated(budget: Budget, workers: int, seed: int, closing: int = 0, starts: float = 0.0) -> Simulation:
+    simulation = Simulation(budget, workers, seed, starts=starts)
     limited = Limited(
         Listed(jobs(420)), meter=simulation.meter, closing=lambda: [BASE] * closing, slots=workers,
         result=simulation.results.get, clock=lambda: simulation.now,
@@ -130,6 +135,12 @@ def test_scoring_the_choice_again_is_kept_back() -> None:
     saved = 300.0 - sum(result.cost["gpu_seconds"] for result in kept.results.values())
     assert len(kept.results) < len(plain.results)
     assert saved >= 4 * REPORT_SPARE * 2.0 * 0.95  # four evaluations of a fifth of ten seconds
+
+
+def test_on_the_clock_the_start_of_workers_is_kept_back_too() -> None:
+    budget = Budget(kind="seconds", amount=300.0)
+    slow = simulated(budget, 2, 1, closing=2, starts=30.0)
+    assert 300.0 - slow.now >= 30.0 + REPORT_SPARE * 2.0 * 0.95
 
 
 def test_earlier_launches_count_in_gpu_hours_and_not_on_the_clock() -> None:
@@ -216,3 +227,18 @@ def test_the_flags_are_read_and_belong_to_searches() -> None:
     assert options.until_certain
     with pytest.raises(ConfigError, match="--until-certain: got True, expected --search with it"):
         read_options(SWEEP, ["--until-certain"])
+
+
+def test_the_plan_says_how_far_the_budget_goes_and_what_is_kept_back(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, missing=lambda t: t.is_report or t.cell == "alpha=1 beta=1")
+    folder = open_study(tmp_path)
+    options = read_options(SWEEP, ["--budget", "1h", "--results", str(tmp_path)])
+    (line,) = budget_lines(folder, options, Pace(folder.done().values()), slots=2)
+    assert line == (
+        "Budget of 60 min: enough for about 1 of the 1 trials of cells, at 2 s each (as trials of this study took); "
+        "2 s are kept back to score the choice again."
+    )
+    tight = replace(options, budget=Budget(kind="seconds", amount=1.0))
+    (line,) = budget_lines(folder, tight, Pace(folder.done().values()), slots=2)
+    assert "enough for about 0 of the 1 trials" in line
+    assert budget_lines(folder, replace(options, budget=None), Pace(()), slots=2) == []

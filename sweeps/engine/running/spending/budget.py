@@ -17,6 +17,7 @@ FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("flops", re.compile(rf"{AMOUNT} ?flops?")),
     ("seconds", re.compile(rf"{AMOUNT} ?({'|'.join(UNITS)})")),
 )
+FINE = 600.0  # seconds, below which an amount is given in seconds
 EXPECTED = "an amount such as 2h, 20gpu-hours or 5e15flops"
 
 
@@ -35,7 +36,7 @@ class Budget:
         """Return an amount of this budget as one reads it; by default the whole budget."""
         value = self.amount if spent is None else spent
         if self.kind == "seconds":
-            return duration(value)
+            return duration(value) if value >= FINE else f"{value:.0f} s"
         return f"{value / 3600:.3g} GPU hours" if self.kind == "gpu_seconds" else f"{value:.3g} operations"
 
 

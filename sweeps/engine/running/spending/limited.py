@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from sweeps.engine.analysis.searching.certainty import Certainty
 from sweeps.engine.running.jobs import WAIT, Job, Source, Waiting
-from sweeps.engine.running.spending.meter import Meter
+from sweeps.engine.running.spending.meter import Meter, seconds_of
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
@@ -39,6 +39,7 @@ class Limited:
         self._result, self._certain, self._slots, self._clock = result, certain, slots, clock
         self._held: Job | None = None  # taken from a list, but not started yet
         self._running: dict[str, tuple[Job, float]] = {}
+        self._overhead = 0.0  # seconds that a worker has taken to start, the longest so far
         self._looked_at = -1
         self._ended = 0
         self.reason = ""  # why it has ended early; empty while it has not
@@ -65,9 +66,10 @@ class Limited:
         return following
 
     def finished(self, job: Job) -> None:
-        self._running.pop(job.key, None)
+        _, began = self._running.pop(job.key, (job, self._clock()))
         self._ended += 1
         results = [result for trial in job.trials if (result := self._result(trial.trial_id)) is not None]
+        self._overhead = max(self._overhead, self._clock() - began - sum(map(seconds_of, results)))
         if self._meter is not None:
             for result in results:
                 self._meter.add(result)
@@ -96,7 +98,9 @@ class Limited:
         }
         closing = [meter.scoring(config) for config in self._closing()]
         on_clock = meter.budget.kind == "seconds"
-        kept_back = math.ceil(len(closing) / self._slots) * max(closing, default=0.0) if on_clock else sum(closing)
+        kept_back = sum(closing)
+        if on_clock and closing:  # scoring starts workers anew
+            kept_back = self._overhead + math.ceil(len(closing) / self._slots) * max(closing)
         needs = sum(meter.expected(config) for config in configs)
         if needs + kept_back <= meter.left(running):
             return None

@@ -54,7 +54,7 @@ class Meter:
         self._ended[result.trial_id] = cost
         if result.status == "done":
             self._costs.setdefault(self._shape(result.config), []).append(cost)
-            whole = result.cost.get("seconds_total", 0.0)
+            whole = seconds_of(result)
             share = result.cost.get("seconds_eval", 0.0) / whole if whole else 1.0
             self._evaluations.setdefault(self._evaluation(result.config), []).append(cost * share)
 
@@ -64,7 +64,7 @@ class Meter:
             return share * self._operations(result.config) if result.cost else 0.0
         if self.budget.kind == "gpu_seconds":
             return min(1.0, self._gpus) * result.cost.get("gpu_seconds", 0.0)
-        return result.cost.get("seconds_total", 0.0)
+        return seconds_of(result)
 
     def _operations(self, config: TrialConfig) -> float:
         estimate = self._pace.estimate(config)
@@ -122,6 +122,12 @@ class Meter:
     def _evaluation(self, config: TrialConfig) -> str:
         """Return a key of the cost of an evaluation alone, whatever was trained before."""
         return self._shape(replace(config, epochs=0))
+
+
+def seconds_of(result: TrialResult) -> float:
+    """Return the seconds that a trial has taken, without its audit."""
+    parts = result.cost.get("seconds_train", 0.0) + result.cost.get("seconds_eval", 0.0)
+    return result.cost.get("seconds_total", parts)
 
 
 def _high(known: Sequence[float]) -> float:
