@@ -17,9 +17,12 @@ class Axis:
     levels: tuple[float, ...] = ()  # of the default grid, in round numbers; empty: evenly spaced over the domain
     published: float | None = None
     source: str = ""  # where the published value is written
+    off: bool = False  # 0 switches the term off: the grid has one more cell in which every such axis is 0
 
     def __post_init__(self) -> None:
         inside = self.published is None or self.domain.contains(self.published)
         require(inside, self.path, self.published, f"a published optimum inside the axis, {self.domain}")
+        outside = not self.off or not self.domain.contains(0.0)
+        require(outside, self.path, self.off, f"off only where the axis itself leaves out 0, not {self.domain}")
         for level in self.levels:
             require(self.domain.contains(level), self.path, level, f"a level inside the axis, {self.domain}")

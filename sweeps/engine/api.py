@@ -42,6 +42,7 @@ from zsr_core.trial.result import TrialResult
 from zsr_core.trial.run import run_trial
 
 Place = StudyFolder | Path | str
+SEVERAL = ("warm_start", "report_rows", "keep")  # flags that take several arguments, rather than a list with commas
 
 
 def _opened(study: Place) -> StudyFolder:
@@ -176,7 +177,7 @@ def _arguments(flags: Mapping[str, Any]) -> list[str]:
         if value is True:
             arguments.append(flag)
         elif isinstance(value, (list, tuple)):
-            arguments += [flag, *map(str, value)] if name == "warm_start" else [flag, ",".join(map(str, value))]
+            arguments += [flag, *map(str, value)] if name in SEVERAL else [flag, ",".join(map(str, value))]
         elif value is not None and value is not False:  # 0 is a value: no GPU for a trial
             arguments += [flag, str(value)]
     return arguments

@@ -139,11 +139,13 @@ def test_an_unknown_kind_is_an_error_that_names_the_nearest(folder: Path) -> Non
 
 def test_flags_by_name_are_those_of_the_script() -> None:
     flags = {"local": True, "fresh": False, "search": "tpe", "samples": 4, "objectives": ("clean", "robust"),
-             "warm_start": ["a b", Path("c")], "gpus_per_trial": 0, "limit": None, "seeds": 1}  # fmt: skip
+             "warm_start": ["a b", Path("c")], "keep": ["clean >= 2"],
+             "gpus_per_trial": 0, "limit": None, "seeds": 1}  # fmt: skip
     options = read_options(SWEEP, _arguments(flags))
     assert (options.local, options.fresh, options.search, options.samples) == (True, False, "tpe", 4)
     assert options.objectives == ("clean", "robust")
     assert [path.name for path in options.warm_start] == ["a b", "c"]
+    assert [keep.text for keep in options.keep] == ["clean >= 2"]
     assert (options.gpus_per_trial, options.limit, options.seeds) == (0.0, None, (0,))
 
 

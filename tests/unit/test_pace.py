@@ -66,7 +66,7 @@ def test_a_slow_trial_is_reported_once(tmp_path: Path, make_study: MakeStudy) ->
     folder = open_study(tmp_path)
     course = Course(folder, samples=0, seeds=1)
     for result in folder.results.values():
-        course._pace.add(replace(result, cost={"seconds_total": 20.0}))
+        course.pace.add(replace(result, cost={"seconds_total": 20.0}))
     shown: list[str] = []
 
     class Kept:

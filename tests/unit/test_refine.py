@@ -32,7 +32,7 @@ def test_a_cliff_is_proposed_once_and_the_highest_first(tmp_path: Path, make_stu
     make_study(tmp_path, seeds=(0, 1))
     folder = open_study(tmp_path)
     study, found = folder.study, refine_study(folder, ROBUST, 5.0)
-    heights = [p.cliff.height for p in found]
+    heights = [p.height for p in found]
     assert heights == sorted(heights, reverse=True)
     assert heights[-1] > 5.0
     assert len({p.label for p in found}) == len(found)

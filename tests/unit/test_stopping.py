@@ -63,6 +63,12 @@ def test_nothing_is_stopped_before_it_is_known_what_a_rung_foretells_or_how_much
     assert not verdict(replace(worst, first=2), RULE).stop
 
 
+def test_watching_stops_nothing_and_notes_what_plain_asha_would_have_stopped() -> None:
+    watched = [verdict(rung(own, 90, 80, 70, gap=89), Stopping(rule="watch")) for own in (1, 95)]
+    assert [(each.stop, each.plain) for each in watched] == [(False, True), (False, False)]
+    assert Stopping(rule="watch").first_rung(5) == 1
+
+
 def test_with_two_objectives_a_rival_must_be_clearly_better_at_both() -> None:
     near, far = (Gap(value=v, images=Spread(variance=1.0, dof=200)) for v in (2.0, 30.0))
     scores = {"me": (50.0, 20.0), "a": (80.0, 22.0), "b": (81.0, 50.0), "c": (82.0, 40.0)}

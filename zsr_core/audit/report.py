@@ -1,4 +1,4 @@
-"""May this robustness number be believed? Evidence is gathered around it, and the rules G01 to G26 judge it.
+"""May this robustness number be believed? Evidence is gathered around it, and the rules G01 to G27 judge it.
 
 A rule without its evidence is a SKIP that says what is missing, never a PASS. Verdicts are kept beside the result.
 """

@@ -37,7 +37,7 @@ class Verdict:
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, ...]:
-    """Return the verdict of every rule, G01 to G26. A rule without its evidence is skipped."""
+    """Return the verdict of every rule, G01 to G27. A rule without its evidence is skipped."""
     return tuple(Verdict.of(rule.id, _finding(rule, evidence)) for rule in RULES.values())
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sweeps.engine.analysis.outcomes import row_interval
 from sweeps.engine.analysis.scores import CellScore, best, eligible, pareto, scores
+from sweeps.engine.analysis.searching.keeping import keeping
 from sweeps.engine.analysis.stats import inflation
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import Score, deciding_score
@@ -14,10 +15,11 @@ from sweeps.engine.study.objectives import Score, deciding_score
 def chosen(folder: StudyFolder) -> CellScore | None:
     """Return the cell with the best deciding score on the selection split; None if no cell has finished.
 
-    The score is :func:`deciding_score`. A search with several objectives chooses among the cells of the Pareto front.
+    The score is :func:`deciding_score`. A search with several objectives chooses among the cells of the Pareto front. A
+    cell that breaks a condition of the study is chosen only if all cells do.
     """
     study = folder.study
-    cells = scores(folder)
+    cells = keeping(folder, scores(folder))
     if study.mode == "search" and len(study.objectives) > 1:
         cells = pareto(cells, study.objectives)
     return best(cells, deciding_score(study.objectives).name)

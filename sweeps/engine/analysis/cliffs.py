@@ -1,4 +1,7 @@
-"""Refinement: propose the midpoint between neighbours whose scores differ by more than the threshold."""
+"""Refinement: propose the midpoint between neighbours whose scores differ by more than the threshold.
+
+If the best cell stands on the edge of the space, the cell one level beyond is proposed too.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.interpolation import Cliff, cliffs
 from sweeps.engine.analysis.panels import Source, panels
 from sweeps.engine.analysis.score_query import Query, score_text, shown_readings
+from sweeps.engine.analysis.searching.edges import Edge, best_on_edge, extensions
 from sweeps.engine.format import leaf
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
 from sweeps.engine.study.limits import CLIFF
@@ -21,11 +25,17 @@ from zsr_core.space import Domain, Int, Variant, short
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A configuration between two neighbours, and the cliff between them."""
+    """A configuration between two neighbours with the cliff between them, or beyond an edge with that edge."""
 
     overrides: Mapping[str, Any]
     score: str
-    cliff: Cliff
+    cliff: Cliff | None = None
+    edge: Edge | None = None
+
+    @property
+    def height(self) -> float:
+        """The difference of the two neighbours in points; infinite beyond an edge, so that it is first."""
+        return math.inf if self.cliff is None else self.cliff.height
 
     @property
     def label(self) -> str:
@@ -73,7 +83,7 @@ def proposals(folder: StudyFolder, x: str, y: str, wanted: Iterable[Query], thre
             if _place(overrides) not in taken:
                 proposed.append(Proposal(overrides=overrides, score=score_text(score), cliff=cliff))
                 taken.add(_place(overrides))
-    return sorted(proposed, key=lambda p: -p.cliff.height)
+    return sorted(proposed, key=lambda p: -p.height)
 
 
 def _between(a: float, b: float, domain: Domain | None) -> float | int:
@@ -102,12 +112,17 @@ def refined(study: Study, additions: Sequence[Proposal]) -> Study:
 
 
 def between(folder: StudyFolder, wanted: Sequence[Query], threshold: float = CLIFF) -> list[Proposal]:
-    """Return the proposals over all surfaces of the study, each point once, the highest cliff first."""
-    by_place: dict[str, Proposal] = {}
+    """Return the proposals over all surfaces of the study, each point once: beyond edges, then the highest cliff."""
+    taken = {_place(t.overrides) for t in folder.study.plan if t.role == "cell"}
+    further = [
+        Proposal(overrides=overrides, score=edge.score, edge=edge)
+        for edge, overrides in extensions(folder, best_on_edge(folder))
+    ]
+    by_place = {_place(p.overrides): p for p in further if _place(p.overrides) not in taken}
     for x, y in folder.study.surfaces:
         for proposal in proposals(folder, x, y, wanted, threshold):
             by_place.setdefault(_place(proposal.overrides), proposal)
-    return sorted(by_place.values(), key=lambda p: -p.cliff.height)
+    return sorted(by_place.values(), key=lambda p: -p.height)
 
 
 def rounds(folder: StudyFolder, cells: Collection[str], count: int) -> tuple[Study, list[Proposal]]:

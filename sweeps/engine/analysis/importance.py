@@ -30,7 +30,7 @@ DRAWS = 60  # bootstrap resamples of the configurations
 TREES = 32  # of fANOVA's forest; 64, optuna's default, moves a share by less than its interval
 DEPTH = 6  # of each tree, ours: optuna's 64 fits the noise of single trials, at 20 times the cost for 1000 of them
 WIDE, NARROW, MANY = 0.25, 0.10, 200  # PED-ANOVA's target quantile: the best 25 % below 200 configurations, else 10 %
-ADAPTIVE = ("tpe", "gp", "nsga2")  # searches that sample more where scores were high
+ADAPTIVE = ("tpe", "gp", "nsga2", "nsga3", "cmaes")  # searches that sample more where scores were high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,12 @@ def configurations(folder: StudyFolder, score: Query) -> tuple[list[dict[str, An
     for row in score_rows(folder, score):
         cells.setdefault(row["cell"], []).append(row)
     name = score_text(score)
-    whole = [rows for rows in cells.values() if all(row[name] is not None for row in rows)]
+    log = [path for path, domain in folder.study.space.items() if getattr(domain, "log", False)]
+    whole = [
+        rows
+        for rows in cells.values()
+        if all(row[name] is not None for row in rows) and all(rows[0]["overrides"].get(path, 1.0) > 0 for path in log)
+    ]  # a log axis has no place for a weight that is off
     return [dict(rows[0]["overrides"]) for rows in whole], [
         float(np.mean([row[name] for row in rows])) for rows in whole
     ]

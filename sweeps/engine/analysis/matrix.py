@@ -14,12 +14,14 @@ from typing import Any, Literal
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.difference import Cell, Column, RowTrials, Scope, adjusted, differences, row_cells
 from sweeps.engine.analysis.scores import rules_that
+from sweeps.engine.analysis.searching.chance import row_collapse
 from sweeps.engine.analysis.stats import enough_draws
 from sweeps.engine.format import eps_text
 from sweeps.engine.study.folder import PlannedRow, Role, Study, StudyFolder
 from sweeps.engine.study.objectives import score_named, shown_scores
 from zsr_core.codec import to_plain, unknown
 from zsr_core.data import Split, trained_names
+from zsr_core.evaluation.collapse import Collapse
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, classified
 from zsr_core.trial.presets import with_own_recipe
 
@@ -42,6 +44,7 @@ class Row:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     proposal: int | None = None
     stopped: int = 0  # seeds that were stopped early
+    collapse: Collapse | None = None  # the predictions of its worst seed beside chance
     untuned: bool = False  # trained by the shared recipe, although the preset has recipes of other rows' methods
 
     @property
@@ -207,7 +210,7 @@ def _row(
         planned=len(row.trials), failed=len(failed), stopped=len(stopped),
         reason=next((result.error for result in (*failed, *stopped)), ""),
         fails=fails, warns=warns, cells=tuple(doubted), overrides=dict(row.overrides), proposal=row.proposal,
-        untuned=on_shared_recipe(folder.study, row),
+        untuned=on_shared_recipe(folder.study, row), collapse=row_collapse(folder, row),
     )  # fmt: skip
 
 
@@ -357,7 +360,8 @@ def is_candidate(row: Row) -> bool:
 def with_best(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     """Return the rows with each column's best number marked.
 
-    Only a tuned configuration whose seeds all finished can be best, and only if the audit does not doubt the number.
+    Only a tuned configuration whose seeds all finished can be best, and only if the audit does not doubt the number and
+    its predictions have not collapsed.
     """
     tops: list[float | None] = []
     for j, column in enumerate(columns):
@@ -373,7 +377,8 @@ def _marked(row: Row, tops: Sequence[float | None]) -> Iterable[Cell]:
 
 
 def _candidate(row: Row, cell: Cell) -> float | None:
-    return cell.value if row.role != "baseline" and row.whole and not cell.doubted else None
+    collapsed = row.collapse is not None and row.collapse.collapsed
+    return cell.value if row.role != "baseline" and row.whole and not (cell.doubted or collapsed) else None
 
 
 def blocks_of(columns: Sequence[Column]) -> tuple[Block, ...]:

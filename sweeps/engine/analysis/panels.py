@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.engine.analysis.noise import Noise, noise_of
+from sweeps.engine.analysis.outcomes import AT
 from sweeps.engine.analysis.score_query import (
     Contrast,
     Query,
+    Reading,
     check_score,
     over,
     readings,
@@ -20,6 +22,7 @@ from sweeps.engine.analysis.score_query import (
     under_attack,
 )
 from sweeps.engine.analysis.scores import CellScore
+from sweeps.engine.analysis.searching.chance import chance_level
 from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.format import eps_text, leaf
 from sweeps.engine.study.folder import Study, StudyFolder
@@ -217,6 +220,11 @@ def _groups(rows: Iterable[Mapping[str, Any]], facet: str | None) -> dict[str, l
     return groups
 
 
+def is_mean_accuracy(score: Query) -> bool:
+    """Return whether a score is an accuracy over the zero-shot sets, so that the level of chance stands beside it."""
+    return isinstance(score, Reading) and score.name in AT and score.task == ZERO_SHOT_MEAN
+
+
 def _surface(source: Source, rows: Iterable[Mapping[str, Any]], x: str, y: str, score: Query) -> Surface:
     untouched = score_rows(source.folder, score, "baseline", "selection")
     known = [row[score_text(score)] for row in untouched]
@@ -224,4 +232,5 @@ def _surface(source: Source, rows: Iterable[Mapping[str, Any]], x: str, y: str, 
     return surface(
         rows, x, y, score_text(score), domains=source.study.space, published=source.study.published,
         baseline=sum(values) / len(values) if values else None, sense=score_sense(score),
+        chance=chance_level(source.folder) if is_mean_accuracy(score) else None,
     )  # fmt: skip

@@ -43,6 +43,7 @@ class Surface:
     published: tuple[float, float] | None
     baseline: float | None  # the same score of the untouched model
     sense: float = 1.0  # 1 for a score that should be high, -1 for one that should be low, 0 if neither is known
+    chance: float | None = None  # the same score of a guess
 
     @property
     def is_grid(self) -> bool:
@@ -65,6 +66,7 @@ def surface(
     published: Mapping[str, float] | None = None,
     baseline: float | None = None,
     sense: float = 1.0,
+    chance: float | None = None,
 ) -> Surface:
     """Return the score ``z`` over ``x`` and ``y``, averaged over seeds.
 
@@ -90,7 +92,7 @@ def surface(
         points=tuple(points), off_axis=tuple(off), xs=xs, ys=ys,
         optimum=max(good, key=lambda p: -math.inf if p.mean is None else sense * p.mean, default=None),
         published=(published[x], published[y]) if x in published and y in published else None,
-        baseline=baseline, sense=sense,
+        baseline=baseline, sense=sense, chance=chance,
     )  # fmt: skip
 
 

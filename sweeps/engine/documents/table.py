@@ -9,12 +9,16 @@ from sweeps.engine.analysis.choice import selection
 from sweeps.engine.analysis.factorial import Effects, factorial
 from sweeps.engine.analysis.matrix import Row, ablation
 from sweeps.engine.analysis.ranking import Ranking, ranked
+from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.documents.forms.markdown import document, heading_text, markdown_block, markdown_table, md
 from sweeps.engine.format import counted, leaf, published_text, sentence
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.wording.answer import reported_text, rivals_text, selection_text
+from sweeps.engine.wording.chance import chance_text, warning_text
+from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
+from sweeps.engine.wording.keeping import keep_text
 from sweeps.engine.wording.matrix import (
     DAGGER,
     DASH,
@@ -55,6 +59,11 @@ def table_lines(folder: StudyFolder) -> list[str]:
     lines += ["", *legend_lines(folder, ranking)]
     if ranking.rivals:
         lines += ["", rivals_text(deciding_score(folder.study.objectives), ranking.rivals)]
+    keep, warning = keep_text(folder), warning_text(folder)
+    lines += ["", keep] if keep else []
+    lines += ["", f"**{warning}**"] if warning else []
+    edges = edges_text(best_on_edge(folder), ranking.rivals)
+    lines += ["", edges] if edges else []
     lines += ["", selection_text(curse)] if curse else []
     matrix, effects = ablation(folder), factorial(folder)
     lines += ablation_lines(described(folder, matrix)) if matrix is not None else []
@@ -168,7 +177,7 @@ def legend_lines(folder: StudyFolder, ranking: Ranking) -> list[str]:
             f"≈: the {decides} does not differ significantly from the chosen one's, because the paired "
             "interval contains 0"
         )
-    lines = [f"{text}."]
+    lines = [" ".join(filter(None, (f"{text}.", chance_text(folder))))]
     fewer = fewer_seeds_text(folder)
     lines += ["", md(fewer)] if fewer else []
     if any(star(cell.gap) for cell in cells):

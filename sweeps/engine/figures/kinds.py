@@ -15,7 +15,7 @@ from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, matrix
 from sweeps.engine.analysis.outcomes import row_interval
 from sweeps.engine.analysis.panels import Panel, Source, panels, resolve_axis, unseen_axes, varied_axes
 from sweeps.engine.analysis.published.grids import OVERALL, SHOWN, published_grids
-from sweeps.engine.analysis.ranking import in_order
+from sweeps.engine.analysis.ranking import in_order, ranked
 from sweeps.engine.analysis.reliability import diagrams
 from sweeps.engine.analysis.rises import RISE_METRICS, rises
 from sweeps.engine.analysis.score_query import (
@@ -25,6 +25,8 @@ from sweeps.engine.analysis.score_query import (
     score_unit,
 )
 from sweeps.engine.analysis.scores import CellScore, pareto, scores, untouched_score
+from sweeps.engine.analysis.searching.chance import chance_level
+from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.sensitivity import sensitivity
 from sweeps.engine.analysis.shifts import corruption_maps, factor_profiles
 from sweeps.engine.analysis.sites import is_moved, sites
@@ -45,6 +47,7 @@ from sweeps.engine.figures.tradeoff import pareto_figure, tradeoff_figure
 from sweeps.engine.format import leaf, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, ROBUST, TITLES, score_named, shown_scores
+from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.forest import MOST, MOST_SAMPLED, forest
 from sweeps.engine.wording.rises import rise_lines
 from sweeps.engine.wording.sensitivity import sensitivity_note
@@ -162,6 +165,8 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     parts, unit = surface_panels(scene, how, x, y)
     notes = [spread_text(scene.folder)] if how == "cells" else []
     notes += _numbers(scene, parts, how)
+    edges = best_on_edge(scene.folder)
+    notes += [edges_text(edges, ranked(scene.folder).rivals)] if edges else []
     shown = views(parts, how, shared=not three_scores(scene, how), unit=unit)
     scores_shown = () if three_scores(scene, how) else (scene.score,)
     unseen = unseen_text(unseen_axes(scene.sources[0], x, y, scene.request.facet))
@@ -234,7 +239,8 @@ def _clean_vs_robust(scene: Scene) -> list[Path]:
     untouched = untouched_score(scene.folder)
     setting = (*scene.setting, curves_text(scene.folder))
     figure = tradeoff_figure(scene.cells, scene.winner, scene.chosen_label, untouched, scene.study.published,
-                             setting, named=not scene.study.space, bars=bars_of(scene))  # fmt: skip
+                             setting, named=not scene.study.space, bars=bars_of(scene),
+                             chance=chance_level(scene.folder))  # fmt: skip
     return scene.save(figure, "clean_vs_robust")
 
 
@@ -338,7 +344,8 @@ def ranking(cells: Sequence[CellScore], winner: CellScore | None) -> list[str]:
 
 def _eps(scene: Scene) -> list[Path]:
     best = scene.winner.cell if scene.winner else None
-    return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting_of(facet="eps")), "eps")
+    return scene.save(eps_figure(eps_curves(scene.folder), best, scene.setting_of(facet="eps"),
+                                 chance_level(scene.folder)), "eps")  # fmt: skip
 
 
 def _reliability(scene: Scene) -> list[Path]:

@@ -107,8 +107,13 @@ def _draw_curve(axes: Axes, curve: Curve, i: int, chosen: bool, scale: float = 1
               label=f"{curve.label} (chosen)" if chosen else curve.label, mec="white", mew=0.3)  # fmt: skip
 
 
-def eps_figure(curves: Sequence[EpsCurve], best: str | None, setting: Sequence[str]) -> Figure:
-    """Return robust accuracy over the attack's budget, a line per configuration with its area in the legend."""
+def eps_figure(
+    curves: Sequence[EpsCurve], best: str | None, setting: Sequence[str], chance: float | None = None
+) -> Figure:
+    """Return robust accuracy over the attack's budget, a line per configuration with its area in the legend.
+
+    ``chance``: the accuracy of a guess, in percent, drawn as a thin line.
+    """
     areas = {c.curve.label: c.auc for c in curves}
     order = sorted(areas, key=lambda label: (label != best, -areas[label]))
     named, others = first_named([c.curve for c in curves], order)
@@ -127,6 +132,10 @@ def eps_figure(curves: Sequence[EpsCurve], best: str | None, setting: Sequence[s
     axes.set_xticks(budgets, [f"{b:.3g}" for b in budgets])
     axes.set_xlim(-0.02 * budgets[-1], 1.02 * budgets[-1])
     axes.set_ylim(0, None)
+    if chance is not None:
+        axes.axhline(chance, color=FAINT, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        axes.text(1, chance, f"chance {chance:.1f} % ", transform=axes.get_yaxis_transform(), fontsize=6.0,
+                  color=FAINT, ha="right", va="bottom")  # fmt: skip
     axes.set_xlabel("budget of the attack, eps × 255 (at 0: clean)", labelpad=2)
     axes.set_ylabel("accuracy, %", labelpad=2)
     handles, labels = axes.get_legend_handles_labels()

@@ -197,6 +197,7 @@ def boxes(data: Surface) -> list[Box]:
         Box(left=left, bottom=bottom, width=right - left, height=top - bottom, point=known.get((x, y)))
         for y, bottom, top in rows
         for x, left, right in columns
+        if (x, y) in known or place(data, (x, y)) is not None  # a strip of 0 shows only cells that were planned
     ]
 
 

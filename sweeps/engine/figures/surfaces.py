@@ -166,8 +166,8 @@ def _draw_marks(axes: Axes, view: View) -> None:
     best = best_shown(view)
     if best and view.how != "gp sd":
         axes.scatter(*star_place(view, best), s=52, marker="*", color="white", edgecolors=INK, linewidths=0.7, zorder=6)
-    if view.chosen and (at := place(data, view.chosen)):
-        _draw_chosen(axes, view, view.chosen, at)
+    if view.chosen:
+        _draw_chosen(axes, view, view.chosen)
 
 
 def _draw_samples(axes: Axes, view: View) -> None:
@@ -187,12 +187,13 @@ def _draw_samples(axes: Axes, view: View) -> None:
     axes.scatter(fx, fy, s=14, marker="x", color=INK, linewidths=0.9, zorder=3)
 
 
-def _draw_chosen(axes: Axes, view: View, chosen: tuple[float, float], at: tuple[float, float]) -> None:
-    """Frame the chosen cell of a grid; elsewhere draw a ring around the chosen point, which is drawn ``at``."""
-    if not view.in_cells:
+def _draw_chosen(axes: Axes, view: View, chosen: tuple[float, float]) -> None:
+    """Frame the chosen cell of a grid; elsewhere draw a ring around the chosen point, unless a log axis lacks it."""
+    if view.in_cells:
+        if (box := box_at(view.data, chosen)) is not None:
+            _fill(axes, box, fc="none", ec=ACCENT, lw=1.6, zorder=7)
+    elif (at := place(view.data, chosen)) is not None:
         axes.scatter(*at, s=130, marker="o", facecolors="none", edgecolors=ACCENT, linewidths=1.4, zorder=7)
-    elif (box := box_at(view.data, chosen)) is not None:
-        _fill(axes, box, fc="none", ec=ACCENT, lw=1.6, zorder=7)
 
 
 # Axes and legend.
@@ -203,6 +204,8 @@ def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, first: bool
     data = view.data
     known = data.baseline is not None and view.how != "gp sd"
     untouched = f"untouched model {data.baseline:.1f} {view.unit}" if known else ""
+    if untouched and data.chance is not None:
+        untouched = f"{untouched.replace(' model', '')}, chance {data.chance:.1f} {view.unit}"
     if hidden(view):
         untouched = f"{untouched.replace(' model', '')}; range within noise".removeprefix("; ")
     size = 8.5 if len(view.title) < 26 else 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,6 +36,7 @@ def tradeoff_figure(
     *,
     named: bool = False,
     bars: Bars = NO_BARS,
+    chance: float | None = None,
 ) -> Figure:
     """Return clean against robust accuracy with the Pareto front and curves of equal harmonic mean.
 
@@ -58,6 +60,7 @@ def tradeoff_figure(
     _draw_front(axes, pareto(cells), box)
     _draw_winner(axes, winner, chosen_label, named)
     _draw_landmarks(axes, shown, untouched, published, box)
+    draw_chance(axes, chance, vertical=box[0] <= (chance or -1) <= box[1], horizontal=True)
     axes.set_xlim(box[0], box[1])
     axes.set_ylim(box[2], box[3])
     axes.set_xlabel("clean accuracy, %", labelpad=2)
@@ -180,6 +183,17 @@ def _draw_landmarks(
         axes.scatter(*pair(theirs), s=48, marker="D", facecolors="none", edgecolors=INK, linewidths=1.0,
                      zorder=5, label="published weights")  # fmt: skip
     _draw_untouched(axes, untouched, box)
+
+
+def draw_chance(axes: Axes, chance: float | None, *, vertical: bool, horizontal: bool) -> None:
+    """Draw the level of chance as a thin line over the axes that hold accuracies."""
+    if chance is None:
+        return
+    look: dict[str, Any] = {"color": FAINT, "lw": 0.8, "ls": (0, (1, 1.5)), "zorder": 1}
+    if horizontal:
+        axes.axhline(chance, label=f"chance ({chance:.1f} %)", **look)
+    if vertical:
+        axes.axvline(chance, **look)
 
 
 def _draw_untouched(axes: Axes, untouched: CellScore | None, box: tuple[float, float, float, float]) -> None:

@@ -1,4 +1,4 @@
-"""``zsr audit``: the rules G01 to G26 applied to a study's trials, on the weights that the study kept."""
+"""``zsr audit``: the rules G01 to G27 applied to a study's trials, on the weights that the study kept."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sweeps.engine.analysis.scores import CellScore, best, row_score
+from sweeps.engine.analysis.searching.keeping import keeping
 from sweeps.engine.format import leaf
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.pace import Pace, slow_text
@@ -16,9 +17,10 @@ from sweeps.engine.running.progress import Display, Tally
 from sweeps.engine.running.stops import Stops
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import deciding_score, headline, shown_scores
-from sweeps.engine.study.plan import closing_to_come, to_come, with_closing
+from sweeps.engine.study.plan import closing_to_come, suggestions, to_come, with_closing
 from zsr_core.duration import duration
 from zsr_core.space import short
+from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult, read_result
 
 if TYPE_CHECKING:
@@ -42,7 +44,9 @@ class Course:
         self._display: Display | None = None
         self._jobs: dict[str, Job] = {}  # trial id -> the running job that contains it
         self._scores: dict[str, CellScore] = {}  # by cell, because scoring all cells after each trial takes seconds
-        self._pace, self._estimates = Pace(folder.done().values()), estimates
+        self.pace, self._estimates = Pace(folder.done().values()), estimates
+        self.notes: list[str] = []  # lines for the end of the launch
+        self.ended_early = ""  # why no further cell is run; empty while all are
         rule = self.study.stop
         self._stops = None if rule is None else Stops(self.path, lambda: self.study, rule)
         if self._stops is not None:  # a launch may have been killed before it noted them
@@ -64,8 +68,21 @@ class Course:
         """Return how many trials a search has yet to propose."""
         return to_come(self.study, self._samples, self._seeds)
 
+    def close(self, reason: str) -> None:
+        """Run no further cell, for this reason; a search has then made all of its proposals."""
+        self.ended_early = reason
+        self._samples = len(suggestions(self.study))
+        self.tally = replace(self.tally, planned=self._planned())
+
+    def closing(self) -> list[TrialConfig]:
+        """Return the configurations that are left to score on the report split; the base for those not chosen yet."""
+        planned = [self.study.config(t) for t in self.folder.unfinished(t for t in self.study.plan if t.is_report)]
+        return planned + [self.study.base] * closing_to_come(self.study, self._samples, self._seeds)
+
     def cells_ended(self) -> bool:
-        """Return whether every trial of the selection has ended, done or failed."""
+        """Return whether every trial of the selection has ended, done or failed, or no further one is run."""
+        if self.ended_early:
+            return True
         ended = all(trial.trial_id in self.results for trial in self.study.plan if not trial.is_report)
         return ended and not self.to_come()
 
@@ -125,7 +142,7 @@ class Course:
                 if running.slow:
                     continue
                 config = next(c for c in self._jobs[trial_id].configs if c.trial_id == trial_id)
-                slow = slow_text(self._pace, config, now - running.since, estimates=self._estimates)
+                slow = slow_text(self.pace, config, now - running.since, estimates=self._estimates)
                 if slow:
                     self.tally = self.tally.slowed(trial_id)
                     self._show(f"{running.label}: {slow}")
@@ -142,7 +159,7 @@ class Course:
             if result is None or (known is not None and known.provenance == result.provenance != {}):
                 continue
             self.results[trial.trial_id] = result
-            self._pace.add(result)
+            self.pace.add(result)
             self._scores.pop(trial.cell, None)
             if self._stops is not None:
                 self._stops.ended(trial.trial_id, result)
@@ -158,7 +175,7 @@ class Course:
         for cell, row in rows.items():
             if cell not in self._scores:
                 self._scores[cell] = row_score(folder, row)
-        top = best([self._scores[cell] for cell in rows], decides)
+        top = best(keeping(folder, [self._scores[cell] for cell in rows]), decides)
         if top is None:
             return ""
         at = " ".join(f"{leaf(path)}={short(value)}" for path, value in top.overrides.items()) or top.cell

@@ -7,15 +7,22 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from sweeps.engine.analysis.choice import chosen
+from sweeps.engine.analysis.searching.certainty import certainty
+from sweeps.engine.format import counted
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.here import run_here
 from sweeps.engine.running.jobs import Listed, Source, job, processes_of
 from sweeps.engine.running.options import Options
 from sweeps.engine.running.progress import display
+from sweeps.engine.running.spending.limited import Limited
+from sweeps.engine.running.spending.meter import Meter
 from sweeps.engine.running.warm_start import known_points
 from sweeps.engine.study.folder import PlannedTrial, read_results
 from sweeps.engine.study.plan import closing
+from zsr_core.codec import require
 from zsr_core.space import Variant
 
 if TYPE_CHECKING:
@@ -38,12 +45,15 @@ def run_missing(course: Course, options: Options, running: ExitStack, own: froze
             engine.run_listed(todo[: room()])
         elif todo or course.to_come():
             engine.run_search(room())
-        if options.refine:
+        if options.refine and not course.ended_early:
             _refine(course, options.refine, own, lambda trials: engine.run_listed(trials[: room()]))
+        if options.more_seeds and not course.ended_early:
+            _race(course, (*options.seeds, *options.more_seeds), lambda trials: engine.run_listed(trials[: room()]))
         if course.cells_ended():
-            choose(course, options.seeds)
+            choose(course, options.seeds, options.more_seeds)
             end = course.folder.unfinished(trial for trial in course.study.plan if trial.is_report)
-            engine.run_listed(end[: room()])
+            engine.run_listed(end[: room()], limited=False)
+        course.notes += engine.spending_lines()
 
 
 def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
@@ -58,17 +68,32 @@ def _refine(course: Course, count: int, own: frozenset[str], run: Callable[[Sequ
         run(course.folder.unfinished(trial for trial in grown.plan if trial.role == "cell"))
 
 
-def choose(course: Course, seeds: Sequence[int]) -> None:
+def _race(course: Course, seeds: Sequence[int], run: Callable[[Sequence[PlannedTrial]], None]) -> None:
+    """Run further seeds of the cells that may still be the best, one seed at a time."""
+    from sweeps.engine.running.race import next_round  # noqa: PLC0415 - brings the bootstrap
+
+    while course.cells_ended() and not course.ended_early:
+        grown = next_round(course.folder, seeds)
+        if grown == course.study:
+            return
+        course.grow(grown)
+        run(course.folder.unfinished(trial for trial in grown.plan if not trial.is_report))
+
+
+def choose(course: Course, seeds: Sequence[int], more: Sequence[int] = ()) -> None:
     """Plan the final trials: the chosen cell and the untouched model on the report split.
 
-    Those of seeds that are not among the launch's ``seeds`` stay planned where they have a result.
+    Those of seeds that are not among the launch's ``seeds`` stay planned where they have a result. Of ``more``
+    those are planned that the chosen cell has run.
     """
     winner = chosen(course.folder)
     if winner is None or course.study.reproduces:  # a reproduction plans all rows on it
         return
-    end = closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), course.study.seeds)
+    further = [t.seed for t in course.study.plan if t.cell == winner.cell and t.role == "cell" and t.seed in more]
+    wanted = dict.fromkeys((*course.study.seeds, *further))
+    end = closing(course.study, Variant(label=winner.cell, overrides=winner.overrides), tuple(wanted))
     known = read_results(course.path, replace(course.study, plan=end))
-    course.end_with([trial for trial in end if trial.seed in seeds or trial.trial_id in known])
+    course.end_with([t for t in end if t.seed in (*seeds, *further) or t.trial_id in known])
 
 
 class Engine:
@@ -78,10 +103,59 @@ class Engine:
         self._course, self._options, self._running, self._shown = course, options, running, shown
         self._cluster: Cluster | None = None
         self._started = False
+        self._meter = None if options.budget is None else Meter(options.budget, course.pace, course.results.values())
 
-    def run_listed(self, trials: Sequence[PlannedTrial]) -> None:
-        if trials:
-            self._run(Listed(job(self._course.study, [trial]) for trial in trials), search=False)
+    def run_listed(self, trials: Sequence[PlannedTrial], *, limited: bool = True) -> None:
+        """Run the trials in order; with a budget and ``limited`` only those that fit."""
+        if not trials:
+            return
+        source = Listed(job(self._course.study, [trial]) for trial in trials)
+        if limited and self._meter is not None:
+            self._run_limited(source, search=False)
+        else:
+            self._run(source, search=False)
+
+    def _run_limited(self, source: Source, *, search: bool) -> None:
+        """Run the jobs of ``source`` until one would not fit the budget, or nothing better is expected."""
+        self._start()
+        course, options = self._course, self._options
+        gpus = self._gpus()
+        needs_gpus = options.budget is not None and options.budget.kind == "gpu_seconds"
+        require(not needs_gpus or gpus > 0, "--budget", "GPU hours", "trials on GPUs: here they have none")
+        if self._meter is not None:
+            self._meter.use(gpus)
+        limit = Limited(
+            source, meter=self._meter, closing=course.closing, result=course.results.get,
+            ahead=[course.study.base.with_({"seed": seed}) for seed in options.seeds] if search else (),
+            certain=(lambda: certainty(course.folder)) if options.until_certain else None,
+            slots=1 if self._cluster is None else self._cluster.slots,
+        )  # fmt: skip
+        self._run(limit, search=True)
+        if limit.reason:
+            course.close(limit.reason)
+
+    def _gpus(self) -> float:
+        """Return how many GPUs a trial has, or its share of one."""
+        if self._cluster is not None:
+            return self._cluster.gpus_per_trial
+        given = self._options.gpus_per_trial
+        return float(torch.cuda.is_available()) if given is None else given
+
+    def spending_lines(self) -> list[str]:
+        """Return what was spent and why no further cell was run; empty without a budget."""
+        course, lines = self._course, list[str]()
+        if self._meter is not None:
+            spent, budget = self._meter.total(course.results.values()), self._meter.budget
+            lines.append(
+                f"Budget of {budget.text()}: {budget.text(spent)} spent ({spent / budget.amount:.0%}), "
+                f"{counted(course.begun, 'trial')} started by this launch."
+            )
+        if course.ended_early:
+            lines.append(f"No further cell was run: {course.ended_early}.")
+        elif self._options.until_certain:
+            found = certainty(course.folder)
+            lines.append(f"Not certain yet: {found.text}." if found else "Certainty is unknown: too few cells.")
+        return lines
 
     def run_search(self, room: int | None) -> None:
         from sweeps.engine.running.search import Proposals  # noqa: PLC0415 - brings Optuna
@@ -91,7 +165,10 @@ class Engine:
             publish=self._course.publish, limit=room,
             known=known_points(self._course.study, self._options.warm_start),
         )  # fmt: skip
-        self._run(proposals, search=True)
+        if self._meter is None and not self._options.until_certain:
+            self._run(proposals, search=True)
+        else:
+            self._run_limited(proposals, search=True)
 
     def _run(self, source: Source, *, search: bool) -> None:
         self._start()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps.engine.running.jobs import Source, Watch, perform
+from sweeps.engine.running.jobs import Job, Source, Watch, perform
 from zsr_core.codec import require
 from zsr_core.trial.rungs import Rungs
 
@@ -49,7 +49,7 @@ def run_here(
     torch.set_num_threads(1)
     try:
         with _looked_after(watch):
-            while (job := source.next()) is not None:
+            while isinstance(job := source.next(), Job):  # one at a time: there is never a job to wait for
                 watch.started(job)
                 perform(
                     job.configs, folder, watch.progress, score_eps=job.score_eps, device=device, processes=processes,

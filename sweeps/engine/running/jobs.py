@@ -67,11 +67,18 @@ def job(study: Study, trials: Iterable[PlannedTrial]) -> Job:
     )  # fmt: skip
 
 
+class Waiting:
+    """Instead of a job: there may be one once a running job has ended."""
+
+
+WAIT = Waiting()
+
+
 class Source(Protocol):
     """A source of jobs: a list, or a search that proposes the next job from finished ones."""
 
-    def next(self) -> Job | None:
-        """Return the next job, or None when there are no more."""
+    def next(self) -> Job | Waiting | None:
+        """Return the next job, None when there are no more, or WAIT, which only comes while a job is running."""
         ...
 
     def finished(self, job: Job) -> None:

@@ -182,7 +182,8 @@ def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolde
     plain = new_study(
         sweep, preset=options.preset, search=options.search, seeds=options.seeds, objectives=options.objectives
     )
-    asked = replace(plain, report_all=options.report_all, report_rows=options.report_rows, stop=options.stop)
+    asked = replace(plain, report_all=options.report_all, report_rows=options.report_rows, stop=options.stop,
+                    keep=options.keep)  # fmt: skip
     path = options.results / asked.study
 
     def new() -> StudyFolder:
@@ -309,7 +310,13 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
         lacking = shortfall(end, course.to_come())
         print(
             "\n".join(
-                ["", *answer_lines(end, troubles), *stop_lines(folder.path), *places(folder.path, written, recorded_to)]
+                [
+                    "",
+                    *answer_lines(end, troubles),
+                    *stop_lines(folder.path),
+                    *course.notes,
+                    *places(folder.path, written, recorded_to),
+                ]
             ),
             flush=True,
         )

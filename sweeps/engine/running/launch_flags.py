@@ -5,8 +5,8 @@ from __future__ import annotations
 from sweeps.engine.running.flags import Parser
 from sweeps.engine.study.limits import CLIFF, SAMPLES
 
-STOPS = ("asha", "hyperband", "none")
-SEARCHES = ("tpe", "gp", "nsga2", "random")
+STOPS = ("asha", "hyperband", "watch", "none")
+SEARCHES = ("tpe", "gp", "nsga2", "nsga3", "cmaes", "random", "qmc")
 
 
 def launch_parser(question: str) -> Parser:
@@ -29,13 +29,20 @@ def launch_parser(question: str) -> Parser:
     add("--report-all", action="store_true", help="run every row on the report split, not only the chosen one")
     words = "run these rows on the report split too: labels, or numbers such as #003 of a search"
     add("--report-rows", nargs="+", default=[], metavar="ROW", help=words)
-    add("--seeds", metavar="K", help="repeat every trial with K paired seeds")
+    add("--seeds", metavar="K", help="repeat every trial with K paired seeds; 1-5: with one, and with up to five those "
+        "cells that may still be the best")  # fmt: skip
+    add("--keep", nargs="+", default=[], metavar="COND", help="choose only among cells that keep these conditions, "
+        "such as 'clean >= untouched - 2'")  # fmt: skip
     add("--preset", default="miniature", metavar="NAME", help="scale: miniature (default), miniature-long, paper, or "
         "another of the sweep's own")  # fmt: skip
     add("--results", metavar="DIR", help="where studies are kept (default ./results)")
     add("--tracking", metavar="URI", help="MLflow store; 'none' keeps no runs (default: SQLite in the results folder)")
     add("--local", action="store_true", help="run in this process, one trial at a time, without Ray")
     add("--limit", metavar="N", help="start at most N trials now")
+    add("--budget", metavar="AMOUNT", help="spend at most so much, such as 2h, 20gpu-hours or 5e15flops: starts "
+        "nothing that cannot finish, and keeps enough back to score the choice again")  # fmt: skip
+    add("--until-certain", action="store_true", help="end a search when its expected further gain is below the noise "
+        "of the best score")  # fmt: skip
     add("--resume", action="store_true", help="run only the missing trials (default)")
     add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "

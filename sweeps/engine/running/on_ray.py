@@ -32,7 +32,7 @@ from ray.tune.search import Searcher
 
 from sweeps.engine.running.cluster.health import Health, watched
 from sweeps.engine.running.cluster.join import Cluster
-from sweeps.engine.running.jobs import Job, Source, Watch, cut_off, perform, settle
+from sweeps.engine.running.jobs import Job, Source, Waiting, Watch, cut_off, perform, settle
 from zsr_core.codec import from_plain, to_plain
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.rungs import Rungs
@@ -61,7 +61,7 @@ def run_on_ray(
     Raises:
         ClusterLost: within seconds, if a process of Ray that the sweep needs has died.
     """
-    jobs = [] if search else list(iter(source.next, None))
+    jobs = [] if search else [job for job in iter(source.next, None) if isinstance(job, Job)]
     searcher = _Proposer(source) if search else None
     if not jobs and searcher is None:
         return
@@ -182,6 +182,8 @@ class _Proposer(Searcher):
         job = self._source.next()
         if job is None:
             return Searcher.FINISHED
+        if isinstance(job, Waiting):
+            return None  # Tune asks again
         self.jobs[job.key] = job
         return {"job": _packed(job)}
 

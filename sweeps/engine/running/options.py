@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from sweeps.engine.running.flags import (
     unknown_flag,
 )
 from sweeps.engine.running.launch_flags import SEARCHES, launch_parser
+from sweeps.engine.running.spending.budget import Budget, read_budget
+from sweeps.engine.study.keeping import Keep, read_keep
 from sweeps.engine.study.limits import SAMPLES
 from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.stopping import Stopping, check_stoppable, stopping
@@ -52,6 +55,10 @@ class Options:
     report_rows: tuple[str, ...] = ()  # rows to run on the report split besides the chosen one
     stop: Stopping | None = None
     resume_pruned: int = 0  # cells that were stopped early
+    budget: Budget | None = None
+    more_seeds: tuple[int, ...] = ()  # further seeds, for cells that may still be the best
+    keep: tuple[Keep, ...] = ()  # conditions that the chosen cell must keep
+    until_certain: bool = False
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
@@ -69,10 +76,15 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         read_name("--search", given.search, SEARCHES)
     read_name("--preset", given.preset, sweep.base)
     samples = _whole("--samples", given.samples)
+    least, most = _seed_counts(given.seeds)
+    objectives = _objectives(sweep, given.objectives)
+    if given.search is not None:
+        _check_sampler(given.search, objectives)
     _check_search(sweep, given.preset, given.search, given.samples)
     require(not given.warm_start or bool(given.search), "--warm-start", given.warm_start, "--search with it")
     require(given.refine is None or not given.search, "--refine", given.refine,
             "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
+    require(not given.until_certain or bool(given.search), "--until-certain", True, "--search with it")
     require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
     require(not (given.report_all and given.report_rows), "--report-rows", given.report_rows, "--report-all without it")
     require(not (given.resume and given.fresh), "--fresh", True, "--resume or --fresh, not both")
@@ -87,8 +99,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         preset=given.preset,
         search=given.search,
         samples=samples or sweep.samples or SAMPLES,
-        seeds=_seeds(sweep, _whole("--seeds", given.seeds, MOST_SEEDS)),
-        objectives=_objectives(sweep, given.objectives),
+        seeds=_seeds(sweep, least),
+        objectives=objectives,
         results=_results(given.results),
         tracking=read_text("--tracking", given.tracking, "a URI, or none"),
         local=given.local,
@@ -99,8 +111,12 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         trial_timeout=None if given.trial_timeout is None else read_duration("--trial-timeout", given.trial_timeout),
         report_all=given.report_all,
         report_rows=tuple(given.report_rows),
-        stop=_stop(sweep, given.stop, _objectives(sweep, given.objectives), gpus),
+        stop=_stop(sweep, given.stop, objectives, gpus),
+        more_seeds=_seeds(sweep, most)[least:] if most is not None and least is not None else (),
+        keep=tuple(read_keep(text) for text in given.keep),
         resume_pruned=_whole("--resume-pruned", given.resume_pruned) or 0,
+        budget=None if given.budget is None else read_budget(given.budget),
+        until_certain=given.until_certain,
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )
@@ -112,6 +128,14 @@ def _check_search(sweep: Sweep, preset: str, search: str | None, samples: str | 
         require(samples is None, "--samples", samples, f"--search with it: the grid has {cells} cells")
     else:
         require(bool(sweep.axes), "--search", search, "a sweep with a space; this one lists its variants")
+
+
+def _check_sampler(name: str, objectives: Sequence[str]) -> None:
+    if name == "cmaes":
+        one = "one objective with --objectives: CMA-ES searches for one; nsga2 and nsga3 for several"
+        require(len(objectives) == 1, "--search", name, one)
+        there = importlib.util.find_spec("cmaes") is not None
+        require(there, "--search", name, "the package cmaes: pip install 'zsr[search]'")
 
 
 def _stop(sweep: Sweep, text: str | None, objectives: tuple[str, ...], gpus: float | None) -> Stopping | None:
@@ -127,6 +151,15 @@ def _stop(sweep: Sweep, text: str | None, objectives: tuple[str, ...], gpus: flo
 
 def _whole(flag: str, text: str | None, most: int = MOST) -> int | None:
     return None if text is None else read_whole(flag, text, most=most)
+
+
+def _seed_counts(text: str | None) -> tuple[int | None, int | None]:
+    """Return the numbers in ``--seeds K``, or ``--seeds K-L`` with K below L; None for those that are not given."""
+    first, dash, last = (text or "").partition("-")
+    least = _whole("--seeds", None if text is None else first, MOST_SEEDS)
+    if not dash or least is None:
+        return least, None
+    return least, read_whole("--seeds", last, least=least + 1, most=MOST_SEEDS)
 
 
 def _seeds(sweep: Sweep, count: int | None) -> tuple[int, ...]:

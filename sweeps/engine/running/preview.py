@@ -10,9 +10,10 @@ import torch
 from sweeps.engine.format import MINIATURES, counted, eps_text, listed
 from sweeps.engine.running.options import Options
 from sweeps.engine.running.pace import Pace
+from sweeps.engine.running.spending.meter import Meter
 from sweeps.engine.study.folder import SPLIT, Study, StudyFolder
 from sweeps.engine.study.limits import CLIFF
-from sweeps.engine.study.plan import to_come
+from sweeps.engine.study.plan import closing_to_come, to_come
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.study.workload import Gpu, listing
 from sweeps.engine.wording.study import sizes_text
@@ -43,6 +44,7 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
     lines += sets_lines(study)
     lines += stopping_lines(study, pace)
+    lines += budget_lines(folder, options, pace, slots)
     kept = embeddings_kept(study, [study.config(trial) for trial in folder.unfinished()], coming, pace)
     if kept:
         lines.append(f"Embeddings to keep beside the records: {size_text(kept)}.")
@@ -61,14 +63,42 @@ def stopping_lines(study: Study, pace: Pace) -> list[str]:
     cost = len(rungs.shares) * rungs.passes(study.base) / pace.estimate(study.base).forwards
     shares = " and ".join(f"{share:.0%}" for share in rungs.shares)
     names = listed([task.called for task in suite.tasks])
+    decides = (
+        f"The best 1 in {rule.keep} of a rung go on. Another trial is stopped only if a rival is better at every one "
+        f"of {', '.join(study.objectives)} by more than the noise of their paired difference; the best cell is stopped "
+        f"wrongly with a probability of at most {rule.error:.0%}. With many trials plain ASHA takes "
+        f"{rule.plain_share():.0%} of all training steps; this caution takes more, up to all of them."
+    )
     return [
         f"Early stopping ({rule.rule}): trials are scored after {shares} of their training steps, on {suite.n} images "
         f"of the selection split of each of {names}, the same for all, under {rungs.attack.name} at "
         f"{eps_text(rungs.eps)}. That adds at most {cost:.0%} to a trial.",
-        f"The best 1 in {rule.keep} of a rung go on. Another trial is stopped only if a rival is better at every one "
-        f"of {', '.join(study.objectives)} by more than the noise of their paired difference; the best cell is stopped "
-        f"wrongly with a probability of at most {rule.error:.0%}. With many trials plain ASHA takes "
-        f"{rule.plain_share():.0%} of all training steps; this caution takes more, up to all of them.",
+        "Nothing is stopped: `zsr replay` can then try the other rules." if rule.rule == "watch" else decides,
+    ]
+
+
+def budget_lines(folder: StudyFolder, options: Options, pace: Pace, slots: int) -> list[str]:
+    """Return how far the budget goes by the costs that are known; nothing without one."""
+    if options.budget is None:
+        return []
+    study, budget = folder.study, options.budget
+    meter = Meter(budget, pace, folder.results.values())
+    meter.use(options.gpus_per_trial or 1.0)
+    count = closing_to_come(study, options.samples, len(options.seeds)) + sum(t.is_report for t in folder.unfinished())
+    side_by_side = slots if budget.kind == "seconds" else 1
+    kept_back = -(-count // side_by_side) * meter.scoring(study.base)
+    each, left = meter.expected(study.base), max(0.0, meter.left({}) - kept_back)
+    left_to_run = sum(not t.is_report for t in folder.unfinished()) + to_come(
+        study, options.samples, len(options.seeds)
+    )
+    fits = min(left_to_run, int(left / each) * side_by_side if each else left_to_run)
+    source = "as trials of this study took" if meter.measured(study.base) else "by an estimate"
+    first = (
+        "" if meter.measured(study.base) else " The first trial runs alone and is measured; the rest is planned by it."
+    )
+    return [
+        f"Budget of {budget.text()}: enough for about {fits} of the {left_to_run} trials of cells, at "
+        f"{budget.text(each)} each ({source}); {budget.text(kept_back)} are kept back to score the choice again.{first}"
     ]
 
 

@@ -18,18 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.engine.analysis.scores import row_score
+from sweeps.engine.analysis.searching.duplicates import near, placed
+from sweeps.engine.analysis.searching.keeping import violations
 from sweeps.engine.running.jobs import Job, job
 from sweeps.engine.running.warm_start import KnownPoint
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
 from sweeps.engine.study.objectives import score_named
 from sweeps.engine.study.optuna_space import distributions
 from sweeps.engine.study.plan import suggested, suggestions, to_come
+from sweeps.engine.study.samplers import ONE_SEED, sampler
 from sweeps.engine.study.sweep import axis_levels
 from zsr_core.codec import require, unknown
 from zsr_core.rng import seed_for
@@ -38,22 +40,6 @@ from zsr_core.trial.result import read_result
 CELL = "cell"  # the attribute of a proposal that names its cell in the plan
 ORIGIN = "warm_start"  # the attribute of a point from an earlier study: its folder and cell
 REPEATS = 20  # after so many repeated proposals in a row, an unplanned point is enqueued instead
-
-SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed),
-    "gp": lambda seed: GPSampler(seed=seed),
-    "nsga2": lambda seed: NSGAIISampler(
-        seed=seed, population_size=12
-    ),  # our choice, because studies have tens of trials
-    "random": lambda seed: RandomSampler(seed=seed),
-}
-
-
-def sampler(name: str, seed: int) -> BaseSampler:
-    """Return the named sampler, seeded."""
-    if name not in SAMPLERS:
-        raise unknown("search", name, SAMPLERS)
-    return SAMPLERS[name](seed)
 
 
 class Proposals:
@@ -77,10 +63,11 @@ class Proposals:
         self._room = math.inf if limit is None else limit
         self._partial = ""  # the cell that lacks seeds because of --limit
         self._open: dict[str, list[int]] = {}  # cell -> numbers of the proposals that wait for its result
+        self._places: dict[str, tuple[float, ...]] = {}  # of this launch's proposals, by cell, in units of the axes
         self._journal = _journal(folder / "optuna.journal", study)
         self._adopt()
         # Without the offset a resumed sampler would draw the first points again.
-        offset = len(self._journal.get_trials(deepcopy=False))
+        offset = 0 if study.search in ONE_SEED else len(self._journal.get_trials(deepcopy=False))
         self._journal.sampler = sampler(study.search or "", seed_for(study.base.seed, "search", offset) % 2**32)
         self._unfinished = self._cut_off()
         if not self._journal.trials and study.published.keys() == study.space.keys():
@@ -128,13 +115,21 @@ class Proposals:
             trial = self._journal.ask(self._space)
             trials = suggested(self.study, trial.params, self._seeds)
             planned = {t.trial_id: t.cell for t in self.study.plan}
-            if trials[0].trial_id not in planned:
+            same = planned.get(trials[0].trial_id) or self._nearly(trial.params)
+            if same is None:
                 break
-            self._repeat(planned[trials[0].trial_id], trial.number)
+            self._repeat(same, trial.number)
         trial.set_user_attr(CELL, trials[0].cell)
         self._open[trials[0].cell] = [trial.number]
+        self._places[trials[0].cell] = placed(trial.params, self.study.space)
         self._grow(replace(self.study, plan=(*self.study.plan, *trials)))
         return job(self.study, trials)
+
+    def _nearly(self, point: Mapping[str, Any]) -> str | None:
+        """Return the running proposal that ``point`` nearly repeats, because its score will tell of both; else None."""
+        at = placed(point, self.study.space)
+        running = ((cell, self._places[cell]) for cell in self._open if cell in self._places)
+        return next((cell for cell, other in running if near(at, other)), None)
 
     def _unplanned(self) -> dict[str, Any]:
         """Return the first point without a proposal, from grids of increasing resolution."""
@@ -162,12 +157,30 @@ class Proposals:
         state, values = self._outcome(cell)
         for number in self._open.get(cell, []):
             self._tell_rungs(cell, number)
+            self._tell_kept(cell, number)
             self._journal.tell(number, values, state=state)
         if cell not in self._open and cell not in self._complete() and state == TrialState.COMPLETE:
             params, attrs = suggestions(self.study)[cell], {CELL: cell}
-            known = create_trial(state=state, values=values, params=params, distributions=self._space, user_attrs=attrs)
+            known = create_trial(
+                state=state, values=values, params=params, distributions=self._space, user_attrs=attrs,
+                constraints=self._broken(cell),
+            )  # fmt: skip
             self._journal.add_trial(known)
         self._open.pop(cell, None)
+
+    def _tell_kept(self, cell: str, number: int) -> None:
+        """Tell a proposal by how much its cell breaks the study's conditions; samplers prefer cells that keep them."""
+        for name, value in self._broken(cell).items():
+            trial = optuna.Trial(self._journal, self._journal.get_trials(deepcopy=False)[number]._trial_id)
+            trial.set_constraint(name, value)
+
+    def _broken(self, cell: str) -> dict[str, float]:
+        if not self.study.keep:
+            return {}
+        reference = [t for t in self.study.plan if t.role == "baseline"]
+        row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
+        folder = self._read([*reference, *row.trials])
+        return violations(folder, row_score(folder, row))
 
     def _tell_rungs(self, cell: str, number: int) -> None:
         """Add the rung scores of a cell that was stopped to its proposal.

@@ -43,7 +43,10 @@ def _points(study: Study, folder: Path) -> list[KnownPoint]:
     for row in scores(earlier):
         values = [value for name in study.objectives if (value := row.value(name)) is not None]
         complete = len(values) == len(study.objectives) and not (row.failed or row.missing)
-        if complete and row.overrides.keys() == study.space.keys() and all(map(math.isfinite, values)):
+        inside = row.overrides.keys() == study.space.keys() and all(
+            study.space[path].contains(value) for path, value in row.overrides.items()
+        )  # a weight that is off, or one level beyond the edge, is no point of the space
+        if complete and inside and all(map(math.isfinite, values)):
             origin = f"{folder}: {row.cell}"
             points.append(KnownPoint(params=row.overrides, values=tuple(values), origin=origin))
     return points

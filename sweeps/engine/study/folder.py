@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from sweeps.engine.study.keeping import Keep
 from sweeps.engine.study.rebuilt import UNKNOWN, check_trial_id, rebuilt_plan
 from sweeps.engine.study.stopping import Stopping
 from zsr_core.codec import ConfigError, from_plain, parse_json, to_plain
@@ -100,6 +101,7 @@ class Study:
     # Which cells run on the report split besides the chosen one: all of them, or those of these labels or numbers.
     report_all: bool = False
     report_rows: tuple[str, ...] = ()
+    keep: tuple[Keep, ...] = ()  # conditions that the chosen cell must keep
     stop: Stopping | None = None  # the rule by which trials are stopped early; None: every trial runs to its end
 
     def config(self, trial: PlannedTrial) -> TrialConfig:

@@ -11,7 +11,7 @@ from zsr_core.attacks import Pgd
 from zsr_core.codec import is_finite, require, unknown
 from zsr_core.trial.rungs import Rungs
 
-Rule = Literal["asha", "hyperband"]
+Rule = Literal["asha", "hyperband", "watch"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 OFF = "none"
 PAIRED = (CLEAN.name, ROBUST.name, HARMONIC.name)  # the scores whose difference has a paired interval at a rung
@@ -26,7 +26,8 @@ class Stopping:
     (or one of the Pareto front) is stopped wrongly with a probability of at most ``error`` in the whole study.
 
     Rule "asha" decides at every rung (Li et al., MLSys 2020). "hyperband" spares some trials the first rungs, in
-    brackets (Li et al., JMLR 2018), for scores that are hard to foresee early.
+    brackets (Li et al., JMLR 2018), for scores that are hard to foresee early. "watch" scores at rungs and stops
+    nothing: the data with which `zsr replay` tries the other rules.
     """
 
     rule: Rule = "asha"
@@ -55,7 +56,7 @@ class Stopping:
         HyperBand's bracket b of R + 1 skips the first b rungs; the last one runs every cell to its end. Their sizes
         are HyperBand's own, (R + 1) / (R + 1 - b) * keep ** (R - b), and the same index is always in the same bracket.
         """
-        if self.rule == "asha":
+        if self.rule != "hyperband":
             return 1
         last = len(self.shares)
         sizes = [(last + 1) / (last + 1 - b) * self.keep ** (last - b) for b in range(last + 1)]

@@ -114,9 +114,15 @@ class Sweep:
         return self.variants.get(preset, ()) if isinstance(self.variants, Mapping) else self.variants
 
     def cells(self, preset: str) -> tuple[Variant, ...]:
-        """Return the cells of matrix mode: the listed variants, or the grid of ``levels`` per axis."""
+        """Return the cells of matrix mode: the listed variants, or the grid of ``levels`` per axis.
+
+        If axes can be off, the cells with all of these at 0 come last.
+        """
+        if self.listed(preset):
+            return self.listed(preset)
         axes = {a.path: a.levels or axis_levels(a.domain, self.levels or LEVELS) for a in self.axes}
-        return self.listed(preset) or grid(axes)
+        off = {a.path: (0.0,) for a in self.axes if a.off}
+        return (*grid(axes), *(grid({**axes, **off}) if off else ()))
 
     def corners(self) -> Iterable[Variant]:
         """Yield each axis at both ends, all else at the base, to check that the configurations there are valid."""

@@ -9,9 +9,14 @@ from sweeps.engine.analysis.choice import Selection, chosen
 from sweeps.engine.analysis.difference import Difference
 from sweeps.engine.analysis.ranking import Ranking
 from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores, untouched_score
+from sweeps.engine.analysis.searching.edges import best_on_edge
+from sweeps.engine.analysis.searching.keeping import keeping
 from sweeps.engine.format import counted, leaf, mean_text, published_text
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import Score, deciding_score, score_named, shown_scores
+from sweeps.engine.wording.chance import warning_text
+from sweeps.engine.wording.edges import edges_text
+from sweeps.engine.wording.keeping import keep_text
 from sweeps.engine.wording.matrix import gap_text
 from sweeps.engine.wording.study import fewer_seeds_text, scale_note
 from zsr_core.space import short
@@ -36,7 +41,9 @@ def answer(
     decides = deciding_score(study.objectives)
     n = len(eligible(cells, decides.name))
     lines = [f"Best of {counted(n, 'cell')} on the selection split: {where(winner)} ({figures(folder, winner)})."]
+    lines += list(filter(None, [keep_text(folder), warning_text(folder)]))
     lines += [rivals_text(decides, rivals)] if rivals else []
+    lines += list(filter(None, [edges_text(best_on_edge(folder), rivals or ())]))
     finals = [cell for cell in scores(folder, "final") if cell.cell == winner.cell]
     untouched = untouched_score(folder, "report")
     for cell, name in ((next(iter(finals), None), where(winner)), (untouched, "the untouched model")):
@@ -52,7 +59,9 @@ def answer(
     if len(study.objectives) > 1:
         titles = [score_named(name).title for name in study.objectives]
         lines += ["", f"No other cell is better in {' and '.join(titles)} together:"]
-        lines += [f"  {where(cell):<32} {figures(folder, cell)}" for cell in pareto(cells, study.objectives)]
+        lines += [
+            f"  {where(cell):<32} {figures(folder, cell)}" for cell in pareto(keeping(folder, cells), study.objectives)
+        ]
     return lines
 
 

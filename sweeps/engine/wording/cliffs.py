@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sweeps.engine.analysis.cliffs import Proposal
 from sweeps.engine.analysis.score_query import Query, score_label
 from sweeps.engine.study.folder import Study
+from sweeps.engine.wording.edges import edge_text
 from zsr_core.space import short
 
 
@@ -17,6 +18,9 @@ def proposal_lines(study: Study, proposals: Sequence[Proposal], wanted: Sequence
         return [f"No neighbours of {study.study} differ by more than {threshold:g} points in {names}."]
     lines = []
     for proposal in proposals:
+        if proposal.cliff is None:
+            lines.append(f"{proposal.label}: beyond the edge. {edge_text(proposal.edge) if proposal.edge else ''}")
+            continue
         a, b = proposal.cliff.a, proposal.cliff.b
         lines.append(
             f"{proposal.label}: {proposal.score} is {a.mean:.1f} at ({short(a.x)}, {short(a.y)}), "

@@ -9,6 +9,7 @@ from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Cell, Column, Differ
 from sweeps.engine.analysis.matrix import Block, Matrix, Row, family
 from sweeps.engine.format import counted, sentence
 from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.wording.chance import chance_text, collapse_note
 from sweeps.engine.wording.study import attacks_of, fewer_seeds_text, images_text, scale_note, training_text
 
 
@@ -26,7 +27,7 @@ def described(folder: StudyFolder, matrix: Matrix, *more: str) -> Described:
     return Described(
         matrix=matrix,
         setting=setting_of(folder),
-        legend=(*legend_of(matrix), *filter(None, (fewer_seeds_text(folder), *more))),
+        legend=(*legend_of(matrix), *filter(None, (chance_text(folder), fewer_seeds_text(folder), *more))),
     )
 
 
@@ -168,6 +169,7 @@ def trouble_notes(row: Row, *, reason: bool = True, of: str = "") -> list[str]:
     missing = row.planned - len(row.seeds) - row.failed - row.stopped
     if missing:
         notes.append(f"missing{f' {missing} of {row.planned} seeds' if row.planned > 1 else ''}")
+    notes += list(filter(None, [collapse_note(row.collapse)]))
     if row.untuned:
         notes.append(f"{DOUBLE_DAGGER} shared recipe")
     if row.fails:

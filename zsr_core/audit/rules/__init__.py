@@ -1,4 +1,4 @@
-"""The rules G01 to G26, one file for each group; this table joins the groups.
+"""The rules G01 to G27, one file for each group; this table joins the groups.
 
 Sources: Athalye et al. 2018 (what masking looks like), Carlini et al. 2019 (the checklist), Pintor et al. 2022
 (indicators of attack failure), AutoAttack's own flags; the limits in points are ours.
@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zsr_core.audit.rules import curves, gaps, gradients, identity, loss, official, other_attacks, outputs, strength
+from zsr_core.audit.rules import (
+    collapse,
+    curves,
+    gaps,
+    gradients,
+    identity,
+    loss,
+    official,
+    other_attacks,
+    outputs,
+    strength,
+)
 from zsr_core.audit.rules.rule import Rule
 
 RULES: Mapping[str, Rule] = {
@@ -23,6 +34,7 @@ RULES: Mapping[str, Rule] = {
         *loss.RULES,  # G23, G24
         *identity.RULES,  # G25
         *official.RULES,  # G26
+        *collapse.RULES,  # G27
     )
 }
 

@@ -86,6 +86,8 @@ def verdict(rung: Rung, rule: Stopping) -> Verdict:
     def on(why: str, *, plain: bool = True) -> Verdict:
         return Verdict(stop=False, plain=plain, rank=rank, of=of, why=f"goes on: {place}, {why}")
 
+    if rule.rule == "watch":
+        return on("and nothing is stopped", plain=rank > kept)
     if rung.exempt:
         return on("and it was taken up again", plain=False)
     if rung.number < rung.first:

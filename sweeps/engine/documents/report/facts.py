@@ -169,6 +169,7 @@ def again(folder: StudyFolder) -> tuple[str, ...]:
     flags = ["--preset", study.preset, "--seeds", str(len(study.seeds))]
     flags += ["--search", study.search, "--samples", str(len(suggestions(study)))] if study.search else []
     flags += ["--objectives", ",".join(study.objectives)]
+    flags += ["--keep", *(keep.text for keep in study.keep)] if study.keep else []
     run = f"python {shlex.quote(f'sweeps/{study.name}.py')} {shlex.join(flags)} --results again"
     return (*checkout, run, f"zsr report --study {shlex.quote(str(folder.path))}")
 

@@ -14,6 +14,7 @@ from sweeps.engine.analysis.factorial import factorial
 from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, Row, ablation, first_mean, matrix
 from sweeps.engine.analysis.ranking import Ranking, ranked
 from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores
+from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.documents.html import Grid, Picture, Tile
 from sweeps.engine.documents.published import beside_tables
 from sweeps.engine.documents.report.facts import again, audits, cost, not_run, provenance, settings
@@ -25,7 +26,10 @@ from sweeps.engine.format import NBSP, counted, listed, published_text, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import TITLES, deciding_score, score_named
 from sweeps.engine.wording.answer import reported_text, selection_text, where
+from sweeps.engine.wording.chance import warning_text
+from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.factorial import effect_cells, effects_text
+from sweeps.engine.wording.keeping import keep_text
 from sweeps.engine.wording.matrix import DAGGER, Described, described, gap_text, p_text, spread_text, value_text
 from sweeps.engine.wording.study import images_text, notes_text, scale_note, scoring_text, training_text
 from zsr_core.codec import require
@@ -179,7 +183,7 @@ def answer_of(folder: StudyFolder, ranking: Ranking, reported: Matrix | None) ->
 
 def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple[str, ...]:
     """Return the caveats of the answer: rivals, the winner's curse, other trade-offs, published optima."""
-    notes = []
+    notes = list(filter(None, (keep_text(folder), warning_text(folder))))
     if rivals:
         noun, verb = ("configuration", "does") if len(rivals) == 1 else ("configurations", "do")
         each = [f"{label} ({gap_text(gap)})" for label, gap in rivals.items()]
@@ -189,6 +193,7 @@ def answer_notes(folder: StudyFolder, rivals: Mapping[str, Difference]) -> tuple
         )
     if len(folder.study.rows(role="final")) > 1:
         notes += list(filter(None, (reported_text(folder, ranked(folder, "report")),)))
+    notes += list(filter(None, (edges_text(best_on_edge(folder), rivals),)))
     curse = selection(folder)
     notes += [selection_text(curse)] if curse else []
     objectives = folder.study.objectives

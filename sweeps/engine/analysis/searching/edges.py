@@ -1,0 +1,123 @@
+"""Whether the best cell of a study stands on the edge of its space, and one level beyond that edge.
+
+An end that the method itself cannot cross, such as 1 for a share, is no edge: nothing better can lie beyond it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sweeps.engine.analysis.choice import chosen
+from sweeps.engine.analysis.scores import CellScore, eligible, scores
+from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.objectives import deciding_score
+from zsr_core.codec import ConfigError, is_finite
+from zsr_core.space import Choice, Domain, Int, transform
+
+NEAR = 0.05  # share of an axis as it is drawn; a proposal of a search that is nearer to an end stands on the edge
+STEP = 0.25  # share of an axis by which a search is extended, as from one level of a grid of five to the next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """One end of an axis at which the best cell stands."""
+
+    path: str
+    value: float  # of the best cell
+    end: Literal["smaller", "larger"]  # values lie beyond the edge
+    score: str  # by which the cell is best
+    neighbour: str = ""  # the cell one level further inside, all else equal; empty if it was not measured
+    rise: float | None = None  # by how many points the best cell is better than the neighbour
+    beyond: float | int | None = None  # one level beyond; None once the study has been extended by it
+
+
+def best_on_edge(folder: StudyFolder) -> tuple[Edge, ...]:
+    """Return the edges of the space at which the chosen cell stands, axis by axis; empty if it stands inside."""
+    best = chosen(folder)
+    if best is None:
+        return ()
+    edges = (_edge(folder, best, path, domain) for path, domain in folder.study.space.items())
+    return tuple(edge for edge in edges if edge is not None)
+
+
+def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Edge | None:
+    value: Any = best.overrides.get(path)
+    log = bool(getattr(domain, "log", False))
+    if isinstance(domain, Choice) or not is_finite(value) or (log and value <= 0):  # off is no edge of the axis
+        return None
+    at = float(value)
+    levels = _levels(folder, path, log)
+    low, high = (levels[0], levels[-1]) if folder.study.mode == "matrix" else (domain.low, domain.high)
+    if not low < high:
+        return None
+    if folder.study.mode == "matrix":
+        down, up, step = at == low, at == high, None
+    else:
+        width = transform(domain, high) - transform(domain, low)
+        down = transform(domain, at) - transform(domain, low) <= NEAR * width
+        up = transform(domain, high) - transform(domain, at) <= NEAR * width
+        step = STEP * width
+    if down == up:
+        return None
+    near = None if step is not None else levels[1] if down else levels[-2]
+    beyond = next_level(at, near, domain, -1 if down else 1, step)
+    if beyond is None or not _allowed(folder, best.overrides, path, beyond):
+        return None
+    decides = deciding_score(folder.study.objectives)
+    inside = None if near is None else _cell(folder, {**best.overrides, path: near}, decides.name)
+    mine, theirs = best.value(decides.name), None if inside is None else inside.value(decides.name)
+    return Edge(
+        path=path, value=at, end="smaller" if down else "larger", score=decides.title,
+        neighbour="" if inside is None else inside.cell,
+        rise=None if mine is None or theirs is None else decides.sense * (mine - theirs),
+        beyond=beyond if domain.contains(value) else None,
+    )  # fmt: skip
+
+
+def _levels(folder: StudyFolder, path: str, log: bool) -> list[float]:
+    """Return the values of an axis that cells take, in order, without those that a log axis cannot show."""
+    cells: Iterator[Any] = (
+        trial.overrides.get(path) for trial in folder.study.plan if trial.role == "cell" and not trial.is_report
+    )
+    found = {float(value) for value in cells if is_finite(value)}
+    return sorted(value for value in found if value > 0 or not log)
+
+
+def next_level(at: float, inside: float | None, domain: Domain, sign: int, step: float | None) -> float | int | None:
+    """Return one level beyond ``at``: as far from it as ``inside``, or by ``step`` of the drawn axis.
+
+    On a log axis by ratio. Zero is not crossed, because weights and budgets have no sign. None where there is none.
+    """
+    log = bool(getattr(domain, "log", False))
+    here = transform(domain, at)
+    width = abs(here - transform(domain, inside)) if inside is not None else step or 0.0
+    moved = here + sign * width
+    value = 10.0**moved if log else moved
+    if at > 0 >= value or at == 0 > value:
+        value = at / 2
+    rounded = round(value) if isinstance(domain, Int) else float(f"{value:.4g}")
+    return rounded if math.copysign(1, rounded - at) == sign and rounded != at else None
+
+
+def _allowed(folder: StudyFolder, overrides: Mapping[str, Any], path: str, value: float | int) -> bool:
+    try:
+        folder.study.base.with_({**overrides, path: value})
+    except ConfigError:
+        return False
+    return True
+
+
+def _cell(folder: StudyFolder, overrides: Mapping[str, Any], score: str) -> CellScore | None:
+    cells = eligible(scores(folder), score)
+    return next((cell for cell in cells if dict(cell.overrides) == dict(overrides)), None)
+
+
+def extensions(folder: StudyFolder, edges: Sequence[Edge]) -> list[tuple[Edge, dict[str, Any]]]:
+    """Return each edge with the cell one level beyond it, all else as in the chosen cell."""
+    best = chosen(folder)
+    if best is None:
+        return []
+    return [(edge, {**best.overrides, edge.path: edge.beyond}) for edge in edges if edge.beyond is not None]
