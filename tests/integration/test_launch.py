@@ -21,7 +21,8 @@ from zsr_core.audit.report import read_report
 from zsr_core.codec import ConfigError
 from zsr_core.trial.result import read_result
 
-SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "sweeps").glob("[!_]*.py"))
+SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
+SCRIPTS = sorted([*SWEEPS.glob("[!_]*.py"), *SWEEPS.glob("reproductions/[!_]*.py")])
 Write = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,7 +20,7 @@ from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.presets import base
 
 FOLDER = Path(sweeps.__path__[0])
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+SCRIPTS = {path.stem: path for folder in ("", "reproductions/") for path in sorted(FOLDER.glob(f"{folder}[!_]*.py"))}
 SPACES = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("*.py") if path.stem != "__init__")
 BY_FILE = {method.__module__.rpartition(".")[2]: method for method in METHODS}
 DEFENCES = {"ttc": Ttc, "wise_ft": WiseFt}
@@ -30,14 +30,19 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-@pytest.fixture(params=SCRIPTS)
+def _sweep(script: str) -> ModuleType:
+    parts = SCRIPTS[script].relative_to(FOLDER).with_suffix("").parts
+    return _module(".".join(("sweeps", *parts)))
+
+
+@pytest.fixture(params=list(SCRIPTS))
 def script(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.mark.parametrize("preset", ["miniature", "paper"])
 def test_it_plans_distinct_trials_for_each_preset(script: str, preset: str) -> None:
-    sweep: Sweep = _module(f"sweeps.{script}").SWEEP
+    sweep: Sweep = _sweep(script).SWEEP
     study = new_study(sweep, preset=preset, search=None, seeds=sweep.seeds, objectives=sweep.objectives)
     cells = [trial for trial in study.plan if trial.role == "cell"]
     assert len(cells) >= 3 * len(sweep.seeds)
@@ -47,13 +52,13 @@ def test_it_plans_distinct_trials_for_each_preset(script: str, preset: str) -> N
 
 @pytest.mark.parametrize("preset", ["miniature", "paper"])
 def test_its_rows_are_compared_at_one_budget(script: str, preset: str) -> None:
-    sweep: Sweep = _module(f"sweeps.{script}").SWEEP
+    sweep: Sweep = _sweep(script).SWEEP
     study = new_study(sweep, preset=preset, search=None, seeds=sweep.seeds, objectives=sweep.objectives)
     assert all(study.score_eps in study.config(trial).eval_suite.eps for trial in study.plan)
 
 
 def test_its_name_is_its_files_and_its_first_line_is_a_question(script: str) -> None:
-    module = _module(f"sweeps.{script}")
+    module = _sweep(script)
     assert module.SWEEP.name == script
     assert module.SWEEP.question.endswith("?")
     first, _, rest = str(module.__doc__).partition("\n")
@@ -62,7 +67,7 @@ def test_its_name_is_its_files_and_its_first_line_is_a_question(script: str) -> 
 
 
 def test_it_holds_no_loop_no_flag_and_at_most_forty_lines(script: str) -> None:
-    text = (FOLDER / f"{script}.py").read_text(encoding="utf-8")
+    text = SCRIPTS[script].read_text(encoding="utf-8")
     assert 16 <= len(text.splitlines()) <= 40
     assert not any(line.startswith(("for ", "while ", "import argparse", "import ray")) for line in text.splitlines())
 

@@ -11,7 +11,7 @@ import pytest
 
 from sweeps.engine import Sweep
 from sweeps.engine.commands.main import main
-from sweeps.engine.running.measuring import measure_study
+from sweeps.engine.running.afterwards.measuring import measure_study
 from sweeps.engine.study.folder import Study, open_study
 from sweeps.engine.study.objectives import score_named
 from sweeps.engine.study.plan import new_study

@@ -10,7 +10,7 @@ import pytest
 
 from sweeps.engine.analysis.rises import Rise, RisePoint, Rises, rises
 from sweeps.engine.figures.kinds import Request, draw
-from sweeps.engine.running.measuring import measure_study
+from sweeps.engine.running.afterwards.measuring import measure_study
 from sweeps.engine.study.folder import Study, open_study, trial_folder
 from sweeps.engine.wording.rises import MARK, rise_lines
 from zsr_core.codec import ConfigError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import reproduce_agft_table1
 from sweeps.engine import launch
+from sweeps.reproductions import reproduce_agft_table1
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, open_data, set_size
 from zsr_core.data.miniature import IMAGE_SIZE

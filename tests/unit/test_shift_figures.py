@@ -11,7 +11,7 @@ import pytest
 from sweeps.engine.analysis.shifts import corruption_maps, factor_profiles
 from sweeps.engine.commands.main import main
 from sweeps.engine.figures.kinds import Request, draw
-from sweeps.engine.running.measuring import measure_study
+from sweeps.engine.running.afterwards.measuring import measure_study
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, trial_folder
 from sweeps.engine.tracking.points import final_points
 from sweeps.engine.wording.study import attacks_of

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     images = read_whole("--images", options.images)
     eps = None if options.eps is None else _budget(options.eps)
     read_text("--evaluated", options.evaluated, "the folder of a trial")
-    from sweeps.engine.running.attention import Request, evaluated_page, study_pages  # noqa: PLC0415 - brings torch
+    from sweeps.engine.running.afterwards.attention import Request, evaluated_page, study_pages  # noqa: PLC0415 - brings torch
 
     request = Request(task=options.task, images=images, attack=options.attack, eps=eps)
     if not given:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     require(options.eps is None or (numbers["eps"] or 0) > 0, "--eps", options.eps, "a budget above 0, e.g. 2/255")
     require(numbers["pad"] is not None, "--pad", options.pad, "a number from 0 to 1")
     scenes = read_whole("--scenes", options.scenes)
-    from sweeps.engine.running.detection import Request, detect_evaluated, detect_study  # noqa: PLC0415 - brings torch
+    from sweeps.engine.running.afterwards.detection import Request, detect_evaluated, detect_study  # noqa: PLC0415 - brings torch
 
     paths = {name: getattr(options, name) for name in ("boxes", "pictures", "proposals")}
     request = Request(

@@ -20,7 +20,7 @@ def add(command: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     read_text("--metrics", options.metrics, "metrics by name, such as ece,auroc_adv, or all")
     path = read_study_path(options.study)
-    from sweeps.engine.running.measuring import asked_metrics, catalogue, measure_study  # noqa: PLC0415 - brings torch
+    from sweeps.engine.running.afterwards.measuring import asked_metrics, catalogue, measure_study  # noqa: PLC0415 - brings torch
 
     if options.metrics is None:
         return say(catalogue())

@@ -1,0 +1,1 @@
+"""What is measured on a study after its trials: attention maps, detection by crops, further metrics."""
