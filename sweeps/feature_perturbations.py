@@ -1,4 +1,4 @@
-"""Does a training perturbation of pixels, of tokens or of embeddings help image-text retrieval most?
+"""Does a training perturbation of pixels, of tokens or of embeddings help retrieval most?
 
 A study of CLIP's robustness asks it of common corruptions; no published R@1 by site and budget is known to us. Each row
 trains TeCoA's loss on images moved at one site within one budget: in pixels, as ever; or by a share of the length of
@@ -16,7 +16,7 @@ from zsr_core.trial.perturbed import Relative, site_variants, with_retrieval
 PIXELS = {"miniature": (1 / 255, 2 / 255, 4 / 255), "paper": (0.5 / 255, 1 / 255, 2 / 255)}
 RELATIVE: Relative = {"token": (0.05, 0.1, 0.2), "embedding": (0.1, 0.2, 0.4)}
 ASKED = RetrievalSuite(n=96, pixel=("query", "hiding", "gallery"), attack=Pgd(steps=10), radii=(0.1,))
-FEW = tuple(DataRef(name=name, limit=32) for name in ("source", "animals", "sport"))
+FEW = (DataRef(name="source", limit=32), DataRef(name="animals", limit=32), DataRef(name="sport", limit=32))
 
 SWEEP = Sweep(
     name="feature_perturbations",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return environment / "bin"
+
+
+def test_every_package_of_the_tree_is_in_the_wheel() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    there = {".".join(p.parent.relative_to(ROOT).parts) for tree in SOURCES for p in (ROOT / tree).rglob("__init__.py")}
+    assert set(listed) == there
 
 
 def run(command: list[str], folder: Path) -> str:
