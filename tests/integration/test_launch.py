@@ -169,6 +169,7 @@ def test_a_mistake_is_one_line_and_exit_code_2_before_anything_starts(
     assert not list(tmp_path.glob("results/*/trials"))
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_another_study_is_refused_and_fresh_sets_it_aside(
     write: Write, run: Run, tmp_path: Path
 ) -> None:
@@ -230,6 +231,7 @@ def test_a_lock_left_by_a_dead_launch_locks_nobody_out(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_torn_result_is_named_and_its_trial_runs_again(write: Write, run: Run, tmp_path: Path) -> None:
     assert run(write(ONE), "--local", "--limit", "1").returncode == 1
     (result,) = (tmp_path / "results").glob("tiny/trials/*/result.json")

@@ -78,6 +78,7 @@ def test_the_installed_command_lists_its_subcommands(installed: Path, tmp_path: 
     assert "sensitivity" in run([str(installed / "zsr"), "--help"], tmp_path)
 
 
+@pytest.mark.slow
 def test_an_installed_sweep_plans_its_trials(installed: Path, tmp_path: Path) -> None:
     plan = run([str(installed / "python"), "-m", "sweeps.tga_alpha_beta", "--plan"], tmp_path)
     assert "trials" in plan

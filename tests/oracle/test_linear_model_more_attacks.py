@@ -84,6 +84,7 @@ def test_fab_finds_the_least_distance_to_a_wrong_point_within_one_percent(norm: 
     assert (_target().logits(found, torch.arange(N)).argmax(dim=1) != y).all()
 
 
+@pytest.mark.slow
 def test_square_reaches_the_exact_robust_accuracy() -> None:
     x, _, signed = _problem()
     threat = ThreatModel(eps=EPS["linf"])

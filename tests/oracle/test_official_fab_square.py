@@ -21,7 +21,7 @@ from zsr_core.threat import ThreatModel
 N, SIDE, CLASSES = 40, 15, 6  # the official l2 start needs a side that five squares fill
 Norm = Literal["linf", "l2"]
 THEIRS = {"linf": "Linf", "l2": "L2"}
-NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
+NORMS = pytest.mark.parametrize("norm", ["linf", pytest.param("l2", marks=pytest.mark.slow)])
 
 
 @pytest.fixture(autouse=True)

@@ -108,6 +108,7 @@ def verdicts(seen: Scene, *only: str, attacks: Sequence[Pgd] = HEADLINE, tier: T
     return {v.rule: v for v in judge(evidence)}
 
 
+@pytest.mark.slow
 def test_an_adversarially_trained_classifier_fails_nothing(
     robust: nn.Module, images: ImageSet, texts: TextBank
 ) -> None:

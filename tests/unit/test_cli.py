@@ -205,6 +205,7 @@ def test_a_mistake_is_one_line_exit_code_2_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "encoding", ["cp1252", *(pytest.param(e, marks=pytest.mark.slow) for e in ("ascii", "latin-1"))]
 )

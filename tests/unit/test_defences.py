@@ -169,6 +169,7 @@ def test_a_method_may_say_at_which_scale_and_with_which_texts_its_model_is_used(
     assert deployed(base(TeCoA(), "miniature"), clip, clip.tower).scale == 20.0
 
 
+@pytest.mark.slow
 def test_laats_texts_are_turned_where_it_is_used_and_left_alone_on_the_untouched_model() -> None:
     config = base(Laat(expansion=80.0), "miniature")
     clip = load_clip(config.model)
@@ -182,6 +183,7 @@ def test_laats_texts_are_turned_where_it_is_used_and_left_alone_on_the_untouched
     torch.testing.assert_close(torch.arccos(theirs[1]), factor * torch.arccos(theirs[0]), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_trial_behind_a_defence_runs_and_reuses_the_tuned_weights(tmp_path: Path) -> None:
     small = base(TeCoA(), "miniature").with_({"train_data.limit": 16, "eval_suite.n": 2})
     results = [

@@ -213,6 +213,7 @@ def test_a_value_of_another_type_names_its_column(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_trial_with_very_many_measurements_stands_among_small_ones(tmp_path: Path) -> None:
     trials = [exported(0, 1), exported(1, rows=20_000), exported(2, 0), exported(3, 2)]
     rows = rows_of(write_trials(tmp_path / "x.parquet", trials, {}))

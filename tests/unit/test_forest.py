@@ -170,6 +170,7 @@ def test_a_doubted_number_has_a_dagger_and_its_reason(found: Matrix) -> None:
     assert ["†" in [t.get_text() for t in axes.texts] for axes in panels] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_the_command_draws_the_means_a_score_by_set_and_another_baseline(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, levels=(0.1, 1.0), eps=(1 / 255, 2 / 255))
     asked = (

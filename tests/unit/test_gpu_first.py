@@ -61,6 +61,7 @@ import gpu_first
 """
 
 
+@pytest.mark.slow
 def test_it_is_imported_without_what_a_bare_box_lacks() -> None:
     code = IMPORTED.format(lacking=LACKING, folder=str(BENCHMARKS))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=BENCHMARKS.parent)

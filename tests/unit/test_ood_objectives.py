@@ -58,6 +58,7 @@ def test_a_sweep_without_what_its_objective_needs_is_refused(base: TrialConfig, 
         _study(base, objective)
 
 
+@pytest.mark.slow
 def test_all_metrics_of_a_study_without_such_sets_are_those_that_it_can_have(
     tmp_path: Path, make_study: MakeStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,7 @@ def test_an_unmeasured_cell_has_no_place_in_the_trade_off() -> None:
     assert np.isnan(pair(CellScore(cell="a", failed=1, reason="x"))).all()
 
 
+@pytest.mark.slow
 def test_a_study_has_its_figures_twice_the_same_to_the_byte(tmp_path: Path, make_study: MakeStudy) -> None:
     points = tuple((0.01 * 1.6**i, 0.01 * 1.6 ** (i * 3 % 10)) for i in range(9))
     make_study(tmp_path, points=points, seeds=(0, 1), report=False)
@@ -274,6 +275,7 @@ def test_up_to_three_panels_stand_side_by_side_and_a_mean_has_its_sd_beside_it()
     assert (layout(gp, AXES, ["sampled"], "").columns, layout(gp, AXES, ["sampled"], "").rows) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_label_with_dollar_signs_is_drawn_as_it_is_written(tmp_path: Path, make_study: MakeStudy) -> None:
     study = make_study(tmp_path, levels=(0.1, 1.0), report=False)
     write_study(tmp_path, replace(study, question="What does $5 buy, and what $\\frac$?"))

@@ -28,7 +28,12 @@ if __name__ == "__main__":
 """
 MISTAKES = [
     ("low=0.1", "low=3.0", "error: low: got 3.0, expected a number below high (1) (s.py, line 10)\n"),
-    ('"method.alpha"', '"method.alhpa"', "error: config.method: TgaZsr has no field 'alhpa'; it has: "),
+    pytest.param(
+        '"method.alpha"',
+        '"method.alhpa"',
+        "error: config.method: TgaZsr has no field 'alhpa'; it has: ",
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
@@ -63,6 +68,7 @@ def test_the_help_of_a_sweep_shows_question_and_flags_and_imports_nothing_heavy(
     assert "--gpus-per-trial X" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_help_of_a_program_that_is_no_sweep_script_is_its_own(tmp_path: Path) -> None:
     script = tmp_path / "tool.py"
     script.write_text("import sys\nfrom sweeps.engine import Sweep\nprint(Sweep.__name__, sys.argv[1])\n")
@@ -70,6 +76,7 @@ def test_the_help_of_a_program_that_is_no_sweep_script_is_its_own(tmp_path: Path
     assert done.stdout == "Sweep --help\n"
 
 
+@pytest.mark.slow
 def test_any_other_error_keeps_its_traceback(tmp_path: Path) -> None:
     script = tmp_path / "s.py"
     script.write_text("from sweeps.engine import launch\nlaunch.nothing\n")

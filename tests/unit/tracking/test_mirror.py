@@ -25,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 
 
 class TestMirroring:
+    @pytest.mark.slow
     def test_mirroring_twice_makes_no_second_run(self, case: Any) -> None:
         study = case.finish_all()
         first, second = record_study(case.folder, case.uri), record_study(case.folder, case.uri)
@@ -172,6 +173,7 @@ class TestMirroring:
         for trial in study.plan:
             assert (runs[trial.trial_id].info.run_id in link[1]) == (trial.role == "cell")
 
+    @pytest.mark.slow
     def test_the_tuned_weights_of_the_final_choice_go_with_its_run_when_asked(self, case: Any) -> None:
         study = case.finish_all()
         best = study.plan[2]
@@ -218,6 +220,7 @@ class TestMirroring:
         report = record_study(case.folder, case.uri)
         assert (report.created, report.updated, report.already_there) == (0, 1, 5)
 
+    @pytest.mark.slow
     def test_a_deleted_experiment_comes_back(self, case: Any) -> None:
         case.finish_all()
         record_study(case.folder, case.uri)
@@ -226,6 +229,7 @@ class TestMirroring:
         record_study(case.folder, case.uri)
         assert len(case.runs()) == 6
 
+    @pytest.mark.slow
     def test_another_study_of_the_same_sweep_has_runs_of_its_own(self, case: Any) -> None:
         case.finish_all()
         record_study(case.folder, case.uri)
@@ -248,6 +252,7 @@ class TestFailures:
         assert "larm is nan" in failed.data.tags["mlflow.note.content"]
         assert "clean" not in failed.data.metrics
 
+    @pytest.mark.slow
     def test_a_trial_that_was_run_again_goes_on_in_the_same_run(self, case: Any) -> None:
         study = case.finish_all()
         case.finish(study, study.plan[2], error="out of memory")

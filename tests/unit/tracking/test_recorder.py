@@ -130,6 +130,7 @@ def test_a_store_that_comes_back_is_caught_up_with(case: Any, tmp_path: Path, sa
     assert "can be used again" in said[1]
 
 
+@pytest.mark.slow
 def test_what_a_dead_server_missed_waits_on_disk_and_is_sent_later(case: Any, said: list[str]) -> None:
     study = case.finish_all()
     dead = "http://127.0.0.1:9"
