@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -97,7 +96,7 @@ def test_sixty_four_proposals_of_a_gaussian_process_do_not_repeat_each_other(tmp
     assert repeated(points, SPACE) <= DUPLICATES * WORKERS
 
 
-@pytest.mark.skipif(importlib.util.find_spec("cmaes") is None, reason="needs the package cmaes")
+@pytest.mark.slow
 def test_sixty_four_proposals_of_cma_es_do_not_repeat_each_other(tmp_path: Path) -> None:
     proposals = search(tmp_path, "cmaes", samples=40 + WORKERS)
     ended(tmp_path, proposals, 31)
