@@ -56,7 +56,7 @@ pytestmark = [
 def made_up(config: TrialConfig) -> TrialResult:
     """A result whose robust accuracy peaks at the published weights, for a page to show."""
     weights = [getattr(config.method, axis) for axis in AXES]
-    far = sum(math.log10(w / p) ** 2 for w, p in zip(weights, (0.08, 0.05), strict=True))
+    far = sum(math.log10(max(w, 0.001) / p) ** 2 for w, p in zip(weights, (0.08, 0.05), strict=True))
     clean, robust = (50 + 5 * far, 40 - 10 * far) if config.epochs else (60.0, 1.0)
     eps = config.threat.eps
     numbers = {("clean", "none", 0.0): clean, ("robust", "worst", eps): robust, ("harmonic", "worst", eps): robust + 2}

@@ -366,6 +366,7 @@ def test_every_kind_is_drawn_or_said_why_not(tmp_path: Path, make_study: MakeStu
         "parallel",
         "reliability",
     }
-    assert [line.split(":")[0] for line in drawn.left_out] == ["learning", "eps", "uncertainty", "importance"]
+    unfit = ["learning", "eps", "uncertainty", "corruptions", "factors", "sites", "importance"]
+    assert [line.split(":")[0] for line in drawn.left_out] == unfit
     assert len(names) + len(drawn.left_out) == len(KINDS)
     assert all(path.stat().st_size > 5_000 for path in drawn.paths)
