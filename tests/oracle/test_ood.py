@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_images import attacked_pair, images_of, random_images, value
-from scipy import special, stats
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from ood_by_formula import measures_of, scores_of
 
 from zsr_core.evaluation.metrics import Images, interval_of, metric_named
 from zsr_core.evaluation.metrics.ood import OOD, SCORES, SPLITS, splits
@@ -18,24 +17,7 @@ from zsr_core.evaluation.metrics.ood import OOD, SCORES, SPLITS, splits
 
 def _scores(images: Any, classes: Any) -> dict[str, Any]:
     """Return every score of all images among ``classes``, by its formula."""
-    cosines, logits = images.outputs.cosines[:, classes], images.outputs.logits[:, classes]
-    p = special.softmax(logits, axis=1)
-    return {
-        "msp": p.max(axis=1), "max_logit": logits.max(axis=1), "energy": special.logsumexp(logits, axis=1),
-        "mcm": special.softmax(cosines / 1.0, axis=1).max(axis=1), "entropy": -stats.entropy(p, axis=1),
-    }  # fmt: skip
-
-
-def _by_scikit_learn(inside: Any, outside: Any) -> dict[str, float]:
-    labels, scores = np.repeat([1, 0], [len(inside), len(outside)]), np.concatenate([inside, outside])
-    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-    back, caught, _ = roc_curve(1 - labels, -scores, drop_intermediate=False)
-    return {
-        "auroc": roc_auc_score(labels, scores), "aupr_in": average_precision_score(labels, scores),
-        "aupr_out": average_precision_score(1 - labels, -scores),
-        "fpr_ood_at_id95": fpr[np.argmax(tpr >= 0.95 - 1e-12)],
-        "fpr_id_at_ood95": back[np.argmax(caught >= 0.95 - 1e-12)],
-    }  # fmt: skip
+    return scores_of(images.outputs.cosines[:, classes], images.outputs.logits[:, classes])
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -48,7 +30,7 @@ def test_every_measure_is_the_mean_of_scikit_learns_over_five_halves_of_the_clas
         attacked, clean = (_scores(i, part.classes)[score] for i in (pair, pair.clean))
         inside, outside = (attacked if side == "_adv_id" else clean), (attacked if side == "_adv_ood" else clean)
         held = np.isin(pair.label, part.classes)
-        each.append(_by_scikit_learn(inside[held], outside[~held]))
+        each.append(measures_of(inside[held], outside[~held]))
     assert len(each) == SPLITS
     for measure in each[0]:
         expected = np.mean([numbers[measure] for numbers in each])

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_images import images_of, random_images, value
-from scipy import special, stats
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from ood_by_formula import measures_of, scores_of
 
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.metrics import METRICS, Images, interval_of, metric_named
@@ -48,24 +47,7 @@ def _scene() -> tuple[Images, Images]:
 
 def _score(outputs: Outputs, score: str) -> Any:
     """Return a score by its formula."""
-    cosines, logits = outputs.cosines, 7.0 * outputs.cosines
-    p = special.softmax(logits, axis=1)
-    return {
-        "msp": p.max(axis=1), "max_logit": logits.max(axis=1), "energy": special.logsumexp(logits, axis=1),
-        "mcm": special.softmax(cosines, axis=1).max(axis=1), "entropy": -stats.entropy(p, axis=1),
-    }[score]  # fmt: skip
-
-
-def _by_scikit_learn(inside: Any, outside: Any) -> dict[str, float]:
-    labels, scores = np.repeat([1, 0], [len(inside), len(outside)]), np.concatenate([inside, outside])
-    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-    back, caught, _ = roc_curve(1 - labels, -scores, drop_intermediate=False)
-    return {
-        "auroc": roc_auc_score(labels, scores), "aupr_in": average_precision_score(labels, scores),
-        "aupr_out": average_precision_score(1 - labels, -scores),
-        "fpr_ood_at_id95": fpr[np.argmax(tpr >= 0.95 - 1e-12)],
-        "fpr_id_at_ood95": back[np.argmax(caught >= 0.95 - 1e-12)],
-    }  # fmt: skip
+    return scores_of(outputs.cosines, 7.0 * outputs.cosines)[score]
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -82,7 +64,7 @@ def test_every_row_is_what_scikit_learn_gives_for_the_worst_scores_of_the_attack
         outside = _score(each.clean, score)
         if side == "_adv_ood":
             outside = np.maximum(*(_score(one, score) for one in each.attacked))
-        by_set[each.name] = _by_scikit_learn(inside, outside)
+        by_set[each.name] = measures_of(inside, outside)
     for measure in by_set["close"]:
         near, dots, off = (numbers[measure] for numbers in by_set.values())
         expected = {

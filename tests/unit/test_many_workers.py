@@ -78,29 +78,16 @@ def test_every_search_of_the_command_line_has_its_sampler() -> None:
     assert tuple(SAMPLERS) == SEARCHES
 
 
-@pytest.mark.parametrize("name", ["tpe", "nsga2", "nsga3", "random", "qmc"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("gp", "cmaes")]
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "nsga3", "random", "qmc", *SLOW])
 def test_sixty_four_proposals_in_flight_do_not_repeat_each_other(tmp_path: Path, name: str) -> None:
     proposals = search(tmp_path, name, samples=40 + WORKERS)
     ended(tmp_path, proposals, 31)  # the untouched model and thirty proposals, so that a sampler has learnt something
     flying = [job for _ in range(WORKERS) if isinstance(job := proposals.next(), Job)]
     assert len(flying) == WORKERS
     points = [dict(job.trials[0].overrides) for job in flying]
-    assert repeated(points, SPACE) <= DUPLICATES * WORKERS
-
-
-@pytest.mark.slow
-def test_sixty_four_proposals_of_a_gaussian_process_do_not_repeat_each_other(tmp_path: Path) -> None:
-    proposals = search(tmp_path, "gp", samples=40 + WORKERS)
-    ended(tmp_path, proposals, 31)
-    points = [dict(job.trials[0].overrides) for _ in range(WORKERS) if isinstance(job := proposals.next(), Job)]
-    assert repeated(points, SPACE) <= DUPLICATES * WORKERS
-
-
-@pytest.mark.slow
-def test_sixty_four_proposals_of_cma_es_do_not_repeat_each_other(tmp_path: Path) -> None:
-    proposals = search(tmp_path, "cmaes", samples=40 + WORKERS)
-    ended(tmp_path, proposals, 31)
-    points = [dict(job.trials[0].overrides) for _ in range(WORKERS) if isinstance(job := proposals.next(), Job)]
     assert repeated(points, SPACE) <= DUPLICATES * WORKERS
 
 

@@ -1,8 +1,8 @@
 """Runs the images that out-of-distribution (OOD) detection is measured on: OOD sets, clean and attacked, and a task's
 own images under attacks on the detector.
 
-Their records are told from all others by the field ``split``, which is the role and the set: "near:near_objects",
-"far:far_noise", or "own:report" for a task's own images. They have no label (-1), are never correct, and stay out of
+The field ``split`` of their records is the role and the set: "near:near_objects", "far:far_noise", or "own:report" for
+a task's own images. No other record has a colon there. They have no label (-1), are never correct, and stay out of
 ``samples.parquet``, so that no accuracy counts them. Clean OOD images are encoded once, for all tasks: task "".
 """
 
@@ -19,7 +19,7 @@ from zsr_core.attacks import Detector
 from zsr_core.codec import fingerprint
 from zsr_core.data import ImageSet
 from zsr_core.evaluation.metrics.metric import Kind
-from zsr_core.events import BatchJudged, Event, OnEvent
+from zsr_core.events import BatchJudged, Event, OnEvent, ignore
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
 
@@ -83,7 +83,7 @@ def attacked_records(
     records = [replace(_bare(record), split=f"own:{record.split}") for record in own]
     for each in sets:
         named = replace(each.images, name=part_name(images.name, each.images.name))
-        seen = [record.pred for record in predict(named, bank, (), _silent)]
+        seen = [record.pred for record in predict(named, bank, (), ignore)]  # this pass is part of no plan
         accepted = [replace(attack, goal="accept") for attack in attacks]
         records += [
             replace(_bare(record), task=images.name, split=f"{each.kind}:{each.images.name}")
@@ -109,10 +109,6 @@ def _attacked(
             told(event)
 
     return [record for record in predict(answered, bank, attacks, attacks_only) if record.condition != "none"]
-
-
-def _silent(event: Event) -> None:
-    """Report nothing: the pass is part of no plan."""
 
 
 def _bare(record: SampleRecord) -> SampleRecord:
