@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sweeps.engine.commands.shared import read_study_path, say
+from sweeps.engine.commands.shared import add_model, read_eps, read_model, read_study_path, say
 from sweeps.engine.running.flags import Parser, read_text, read_whole
 from zsr_core.codec import parse_number, require
 
@@ -13,10 +13,8 @@ WORDS = "name the boxes of scenes, clean and attacked: crop accuracy, class-gate
 
 
 def add(command: Parser) -> None:
+    add_model(command)
     flag = command.add_argument
-    flag("--study", metavar="DIR", help="the study's folder")
-    flag("--trial", default="", help="an id, its beginning or a label; default: the study's end")
-    flag("--evaluated", metavar="DIR", help="instead of --study: the folder of one trial, as zsr evaluate leaves it")
     flag("--boxes", metavar="FILE", help="COCO instances as JSON (default: the miniature's own scenes)")
     flag("--pictures", metavar="DIR", help="where the file names of --boxes start")
     flag("--proposals", metavar="FILE",
@@ -28,27 +26,21 @@ def add(command: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    given = options.study is not None
-    require(given != (options.evaluated is not None), "--study", options.study, "a study's folder, or --evaluated")
-    require(given or not options.trial, "--trial", options.trial, "--study with it")
-    for name, expected in (
-        ("evaluated", "the folder of a trial"), ("boxes", "a file"), ("pictures", "a folder"), ("proposals", "a file"),
-    ):  # fmt: skip
+    evaluated = read_model(options)
+    for name, expected in (("boxes", "a file"), ("pictures", "a folder"), ("proposals", "a file")):
         read_text(f"--{name}", getattr(options, name), expected)
-    numbers = {name: parse_number(getattr(options, name) or "") for name in ("eps", "pad")}
-    require(options.eps is None or (numbers["eps"] or 0) > 0, "--eps", options.eps, "a budget above 0, e.g. 2/255")
-    require(numbers["pad"] is not None, "--pad", options.pad, "a number from 0 to 1")
+    eps, pad = read_eps(options.eps), parse_number(options.pad)
+    require(pad is not None, "--pad", options.pad, "a number from 0 to 1")
     scenes = read_whole("--scenes", options.scenes)
     from sweeps.engine.running.afterwards.detection import Request, detect_evaluated, detect_study  # noqa: PLC0415 - brings torch
 
     paths = {name: getattr(options, name) for name in ("boxes", "pictures", "proposals")}
     request = Request(
         **{name: None if text is None else Path(text).expanduser() for name, text in paths.items()},
-        scenes=scenes, attacks=tuple(name for name in options.attacks.split(",") if name), eps=numbers["eps"],
-        pad=numbers["pad"] or 0.0,
+        scenes=scenes, attacks=tuple(name for name in options.attacks.split(",") if name), eps=eps, pad=pad or 0.0,
     )  # fmt: skip
-    if not given:
-        return say(detect_evaluated(Path(options.evaluated).expanduser(), request))
+    if evaluated is not None:
+        return say(detect_evaluated(evaluated, request))
     from sweeps.engine.study.folder import open_study  # noqa: PLC0415
 
     return say(detect_study(open_study(read_study_path(options.study)), options.trial, request))
