@@ -14,12 +14,13 @@ import pytest
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError, fingerprint, from_plain, to_plain
 from zsr_core.data import DataRef
-from zsr_core.evaluation.embeddings import Evaluated, embedding_matrix, kept_bytes, read_evaluated, write_embeddings
+from zsr_core.evaluation.embeddings import Evaluated, kept_bytes, read_evaluated, write_embeddings
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.measure import WORST, by_place
 from zsr_core.evaluation.metrics.outputs import ClassTexts
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.suite import EvalSuite, fitting_set, merged
+from zsr_core.evaluation.vectors import embedding_matrix
 from zsr_core.evaluation.victim import Victim
 from zsr_core.records import SampleRecord, write_samples
 from zsr_core.threat import ThreatModel

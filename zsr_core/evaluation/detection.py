@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from zsr_core.codec import ConfigError, require
-from zsr_core.evaluation.embeddings import embedding_matrix, matrix_of, write_vectors
 from zsr_core.evaluation.metrics.metric import Condition, Detection, Images, OodSet
 from zsr_core.evaluation.metrics.outputs import Outputs
 from zsr_core.evaluation.outside import role_of
+from zsr_core.evaluation.vectors import embedding_matrix, matrix_of, write_vectors
 from zsr_core.records import SampleRecord, read_samples
 
 FILE = "ood.parquet"

@@ -12,21 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from zsr_core.codec import ConfigError, require
 from zsr_core.evaluation.attention import read_attention
+from zsr_core.evaluation.detection import read_ood
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
 from zsr_core.evaluation.retrieval.gather import Retrieved
 from zsr_core.evaluation.retrieval.store import read_retrieved
-from zsr_core.files import write_whole
+from zsr_core.evaluation.vectors import embedding_matrix, matrix_of, write_vectors
 from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
 
 EMBEDDINGS, TEXTS = "embeddings.parquet", "texts.parquet"
-SHIFTED = (
-    "shifted.parquet"  # the columns of samples.parquet; a file of its own, because none of it is clean or attacked
-)
-SCHEMA_VERSION = "1"
+SHIFTED = "shifted.parquet"  # the columns of samples.parquet; none of it is clean or attacked
 _KEY = ("task", "split", "sample_id", "condition", "eps")  # of one row; it is in samples.parquet too
 _FACTS = pa.schema(
     [(name, pa.string()) for name in ("trial_id", "weights_sha", "task", "split", "sample_id", "condition")]
@@ -85,11 +82,15 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
     Raises:
         ConfigError: naming the file that cannot be read, or that is of other images than the records.
     """
-    records, retrieved = from_table(read_samples(folder / "samples.parquet")), read_retrieved(folder)
-    shifted, looked = read_shifted(folder), read_attention(folder, records)
+    records = from_table(read_samples(folder / "samples.parquet"))
+    looked = read_attention(folder, records)
     records = [replace(r, attention=seen) for r, seen in zip(records, looked, strict=True)] if any(looked) else records
+    bare = Evaluated(
+        records=records, texts={}, source=(), ood=read_ood(folder), shifted=read_shifted(folder),
+        retrieved=read_retrieved(folder),
+    )  # fmt: skip
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
-        return Evaluated(records=records, texts={}, source=(), retrieved=retrieved, shifted=shifted)
+        return bare
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
     try:
         kept = matrix_of(table)
@@ -101,10 +102,7 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
         )
         records = [replace(r, embedding=row.tobytes()) for r, row in zip(records, kept, strict=False)]
         beyond = [_fitting(row, kept[own + i]) for i, row in enumerate(table.slice(own).to_pylist())]
-        return Evaluated(
-            records=records, texts=_texts_of(texts), source=beyond or source_of(records, source), retrieved=retrieved,
-            shifted=shifted,
-        )  # fmt: skip
+        return replace(bare, records=records, texts=_texts_of(texts), source=beyond or source_of(records, source))
     except (KeyError, pa.ArrowInvalid) as error:
         raise ConfigError(f"embeddings: {folder} holds other columns than expected ({error})") from None
 
@@ -124,11 +122,6 @@ def source_of(records: Sequence[SampleRecord], source: str | None) -> list[Sampl
     return [r for r in records if (r.task, r.split, r.condition) == (source, "selection", "none") and r.embedding]
 
 
-def embedding_matrix(records: Sequence[SampleRecord]) -> Singles:
-    """Return [N, D] float32, of records that carry embeddings."""
-    return np.frombuffer(b"".join(r.embedding for r in records), FLOATS).reshape(len(records), -1)
-
-
 def kept_bytes(rows: int, classes: int, width: int) -> int:
     """Return the size of the embeddings of so many rows and class texts, ``width`` numbers each."""
     return np.dtype(FLOATS).itemsize * width * (rows + classes)
@@ -146,22 +139,6 @@ def _fitting(facts: Mapping[str, object], unit: Singles) -> SampleRecord:
              "margin": 0.0, "linf": 0.0, "l2": 0.0, "queries": 0}  # fmt: skip
     own = {name: facts[name] for name in _FACTS.names}
     return SampleRecord(**own, **blank, correct=own["label"] == own["pred"], embedding=unit.tobytes())  # type: ignore[arg-type]
-
-
-def write_vectors(path: Path, columns: list[pa.Array], facts: pa.Schema, unit: Singles) -> None:
-    """Write the columns ``facts`` and the vectors [N, D] beside them as ``embedding``, whole or not at all."""
-    flat = pa.array(np.ascontiguousarray(unit, np.float32).reshape(-1))
-    vectors = pa.FixedSizeListArray.from_arrays(flat, unit.shape[1])
-    schema = facts.append(pa.field("embedding", vectors.type)).with_metadata({"zsr.embeddings": SCHEMA_VERSION})
-    table = pa.Table.from_arrays([*columns, vectors], schema=schema)
-    write_whole(path, lambda part: pq.write_table(table, part, compression="zstd"))
-
-
-def matrix_of(table: pa.Table) -> Singles:
-    """Return the vectors [N, D] of a table that :func:`write_vectors` has written."""
-    vectors = table.column("embedding").combine_chunks()
-    flat: Singles = vectors.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(table), -1)
 
 
 def _texts_of(table: pa.Table) -> dict[str, ClassTexts]:

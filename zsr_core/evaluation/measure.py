@@ -13,7 +13,6 @@ import numpy.typing as npt
 from zsr_core.codec import is_finite, require
 from zsr_core.data.shifts.names import corruption_cell, factor_level, is_shift
 from zsr_core.evaluation.detection import with_detection
-from zsr_core.evaluation.embeddings import embedding_matrix
 from zsr_core.evaluation.metrics import (
     ACCURACY,
     RETRIEVAL_NAMES,
@@ -26,6 +25,7 @@ from zsr_core.evaluation.metrics import (
 )
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
 from zsr_core.evaluation.shifted_places import with_shifts
+from zsr_core.evaluation.vectors import embedding_matrix
 from zsr_core.records import FLOATS, SampleRecord
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from zsr_core.data import open_data, zero_shot_names
 from zsr_core.data.shifts.names import is_shift
-from zsr_core.evaluation.detection import read_ood
 from zsr_core.evaluation.embeddings import Evaluated, read_evaluated, source_of
 from zsr_core.evaluation.measure import Measurement, measure
 from zsr_core.evaluation.metrics import METRICS, Metric
@@ -91,7 +90,7 @@ def measure_again(result: TrialResult, folder: Path, metrics: Sequence[Metric]) 
         ConfigError: naming the file, if records or embeddings cannot be read.
     """
     config = result.config
-    evaluated = replace(read_evaluated(folder, source_name(config)), ood=read_ood(folder))
+    evaluated = read_evaluated(folder, source_name(config))
     new = remeasured(config, evaluated, metrics)
     # A trial that kept no embeddings of captions keeps the numbers that it measured at its end.
     named = {metric.name for metric in metrics if evaluated.retrieved or metric.reads != "retrieval"}

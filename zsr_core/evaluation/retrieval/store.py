@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.metrics.outputs import Singles
 from zsr_core.evaluation.retrieval.gather import Place, Retrieved
+from zsr_core.evaluation.vectors import beside_vectors, matrix_of
 from zsr_core.files import write_whole
 from zsr_core.records import read_samples
 
@@ -66,10 +67,7 @@ def _table(
         "text": list(text),
     }
     arrays = [pa.array(columns[name], _FACTS.field(name).type) for name in _FACTS.names]
-    vectors = pa.FixedSizeListArray.from_arrays(
-        pa.array(np.ascontiguousarray(unit, np.float32).reshape(-1)), unit.shape[1]
-    )
-    return pa.Table.from_arrays([*arrays, vectors], schema=_FACTS.append(pa.field("embedding", vectors.type)))
+    return beside_vectors(arrays, _FACTS, unit)
 
 
 def read_retrieved(folder: Path) -> list[Retrieved]:
@@ -89,8 +87,7 @@ def read_retrieved(folder: Path) -> list[Retrieved]:
 
 
 def _set(table: pa.Table) -> Retrieved:
-    vectors = table.column("embedding").combine_chunks()
-    unit: Singles = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    unit = matrix_of(table)
     rows: dict[Place, list[int]] = {}
     for i, place in enumerate(zip(*(table.column(c).to_pylist() for c in ("condition", "eps")), strict=True)):
         rows.setdefault(place, []).append(i)
