@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from captioned import captioned_folder
 from PIL import Image
 
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef
+from zsr_core.data.captions import CaptionRef
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import TgaZsr
 from zsr_core.trial.config import TrialConfig
@@ -56,6 +59,19 @@ def test_a_finished_trial_is_not_given_for_other_images(config: TrialConfig, tmp
     with pytest.raises(ConfigError, match="other contents of pets"):
         run_trial(config, tmp_path / "trial", CPU)
     assert read_result(tmp_path / "trial") == result, "the old numbers stay"
+
+
+def test_captions_are_a_content_too(config: TrialConfig, tmp_path: Path) -> None:
+    folder = captioned_folder(tmp_path / "captioned")
+    asked = RetrievalSuite(sets=(CaptionRef(source="folder", name="told", root=str(folder)), CaptionRef()))
+    both = config.with_({"eval_suite.retrieval": asked, "eval_suite.split": "all"})
+    before = content_facts(both)
+    assert before.keys() == {"content_pets", "content_told"}
+    captions = folder / "captions.tsv"
+    captions.write_text(captions.read_text(encoding="utf-8").replace("photo", "picture"), encoding="utf-8")
+    after = content_facts(both)
+    assert after["content_told"] != before["content_told"]
+    assert after["content_pets"] == before["content_pets"]
 
 
 def test_a_result_of_a_version_without_digests_is_taken_as_it_is(config: TrialConfig, tmp_path: Path) -> None:

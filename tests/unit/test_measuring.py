@@ -14,7 +14,7 @@ import pytest
 from sweeps.engine.commands.main import main
 from sweeps.engine.running.jobs import job
 from sweeps.engine.study.folder import Study, open_study, trial_folder
-from sweeps.engine.study.objectives import AWAITED, reads_attention, reads_embeddings, shown_headline
+from sweeps.engine.study.objectives import AWAITED, read_by, shown_headline
 from zsr_core.attacks import Pgd
 from zsr_core.data import DataRef
 from zsr_core.evaluation.embeddings import read_evaluated
@@ -169,8 +169,7 @@ def test_a_studys_tables_and_jobs_know_its_objectives_only(tmp_path: Path, make_
     assert job(study, study.plan[:1]).metrics == ("robust", "mce")
     result = next(iter(open_study(tmp_path).results.values()))
     assert list(shown_headline(result, 1 / 255, study.objectives)) == ["clean", "robust", "harmonic"]
-    assert reads_embeddings(("clean", "nll"))
-    assert not reads_embeddings(("clean", "ece"))
-    assert reads_attention(("clean", "soft_iou_text"))
-    assert not reads_attention(("clean", "nll"))
+    assert read_by(("clean", "nll")) == {"records", "embeddings"}
+    assert read_by(("clean", "ece")) == {"records"}
+    assert read_by(("clean", "soft_iou_text")) == {"records", "attention"}
     assert AWAITED == ("clean", "robust", "harmonic")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sweeps.engine.analysis.matrix import MatrixRequest, matrix
-from sweeps.engine.analysis.score_query import parse_score, score_value
+from sweeps.engine.analysis.score_query import Reading, parse_score, score_value
 from sweeps.engine.analysis.scores import scores
 from sweeps.engine.analysis.sites import sites
 from sweeps.engine.documents.table import table_lines
@@ -87,6 +88,13 @@ def test_scores_of_retrieval_are_read_under_their_own_condition_and_budget(folde
     assert read("t2i_r1 - clean") == 56.0 - 80.0
     cell = next(cell for cell in scores(folder) if cell.cell == "token 0.1")
     assert cell.value("i2t_r1_query") == 10.0
+
+
+def test_a_score_of_retrieval_under_another_attack_is_none(folder: StudyFolder) -> None:
+    result = next(iter(folder.results.values()))
+    asked = Reading(name="i2t_r1_query", attack="query")
+    assert score_value(result, asked, EPS) == 10.0
+    assert score_value(result, replace(asked, attack="pgd10"), EPS) is None
 
 
 def test_rows_are_sorted_by_site_and_budget_and_drawn(folder: StudyFolder, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.data import DataRef
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.methods import TgaZsr
 from zsr_core.training.pauses import Place
 from zsr_core.trial.config import TrialConfig
@@ -115,6 +116,15 @@ def test_a_rung_whose_file_is_of_other_weights_is_scored_again(tmp_path: Path) -
 def test_rungs_that_cannot_be_scored_are_refused(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=field):
         Rungs(**{"eps": 4 / 255, field: value})
+
+
+def test_a_rung_measures_clean_and_robust_accuracy_alone(tmp_path: Path) -> None:
+    photos = DataRef(source="imagefolder", name="photos", root=str(tmp_path))
+    asked = {"eval_suite.factors": ("colour",), "eval_suite.corruptions": ("fog:3",), "eval_suite.attention": True}
+    config = CONFIG.with_({"eval_suite.tasks": (TASKS[0], photos), "eval_suite.retrieval": RetrievalSuite(), **asked})
+    suite = RUNGS.suite(config)
+    assert suite.tasks == (photos,), "the factors are of the training set, which no rung is scored on"
+    assert (suite.factors, suite.corruptions, suite.retrieval, suite.attention) == ((), (), None, False)
 
 
 def test_results_of_earlier_versions_have_no_rungs(tmp_path: Path) -> None:

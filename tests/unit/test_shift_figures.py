@@ -14,7 +14,7 @@ from sweeps.engine.figures.kinds import Request, draw
 from sweeps.engine.running.afterwards.measuring import measure_study
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, trial_folder
 from sweeps.engine.tracking.points import final_points
-from sweeps.engine.wording.study import attacks_of
+from sweeps.engine.wording.study import attacks_of, images_per_set
 from zsr_core.codec import ConfigError
 from zsr_core.data.shifts.kinds import Cell
 from zsr_core.evaluation.embeddings import SHIFTED
@@ -65,6 +65,14 @@ def test_a_map_holds_accuracy_by_kind_and_severity_and_the_error_of_each_kind(
     assert one.errors["snow"].value == pytest.approx(50)
     assert one.mean_error is not None
     assert one.mean_error.value == pytest.approx((100 * 2 / 3 + 50) / 2)
+
+
+def test_images_per_set_are_those_of_the_scores_and_not_of_corruptions_or_factors(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    results = list(_measured(tmp_path, make_study).results.values())
+    assert {m.n for m in results[0].measurements if m.metric == "factor_gap"} > {24}
+    assert set(images_per_set(results).values()) == {24}
 
 
 def test_a_profile_holds_the_gap_of_each_level_and_the_ratio_of_each_factor(

@@ -15,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from sweeps.engine.study.plan import new_study
+from sweeps.tga_alpha_beta import SWEEP
 from zsr_core.attacks import Pgd
 from zsr_core.cli.evaluate import evaluate_model
 from zsr_core.cli.options import add_evaluate_options
@@ -198,6 +200,12 @@ def test_a_suite_without_shifts_is_written_as_before_they_existed() -> None:
     assert not {"corruptions", "factors", "annotations"} & plain.keys()
     assert "corrupted" not in to_plain(DataRef())
     assert fingerprint(to_plain(EvalSuite(factors=("all",)))) != fingerprint(plain)
+
+
+@pytest.mark.parametrize("objective", ["corrupted_accuracy", "factor_gap"])
+def test_an_objective_that_no_trial_would_measure_is_refused(objective: str) -> None:
+    with pytest.raises(ConfigError, match=r"objectives: got .*expected a sweep whose eval_suite\."):
+        new_study(SWEEP, preset="miniature", search=None, seeds=(0,), objectives=(objective,))
 
 
 def test_the_plan_counts_corrupted_images_for_both_models() -> None:

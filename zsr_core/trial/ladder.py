@@ -9,7 +9,7 @@ import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -61,7 +61,7 @@ class Ladder:
         return self.goes_on(score)
 
     def _measured(self, place: Place, tuned: ImageTower, sha: str) -> RungScore:
-        begun, config, suite = time.perf_counter(), self.config, replace(self.rungs.suite(self.config), attention=False)
+        begun, config, suite = time.perf_counter(), self.config, self.rungs.suite(self.config)
         where = self.where
 
         def bank(images: ImageSet) -> TextBank:

@@ -38,7 +38,8 @@ class Rungs:
         tasks = tuple(task for task in whole.tasks if task.called in names) or whole.tasks
         return replace(
             whole, tasks=tasks, split="selection", n=min(self.images, whole.n or self.images), attacks=(self.attack,),
-            eps=(self.eps,), ood_near=(), ood_far=(), ood_attacks=(),
+            eps=(self.eps,), ood_near=(), ood_far=(), ood_attacks=(), corruptions=(), factors=(), annotations=None,
+            retrieval=None, attention=False,
         )  # fmt: skip
 
     def passes(self, config: TrialConfig) -> int:

@@ -135,9 +135,12 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
 def _condition(candidates: Sequence[Measurement], score: Reading, usual: float) -> Measurement | None:
     """Return the measurement under the score's attack and budget; None without one."""
     if score.name in RETRIEVAL_NAMES:
-        of = score_named(score.name)
-        known = [m for m in candidates if score.eps is None or math.isclose(m.eps, score.eps, rel_tol=1e-6)]
-        return next(iter(of.read(known, usual if score.eps is None else known[0].eps if known else 0.0)), None)
+        own = [m for m in candidates if score.attack in (None, m.attack)]
+        if score.eps is not None:
+            own = [m for m in own if math.isclose(m.eps, score.eps, rel_tol=1e-6)]
+        return next(
+            iter(score_named(score.name).read(own, own[0].eps if own and score.eps is not None else usual)), None
+        )
     free = score.attack is None and score.eps is None
     eps = usual if score.eps is None else score.eps
     attacks = ["none", WORST] if free else [score.attack or WORST]

@@ -294,7 +294,7 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
     written: list[Path] = []
     with ExitStack() as running:  # shuts Ray down after the answer is printed, because shutdown takes seconds
         try:
-            if not folder.unfinished() and course.cells_ended() and not options.refine:
+            if not folder.unfinished() and course.cells_ended() and not (options.refine or options.more_seeds):
                 print(
                     f"All {len(folder.study.plan)} trials of {folder.study.study} are done: nothing to run.", flush=True
                 )

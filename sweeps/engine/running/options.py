@@ -94,6 +94,9 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         whole = "0, or a whole number of GPUs: --local runs one trial at a time"
         require(gpus is None or gpus == 0 or gpus >= 1, "--gpus-per-trial", given.gpus_per_trial, whole)
         require(at_once in (None, 1), "--max-concurrent", given.max_concurrent, "1: --local runs one trial at a time")
+    budget = None if given.budget is None else read_budget(given.budget)
+    on_gpus = gpus != 0 or budget is None or budget.kind != "gpu_seconds"
+    require(on_gpus, "--budget", given.budget, "a time or FLOPs: --gpus-per-trial 0 uses no GPU")
     return Options(
         plan=given.plan,
         preset=given.preset,
@@ -115,7 +118,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         more_seeds=_seeds(sweep, most)[least:] if most is not None and least is not None else (),
         keep=tuple(read_keep(text) for text in given.keep),
         resume_pruned=_whole("--resume-pruned", given.resume_pruned) or 0,
-        budget=None if given.budget is None else read_budget(given.budget),
+        budget=budget,
         until_certain=given.until_certain,
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),

@@ -83,7 +83,7 @@ def budget_lines(folder: StudyFolder, options: Options, pace: Pace, slots: int) 
         return []
     study, budget = folder.study, options.budget
     meter = Meter(budget, pace, folder.results.values())
-    meter.use(options.gpus_per_trial or 1.0)
+    meter.use(1.0 if options.gpus_per_trial is None else options.gpus_per_trial)
     count = closing_to_come(study, options.samples, len(options.seeds)) + sum(t.is_report for t in folder.unfinished())
     side_by_side = slots if budget.kind == "seconds" else 1
     kept_back = -(-count // side_by_side) * meter.scoring(study.base)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from zsr_core.codec import require, unknown
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
 from zsr_core.evaluation.metrics import METRICS, RETRIEVAL_NAMES, Metric, metric_named
+from zsr_core.evaluation.metrics.metric import Reads
 from zsr_core.evaluation.metrics.outside import OUTSIDE
 from zsr_core.evaluation.metrics.retrieval import PIXEL
 from zsr_core.trial.config import TrialConfig
@@ -112,19 +113,9 @@ def check_ood(objectives: Sequence[str], config: TrialConfig) -> None:
         require(attacked, "objectives", name, "a sweep whose eval_suite.ood_attacks attacks a detector")
 
 
-def reads_embeddings(objectives: Sequence[str]) -> bool:
-    """Return whether one of the objectives can be measured only where embeddings are kept."""
-    return any(metric_named(name).reads == "embeddings" for name in objectives)
-
-
-def reads_retrieval(objectives: Sequence[str]) -> bool:
-    """Return whether one of the objectives can be measured only where the suite asks for retrieval."""
-    return any(score_named(name).of_captions for name in objectives)
-
-
-def reads_attention(objectives: Sequence[str]) -> bool:
-    """Return whether one of the objectives can be measured only where attention is."""
-    return any(metric_named(name).reads == "attention" for name in objectives)
+def read_by(objectives: Sequence[str]) -> set[Reads]:
+    """Return what the objectives' metrics read, such as "embeddings"."""
+    return {metric_named(score_named(name).metric).reads for name in objectives}
 
 
 def shown_scores(objectives: Sequence[str]) -> tuple[Score, ...]:

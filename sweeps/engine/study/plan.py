@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedRow, PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import check_ood, reads_attention, reads_embeddings, reads_retrieval
+from sweeps.engine.study.objectives import check_ood, read_by
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
@@ -35,13 +35,18 @@ def new_study(
         raise unknown("preset", preset, sweep.base)
     base, space = sweep.base[preset], sweep.domains
     check_ood(objectives, base)
-    if reads_embeddings(objectives):
+    reads, suite = read_by(objectives), base.eval_suite
+    expected = "a sweep whose eval_suite.corruptions names some"
+    require("corruptions" not in reads or bool(suite.corruptions), "objectives", objectives, expected)
+    expected = "a sweep whose eval_suite.factors or eval_suite.annotations names some"
+    require("factors" not in reads or suite.profiles, "objectives", objectives, expected)
+    if "embeddings" in reads:
         base = base.with_({"eval_suite.embeddings": "all"})
-    if reads_retrieval(objectives) and base.eval_suite.retrieval is None:
+    if "retrieval" in reads and suite.retrieval is None:
         small = base.model.name in MINIATURES
         require(small, "objectives", objectives, "none of retrieval: eval_suite.retrieval names no set of captions")
         base = base.with_({"eval_suite.retrieval": RetrievalSuite()})
-    if reads_attention(objectives):
+    if "attention" in reads:
         base = base.with_({"eval_suite.attention": True})
     cells = () if search else sweep.cells(preset)
     plan = [planned(base, UNTOUCHED_ROW, seed, role="baseline") for seed in seeds]

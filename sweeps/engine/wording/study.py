@@ -13,7 +13,7 @@ from sweeps.engine.analysis.panels import Unseen
 from sweeps.engine.analysis.score_query import Reading, under_attack
 from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, leaf, listed, sentence
 from sweeps.engine.study.folder import Study, StudyFolder
-from sweeps.engine.study.objectives import HARMONIC, deciding_score, shown_headline
+from sweeps.engine.study.objectives import CLEAN, HARMONIC, deciding_score, shown_headline
 from zsr_core.attacks import Pgd
 from zsr_core.codec import is_finite, to_plain
 from zsr_core.data import trained_names
@@ -76,9 +76,9 @@ def scoring_text(folder: StudyFolder, shown: Sequence[Reading] = (), facet: str 
 
 
 def images_per_set(results: Iterable[TrialResult]) -> dict[str, int]:
-    """Return how many images of each set the results measured."""
-    numbers = (m for result in results for m in classified(result.measurements) if m.task != ZERO_SHOT_MEAN)
-    return {m.task: m.n for m in numbers}
+    """Return of how many images of each set the scores are; a corruption or a factor may be of others."""
+    clean = (m for result in results for m in result.measurements if m.metric == CLEAN.name)
+    return {m.task: m.n for m in clean if m.task != ZERO_SHOT_MEAN}
 
 
 def _counts(counts: Iterable[int], noun: str) -> str:
