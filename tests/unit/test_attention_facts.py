@@ -20,7 +20,6 @@ from zsr_core.evaluation.attention import (
     drift,
     energy,
     kept,
-    packed,
     pointing,
     read_attention,
     soft_iou,
@@ -30,6 +29,7 @@ from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.measure import Measurement, measure
 from zsr_core.evaluation.metrics.attention import ATTENTION
 from zsr_core.evaluation.suite import EvalSuite, evaluate
+from zsr_core.evaluation.vectors import packed
 from zsr_core.evaluation.victim import Victim
 from zsr_core.methods import TeCoA
 from zsr_core.methods.attention import class_gradcam_map
@@ -190,7 +190,6 @@ def clip() -> object:
 def test_a_gradcam_map_of_an_image_does_not_depend_on_its_batch(clip: object) -> None:
     images = open_data(DataRef(name="animals"), "report", clip.tower.image_size, 4)  # type: ignore[attr-defined]
     x = images.pixels(range(4)).float() / 255
-    text = F.normalize(torch.randn(4, 3, generator=generator(0, "text")), dim=-1)
     tower = clip.tower.requires_grad_(False)  # type: ignore[attr-defined]
     text = F.normalize(torch.randn(4, tower(x[:1]).shape[1], generator=generator(0, "text")), dim=-1)
     whole = class_gradcam_map(Encoded(features=tower.features(x), text=bank(text[:2])), text)

@@ -20,17 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zsr_core.codec import ConfigError, require
+from zsr_core.codec import ConfigError
+from zsr_core.evaluation.vectors import KEY, check_same_images, matrix
 from zsr_core.files import write_whole
 from zsr_core.methods.attention import class_gradcam_map, min_max, resize, text_map
 from zsr_core.methods.views import Encoded
 from zsr_core.model.layout import Features
-from zsr_core.records import ATTENTION_COLUMNS, ATTENTION_FACTS, ATTENTION_KINDS, FLOATS, SampleRecord, read_samples
+from zsr_core.records import ATTENTION_COLUMNS, FLOATS, SampleRecord, read_samples
 from zsr_core.text import TextBank
 
 FILE = "attention.parquet"
 SCHEMA_VERSION = "1"
-_KEY = ("task", "split", "sample_id", "condition", "eps")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,18 +106,12 @@ def kept(before: Tensor, after: Tensor) -> Tensor:
     return torch.minimum(before, after).sum(dim=(-2, -1)) / torch.where(most > 0, most, torch.nan)
 
 
-def packed(facts: Tensor) -> list[bytes]:
-    """Return each row of ``facts`` as a record carries it."""
-    rows = np.ascontiguousarray(facts.cpu().numpy(), dtype=FLOATS)
-    return [row.tobytes() for row in rows]
-
-
 def write_attention(folder: Path, records: Sequence[SampleRecord]) -> None:
     """Write ``attention.parquet``: the rows of ``samples.parquet`` in its order, if the records carry attention."""
     if not records or not all(r.attention for r in records):
         return
-    table = pa.table({name: [getattr(r, name) for r in records] for name in _KEY})
-    facts = np.frombuffer(b"".join(r.attention for r in records), FLOATS).reshape(len(records), -1)
+    table = pa.table({name: [getattr(r, name) for r in records] for name in KEY})
+    facts = matrix([r.attention for r in records])
     for i, name in enumerate(ATTENTION_COLUMNS):
         table = table.append_column(name, pa.array(facts[:, i]))
     table = table.replace_schema_metadata({"zsr.attention": SCHEMA_VERSION})
@@ -134,17 +128,9 @@ def read_attention(folder: Path, records: Sequence[SampleRecord]) -> list[bytes]
     if not path.is_file():
         return [b""] * len(records)
     table = read_samples(path)
-    missing = [name for name in (*_KEY, *ATTENTION_COLUMNS) if name not in table.column_names]
+    missing = [name for name in (*KEY, *ATTENTION_COLUMNS) if name not in table.column_names]
     if missing:
         raise ConfigError(f"attention: {path} has no column {missing[0]!r}")
-    keys = list(zip(*(table.column(name).to_pylist() for name in _KEY), strict=True))
-    same = [tuple(getattr(r, name) for name in _KEY) for r in records] == keys
-    require(same, f"attention: {path}", "other images", "the images of samples.parquet, in its order")
+    check_same_images(table, records, f"attention: {path}")
     facts = np.stack([table.column(name).to_numpy() for name in ATTENTION_COLUMNS], axis=1)
     return [row.tobytes() for row in np.ascontiguousarray(facts, dtype=FLOATS)]
-
-
-__all__ = [
-    "ATTENTION_COLUMNS", "ATTENTION_FACTS", "ATTENTION_KINDS", "Looking", "drift", "energy", "kept", "packed",
-    "pointing", "read_attention", "soft_iou", "write_attention",
-]  # fmt: skip

@@ -86,10 +86,9 @@ def answers_by_task(rows: Iterable[tuple[str, int, int]]) -> list[Answers]:
     ]  # fmt: skip
 
 
-def clean_answers(records: Iterable[SampleRecord], left_out: Collection[str] = ()) -> list[Answers]:
-    """Return the counts of the clean records, without the tasks ``left_out``."""
-    clean = (r for r in records if r.condition == "none" and r.task not in left_out)
-    return answers_by_task((r.task, r.label, r.pred) for r in clean)
+def clean_answers(records: Iterable[SampleRecord]) -> list[Answers]:
+    """Return the counts of the clean records."""
+    return answers_by_task((r.task, r.label, r.pred) for r in records if r.condition == "none")
 
 
 def collapse(answers: Collection[Answers]) -> Collapse | None:

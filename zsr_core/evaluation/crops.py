@@ -26,8 +26,8 @@ from zsr_core.attacks import AnyAttack
 from zsr_core.codec import fingerprint
 from zsr_core.data import ImageSet
 from zsr_core.data.formats.boxes import Boxes, Crops, Floats, Scenes, iou
-from zsr_core.evaluation.metrics.intervals import percentiles, wilson
-from zsr_core.evaluation.metrics.resampling import draws_of, mean_of
+from zsr_core.evaluation.metrics.intervals import wilson
+from zsr_core.evaluation.metrics.resampling import ends_over, mean_of
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.victim import Victim
 from zsr_core.lazy import LazyModule
@@ -181,8 +181,7 @@ def _crop_accuracy(scenes: Scenes, records: Sequence[SampleRecord], attack: str,
 
 def _gated(scenes: Scenes, proposals: Boxes, classes: npt.NDArray[np.int64], attack: str, eps: float) -> Detection:
     best = class_gated_iou(scenes, proposals, classes)
-    means = np.concatenate([mean_of(best, weights) for weights in draws_of(len(best))])
-    low, high = percentiles(means, len(means)) or (None, None)
+    low, high = ends_over(len(best), lambda weights: mean_of(best, weights)) or (None, None)
     value = float(best.mean())
     return Detection(metric="class_gated_iou", attack=attack, eps=eps, value=value, n=len(best), low=low, high=high)
 

@@ -13,18 +13,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from zsr_core.codec import ConfigError, require
+from zsr_core.codec import ConfigError
 from zsr_core.evaluation.attention import read_attention
 from zsr_core.evaluation.detection import read_ood
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
 from zsr_core.evaluation.retrieval.gather import Retrieved
 from zsr_core.evaluation.retrieval.store import read_retrieved
-from zsr_core.evaluation.vectors import embedding_matrix, matrix_of, write_vectors
+from zsr_core.evaluation.vectors import check_same_images, embedding_matrix, matrix_of, write_vectors
 from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
 
 EMBEDDINGS, TEXTS = "embeddings.parquet", "texts.parquet"
 SHIFTED = "shifted.parquet"  # the columns of samples.parquet; none of it is clean or attacked
-_KEY = ("task", "split", "sample_id", "condition", "eps")  # of one row; it is in samples.parquet too
 _FACTS = pa.schema(
     [(name, pa.string()) for name in ("trial_id", "weights_sha", "task", "split", "sample_id", "condition")]
     + [("eps", pa.float64()), ("label", pa.int64()), ("pred", pa.int64())]
@@ -94,12 +93,8 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
     try:
         kept = matrix_of(table)
-        keys = list(zip(*(table.column(name).to_pylist() for name in _KEY), strict=True))
         own = len(records)
-        same = [tuple(getattr(r, name) for name in _KEY) for r in records] == keys[:own]
-        require(
-            same, f"embeddings: {folder / EMBEDDINGS}", "other images", "the images of samples.parquet, in its order"
-        )
+        check_same_images(table.slice(0, own), records, f"embeddings: {folder / EMBEDDINGS}")
         records = [replace(r, embedding=row.tobytes()) for r, row in zip(records, kept, strict=False)]
         beyond = [_fitting(row, kept[own + i]) for i, row in enumerate(table.slice(own).to_pylist())]
         return replace(bare, records=records, texts=_texts_of(texts), source=beyond or source_of(records, source))

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from zsr_core.codec import ConfigError, require
 from zsr_core.data import ImageSet
-from zsr_core.evaluation.attention import Looking, packed
+from zsr_core.evaluation.attention import Looking
+from zsr_core.evaluation.vectors import packed
 from zsr_core.evaluation.victim import Victim
-from zsr_core.records import FLOATS, SampleRecord
+from zsr_core.records import SampleRecord
 from zsr_core.rng import generator
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel, l2_size
@@ -111,10 +111,7 @@ class Judge:
 
     def _bytes(self, unit: Tensor) -> list[bytes]:
         """Return each row of ``unit`` [B, D] as a record carries it."""
-        if not self.embeddings:
-            return [b""] * len(unit)
-        rows = np.ascontiguousarray(unit.cpu().numpy(), dtype=FLOATS)
-        return [row.tobytes() for row in rows]
+        return packed(unit) if self.embeddings else [b""] * len(unit)
 
     def _attention(self, batch: Batch, x_adv: Tensor) -> list[bytes]:
         """Return what each record carries of the attention maps of ``x_adv``."""

@@ -23,15 +23,23 @@ from zsr_core.evaluation.metrics import (
     interval_of,
     mean_interval,
 )
+from zsr_core.evaluation.metrics.metric import Reads
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
 from zsr_core.evaluation.shifted_places import with_shifts
-from zsr_core.evaluation.vectors import embedding_matrix
-from zsr_core.records import FLOATS, SampleRecord
+from zsr_core.evaluation.vectors import embedding_matrix, matrix
+from zsr_core.records import SampleRecord
 
 ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
 WORST = "worst"  # an image is robust if no attack breaks it
 
 Place = tuple[str, str, float]  # task, attack, eps
+# What a metric reads: where images have it, and why they may not. Retrieval is measured of sets of captions alone.
+NEEDED: Mapping[Reads, tuple[str, str]] = {
+    "embeddings": ("outputs", "the embeddings were not kept"),
+    "corruptions": ("corruptions", "no corruption was evaluated"),
+    "factors": ("factors", "no visual factor was evaluated"),
+    "attention": ("attention", "attention was not measured: set eval_suite.attention"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +267,7 @@ def _columns(records: Collection[SampleRecord]) -> dict[str, Any]:
 def _attention(records: Collection[SampleRecord]) -> npt.NDArray[np.float32] | None:
     if not records or not all(r.attention for r in records):
         return None
-    return np.frombuffer(b"".join(r.attention for r in records), FLOATS).reshape(len(records), -1)
+    return matrix([r.attention for r in records])
 
 
 def _condition(place: Place) -> Condition:
@@ -282,15 +290,10 @@ def _of_task(metric: Metric, images: Images) -> _Estimate:
 
 def _missing(metric: Metric, images: Images) -> str:
     """Return what the metric reads and the images do not have, or ""."""
-    there = {
-        "records": True, "embeddings": images.outputs is not None, "corruptions": images.corruptions is not None,
-        "factors": images.factors is not None, "retrieval": images.gallery is not None,
-        "attention": images.attention is not None,
-    }  # fmt: skip
-    why = {"embeddings": "the embeddings were not kept", "corruptions": "no corruption was evaluated",
-           "factors": "no visual factor was evaluated", "retrieval": "no retrieval was evaluated",
-           "attention": "attention was not measured: set eval_suite.attention"}  # fmt: skip
-    return "" if there[metric.reads] else why[metric.reads]
+    if metric.reads not in NEEDED:
+        return ""
+    column, why = NEEDED[metric.reads]
+    return why if getattr(images, column) is None else ""
 
 
 def _alone(part: _Estimate) -> _Estimate:

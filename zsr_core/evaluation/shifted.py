@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ def shifted_records(
         clean: the suite's own records without attack, of which annotations pick those that show a factor.
     """
     records: list[SampleRecord] = []
-    for ref in suite.tasks:
+    for ref in suite.tasks if suite.corruptions or suite.factors else ():
         images = _opened(ref, suite, how)
         if len(images.labels) and suite.corruptions:
             records += _corrupted(model, untouched, suite, ref, images, how)
@@ -150,20 +151,20 @@ def _preprocessing(ref: DataRef) -> Preprocessing:
 
 
 def _factored(model: Model, suite: EvalSuite, images: ImageSet, how: How) -> list[SampleRecord]:
-    n, size, factors = suite.n or USUAL, how.image_size, factors_of(suite.factors)
-    sets = {UNCHANGED: unchanged_set(images, n, size)}
+    n, size, (k, of) = suite.n or USUAL, how.image_size, how.shard
+    sets = {UNCHANGED: partial(unchanged_set, images, n, size)}
     sets |= {
-        factor_name(factor, level): factor_set(images, factor, level, n, size)
-        for factor in factors
+        factor_name(factor, level): partial(factor_set, images, factor, level, n, size)
+        for factor in factors_of(suite.factors)
         for level in range(1, LEVELS + 1)
     }
-    mine = {name: _own(each, how) for name, each in sets.items()}
-    progress = _Progress(on_event=how.on_event, condition=FACTOR, of=sum(len(each.labels) for each in mine.values()))
+    mine = len(range(k, n, of))
+    progress = _Progress(on_event=how.on_event, condition=FACTOR, of=mine * len(sets))
     return [
         record
-        for name, each in mine.items()
-        if len(each.labels)
-        for record in _judged(model, each, name, suite, how, progress)
+        for name, rendered in sets.items()
+        if mine
+        for record in _judged(model, _own(rendered(), how), name, suite, how, progress)
     ]
 
 

@@ -226,7 +226,7 @@ def evaluate(
             attack_precision=suite.attack_precision, looking=looking,
         )  # fmt: skip
 
-    outside = zip(suite.kinds, suite.measured_ood, strict=bool(suite.measured_ood))
+    outside = zip(suite.kinds, suite.ood, strict=True) if suite.keeps_embeddings else ()
     sets = [Outside(kind=kind, images=unlabelled(opened(ref, suite.split))) for kind, ref in outside]
     records: list[SampleRecord] = []
     detected: list[SampleRecord] = []

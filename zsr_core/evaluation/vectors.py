@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import Tensor
 
+from zsr_core.codec import require
 from zsr_core.evaluation.metrics.outputs import Singles
 from zsr_core.files import write_whole
 from zsr_core.records import FLOATS, SampleRecord
@@ -16,9 +18,29 @@ from zsr_core.records import FLOATS, SampleRecord
 SCHEMA_VERSION = "1"
 
 
+KEY = ("task", "split", "sample_id", "condition", "eps")  # of one row beside samples.parquet; it is in that file too
+
+
+def packed(rows: Tensor) -> list[bytes]:
+    """Return each row of a matrix [N, D] as a record carries it."""
+    return [row.tobytes() for row in np.ascontiguousarray(rows.cpu().numpy(), dtype=FLOATS)]
+
+
+def matrix(rows: Sequence[bytes]) -> Singles:
+    """Return [N, D] float32 of what :func:`packed` has given."""
+    return np.frombuffer(b"".join(rows), FLOATS).reshape(len(rows), -1)
+
+
 def embedding_matrix(records: Sequence[SampleRecord]) -> Singles:
     """Return [N, D] float32, of records that carry embeddings."""
-    return np.frombuffer(b"".join(r.embedding for r in records), FLOATS).reshape(len(records), -1)
+    return matrix([r.embedding for r in records])
+
+
+def check_same_images(table: pa.Table, records: Sequence[SampleRecord], about: str) -> None:
+    """Raise ``ConfigError``, which begins with ``about``, unless the table has the records' rows in their order."""
+    keys = list(zip(*(table.column(name).to_pylist() for name in KEY), strict=True))
+    same = [tuple(getattr(r, name) for name in KEY) for r in records] == keys
+    require(same, about, "other images", "the images of samples.parquet, in its order")
 
 
 def beside_vectors(columns: Sequence[pa.Array], facts: pa.Schema, unit: Singles) -> pa.Table:

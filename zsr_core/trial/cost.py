@@ -66,7 +66,6 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
             published=counted.published,
         )  # fmt: skip
         parts.append(blank)
-        clean.append(blank)
         for eps in config.eval_suite.eps:
             for attack in config.eval_suite.attacks:
                 for stage in attack.stages(classes):
@@ -77,8 +76,9 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                             backwards=backwards,
                         )
                     )  # fmt: skip
-        parts += outside if blank == parts[0] else ()
+        parts += () if clean else outside  # once, with the first task
         parts += _detector_parts(config, blank, outside)
+        clean.append(blank)
     return (*parts, *_shifted_parts(config, clean), *retrieval_parts(config))
 
 

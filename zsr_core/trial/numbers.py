@@ -61,10 +61,8 @@ def evaluated_of(
     shifted = [r for r in records if is_shift(r.condition)]
     outside = [r for r in records if role_of(r) is not None]
     own = [r for r in records if r.split == suite.split and role_of(r) is None and not is_shift(r.condition)]
-    if not suite.keeps_embeddings:
-        return Evaluated(records=own, texts={}, source=(), shifted=shifted, retrieved=retrieved)
     texts = {}
-    for task in suite.tasks:
+    for task in suite.tasks if suite.keeps_embeddings else ():
         images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
         bank = evaluation_bank(config, clip, images, device)
         unit = bank.unit.float().cpu().numpy()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sweeps.engine.analysis.seed_means import mean_of_seeds
 from sweeps.engine.study.folder import Role, StudyFolder
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
@@ -80,7 +81,7 @@ def rises(folder: StudyFolder) -> Rises:
     attacks = tuple(attack.name for attack in study.base.eval_suite.attacks)
     rows: list[Rise] = []
     for row in study.rows(split="selection"):
-        results = [folder.results[trial.trial_id] for trial in row.trials if folder.is_done(trial)]
+        results = list(folder.done(row.trials).values())
         for attack in attacks if results else ():
             points = _points(results, attack)
             if points:
@@ -104,13 +105,5 @@ def _points(results: Sequence[TrialResult], attack: str) -> tuple[RisePoint, ...
 
 
 def _point(eps: float, seeds: Sequence[Measurement]) -> RisePoint | None:
-    """Return the mean over seeds; its ends are the means of the seeds' ends, because they attack the same images."""
-    values = [m.value for m in seeds if m.value is not None]
-    if len(values) < len(seeds):
-        return None
-    lows, highs = ([end for m in seeds if (end := getattr(m, name)) is not None] for name in ("low", "high"))
-    whole = len(lows) == len(highs) == len(seeds)
-    return RisePoint(
-        eps=eps, value=sum(values) / len(values), low=sum(lows) / len(lows) if whole else None,
-        high=sum(highs) / len(highs) if whole else None,
-    )  # fmt: skip
+    mean = mean_of_seeds(seeds)
+    return None if mean is None else RisePoint(eps=eps, value=mean.value, low=mean.low, high=mean.high)

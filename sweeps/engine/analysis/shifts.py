@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeps.engine.analysis.choice import chosen
+from sweeps.engine.analysis.seed_means import Number, mean_of_seeds
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from zsr_core.codec import ConfigError
 from zsr_core.data.shifts.kinds import Cell
@@ -14,15 +15,6 @@ from zsr_core.evaluation.measure import Measurement, score_task
 from zsr_core.trial.result import TrialResult
 
 MOST = 6  # rows of a figure; of more, the untouched model and the chosen cell are shown
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """A mean over seeds; its ends are the means of the seeds' ends, because they judge the same images."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +115,12 @@ def _rows(folder: StudyFolder, metric: str) -> tuple[list[tuple[PlannedRow, dict
 
 
 def _numbers(folder: StudyFolder, row: PlannedRow) -> dict[tuple[str, str], Number]:
-    results = [folder.results[trial.trial_id] for trial in row.trials if folder.is_done(trial)]
+    results = list(folder.done(row.trials).values())
     seeds: dict[tuple[str, str], list[Measurement]] = {}
     for result in results:
         for m in _scored(result):
             seeds.setdefault((m.metric, m.attack), []).append(m)
-    means = {at: _mean(each) for at, each in seeds.items() if len(each) == len(results)}
+    means = {at: mean_of_seeds(each) for at, each in seeds.items() if len(each) == len(results)}
     return {at: number for at, number in means.items() if number is not None}
 
 
@@ -139,18 +131,6 @@ def _scored(result: TrialResult) -> list[Measurement]:
     return [m for m in result.measurements if m.task == task and not m.eps]
 
 
-def _mean(seeds: Sequence[Measurement]) -> Number | None:
-    values = [m.value for m in seeds if m.value is not None]
-    if len(values) < len(seeds):
-        return None
-    lows, highs = ([end for m in seeds if (end := getattr(m, name)) is not None] for name in ("low", "high"))
-    whole = len(lows) == len(highs) == len(seeds)
-    return Number(
-        value=sum(values) / len(values), low=sum(lows) / len(lows) if whole else None,
-        high=sum(highs) / len(highs) if whole else None,
-    )  # fmt: skip
-
-
 def _images(folder: StudyFolder, row: PlannedRow, metric: str, attack: str = "none") -> int:
-    result = next(folder.results[trial.trial_id] for trial in row.trials if folder.is_done(trial))
+    result = next(iter(folder.done(row.trials).values()))
     return next((m.n for m in _scored(result) if (m.metric, m.attack) == (metric, attack)), 0)

@@ -5,24 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from sweeps.engine.analysis.seed_means import Number, mean_of_seeds
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import SCORES, Score, headline, score_named
 from zsr_core.codec import ConfigError
-from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 from zsr_core.threat import budget_text
 from zsr_core.trial.config import TrialConfig
 
 FEATURES = ("token", "embedding")
 Site = Literal["untouched", "none", "pixel", "token", "embedding"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SitePoint:
-    """The mean over the seeds of one row's score, with its 95 % interval over images."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +24,7 @@ class SiteRow:
     site: Site
     radius: float  # in [0, 1] pixel units, or as a share of a token's or an embedding's length
     budget: str  # as a figure writes it
-    points: dict[str, SitePoint]
+    points: dict[str, Number]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +76,11 @@ def site_of(config: TrialConfig) -> tuple[Site, float, str]:
 
 
 def _row(folder: StudyFolder, row: PlannedRow, scores: tuple[Score, ...]) -> SiteRow | None:
-    results = [folder.results[trial.trial_id] for trial in row.trials if folder.is_done(trial)]
+    results = list(folder.done(row.trials).values())
     if not results:
         return None
     means = [headline(result, folder.study.score_eps) for result in results]
-    points = {score.name: _point([each[score.name] for each in means if score.name in each]) for score in scores}
+    points = {score.name: mean_of_seeds([each[score.name] for each in means if score.name in each]) for score in scores}
     site, radius, budget = site_of(results[0].config)
     known = {name: point for name, point in points.items() if point is not None}
     return SiteRow(site=site, radius=radius, budget=budget, points=known)
-
-
-def _point(seeds: list[Measurement]) -> SitePoint | None:
-    """Return the mean over seeds; its ends are the means of the seeds' ends, because they see the same images."""
-    values = [m.value for m in seeds if m.value is not None]
-    if not values or len(values) < len(seeds):
-        return None
-    lows, highs = ([end for m in seeds if (end := getattr(m, name)) is not None] for name in ("low", "high"))
-    whole = len(lows) == len(highs) == len(seeds)
-    return SitePoint(
-        value=sum(values) / len(values), low=sum(lows) / len(lows) if whole else None,
-        high=sum(highs) / len(highs) if whole else None,
-    )  # fmt: skip

@@ -25,15 +25,15 @@ def add(command: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    searches = [read_name("--search", name, SEARCHES) for name in options.search]
+    workers = read_whole("--workers", options.workers, most=MOST_WORKERS)
+    repeats = read_whole("--repeats", options.repeats, most=MOST_REPEATS)
+    read_name("--stop", options.stop, STOPS)
     from sweeps.engine.documents.replay import write_replay  # noqa: PLC0415 - brings Optuna and matplotlib
     from sweeps.engine.study.folder import open_study  # noqa: PLC0415
     from sweeps.engine.study.objectives import check_objectives, deciding_score  # noqa: PLC0415
     from sweeps.engine.study.stopping import check_stoppable, stopping  # noqa: PLC0415
 
-    searches = [read_name("--search", name, SEARCHES) for name in options.search]
-    workers = read_whole("--workers", options.workers, most=MOST_WORKERS)
-    repeats = read_whole("--repeats", options.repeats, most=MOST_REPEATS)
-    read_name("--stop", options.stop, STOPS)
     folder = open_study(read_study_path(options.study))
     objectives: tuple[str, ...] = (deciding_score(folder.study.objectives).name,)
     if options.objectives is not None:

@@ -166,7 +166,8 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     notes = [spread_text(scene.folder)] if how == "cells" else []
     notes += _numbers(scene, parts, how)
     edges = best_on_edge(scene.folder)
-    notes += [edges_text(edges, ranked(scene.folder).rivals)] if edges else []
+    beside = any(edge.neighbour for edge in edges)  # a search has none, and the ranking takes seconds
+    notes += [edges_text(edges, ranked(scene.folder).rivals if beside else ())] if edges else []
     shown = views(parts, how, shared=not three_scores(scene, how), unit=unit)
     scores_shown = () if three_scores(scene, how) else (scene.score,)
     unseen = unseen_text(unseen_axes(scene.sources[0], x, y, scene.request.facet))

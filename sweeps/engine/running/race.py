@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.ranking import ranked
-from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder
+from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.plan import planned
 from zsr_core.space import Variant
 
@@ -30,20 +30,16 @@ def next_round(folder: StudyFolder, seeds: Sequence[int]) -> Study:
     The study is returned as it is once one cell stands alone, or every contender has every seed.
     """
     study, race = folder.study, contenders(folder)
-    have = {cell: {t.seed for t in _trials(study, cell)} for cell in race}
-    lacking = next((seed for seed in seeds if any(seed not in known for known in have.values())), None)
+    rows = {row.cell: row for row in study.rows(split="selection")}
+    have = {cell: {t.seed for t in row.trials} for cell, row in rows.items()}
+    lacking = next((seed for seed in seeds if any(seed not in have[cell] for cell in race)), None)
     if lacking is None:
         return study
-    rows = {row.cell: row for row in study.rows(split="selection")}
     reference = [row.cell for row in rows.values() if row.role == "baseline" or row.cell == study.baseline]
     new = [
         planned(study.base, Variant(label=cell, overrides=rows[cell].overrides), lacking, rows[cell].role,
                 rows[cell].proposal)
         for cell in dict.fromkeys([*reference, *race])
-        if lacking not in {t.seed for t in _trials(study, cell)}
+        if lacking not in have[cell]
     ]  # fmt: skip
     return replace(study, plan=(*study.plan, *new))
-
-
-def _trials(study: Study, cell: str) -> list[PlannedTrial]:
-    return [t for t in study.plan if t.cell == cell and not t.is_report]

@@ -22,7 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.engine.analysis.scores import row_score
+from sweeps.engine.analysis.scores import CellScore, row_score
 from sweeps.engine.analysis.searching.duplicates import near, placed
 from sweeps.engine.analysis.searching.keeping import violations
 from sweeps.engine.running.jobs import Job, job
@@ -35,7 +35,7 @@ from sweeps.engine.study.samplers import ONE_SEED, sampler
 from sweeps.engine.study.sweep import axis_levels
 from zsr_core.codec import require, unknown
 from zsr_core.rng import seed_for
-from zsr_core.trial.result import read_result
+from zsr_core.trial.result import TrialResult, read_result
 
 CELL = "cell"  # the attribute of a proposal that names its cell in the plan
 ORIGIN = "warm_start"  # the attribute of a point from an earlier study: its folder and cell
@@ -63,7 +63,6 @@ class Proposals:
         self._room = math.inf if limit is None else limit
         self._partial = ""  # the cell that lacks seeds because of --limit
         self._open: dict[str, list[int]] = {}  # cell -> numbers of the proposals that wait for its result
-        self._places: dict[str, tuple[float, ...]] = {}  # of this launch's proposals, by cell, in units of the axes
         self._journal = _journal(folder / "optuna.journal", study)
         self._adopt()
         # Without the offset a resumed sampler would draw the first points again.
@@ -121,14 +120,13 @@ class Proposals:
             self._repeat(same, trial.number)
         trial.set_user_attr(CELL, trials[0].cell)
         self._open[trials[0].cell] = [trial.number]
-        self._places[trials[0].cell] = placed(trial.params, self.study.space)
         self._grow(replace(self.study, plan=(*self.study.plan, *trials)))
         return job(self.study, trials)
 
     def _nearly(self, point: Mapping[str, Any]) -> str | None:
         """Return the running proposal that ``point`` nearly repeats, because its score will tell of both; else None."""
-        at = placed(point, self.study.space)
-        running = ((cell, self._places[cell]) for cell in self._open if cell in self._places)
+        at, known = placed(point, self.study.space), suggestions(self.study)
+        running = ((cell, placed(known[cell], self.study.space)) for cell in self._open if cell in known)
         return next((cell for cell, other in running if near(at, other)), None)
 
     def _unplanned(self) -> dict[str, Any]:
@@ -154,45 +152,36 @@ class Proposals:
 
     def _tell(self, cell: str) -> None:
         """Add a cell's scores to the journal: for the proposals that wait for it, otherwise as a trial of its own."""
-        state, values = self._outcome(cell)
+        row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
+        reference = [t for t in self.study.plan if t.role == "baseline"] if self.study.keep else []
+        folder = self._read([*reference, *row.trials])
+        score = row_score(folder, row)
+        broken = violations(folder, score) if self.study.keep else {}
+        state, values = self._outcome(score)
         for number in self._open.get(cell, []):
-            self._tell_rungs(cell, number)
-            self._tell_kept(cell, number)
+            trial = optuna.Trial(self._journal, self._journal.get_trials(deepcopy=False)[number]._trial_id)
+            self._tell_rungs(trial, [folder.results[t.trial_id] for t in row.trials if t.trial_id in folder.results])
+            for name, value in broken.items():  # samplers prefer cells that keep the study's conditions
+                trial.set_constraint(name, value)
             self._journal.tell(number, values, state=state)
         if cell not in self._open and cell not in self._complete() and state == TrialState.COMPLETE:
             params, attrs = suggestions(self.study)[cell], {CELL: cell}
             known = create_trial(
                 state=state, values=values, params=params, distributions=self._space, user_attrs=attrs,
-                constraints=self._broken(cell),
+                constraints=broken,
             )  # fmt: skip
             self._journal.add_trial(known)
         self._open.pop(cell, None)
 
-    def _tell_kept(self, cell: str, number: int) -> None:
-        """Tell a proposal by how much its cell breaks the study's conditions; samplers prefer cells that keep them."""
-        for name, value in self._broken(cell).items():
-            trial = optuna.Trial(self._journal, self._journal.get_trials(deepcopy=False)[number]._trial_id)
-            trial.set_constraint(name, value)
-
-    def _broken(self, cell: str) -> dict[str, float]:
-        if not self.study.keep:
-            return {}
-        reference = [t for t in self.study.plan if t.role == "baseline"]
-        row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
-        folder = self._read([*reference, *row.trials])
-        return violations(folder, row_score(folder, row))
-
-    def _tell_rungs(self, cell: str, number: int) -> None:
+    def _tell_rungs(self, trial: optuna.Trial, results: Sequence[TrialResult]) -> None:
         """Add the rung scores of a cell that was stopped to its proposal.
 
         With one objective they are Optuna's intermediate values, which TPE reads. Optuna keeps none with several, so
         they are attributes.
         """
-        row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
-        stopped = [result for result in self._read(row.trials).results.values() if result.status == "pruned"]
+        stopped = [result for result in results if result.status == "pruned"]
         for score in next((result.rungs for result in stopped if result.rungs), ()):
             values = [score.scores[name] for name in self.study.objectives if name in score.scores]
-            trial = optuna.Trial(self._journal, self._journal.get_trials(deepcopy=False)[number]._trial_id)
             if len(values) == len(self.study.objectives) == 1:
                 trial.report(values[0], score.rung)
             trial.set_user_attr(f"rung_{score.rung}", dict(score.scores))
@@ -201,10 +190,8 @@ class Proposals:
         complete = self._journal.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return {trial.user_attrs.get(CELL) for trial in complete}
 
-    def _outcome(self, cell: str) -> tuple[TrialState, list[float] | None]:
+    def _outcome(self, score: CellScore) -> tuple[TrialState, list[float] | None]:
         """Return a cell's state and its means over seeds; without means if it failed or lacks seeds."""
-        row = next(row for row in self.study.rows(role="cell") if row.cell == cell)
-        score = row_score(self._read(row.trials), row)
         values = [score.value(name) for name in self.study.objectives]
         sound = [value for value in values if value is not None and math.isfinite(value)]
         if score.failed:

@@ -92,8 +92,9 @@ def _seeds(folder: StudyFolder) -> Iterator[Finding]:
 
 
 def _edge(folder: StudyFolder) -> Iterator[Finding]:
-    rivals = ranked(folder).rivals
-    for edge in best_on_edge(folder):
+    edges = best_on_edge(folder)
+    rivals = ranked(folder).rivals if any(edge.neighbour for edge in edges) else ()
+    for edge in edges:
         grid = folder.study.mode == "matrix" and edge.beyond is not None
         do = "--refine adds one level beyond it." if grid else "Widen this axis of the space."
         yield Finding(about="edge", what=edge_text(edge, rivals), do=do)

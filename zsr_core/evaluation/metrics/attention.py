@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from zsr_core.evaluation.metrics.intervals import percentiles
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric, Unit
 from zsr_core.evaluation.metrics.outputs import Floats
-from zsr_core.evaluation.metrics.resampling import draws_of, mean_of
+from zsr_core.evaluation.metrics.resampling import ends_over, mean_of
 from zsr_core.records import ATTENTION_COLUMNS, ATTENTION_KINDS
 
 ALL: tuple[Condition, ...] = ("clean", "attack", "worst")
@@ -56,9 +55,7 @@ def _metric(
     def ends(images: Images, value: float) -> Ends | None:
         column = of(images)
         there = (~np.isnan(column)).astype(np.float64)
-        draws = [mean_of(np.nan_to_num(column), weights * there) for weights in draws_of(len(images))]
-        values = np.concatenate(draws)
-        return percentiles(values[np.isfinite(values)], len(values))
+        return ends_over(len(images), lambda weights: mean_of(np.nan_to_num(column), weights * there))
 
     def undefined(images: Images) -> str:
         if images.clean is not None and not images.clean.correct.any():

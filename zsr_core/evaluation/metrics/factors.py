@@ -10,10 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from zsr_core.evaluation.metrics.intervals import percentiles
 from zsr_core.evaluation.metrics.metric import Ends, Images, Metric, Unit, always_defined
 from zsr_core.evaluation.metrics.outputs import Floats
-from zsr_core.evaluation.metrics.resampling import draws_of
+from zsr_core.evaluation.metrics.resampling import ends_over
 from zsr_core.evaluation.metrics.shifts import Profile
 
 OfGroup = Callable[[Floats, Floats], Floats]  # (accuracy where the factor shows [R], accuracy of all images [R]) -> [R]
@@ -68,8 +67,7 @@ def _row(
 
     def ends(images: Images, value: float) -> Ends | None:
         profile = images.profile
-        values = np.concatenate([profile_value(profile, w, number) for w in draws_of(len(profile.correct))])
-        return percentiles(values[np.isfinite(values)], len(values))
+        return ends_over(len(profile.correct), lambda weights: profile_value(profile, weights, number))
 
     return Metric(
         name=name, title=title, unit=unit, higher_is_better=higher, conditions=("clean", "factor"), attacked=False,

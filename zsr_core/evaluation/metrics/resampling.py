@@ -58,11 +58,13 @@ def value_of(statistic: Statistic) -> Callable[[Images], float | None]:
 def ends_of(statistic: Statistic, draws: int = DRAWS) -> Callable[[Images, float], Ends | None]:
     """Return the metric's interval: percentiles of the statistic over resampled images."""
 
-    def ends(images: Images, value: float) -> Ends | None:
-        values = np.concatenate([statistic(images, weights) for weights in draws_of(len(images), draws)])
-        return percentiles(values[np.isfinite(values)], draws)
+    return lambda images, value: ends_over(len(images), lambda weights: statistic(images, weights), draws)
 
-    return ends
+
+def ends_over(n: int, statistic: Callable[[Floats], Floats], draws: int = DRAWS) -> Ends | None:
+    """Return the interval of a statistic of weights [R, n]: percentiles over the draws; None if most have no value."""
+    values = np.concatenate([statistic(weights) for weights in draws_of(n, draws)])
+    return percentiles(values[np.isfinite(values)], draws)
 
 
 def mean_of(column: Floats, weights: Floats) -> Floats:

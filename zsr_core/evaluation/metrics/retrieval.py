@@ -73,7 +73,8 @@ def ranks_of(gallery: Gallery, way: Way, condition: Condition) -> Rows:
 def _right(gallery: Gallery, way: Way, condition: Condition, k: int) -> Rows:
     """Return 1 where the query is right at ``k``: [N] or [N_t]."""
     if condition == "embedding":
-        radii = gallery.i2t_radius if way == "i2t" else gallery.t2i_radius
+        clean = gallery.before  # computed once for all radii
+        radii = clean.i2t_radius if way == "i2t" else clean.t2i_radius
         return (radii > gallery.radius).astype(np.intp)
     if condition == "distractor":
         return 1 - gallery.distracted

@@ -238,8 +238,9 @@ def _nearest_wrong(images: Singles, texts: Singles, owner: Rows, m: int) -> Rows
     require(m < n, "retrieval.distractors", m, f"fewer than the {n} images of the set")
     found = np.empty((n, m), np.intp)
     first = np.searchsorted(owner, np.arange(n))
+    of_image = images.astype(np.float64)
     for k in range(n):
-        scores = images.astype(np.float64) @ texts[first[k]].astype(np.float64)
+        scores = of_image @ texts[first[k]].astype(np.float64)
         scores[k] = -np.inf
         found[k] = np.argsort(-scores, kind="stable")[:m]
     return found

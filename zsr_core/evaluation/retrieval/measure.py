@@ -25,15 +25,16 @@ def measure_retrieval(
     units, as an l2 move of a unit embedding, or of tokens relative to their length. ``n`` counts images.
     """
     rows: list[Measurement] = []
+    asked = [metric for metric in metrics if metric.reads == "retrieval"]
+    if not asked:
+        return rows
     for one in retrieved:
         for condition, eps, gallery in conditions(one, suite):
             images = _images(one, gallery)
             rows += [
-                _measured(one, metric, images, condition, eps)
-                for metric in metrics
-                if metric.reads == "retrieval" and condition in metric.conditions
+                _measured(one, metric, images, condition, eps) for metric in asked if condition in metric.conditions
             ]
-    return [*rows, *_means(rows, {metric.name: metric for metric in metrics})]
+    return [*rows, *_means(rows, {metric.name: metric for metric in asked})]
 
 
 def conditions(one: Retrieved, suite: RetrievalSuite) -> Iterator[Under]:

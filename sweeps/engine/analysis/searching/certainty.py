@@ -17,7 +17,7 @@ from scipy.stats import norm, qmc
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.outcomes import row_interval
-from sweeps.engine.analysis.scores import eligible, scores
+from sweeps.engine.analysis.scores import eligible, known, scores
 from sweeps.engine.analysis.searching.duplicates import placed
 from sweeps.engine.analysis.stats import Array
 from sweeps.engine.study.folder import StudyFolder
@@ -63,7 +63,7 @@ def certainty(folder: StudyFolder) -> Certainty | None:
     if interval is None:
         return None
     points = np.array([placed(cell.overrides, space) for cell in cells])
-    values = np.array([by.sense * (cell.value(by.name) or 0.0) for cell in cells])
+    values = np.array([by.sense * known(cell.value(by.name)) for cell in cells])
     inside = (points >= 0).all(axis=1)  # a weight that is off has no place on its axis
     wide = [len(domain.values) - 1 if isinstance(domain, Choice) else 1 for domain in space.values()]
     choices = [isinstance(domain, Choice) for domain in space.values()]
@@ -95,9 +95,9 @@ def expected_gain(
     for axis, choice in enumerate(choices):
         if choice:
             candidates[:, axis] = candidates[:, axis].round()
-    known = float(process.predict(points).max())
+    reached = float(process.predict(points).max())
     mean, sd = process.predict(candidates, return_std=True)
     sd = np.sqrt(np.maximum(sd**2 - process.kernel_.k2.noise_level, 1e-12))  # of the surface, not of a new trial
-    z = (mean - known) / sd
-    improvement = (mean - known) * norm.cdf(z) + sd * norm.pdf(z)
+    z = (mean - reached) / sd
+    improvement = (mean - reached) * norm.cdf(z) + sd * norm.pdf(z)
     return scale * max(0.0, float(improvement.max())) if math.isfinite(improvement.max()) else math.inf

@@ -9,7 +9,7 @@ from statistics import median
 
 from sweeps.engine.analysis.noise import Noise, noise_of
 from sweeps.engine.analysis.score_query import Reading
-from sweeps.engine.analysis.scores import CellScore, eligible, scores
+from sweeps.engine.analysis.scores import eligible, known, scores
 from sweeps.engine.analysis.searching.chance import row_collapse
 from sweeps.engine.analysis.searching.duplicates import repeated
 from sweeps.engine.study.folder import StudyFolder
@@ -48,17 +48,11 @@ def seeds_of(folder: StudyFolder) -> Seeds | None:
     cells = eligible(scores(folder), by.name)
     if len(cells) < 2:
         return None
-    best, second = sorted((by.sense * _value(cell, by.name) for cell in cells), reverse=True)[:2]
+    best, second = sorted((by.sense * known(cell.value(by.name)) for cell in cells), reverse=True)[:2]
     spreads = [sd for cell in cells if (sd := cell.sd(by.name)) is not None]
     sd, gap = (median(spreads) if spreads else None), best - second
     needed = None if sd is None or gap <= 0 else max(2, math.ceil(2 * (SURE * sd / gap) ** 2))
     return Seeds(least=min(cell.n for cell in cells), gap=gap, sd=sd, needed=needed)
-
-
-def _value(cell: CellScore, name: str) -> float:
-    value = cell.value(name)
-    assert value is not None, "an eligible cell has the score"
-    return value
 
 
 def cell_noise(folder: StudyFolder) -> Noise | None:

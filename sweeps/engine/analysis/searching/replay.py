@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from sweeps.engine.analysis.curves import hypervolume
 from sweeps.engine.analysis.early_stopping.arrivals import Arrival, Known, Read, meet
 from sweeps.engine.analysis.early_stopping.verdict import verdict
 from sweeps.engine.analysis.nondominated import fronts
@@ -258,19 +259,10 @@ def hypervolume_share(table: Table, points: Sequence[Sequence[float]]) -> float:
 
     Areas are above the worst value of each objective in the table.
     """
-    every = [cell.values for cell in table.cells.values() if cell.values is not None]
-    worst = (min(v[0] for v in every), min(v[1] for v in every))
-    whole = _area(every, worst)
-    return _area(points, worst) / whole if whole else 1.0
-
-
-def _area(points: Sequence[Sequence[float]], worst: tuple[float, float]) -> float:
-    area, height = 0.0, worst[1]
-    for x, y in sorted(((p[0], p[1]) for p in points), reverse=True):
-        if y > height:
-            area += (x - worst[0]) * (y - height)
-            height = y
-    return area
+    every = [(x, y) for cell in table.cells.values() if cell.values is not None for x, y in [cell.values]]
+    worst = (min(x for x, _ in every), min(y for _, y in every))
+    whole = hypervolume(every, worst)
+    return hypervolume([(x, y) for x, y in points], worst) / whole if whole else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.early_stopping.arrivals import Arrival
 from sweeps.engine.analysis.outcomes import Outcomes, read_outcomes, row_interval
-from sweeps.engine.analysis.scores import row_score
+from sweeps.engine.analysis.scores import known, row_score
 from sweeps.engine.analysis.searching.replay import Cell, Place, Table, Trained
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import deciding_score, headline, score_named
@@ -91,9 +91,7 @@ def _cell(folder: StudyFolder, row: PlannedRow, objectives: Sequence[str], stop:
         )  # fmt: skip
 
     def turned(name: str) -> float:
-        value = score.value(name)
-        assert value is not None
-        return score_named(name).sense * value
+        return score_named(name).sense * known(score.value(name))
 
     return Cell(
         name=row.cell, trials=tuple(trials), values=tuple(map(turned, objectives)) if whole else None,

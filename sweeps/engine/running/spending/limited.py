@@ -96,7 +96,9 @@ class Limited:
             for job, began in self._running.values()
             for trial, config in zip(job.trials, job.configs, strict=True)
         }
-        closing = [meter.scoring(config) for config in self._closing()]
+        to_score = self._closing()
+        costs = {config: meter.scoring(config) for config in set(to_score)}  # nearly all are the study's base
+        closing = [costs[config] for config in to_score]
         on_clock = meter.budget.kind == "seconds"
         kept_back = sum(closing)
         if on_clock and closing:  # scoring starts workers anew
