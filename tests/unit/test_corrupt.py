@@ -18,7 +18,7 @@ from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, ImageSet, open_data
 from zsr_core.data.open import taken
 from zsr_core.data.shifts import corrupt as module
-from zsr_core.data.shifts.corrupt import corrupt, corrupted
+from zsr_core.data.shifts.corrupt import corrupt, corrupted, library
 from zsr_core.data.shifts.kinds import COMMON, DEPTH, EXTRA, Cell, cells_of
 from zsr_core.data.shifts.made import made
 
@@ -144,10 +144,10 @@ def test_images_that_are_too_small_are_refused_by_name(tiny: Any) -> None:
 
 def test_without_the_package_an_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PACKAGE", "no-such-package")
-    module.library.cache_clear()
+    library.cache_clear()
     with pytest.raises(ConfigError, match=r"pip install 'zsr\[corruptions\]'"):
         corrupted(_animals(), Cell(kind="fog", severity=1))
-    module.library.cache_clear()
+    library.cache_clear()
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------

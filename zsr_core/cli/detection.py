@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from zsr_core.attacks import Detector
 from zsr_core.attacks.detector import detector
+from zsr_core.cli.cells import cell
 from zsr_core.codec import ConfigError, require
 from zsr_core.data import DataRef, task_ref
-from zsr_core.evaluation.measure import WORST, Measurement, score_task
+from zsr_core.evaluation.measure import WORST, score_task
 from zsr_core.evaluation.metrics.metric import Kind
 from zsr_core.evaluation.metrics.ood import SCORES
 from zsr_core.evaluation.metrics.outside import AGAINST, KINDS, slug
@@ -64,7 +65,7 @@ def ood_table(result: TrialResult) -> list[str]:
     lines += [f"| OOD set | condition | {scores} |", "|---|---|" + "---|" * len(SCORES)]
     for condition, side, attack, eps in _conditions(suite):
         for name, row in _rows(suite, side).items():
-            cells = [_cell(values.get((row.format(score=score), attack, eps))) for score in SCORES]
+            cells = [cell(values.get((row.format(score=score), attack, eps))) for score in SCORES]
             lines.append(f"| {name} | {condition} | " + " | ".join(cells) + " |")
     return lines
 
@@ -87,9 +88,3 @@ def _rows(suite: EvalSuite, side: str) -> Mapping[str, str]:
         for kind, ref in zip(suite.kinds, suite.ood, strict=True)
     }
     return {**of_sets, **of_kinds}
-
-
-def _cell(m: Measurement | None) -> str:
-    if m is None or m.value is None:
-        return "–" if m is None else f"– ({m.reason})"
-    return f"{m.value:.1f}" + ("" if m.low is None or m.high is None else f" [{m.low:.1f}, {m.high:.1f}]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zsr_core.cli.cells import cell
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
 from zsr_core.evaluation.metrics.retrieval import AT, budget_under
@@ -40,10 +41,10 @@ def _table(name: str, own: Sequence[Measurement], norm: Norm) -> list[str]:
         end = "" if attack == "none" else f"_{attack}"
         cells = [value.get((f"{way}_r{k}{end}", attack, eps)) for way in ("i2t", "t2i") for k in AT]
         if any(cells):
-            lines.append(f"| {_condition(attack, eps, norm)} | " + " | ".join(map(_cell, cells)) + " |")
+            lines.append(f"| {_condition(attack, eps, norm)} | " + " | ".join(cell(m, absent="") for m in cells) + " |")
     pushed = [m for m in own if m.metric == "t2i_distracted"]
     lines += [
-        f"\nA distractor comes first for {_cell(m)} % of the captions it is pushed to, at {budget_text(m.eps, norm)}."
+        f"\nA distractor comes first for {cell(m)} % of the captions it is pushed to, at {budget_text(m.eps, norm)}."
         for m in pushed
     ]
     return lines
@@ -53,10 +54,3 @@ def _condition(attack: str, eps: float, norm: Norm) -> str:
     if attack == "none":
         return SAID[attack]
     return f"{SAID[attack]}, {budget_under(attack, eps, norm)}"
-
-
-def _cell(m: Measurement | None) -> str:
-    if m is None:
-        return ""
-    span = "" if m.low is None else f" [{m.low:.1f}, {m.high:.1f}]"
-    return f"– ({m.reason})" if m.value is None else f"{m.value:.1f}{span}"

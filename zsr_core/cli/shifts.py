@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from zsr_core.cli.cells import cell
 from zsr_core.data.shifts.kinds import Cell
 from zsr_core.data.shifts.names import corruption_cell, factor_level
 from zsr_core.evaluation.measure import Measurement, score_task
@@ -19,19 +20,17 @@ Rows = Mapping[tuple[str, str], Measurement]  # (metric, attack) -> of the task 
 def corruption_lines(result: TrialResult) -> list[str]:
     """Return accuracy by kind and severity with the corruption error of each kind; nothing without corruptions."""
     rows = _scored(result)
-    cells = {cell: m for (metric, attack), m in rows.items()
-             if metric == "corrupted_accuracy" and (cell := corruption_cell(attack)) is not None}  # fmt: skip
+    cells = {at: m for (metric, attack), m in rows.items()
+             if metric == "corrupted_accuracy" and (at := corruption_cell(attack)) is not None}  # fmt: skip
     if not cells:
         return []
-    severities = sorted({cell.severity for cell in cells})
+    severities = sorted({at.severity for at in cells})
     head = ["corruption", *(f"severity {s}" for s in severities), "corruption error"]
     lines = ["", f"Accuracy under corruptions in percent, without attack, {_of(result)}.", "", *_head(head)]
-    for kind in dict.fromkeys(cell.kind for cell in cells):
+    for kind in dict.fromkeys(at.kind for at in cells):
         own = [cells.get(Cell(kind=kind, severity=s)) for s in severities]
-        lines.append(
-            _line([kind, *map(number_text, own), number_text(rows.get(("corruption_error", f"corruption-{kind}")))])
-        )
-    means = [f"{title} {number_text(rows.get((name, 'none')))}" for name, title in SUMMARY.items()]
+        lines.append(_line([kind, *map(cell, own), cell(rows.get(("corruption_error", f"corruption-{kind}")))]))
+    means = [f"{title} {cell(rows.get((name, 'none')))}" for name, title in SUMMARY.items()]
     errors = [m for (name, _), m in rows.items() if name == "corruption_error" and m.value is not None]
     own_reference = bool(errors) and all(m.value == 100 and m.low is None for m in errors)
     same = " The errors are 100 % because the model is itself the untouched one; --text-from names another."
@@ -55,19 +54,11 @@ def factor_lines(result: TrialResult) -> list[str]:
     place = {(factor, level): attack for attack, factor, level in shown}
     for factor in dict.fromkeys(factor for _, factor, _ in shown):
         whole = place.get((factor, None), "")
-        numbers = [number_text(rows.get((f"factor_{name}", whole)), digits)
+        numbers = [cell(rows.get((f"factor_{name}", whole)), digits)
                    for name, digits in (("accuracy", 1), ("gap", 1), ("error_ratio", 2))]  # fmt: skip
-        by_level = [number_text(rows.get(("factor_accuracy", place.get((factor, level), "")))) for level in levels]
+        by_level = [cell(rows.get(("factor_accuracy", place.get((factor, level), "")))) for level in levels]
         lines.append(_line([factor, *numbers, *by_level]))
     return lines
-
-
-def number_text(m: Measurement | None, digits: int = 1) -> str:
-    """Return a value with its interval; a dash, with the reason, where there is none."""
-    if m is None:
-        return "–"
-    span = "" if m.low is None or m.high is None else f" [{m.low:.{digits}f}, {m.high:.{digits}f}]"
-    return f"– ({m.reason})" if m.value is None else f"{m.value:.{digits}f}{span}"
 
 
 def _scored(result: TrialResult) -> Rows:

@@ -94,7 +94,7 @@ def open_data(
         ConfigError: naming the field and the folder where data is missing or holds no image.
     """
     _check_split(split)
-    cap = _cap(ref, limit)
+    cap = smallest(limit, ref.limit)
     native = f"'model_input': the images of {ref.called} have no one native size"
     require(space == "model_input" or ref.native is not None, "space", space, native)
     if ref.source == "miniature":
@@ -110,9 +110,9 @@ def _check_split(split: Split) -> None:
         raise unknown("split", split, SPLITS)
 
 
-def _cap(ref: DataRef, limit: int | None) -> int | None:
-    caps = [n for n in (limit, ref.limit) if n is not None]
-    return min(caps) if caps else None
+def smallest(*limits: int | None) -> int | None:
+    """Return the smallest of those limits that are given; None if none is."""
+    return min((n for n in limits if n is not None), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def set_size(
         ConfigError: naming the field and the folder where data other than a public set is missing, or a set in part.
     """
     _check_split(split)
-    row, cap = ref.row, _cap(ref, limit)
+    row, cap = ref.row, smallest(limit, ref.limit)
     if row is not None and not any((local(str(ref.root)) / part).exists() for part in (*row.layout, *row.either)):
         n = row.counts[row.part_of(split)]
         selected = round(HELD_OUT * n)
@@ -229,10 +229,15 @@ def _content(ref: DataRef) -> tuple[str, ...]:
     return tuple(fingerprint([digest(part.ids), _bytes_of(part, torch.arange(len(part.ids)))]) for part in parts)
 
 
-def _miniature_set(name: str, split: Split, size: int) -> tuple[miniature.SetSpec | None, str]:
-    """Return a built-in set, None of those out of distribution, and the stream of its images that the split shows."""
+def check_miniature_size(size: int) -> None:
+    """Raise ``ConfigError`` unless the built-in images are rendered for a model of ``size`` pixels."""
     sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
     require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
+
+
+def _miniature_set(name: str, split: Split, size: int) -> tuple[miniature.SetSpec | None, str]:
+    """Return a built-in set, None of those out of distribution, and the stream of its images that the split shows."""
+    check_miniature_size(size)
     if split == "train" and name != "source":
         raise ConfigError(f"split: got 'train' for the miniature set {name!r}, expected 'selection' or 'report'")
     spec = next((s for s in miniature.SETS if s.name == name), None)

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from zsr_core.codec import ConfigError, fingerprint, require
-from zsr_core.data import miniature
 from zsr_core.data.captions.listing import Captions, in_folder, karpathy
 from zsr_core.data.captions.ref import KARPATHY, CaptionRef
 from zsr_core.data.kept import Kept, cache_folder, kept_file
 from zsr_core.data.miniature.composed import CAPTIONS_EACH, render_captions
 from zsr_core.data.miniature.sets import ZERO_SHOT, set_named
-from zsr_core.data.open import ImageSet
+from zsr_core.data.open import ImageSet, check_miniature_size, smallest
 from zsr_core.data.partition import Split
 from zsr_core.data.pictures import Decoded, Files
 from zsr_core.rng import generator, seed_for
@@ -49,8 +48,7 @@ def open_captions(ref: CaptionRef, split: Split, size: int, limit: int | None = 
         ConfigError: naming the file and the place in it, or an image that is not there.
     """
     require(split in ("selection", "report", "all"), "split", split, "'selection', 'report' or 'all'")
-    caps = [n for n in (limit, ref.limit) if n is not None]
-    cap = min(caps) if caps else None
+    cap = smallest(limit, ref.limit)
     if ref.source == "miniature":
         return _miniature(ref, split, size, cap)
     base, found = _listed(ref, split)
@@ -109,7 +107,7 @@ def check_captions(ref: CaptionRef, split: Split, path: str, size: int) -> None:
     """Raise ``ConfigError`` naming ``path`` if the set cannot be read; one image is decoded, none is rendered."""
     try:
         if ref.source == "miniature":
-            _check_size(size)
+            check_miniature_size(size)
         else:
             open_captions(ref, split, size, limit=1).images.pixels([0])
     except ConfigError as error:
@@ -131,7 +129,7 @@ def _listed(ref: CaptionRef, split: Split) -> tuple[Path, Captions]:
 
 
 def _miniature(ref: CaptionRef, split: Split, size: int, cap: int | None) -> CaptionSet:
-    _check_size(size)
+    check_miniature_size(size)
     whole = render_captions(OBJECTS, size)
     rows = _miniature_rows(split)[:cap]
     pixels = whole.images[rows]
@@ -142,11 +140,6 @@ def _miniature(ref: CaptionRef, split: Split, size: int, cap: int | None) -> Cap
         pixels=lambda picked: pixels[torch.as_tensor(picked)], in_memory=True,
     )  # fmt: skip
     return _with_captions(images, [list(whole.captions[row]) for row in rows.tolist()], ref)
-
-
-def _check_size(size: int) -> None:
-    sizes = " or ".join(map(str, miniature.IMAGE_SIZES))
-    require(size in miniature.IMAGE_SIZES, "source", "miniature", f"a model of {sizes} px, not {size} px")
 
 
 def _miniature_rows(split: Split) -> Tensor:
