@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeps.engine.analysis.seed_means import mean_of_seeds
+from sweeps.engine.analysis.stats import mean_of_seeds
 from sweeps.engine.study.folder import Role, StudyFolder
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement

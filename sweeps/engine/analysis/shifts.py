@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.seed_means import Number, mean_of_seeds
+from sweeps.engine.analysis.stats import Number, mean_of_seeds
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from zsr_core.codec import ConfigError
 from zsr_core.data.shifts.kinds import Cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sweeps.engine.analysis.seed_means import Number, mean_of_seeds
+from sweeps.engine.analysis.stats import Number, mean_of_seeds
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import SCORES, Score, headline, score_named
 from zsr_core.codec import ConfigError

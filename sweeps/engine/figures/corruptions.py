@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from sweeps.engine.analysis.seed_means import Number
 from sweeps.engine.analysis.shifts import CorruptionMap, Shown
+from sweeps.engine.analysis.stats import Number
 from sweeps.engine.figures.style import FAILED, FAINT, MAP, PAGE, colour_range, draw_bar, headed, text_colour
 from zsr_core.data.shifts.kinds import Cell
 

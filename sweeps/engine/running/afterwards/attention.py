@@ -11,11 +11,12 @@ from torch import Tensor
 
 from sweeps.engine.figures.attention import Map, Seen, attention_figure
 from sweeps.engine.figures.style import save
+from sweeps.engine.running.afterwards.models import compared, evaluated_config
 from sweeps.engine.running.audit import wanted
 from sweeps.engine.study.folder import StudyFolder
 from zsr_core.attacks import AnyAttack, Attack, Draws, Target
 from zsr_core.attacks.profiles import profile
-from zsr_core.codec import ConfigError, require, unknown
+from zsr_core.codec import require, unknown
 from zsr_core.data import ImageSet, open_data
 from zsr_core.data.open import taken
 from zsr_core.evaluation.attention import Looking, soft_iou
@@ -27,9 +28,7 @@ from zsr_core.records import ATTENTION_KINDS
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel, budget_text
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.context import RunContext
-from zsr_core.trial.deploy import class_bank, deployed, evaluation_bank, tuned_tower, untouched_clip
-from zsr_core.trial.result import read_result
+from zsr_core.trial.deploy import class_bank
 
 MOST = 12  # images of a page
 
@@ -63,35 +62,28 @@ def study_pages(folder: StudyFolder, trial: str, request: Request) -> list[str]:
 
 def evaluated_page(place: Path, request: Request) -> list[str]:
     """Draw the page of a trial's folder, as ``zsr evaluate`` leaves it, into that folder; return lines."""
-    result = read_result(place)
-    if result is None:
-        raise ConfigError(f"--evaluated: got {str(place)!r}, expected a trial's folder, which holds result.json")
-    return page(result.config, result.config.model.name, place, place / "attention", request)
+    config = evaluated_config(place)
+    return page(config, config.model.name, place, place / "attention", request)
 
 
 def page(config: TrialConfig, label: str, cache: Path, out: Path, request: Request) -> list[str]:
     """Draw ``out``.png, .svg and .pdf of one trial; return lines that name them."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    clip = untouched_clip(config.model, device)
-    tuned = deployed(config, clip, tuned_tower(config, clip, RunContext(cache=cache, device=device)).tower)
-    images = _images(config, clip.tower.image_size, request)
+    both = compared(config, cache, label)
+    device = both.device
+    images = _images(config, both.image_size, request)
     attack = _attack(config, request)
     threat = ThreatModel(
         norm=config.eval_suite.norm, eps=request.eps or config.headline_eps, space=config.eval_suite.space
     )
-    bank = evaluation_bank(config, clip, images, device)
-    untouched = class_bank(config.model, device, images.classes, images.templates)
-    rest = class_bank(config.model, device, images.classes, (NON_CLASS,))
-    models = {"untouched": (tuned.others["untouched"], untouched), "tuned": (tuned, bank)}
-    if tuned.others["untouched"].sha == tuned.sha:
-        models = {label: models["tuned"]}
+    rest = class_bank(config.model, str(device), images.classes, (NON_CLASS,))
     rows = list(range(len(images.labels)))
     x = _unit(images, rows).to(device)
     maps: list[dict[tuple[str, str, str], Map]] = [{} for _ in rows]
     shown = {}
     masks = None if images.masks is None else images.masks(rows).to(x)
-    for name, (victim, text) in models.items():
-        x_adv, said = adversarial(victim, images, text, attack, threat, seed=config.seed, device=device)
+    for name, (victim, banks) in both.models.items():
+        text = banks(images)
+        x_adv, said = adversarial(victim, images, x, text, attack, threat, seed=config.seed)
         shown[name] = x_adv
         features = victim.features
         assert features is not None, "deployed() gives both"
@@ -120,11 +112,12 @@ def page(config: TrialConfig, label: str, cache: Path, out: Path, request: Reque
         f"is wrong without attack is not attacked. Under each map: its soft IoU with the mask, and the answer."
         f"{measured}",
     )
-    return [str(path) for path in save(attention_figure(seen, setting), _made(out))]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return [str(path) for path in save(attention_figure(seen, setting), out)]
 
 
 def adversarial(
-    victim: Victim, images: ImageSet, text: TextBank, attack: AnyAttack, threat: ThreatModel, *, seed: int, device: str
+    victim: Victim, images: ImageSet, x: Tensor, text: TextBank, attack: AnyAttack, threat: ThreatModel, *, seed: int
 ) -> tuple[Tensor, dict[str, list[str]]]:
     """Return what the attack makes of every image [N, 3, H, W], and the answers by state, "clean" and "attacked".
 
@@ -137,12 +130,11 @@ def adversarial(
         made.update(zip(ids, ball.project(x_adv, x), strict=True))
         return x_adv
 
-    records = predict(victim, images, text, [attack], [threat], seed=seed, device=device, run_attack=keep)
+    records = predict(victim, images, text, [attack], [threat], seed=seed, device=x.device, run_attack=keep)
     answers: dict[str, dict[str, str]] = {"clean": {}, "attacked": {}}
     for record in records:
         state = "clean" if record.condition == "none" else "attacked"
         answers[state][record.sample_id] = images.classes[record.pred]
-    x = _unit(images, range(len(images.labels))).to(device)
     x_adv = torch.stack([made.get(name, x[i]) for i, name in enumerate(images.ids)])
     return x_adv, {state: [of[name] for name in images.ids] for state, of in answers.items()}
 
@@ -167,8 +159,3 @@ def _images(config: TrialConfig, size: int, request: Request) -> ImageSet:
 
 def _attack(config: TrialConfig, request: Request) -> AnyAttack:
     return profile(request.attack) if request.attack else config.eval_suite.attacks[0]
-
-
-def _made(out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out

@@ -6,13 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from sweeps.engine.running.afterwards.models import compared, evaluated_config
 from sweeps.engine.running.audit import wanted
 from sweeps.engine.study.folder import StudyFolder
 from zsr_core.attacks.profiles import profile
-from zsr_core.codec import ConfigError, require, to_plain
-from zsr_core.data import ImageSet
+from zsr_core.codec import require, to_plain
 from zsr_core.data.formats.boxes import Boxes, Scenes, read_coco, read_proposals
 from zsr_core.data.miniature.boxed import boxed_scenes, made_proposals
 from zsr_core.data.miniature.scenes import FINE_SIZE
@@ -20,12 +18,8 @@ from zsr_core.data.prompts import TEMPLATE
 from zsr_core.evaluation.crops import Detection, detect
 from zsr_core.files import write_text
 from zsr_core.names import MINIATURES
-from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel, budget_text
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.context import RunContext
-from zsr_core.trial.deploy import class_bank, deployed, evaluation_bank, tuned_tower, untouched_clip
-from zsr_core.trial.result import read_result
 
 SET = "animals"  # of the miniature, which the default scenes are of
 
@@ -60,10 +54,7 @@ def detect_study(folder: StudyFolder, trial: str, request: Request) -> list[str]
 
 def detect_evaluated(place: Path, request: Request) -> list[str]:
     """Measure the trial in a folder that ``zsr evaluate`` has left, and return the numbers as lines."""
-    result = read_result(place)
-    if result is None:
-        raise ConfigError(f"--evaluated: got {str(place)!r}, expected a trial's folder, which holds result.json")
-    return detect_trial(result.config, place, place, request)
+    return detect_trial(evaluated_config(place), place, place, request)
 
 
 def detect_trial(config: TrialConfig, cache: Path, place: Path, request: Request) -> list[str]:
@@ -72,29 +63,18 @@ def detect_trial(config: TrialConfig, cache: Path, place: Path, request: Request
     Raises:
         ConfigError: if boxes, pictures or proposals cannot be used.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    clip = untouched_clip(config.model, device)
     scenes, proposals = _scenes(config, request)
-    tuned = deployed(config, clip, tuned_tower(config, clip, RunContext(cache=cache, device=device)).tower)
+    both = compared(config, cache, "model")
     suite = config.eval_suite
     attacks = [profile(name) for name in request.attacks] or list(suite.attacks[:1])
     threat = ThreatModel(norm=suite.norm, eps=request.eps or config.headline_eps)
 
-    def own(images: ImageSet) -> TextBank:
-        return evaluation_bank(config, clip, images, device)
-
-    def first(images: ImageSet) -> TextBank:
-        return class_bank(config.model, device, images.classes, images.templates)
-
-    models = {"untouched": (tuned.others["untouched"], first), "tuned": (tuned, own)}
-    if tuned.others["untouched"].sha == tuned.sha:
-        models = {"model": models["tuned"]}
     found = {
         name: detect(
-            victim, scenes, proposals, banks, clip.tower.image_size, attacks, [threat], pad=request.pad,
-            seed=config.seed, batch_size=suite.batch_size, device=device,
+            victim, scenes, proposals, banks, both.image_size, attacks, [threat], pad=request.pad,
+            seed=config.seed, batch_size=suite.batch_size, device=both.device,
         )
-        for name, (victim, banks) in models.items()
+        for name, (victim, banks) in both.models.items()
     }  # fmt: skip
     plain = {name: [to_plain(row) for row in rows] for name, rows in found.items()}
     write_text(place / "detection.json", json.dumps(plain, indent=1) + "\n")
