@@ -17,7 +17,7 @@ from sweeps.engine.study.folder import Study, open_study
 from sweeps.engine.wording.answer import answer
 from sweeps.engine.wording.chance import warning_text
 from zsr_core.audit.evidence import Evaluation, Evidence
-from zsr_core.audit.rules.collapse import RULES, g26_answers
+from zsr_core.audit.rules.collapse import RULES, g27_answers
 from zsr_core.audit.verdict import judge
 from zsr_core.evaluation.collapse import Answers, answers_by_task, collapse
 from zsr_core.records import read_samples
@@ -64,10 +64,10 @@ def test_a_set_with_one_true_class_tells_nothing_about_evenness() -> None:
 def test_the_rule_grades_the_share_of_one_class() -> None:
     fine = collapse(answers_by_task(rows(TRUE, TRUE)))
     assert fine is not None
-    assert g26_answers(fine).status == "PASS"
-    assert g26_answers(replace(fine, excess=0.3)).status == "WARN"
-    assert g26_answers(replace(fine, excess=0.6)).status == "FAIL"
-    assert g26_answers(replace(fine, low=fine.chance)).status == "FAIL"
+    assert g27_answers(fine).status == "PASS"
+    assert g27_answers(replace(fine, excess=0.3)).status == "WARN"
+    assert g27_answers(replace(fine, excess=0.6)).status == "FAIL"
+    assert g27_answers(replace(fine, low=fine.chance)).status == "FAIL"
 
 
 def test_without_records_the_rule_is_skipped() -> None:

@@ -255,6 +255,19 @@ def test_its_table_shows_each_factor_with_its_levels(factored: tuple[Any, Path])
     assert corruption_lines(factored[0]) == []
 
 
+def test_factors_of_one_set_are_shown_as_its_own_though_all_sets_have_corruptions(factored: tuple[Any, Path]) -> None:
+    result, _ = factored
+    task = next(m.task for m in result.measurements if m.metric == "factor_gap" and m.task != ZERO_SHOT_MEAN)
+    own = tuple(m for m in result.measurements if m.task == task)
+    fog = next(m for m in own if m.metric == "clean")
+    fog = dataclasses.replace(fog, metric="corrupted_accuracy", attack="corruption-fog-3")
+    both = tuple(dataclasses.replace(fog, task=name) for name in (task, "photos", ZERO_SHOT_MEAN))
+    photos = tuple(dataclasses.replace(m, task="photos") for m in own if m.metric == "clean")
+    mixed = dataclasses.replace(result, measurements=(*own, *photos, *both))
+    assert any(f"without attack, {task};" in line for line in factor_lines(mixed))
+    assert any("without attack, mean of the zero-shot sets." in line for line in corruption_lines(mixed))
+
+
 def test_selection_and_report_show_other_scenes() -> None:
     sets = [
         factor_set(open_data(DataRef(name="sport"), split, 96, 2), "size", 2, 4, 96)

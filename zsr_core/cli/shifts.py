@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from zsr_core.cli.cells import cell
 from zsr_core.data.shifts.kinds import Cell
-from zsr_core.data.shifts.names import corruption_cell, factor_level
-from zsr_core.evaluation.measure import Measurement, score_task
+from zsr_core.data.shifts.names import CORRUPTION, FACTOR, corruption_cell, factor_level, kind_name
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement, shift_task
 from zsr_core.trial.result import TrialResult
 
 SUMMARY = {
@@ -19,17 +19,17 @@ Rows = Mapping[tuple[str, str], Measurement]  # (metric, attack) -> of the task 
 
 def corruption_lines(result: TrialResult) -> list[str]:
     """Return accuracy by kind and severity with the corruption error of each kind; nothing without corruptions."""
-    rows = _scored(result)
+    of, rows = _scored(result, CORRUPTION)
     cells = {at: m for (metric, attack), m in rows.items()
              if metric == "corrupted_accuracy" and (at := corruption_cell(attack)) is not None}  # fmt: skip
     if not cells:
         return []
     severities = sorted({at.severity for at in cells})
     head = ["corruption", *(f"severity {s}" for s in severities), "corruption error"]
-    lines = ["", f"Accuracy under corruptions in percent, without attack, {_of(result)}.", "", *_head(head)]
+    lines = ["", f"Accuracy under corruptions in percent, without attack, {of}.", "", *_head(head)]
     for kind in dict.fromkeys(at.kind for at in cells):
         own = [cells.get(Cell(kind=kind, severity=s)) for s in severities]
-        lines.append(_line([kind, *map(cell, own), cell(rows.get(("corruption_error", f"corruption-{kind}")))]))
+        lines.append(_line([kind, *map(cell, own), cell(rows.get(("corruption_error", kind_name(kind))))]))
     means = [f"{title} {cell(rows.get((name, 'none')))}" for name, title in SUMMARY.items()]
     errors = [m for (name, _), m in rows.items() if name == "corruption_error" and m.value is not None]
     own_reference = bool(errors) and all(m.value == 100 and m.low is None for m in errors)
@@ -39,7 +39,7 @@ def corruption_lines(result: TrialResult) -> list[str]:
 
 def factor_lines(result: TrialResult) -> list[str]:
     """Return accuracy, gap and ratio of errors by factor, and the accuracy at each level; nothing without factors."""
-    rows = _scored(result)
+    of, rows = _scored(result, FACTOR)
     shown = [(attack, *at) for metric, attack in rows if metric == "factor_gap" and (at := factor_level(attack))]
     if not shown:
         return []
@@ -47,7 +47,7 @@ def factor_lines(result: TrialResult) -> list[str]:
     heads = ["factor", "accuracy", "gap to all images", "error ratio", *(f"level {level}" for level in levels)]
     lines = [
         "",
-        f"Visual factors without attack, {_of(result)}; accuracy in percent, gap in points.",
+        f"Visual factors without attack, {of}; accuracy in percent, gap in points.",
         "",
         *_head(heads),
     ]
@@ -61,17 +61,11 @@ def factor_lines(result: TrialResult) -> list[str]:
     return lines
 
 
-def _scored(result: TrialResult) -> Rows:
-    """Return the measurements without a budget of the mean over sets, or of a set that has such numbers alone."""
-    task = score_task(result.measurements)
-    own = {m.task for m in result.measurements if m.attack not in ("none", "worst") and not m.eps}
-    alone = next(iter(own)) if len(own) == 1 else task
-    return {(m.metric, m.attack): m for m in result.measurements if m.task == alone and not m.eps}
-
-
-def _of(result: TrialResult) -> str:
-    tasks = result.config.eval_suite.tasks
-    return tasks[0].called if len(tasks) == 1 else "mean of the zero-shot sets"
+def _scored(result: TrialResult, kind: str) -> tuple[str, Rows]:
+    """Return what the numbers are of, and those of that task without a budget."""
+    task = shift_task(result.measurements, kind)
+    of = "mean of the zero-shot sets" if task == ZERO_SHOT_MEAN else task
+    return of, {(m.metric, m.attack): m for m in result.measurements if m.task == task and not m.eps}
 
 
 def _head(names: Sequence[str]) -> list[str]:

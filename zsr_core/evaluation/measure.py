@@ -148,6 +148,17 @@ def score_task(measurements: Iterable[Measurement]) -> str:
     return ZERO_SHOT_MEAN if len(tasks) != 1 else next(iter(tasks))
 
 
+def shift_task(measurements: Iterable[Measurement], kind: str) -> str:
+    """Return the task on which corruptions or factors are read: the one that has them alone, else :func:`score_task`.
+
+    Args:
+        kind: how their conditions begin, "corruption" or "factor". There is no mean where only some tasks have them.
+    """
+    rows = list(measurements)
+    own = {m.task for m in rows if m.attack.partition("-")[0] == kind}
+    return next(iter(own)) if len(own) == 1 else score_task(rows)
+
+
 def by_place(
     records: Iterable[SampleRecord],
     texts: Mapping[str, ClassTexts] | None = None,

@@ -8,7 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from zsr_core.codec import require
-from zsr_core.data.shifts.names import UNCHANGED, corruption_cell, factor_level, factor_name, untouched_name
+from zsr_core.data.shifts.names import (
+    UNCHANGED,
+    corruption_cell,
+    corruption_name,
+    factor_level,
+    factor_name,
+    kind_name,
+    untouched_name,
+)  # fmt: skip
 from zsr_core.evaluation.metrics.metric import Images
 from zsr_core.evaluation.metrics.shifts import Corruptions, Group, Profile
 from zsr_core.records import SampleRecord
@@ -78,11 +86,8 @@ def _parts(corruptions: Corruptions | None) -> dict[str, Corruptions]:
     """Return the corruptions of every kind and severity, then those of every kind, by name of the place."""
     if corruptions is None:
         return {}
-    cells = {
-        f"corruption-{cell.kind}-{cell.severity}": corruptions.only(cell.kind, cell.severity)
-        for cell in corruptions.cells
-    }
-    return cells | {f"corruption-{kind}": corruptions.only(kind) for kind in corruptions.kinds}
+    cells = {corruption_name(cell): corruptions.only(cell.kind, cell.severity) for cell in corruptions.cells}
+    return cells | {kind_name(kind): corruptions.only(kind) for kind in corruptions.kinds}
 
 
 def _profile(own: ByCondition) -> Profile | None:

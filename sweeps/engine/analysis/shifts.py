@@ -10,10 +10,11 @@ from sweeps.engine.analysis.stats import Number, mean_of_seeds
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from zsr_core.codec import ConfigError
 from zsr_core.data.shifts.kinds import Cell
-from zsr_core.data.shifts.names import corruption_cell, factor_level, factor_name, is_shift
-from zsr_core.evaluation.measure import Measurement, score_task
+from zsr_core.data.shifts.names import CORRUPTION, FACTOR, corruption_cell, factor_level, factor_name, is_shift
+from zsr_core.evaluation.measure import Measurement, shift_task
 from zsr_core.trial.result import TrialResult
 
+KINDS = {"corrupted_accuracy": CORRUPTION, "factor_gap": FACTOR}  # what a figure is of, by the number that it draws
 MOST = 6  # rows of a figure; of more, the untouched model and the chosen cell are shown
 
 
@@ -105,7 +106,7 @@ def _rows(folder: StudyFolder, metric: str) -> tuple[list[tuple[PlannedRow, dict
     """Return the rows that have measured ``metric``, with their numbers by metric and condition, and their split."""
     winner = chosen(folder)
     for split in ("report", "selection"):
-        found = [(row, _numbers(folder, row)) for row in folder.study.rows(split=split)]
+        found = [(row, _numbers(folder, row, KINDS[metric])) for row in folder.study.rows(split=split)]
         found = [(row, numbers) for row, numbers in found if any(m == metric and is_shift(a) for m, a in numbers)]
         if len(found) > MOST:
             found = [each for each in found if each[0].role == "baseline" or (winner and each[0].cell == winner.cell)]
@@ -114,23 +115,22 @@ def _rows(folder: StudyFolder, metric: str) -> tuple[list[tuple[PlannedRow, dict
     return [], ""
 
 
-def _numbers(folder: StudyFolder, row: PlannedRow) -> dict[tuple[str, str], Number]:
+def _numbers(folder: StudyFolder, row: PlannedRow, kind: str) -> dict[tuple[str, str], Number]:
     results = list(folder.done(row.trials).values())
     seeds: dict[tuple[str, str], list[Measurement]] = {}
     for result in results:
-        for m in _scored(result):
+        for m in _scored(result, kind):
             seeds.setdefault((m.metric, m.attack), []).append(m)
     means = {at: mean_of_seeds(each) for at, each in seeds.items() if len(each) == len(results)}
     return {at: number for at, number in means.items() if number is not None}
 
 
-def _scored(result: TrialResult) -> list[Measurement]:
+def _scored(result: TrialResult, kind: str) -> list[Measurement]:
     """Return the numbers without a budget of the mean over sets, or of the one set that has numbers of this kind."""
-    shifted = {m.task for m in result.measurements if is_shift(m.attack)}
-    task = next(iter(shifted)) if len(shifted) == 1 else score_task(result.measurements)
+    task = shift_task(result.measurements, kind)
     return [m for m in result.measurements if m.task == task and not m.eps]
 
 
 def _images(folder: StudyFolder, row: PlannedRow, metric: str, attack: str = "none") -> int:
     result = next(iter(folder.done(row.trials).values()))
-    return next((m.n for m in _scored(result) if (m.metric, m.attack) == (metric, attack)), 0)
+    return next((m.n for m in _scored(result, KINDS[metric]) if (m.metric, m.attack) == (metric, attack)), 0)

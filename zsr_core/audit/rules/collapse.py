@@ -8,7 +8,7 @@ from zsr_core.audit.rules.rule import Rule
 from zsr_core.evaluation.collapse import UNEVEN, Collapse, clean_answers, collapse
 
 
-def g26_answers(found: Collapse) -> Finding:
+def g27_answers(found: Collapse) -> Finding:
     """FAIL if clean accuracy is not above chance, or the predictions are mostly one class; WARN if they are uneven."""
     advice = "Do not report it: a model that ignores its input is robust to everything. Train it less or more gently."
     uneven = found.excess >= UNEVEN
@@ -21,7 +21,7 @@ def _judge(e: Evidence) -> Finding:
     found = collapse(clean_answers(e.evaluation.records))
     if found is None:
         raise Missing("no clean records", "Keep the records of the clean images: samples.parquet.")
-    return g26_answers(found)
+    return g27_answers(found)
 
 
 RULES = (

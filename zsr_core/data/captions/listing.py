@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ def karpathy(file: Path, split: str) -> Captions:
     Raises:
         ConfigError: naming the file and the place in it.
     """
+    return _karpathy(file, split, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@lru_cache(maxsize=4)
+def _karpathy(file: Path, split: str, stamp: int) -> Captions:
+    """``stamp``: when the file was written last. Parsing COCO's takes seconds, and a trial asks several times."""
     at = _At(file=file)
     found: Captions = {}
     for i, image in enumerate(_item(_json(file), "images", list, at, "a list of images")):

@@ -18,16 +18,15 @@ MINIATURE = "captions"  # what tables call the miniature's own
 class Karpathy:
     """A public set in the splits of Karpathy and Fei-Fei (CVPR 2015, arXiv 1412.2306): where it lies below the root."""
 
-    title: str
     file: str  # the splits, as published
     images: str  # the folder that the images' paths start from
     counts: Mapping[str, int]  # images of "val", which selects, and of "test", which reports
 
 
 KARPATHY: Mapping[str, Karpathy] = {
-    "coco": Karpathy(title="COCO", file="coco/dataset_coco.json", images="coco", counts={"val": 5000, "test": 5000}),
+    "coco": Karpathy(file="coco/dataset_coco.json", images="coco", counts={"val": 5000, "test": 5000}),
     "flickr30k": Karpathy(
-        title="Flickr30k", file="flickr30k/dataset_flickr30k.json", images="flickr30k/flickr30k-images",
+        file="flickr30k/dataset_flickr30k.json", images="flickr30k/flickr30k-images",
         counts={"val": 1014, "test": 1000},
     ),
 }  # fmt: skip

@@ -37,10 +37,10 @@ def object_masks(
     """
     if not isinstance(pictures, Files) or preprocessing is None or len(rows) == 0:
         return None
+    if not _beside(pictures.base / pictures.names[int(rows[0])]).parent.is_dir():
+        return None
     images = [pictures.base / pictures.names[row] for row in rows.tolist()]
     masks = [_beside(image) for image in images]
-    if not masks[0].parent.is_dir():
-        return None
     missing = next((mask for mask in masks if not mask.is_file()), None)
     require(missing is None, "root", shown(str(missing)), "a mask beside every image, as ImageNet-S has")
     return Masks(images=tuple(images), masks=tuple(masks), labels=labels, size=size, preprocessing=preprocessing)

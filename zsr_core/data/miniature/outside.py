@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -150,9 +151,7 @@ def render_outside(name: str, split: str, n: int | None = None, size: int = FINE
     n = images_of(name, split, n)
     if name not in FAR:
         rendered = render(name, split, n, size)
-        return Rendered(
-            images=rendered.images, labels=torch.zeros_like(rendered.labels), masks=rendered.masks, ids=rendered.ids
-        )
+        return replace(rendered, labels=torch.zeros_like(rendered.labels))
     return _far(name, split, n, size)
 
 

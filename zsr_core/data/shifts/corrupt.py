@@ -55,7 +55,7 @@ def library() -> ModuleType:
         # OpenCV's threads do not survive the fork of a worker process, and the images are small.
         importlib.import_module("cv2").setNumThreads(0)
         return importlib.import_module("imagecorruptions")
-    except (PackageNotFoundError, ImportError) as error:
+    except ImportError as error:
         raise ConfigError(f"corruptions: got no package that makes them ({error}), expected {how}") from None
 
 

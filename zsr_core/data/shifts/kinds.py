@@ -33,11 +33,6 @@ class Cell:
     kind: str
     severity: int
 
-    @property
-    def text(self) -> str:
-        """The cell as a command line names it, ``fog:3``."""
-        return f"{self.kind}:{self.severity}"
-
 
 def cells_of(names: Sequence[str], field: str = "corruptions") -> tuple[Cell, ...]:
     """Return the cells that ``names`` stand for, each once, by kind and severity.

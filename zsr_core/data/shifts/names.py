@@ -20,6 +20,11 @@ def corruption_name(cell: Cell) -> str:
     return f"{CORRUPTION}-{cell.kind}-{cell.severity}"
 
 
+def kind_name(kind: str) -> str:
+    """Return ``corruption-fog``, a kind at all its severities."""
+    return f"{CORRUPTION}-{kind}"
+
+
 def corruption_cell(condition: str) -> Cell | None:
     """Return the cell that a condition names; None of any other."""
     prefix, _, rest = condition.partition("-")
