@@ -55,7 +55,9 @@ class ThreatModel:
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Return the point of ball and box next to ``x_adv`` ([B, 3, H, W]); for l2, ball then box."""
         if self.norm == "linf":
-            return torch.minimum(torch.maximum(x_adv, (x - self.eps).clamp(min=0)), (x + self.eps).clamp(max=1))
+            # In place, because a fresh image-sized tensor costs more than the arithmetic on it.
+            lower, upper = (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1)
+            return lower.clamp_(min=x_adv).clamp_(max=upper)
         delta = x_adv - x
         scale = (self.eps * INWARDS / l2_size(delta).clamp(min=1e-12)).clamp(max=1).to(x.dtype)
         return (x + delta * scale.view(-1, *[1] * (x.dim() - 1))).clamp(0, 1)
@@ -74,7 +76,7 @@ class ThreatModel:
         ``generators``: one for the batch, or one per image.
         """
         if self.norm == "linf":
-            return self.project(x + self.eps * _draw(x, generators, torch.rand).mul_(2).sub_(1), x)
+            return self.project(_draw(x, generators, torch.rand).mul_(2).sub_(1).mul_(self.eps).add_(x), x)
         # In as many dimensions as an image has pixels, a uniform point of the ball lies on its sphere.
         return self.sphere_start(x, generators)
 

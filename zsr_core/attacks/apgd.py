@@ -226,7 +226,7 @@ def _begin(x: Tensor, start: Tensor, threat: ThreatModel, rows: Tensor) -> _Walk
 
 def _step(at: _Walk, threat: ThreatModel, *, first: bool) -> _Walk:
     """Return the walk one step further: along the steepest direction, carried on by the step before."""
-    ahead = threat.project(at.x_adv + at.size * steepest(at.grad, threat), at.x)
+    ahead = threat.project(steepest(at.grad, threat).mul_(at.size).add_(at.x_adv), at.x)
     if not first:
         carried = at.x_adv + (ahead - at.x_adv) * (1 - MOMENTUM) + (at.x_adv - at.x_before) * MOMENTUM
         ahead = threat.project(carried, at.x)

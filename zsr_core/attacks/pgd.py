@@ -228,4 +228,4 @@ def steepest(grad: Tensor, threat: ThreatModel) -> Tensor:
 
 def ascend(x_adv: Tensor, grad: Tensor, x: Tensor, threat: ThreatModel, step: float) -> Tensor:
     """Return the projected next iterate: one step along the steepest direction."""
-    return threat.project(x_adv + step * steepest(grad, threat), x)
+    return threat.project(steepest(grad, threat).mul_(step).add_(x_adv), x)

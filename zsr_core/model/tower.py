@@ -91,7 +91,7 @@ class ImageTower(nn.Module):
         self.tally.images += x.shape[0]
         if x.shape[-2:] != (self.image_size, self.image_size):
             x = F.interpolate(x, (self.image_size, self.image_size), mode="bicubic", align_corners=False)
-        return (x - self.mean) / self.std
+        return (x - self.mean).div_(self.std)
 
     @property
     def has_patches(self) -> bool:
