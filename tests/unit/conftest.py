@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pytest
 from sweeps.engine.study.folder import PlannedTrial, Role, Study, trial_folder, write_study
 from sweeps.engine.study.plan import new_study
 from sweeps.engine.study.sweep import Sweep
+from tests.support.public_sets import BUILD
 from zsr_core.attacks import Apgd, Pgd
 from zsr_core.codec import to_plain
 from zsr_core.data import DataRef
@@ -221,3 +223,16 @@ def copy_records() -> CopyRecords:
         pq.write_table(table.set_column(at, table.schema.field(at), ids), target / "samples.parquet")
 
     return copied
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder per set, built on demand and only read."""
+
+    @lru_cache
+    def folder(name: str) -> Path:
+        root = tmp_path_factory.mktemp(name)
+        BUILD[name](root)
+        return root
+
+    return folder
