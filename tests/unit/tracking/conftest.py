@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from sweeps.engine.study.folder import PlannedTrial, Study, trial_folder, write_study
 from sweeps.engine.study.plan import new_study
 from sweeps.engine.study.sweep import Sweep
-from sweeps.engine.tracking.recorder import Recorder
+from sweeps.engine.tracking.recorder import Recorder, record_study
 from sweeps.engine.tracking.store import connect
 from zsr_core.attacks import Pgd
 from zsr_core.codec import to_plain
@@ -145,6 +145,20 @@ def case(tmp_path: Path, empty_store: Path) -> Case:
     case = Case(tmp_path / "results" / SWEEP.name)
     write_study(case.folder, case.planned())
     shutil.copy(empty_store, case.folder.parent / "mlflow.db")
+    return case
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Case:
+    """A finished and recorded study with a table, a figure and one trial's records, for tests that only look at it."""
+    case = Case(tmp_path_factory.mktemp("recorded") / "results" / SWEEP.name)
+    write_study(case.folder, case.planned())
+    shutil.copy(empty_store, case.folder.parent / "mlflow.db")
+    study = case.finish_all()
+    (trial_folder(case.folder, study.plan[1].trial_id) / "samples.parquet").write_bytes(b"one row per image")
+    write_text(case.folder / "table.md", "| cell | clean |\n|---|---|\n| one | 61.0 |\n")
+    write_text(case.folder / "figures" / "surface.svg", "<svg/>")
+    record_study(case.folder, case.uri)
     return case
 
 

@@ -34,18 +34,15 @@ class TestMirroring:
         assert set(case.runs()) == {"", *(trial.trial_id for trial in study.plan)}
         assert "6 created" in str(first)
 
-    def test_trials_are_children_of_their_study_and_all_are_finished(self, case: Any) -> None:
-        case.finish_all()
-        record_study(case.folder, case.uri)
-        runs = case.runs()
+    def test_trials_are_children_of_their_study_and_all_are_finished(self, recorded: Any) -> None:
+        runs = recorded.runs()
         own = runs.pop("")
         assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {own.info.run_id}
         assert {run.info.status for run in (own, *runs.values())} == {"FINISHED"}
 
-    def test_every_cell_has_alpha_and_beta_as_numbers_and_eps_as_both(self, case: Any) -> None:
-        study = case.finish_all()
-        record_study(case.folder, case.uri)
-        runs = case.runs()
+    def test_every_cell_has_alpha_and_beta_as_numbers_and_eps_as_both(self, recorded: Any) -> None:
+        study = recorded.planned()
+        runs = recorded.runs()
         cells = [runs[trial.trial_id].data.params for trial in study.plan if trial.role == "cell"]
         assert {(float(p["alpha"]), float(p["beta"])) for p in cells} == {
             (a, b) for a in (0.003, 0.3) for b in (0.003, 0.3)
@@ -55,39 +52,35 @@ class TestMirroring:
         assert float(cells[0]["lr"]) == study.base.optim.lr
         assert int(cells[0]["config.batch_size"]) == study.base.batch_size
 
-    def test_the_untouched_model_has_no_weights_of_a_method(self, case: Any) -> None:
-        study = case.finish_all()
-        record_study(case.folder, case.uri)
+    def test_the_untouched_model_has_no_weights_of_a_method(self, recorded: Any) -> None:
+        study = recorded.planned()
         baseline = next(trial for trial in study.plan if trial.role == "baseline")
-        run = case.runs()[baseline.trial_id]
+        run = recorded.runs()[baseline.trial_id]
         assert run.data.params["method"] == run.data.tags["method"] == "untouched"
         assert run.data.params.keys().isdisjoint({"alpha", "beta", "eps", "lr", "eps_text"})
         assert run.data.metrics["clean"] == 60
 
-    def test_metrics_name_task_attack_and_budget_and_the_headline_stands_alone(self, case: Any) -> None:
-        study = case.finish_all()
-        record_study(case.folder, case.uri)
-        metrics = case.runs()[study.plan[1].trial_id].data.metrics
+    def test_metrics_name_task_attack_and_budget_and_the_headline_stands_alone(self, recorded: Any) -> None:
+        study = recorded.planned()
+        metrics = recorded.runs()[study.plan[1].trial_id].data.metrics
         assert metrics["clean_dishes"] == metrics["clean"] == 61
         assert metrics["robust_pgd10_eps1_dishes"] == metrics["robust_worst_eps4_source"] == metrics["robust"] == 21
         assert metrics["harmonic_worst_eps4_zero_shot_mean"] == metrics["harmonic"] == 31
         assert metrics["cost_passes_forward"] == 1234
         assert all(re.fullmatch(r"[\w.]+", name) for name in metrics)
 
-    def test_training_curves_have_one_point_per_epoch_at_the_time_it_ended(self, case: Any) -> None:
-        study = case.finish_all()
-        record_study(case.folder, case.uri)
-        run = case.runs()[study.plan[1].trial_id]
-        assert case.curve(run, "train_loss") == [(0, 2.0), (1, 1.0)]
-        points = MlflowClient(tracking_uri=case.uri).get_metric_history(run.info.run_id, "train_ce")
+    def test_training_curves_have_one_point_per_epoch_at_the_time_it_ended(self, recorded: Any) -> None:
+        study = recorded.planned()
+        run = recorded.runs()[study.plan[1].trial_id]
+        assert recorded.curve(run, "train_loss") == [(0, 2.0), (1, 1.0)]
+        points = MlflowClient(tracking_uri=recorded.uri).get_metric_history(run.info.run_id, "train_ce")
         assert [point.timestamp - run.info.start_time for point in points] == [4000, 8000]
         assert run.info.end_time - run.info.start_time == 20000
 
-    def test_tags_say_with_what_a_number_was_made(self, case: Any) -> None:
-        study = case.finish_all()
-        record_study(case.folder, case.uri)
+    def test_tags_say_with_what_a_number_was_made(self, recorded: Any) -> None:
+        study = recorded.planned()
         trial = study.plan[1]
-        tags = case.runs()[trial.trial_id].data.tags
+        tags = recorded.runs()[trial.trial_id].data.tags
         assert tags["mlflow.source.git.commit"] == tags["git_sha"] == "ab" * 20
         expected = {
             "study": "two_by_two", "variant": trial.label, "cell": trial.cell, "role": "cell", "seed": "0",
@@ -100,20 +93,16 @@ class TestMirroring:
         assert "error" not in tags
         assert "miniature" in tags["mlflow.note.content"]
 
-    def test_data_is_logged_with_a_digest_that_differs_by_set_and_split(self, case: Any) -> None:
-        study = case.finish_all()
-        record_study(case.folder, case.uri)
-        run = MlflowClient(tracking_uri=case.uri).get_run(case.runs()[study.plan[1].trial_id].info.run_id)
+    def test_data_is_logged_with_a_digest_that_differs_by_set_and_split(self, recorded: Any) -> None:
+        study = recorded.planned()
+        run = MlflowClient(tracking_uri=recorded.uri).get_run(recorded.runs()[study.plan[1].trial_id].info.run_id)
         seen = {(item.dataset.name, item.tags[0].value): item.dataset.digest for item in run.inputs.dataset_inputs}
         assert seen.keys() == {("source", "training"), ("source", "evaluation"), ("dishes", "evaluation")}
         assert len(set(seen.values())) == 3
 
-    def test_the_study_shows_question_answer_scores_and_files(self, case: Any) -> None:
-        study = case.finish_all()
-        write_text(case.folder / "table.md", "| cell | clean |\n|---|---|\n| one | 61.0 |\n")
-        write_text(case.folder / "figures" / "surface.svg", "<svg/>")
-        record_study(case.folder, case.uri)
-        own = case.runs()[""]
+    def test_the_study_shows_question_answer_scores_and_files(self, recorded: Any) -> None:
+        study = recorded.planned()
+        own = recorded.runs()[""]
         note = own.data.tags["mlflow.note.content"]
         assert study.question in note
         assert study.plan[-1].cell in note
@@ -123,25 +112,23 @@ class TestMirroring:
         assert own.data.metrics["baseline_selection_clean"] == 60
         assert own.data.params["epochs"] == "2"
         assert own.data.params.keys().isdisjoint({"alpha", "beta", "seed"})
-        client = MlflowClient(tracking_uri=case.uri)
+        client = MlflowClient(tracking_uri=recorded.uri)
         assert [file.path for file in client.list_artifacts(own.info.run_id)] == ["figures", "study.json", "table.md"]
-        assert own.info.artifact_uri.startswith(str(case.folder.parent / "mlartifacts"))
+        assert own.info.artifact_uri.startswith(str(recorded.folder.parent / "mlartifacts"))
 
-    def test_the_records_of_a_trial_are_files_of_its_run(self, case: Any) -> None:
-        study = case.finish_all()
+    def test_the_records_of_a_trial_are_files_of_its_run(self, recorded: Any, tmp_path: Path) -> None:
+        study = recorded.planned()
         trial = study.plan[1]
-        where = trial_folder(case.folder, trial.trial_id)
-        (where / "samples.parquet").write_bytes(b"one row per image")
-        record_study(case.folder, case.uri)
-        client, run = MlflowClient(tracking_uri=case.uri), case.runs()[trial.trial_id]
+        where = trial_folder(recorded.folder, trial.trial_id)
+        client, run = MlflowClient(tracking_uri=recorded.uri), recorded.runs()[trial.trial_id]
         assert [file.path for file in client.list_artifacts(run.info.run_id, "records")] == [
             "records/result.json", "records/samples.parquet",
         ]  # fmt: skip
         there = mlflow.artifacts.download_artifacts(
             run_id=run.info.run_id,
             artifact_path="records",
-            tracking_uri=case.uri,
-            dst_path=str(case.folder.parent / "got"),
+            tracking_uri=recorded.uri,
+            dst_path=str(tmp_path / "got"),
         )
         assert all(file.read_bytes() == (where / file.name).read_bytes() for file in Path(there).iterdir())
 
@@ -164,10 +151,9 @@ class TestMirroring:
         assert SEAL in case.runs()[trial.trial_id].data.tags
         assert case.curve(case.runs()[trial.trial_id], "clean") == [(0, 60.0)]
 
-    def test_the_study_links_to_the_comparison_of_its_cells_alone(self, case: Any) -> None:
-        study = case.finish_all()
-        record_study(case.folder, case.uri)
-        runs = case.runs()
+    def test_the_study_links_to_the_comparison_of_its_cells_alone(self, recorded: Any) -> None:
+        study = recorded.planned()
+        runs = recorded.runs()
         link = re.search(r"\]\((#/compare-runs\S+)\)", runs[""].data.tags["mlflow.note.content"])
         assert link is not None
         for trial in study.plan:
