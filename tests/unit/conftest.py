@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import tempfile
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -84,9 +85,19 @@ def records(trial_id: str, config: TrialConfig) -> list[SampleRecord]:
 
 def run(folder: Path, trial: PlannedTrial, config: TrialConfig, *, fails: bool) -> None:
     """Leave what a trial leaves: config, records and result; of a failed one no records and no measurements."""
-    found = [] if fails else records(trial.trial_id, config)
+    where = trial_folder(folder, trial.trial_id)
+    where.mkdir(parents=True, exist_ok=True)
+    for name, content in left_by(config, fails=fails).items():
+        (where / name).write_bytes(content)
+
+
+@cache
+def left_by(config: TrialConfig, *, fails: bool) -> dict[str, bytes]:
+    """Return the files of a trial by name. Many tests have trials of the same configuration."""
+    trial_id = config.trial_id
+    found = [] if fails else records(trial_id, config)
     result = TrialResult(
-        trial_id=trial.trial_id,
+        trial_id=trial_id,
         config=config,
         status="failed" if fails else "done",
         measurements=tuple(
@@ -96,11 +107,12 @@ def run(folder: Path, trial: PlannedTrial, config: TrialConfig, *, fails: bool) 
         provenance={"zsr": "0.1.0", "git_sha": "0123456789abcdef", "torch": "2.15.0", "device": "cpu"},
         error="loss is NaN at step 12, term larm" if fails else "",
     )
-    where = trial_folder(folder, trial.trial_id)
-    write_text(where / "config.json", json.dumps(to_plain(config)))
+    files = {"config.json": json.dumps(to_plain(config)).encode()}
     if found:
-        write_samples(where / "samples.parquet", found)
-    write_text(where / "result.json", json.dumps(to_plain(result)))
+        with tempfile.TemporaryDirectory() as folder:
+            write_samples(Path(folder) / "samples.parquet", found)
+            files["samples.parquet"] = (Path(folder) / "samples.parquet").read_bytes()
+    return {**files, "result.json": json.dumps(to_plain(result)).encode()}
 
 
 def build_study(

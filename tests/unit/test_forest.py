@@ -18,20 +18,21 @@ from sweeps.engine.study.folder import PlannedTrial, open_study
 from sweeps.engine.wording.forest import Forest, Mark, forest
 from zsr_core.codec import ConfigError
 
-from .conftest import SETS, MakeStudy
+from .conftest import SETS, MakeStudy, build_study
 
 MEANS = (0, 1, 2)  # clean, robust and harmonic of the zero-shot mean
 
 
-@pytest.fixture
-def found(tmp_path: Path, make_study: MakeStudy) -> Matrix:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Matrix:
     """A grid of nine beside the untouched model, three seeds; two rows lack seeds."""
 
     def fails(trial: PlannedTrial) -> bool:
         return trial.cell == "alpha=1 beta=1" or trial.label == "alpha=1 beta=0.1 seed=2"
 
-    make_study(tmp_path, seeds=(0, 1, 2), fails=fails)
-    whole = matrix(open_study(tmp_path), MatrixRequest(per_set=True, draws=400))
+    folder = tmp_path_factory.mktemp("grid")
+    build_study(folder, seeds=(0, 1, 2), fails=fails)
+    whole = matrix(open_study(folder), MatrixRequest(per_set=True, draws=400))
     return replace(whole, rows=tuple(map(first_holds, whole.rows)))
 
 
