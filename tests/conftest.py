@@ -14,6 +14,7 @@ from torch import Tensor
 from zsr_core.data import ImageSet
 from zsr_core.methods.views import Views
 from zsr_core.model.load import Clip, ModelRef, weights_sha
+from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes, encode_prompt
 
@@ -64,7 +65,17 @@ class Tiny:
     @classmethod
     def clip(cls, kind: str = "vit", *, quick_gelu: bool = False, seed: int = 0, scale: float = 20.0) -> Clip:
         tower = cls.tower(kind, quick_gelu=quick_gelu, seed=seed)
-        return Clip(ref=ModelRef(), tower=tower, encode_text=encode_text, scale=scale, bias=0.0, sha=weights_sha(tower))
+        return Clip(
+            ref=ModelRef(), tower=tower, encode_text=encode_text, scale=scale, bias=0.0, sha=weights_sha(tower),
+            text_tower=cls.text_tower(kind, quick_gelu=quick_gelu, seed=seed),
+        )  # fmt: skip
+
+    @classmethod
+    def text_tower(cls, kind: str = "vit", *, quick_gelu: bool = False, seed: int = 0) -> TextTower:
+        """The text side of the same model, frozen. The fixed vectors of ``encode_text`` are not its embeddings."""
+        model = cls.model(kind, quick_gelu=quick_gelu, seed=seed).requires_grad_(False)
+        del model.visual
+        return TextTower(model, tokenize)
 
     @staticmethod
     def bank(classes: Sequence[str] = CLASSES) -> TextBank:
@@ -118,6 +129,16 @@ class Tiny:
             teacher=teacher.features,
             prompts=lambda template: encode_prompt(encode_text, CLASSES, template),
         )
+
+
+def tokenize(texts: Sequence[str]) -> Tensor:
+    """[N, 8]: a number for each word, between a first and a last token; the last is the largest, as CLIP's is."""
+
+    def number(word: str) -> int:
+        return 1 + int.from_bytes(hashlib.sha256(word.encode()).digest()[:7], "little") % 61
+
+    rows = [[62, *(number(word) for word in text.split()[:6]), 63] for text in texts]
+    return torch.tensor([row + [0] * (8 - len(row)) for row in rows])
 
 
 def encode_text(texts: Sequence[str]) -> Tensor:

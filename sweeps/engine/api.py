@@ -255,8 +255,8 @@ def _trial(folder: StudyFolder, cell: str | None, seed: int | None) -> PlannedTr
 
 def _model(result: TrialResult, cache: Path, device: str | None) -> TunedModel:
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    victim, texts, size = restored(result.config, cache, where)
-    return TunedModel(result=result, victim=victim, texts=texts, image_size=size)
+    model = restored(result.config, cache, where)
+    return TunedModel(result=result, victim=model.victim, texts=model.banks, image_size=model.image_size)
 
 
 def evaluate(

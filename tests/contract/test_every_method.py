@@ -20,6 +20,7 @@ from zsr_core.methods import (
     Caw,
     CompTga,
     Fare,
+    Flyp,
     Mart,
     PmgAft,
     TeCoA,
@@ -39,6 +40,7 @@ CASES: tuple[AnyMethod, ...] = (
     Ucat(reference="target"),
     Ucat(ce_input="clean"),
     Agft(attack="hard"),
+    Flyp(images="adv"),
 )
 
 

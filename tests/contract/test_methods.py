@@ -211,6 +211,7 @@ def test_the_passes_it_declares_are_the_encodings_it_makes(method: Method, tiny:
     watched = Views(
         labels=views.labels, text=views.text, scale=views.scale, clean=views.clean, adv=views.adv,
         student=spy("student", student.features), teacher=spy("teacher", teacher.features), prompts=views.prompts,
+        captions=lambda: calls.append("student_text") or views.own_text,
     )  # fmt: skip
     _total(method.loss(watched)).backward()
     declared = {k: v for k, v in dataclasses.asdict(method.passes).items() if k != "attack_clean"}

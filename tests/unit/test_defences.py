@@ -174,11 +174,11 @@ def test_laats_texts_are_turned_where_it_is_used_and_left_alone_on_the_untouched
     config = base(Laat(expansion=80.0), "miniature")
     clip = load_clip(config.model)
     source, other = (open_data(task, "selection", clip.tower.image_size, 4) for task in config.eval_suite.tasks[:2])
-    asis = evaluation_bank(config.with_({"epochs": 0}), clip, source, "cpu").unit
+    asis = evaluation_bank(config.with_({"epochs": 0}), clip, source).unit
     mean = torch.nn.functional.normalize(asis.mean(dim=0), dim=0)
-    turned = evaluation_bank(config, clip, source, "cpu").unit
+    turned = evaluation_bank(config, clip, source).unit
     assert math.degrees(float(torch.arccos((turned @ mean).amin()))) == pytest.approx(80.0, abs=1e-2)
-    theirs = [evaluation_bank(config.with_({"epochs": n}), clip, other, "cpu").unit @ mean for n in (0, 1)]
+    theirs = [evaluation_bank(config.with_({"epochs": n}), clip, other).unit @ mean for n in (0, 1)]
     factor = math.radians(80) / float(torch.arccos((asis @ mean).amin()))
     torch.testing.assert_close(torch.arccos(theirs[1]), factor * torch.arccos(theirs[0]), atol=1e-4, rtol=0)
 

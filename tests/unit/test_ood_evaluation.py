@@ -159,7 +159,7 @@ def _evaluated(suite: EvalSuite, shard: tuple[int, int] = (0, 1)) -> list[Sample
     config = TrialConfig(epochs=0, eval_suite=suite)
     clip = load_clip(config.model)
     victim = deployed(config, clip, clip.tower)
-    bank: Bank = lambda images: evaluation_bank(config, clip, images, "cpu")  # noqa: E731
+    bank: Bank = lambda images: evaluation_bank(config, clip, images)  # noqa: E731
     return evaluate(victim, suite, bank, clip.tower.image_size, shard=shard)
 
 

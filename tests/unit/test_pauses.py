@@ -42,7 +42,7 @@ def numbers(fitted: Fitted) -> tuple[str, list[dict[str, float]], dict[str, floa
 def test_a_pause_that_attacks_the_tower_changes_no_weight_no_history_and_no_count_of_passes(tiny: Any) -> None:
     seen: list[tuple[int, int]] = []
 
-    def attack(place: Place, tower: ImageTower) -> str:
+    def attack(place: Place, tower: ImageTower, texts: object) -> str:
         seen.append((place.number, place.step))
         tuned = copy.deepcopy(tower).requires_grad_(False)
         images = tiny.images(12)
@@ -60,7 +60,7 @@ def test_a_pause_that_attacks_the_tower_changes_no_weight_no_history_and_no_coun
 def test_a_run_that_ends_at_a_pause_goes_on_to_the_same_numbers(tiny: Any, tmp_path: Path, stop_at: int) -> None:
     file = tmp_path / "run.checkpoint"
 
-    def stop(place: Place, tower: ImageTower) -> str:
+    def stop(place: Place, tower: ImageTower, texts: object) -> str:
         return "worse" if place.number == stop_at else ""
 
     with pytest.raises(TrainingStopped, match="worse") as stopped:
@@ -72,7 +72,7 @@ def test_a_run_that_ends_at_a_pause_goes_on_to_the_same_numbers(tiny: Any, tmp_p
 def test_a_run_that_is_started_again_at_a_pause_asks_again(tiny: Any, tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def at(place: Place, tower: ImageTower) -> str:
+    def at(place: Place, tower: ImageTower, texts: object) -> str:
         asked.append(place.number)
         return "later" if len(asked) == 2 else ""
 
@@ -84,7 +84,7 @@ def test_a_run_that_is_started_again_at_a_pause_asks_again(tiny: Any, tmp_path: 
 
 
 def test_short_runs_have_fewer_pauses_and_none_at_their_end() -> None:
-    pauses = Pauses(shares=(1 / 9, 1 / 3, 0.99), at=lambda place, tower: "")
+    pauses = Pauses(shares=(1 / 9, 1 / 3, 0.99), at=lambda place, tower, texts: "")
     assert pauses.numbers(90) == {10: 1, 30: 2}
     assert pauses.numbers(3) == {1: 1}, "one step serves both shares, and a pause after the last step is none"
     assert pauses.numbers(1) == {}

@@ -95,7 +95,7 @@ def heard(folder: Path) -> tuple[Ladder, list[RungScore]]:
 def test_a_rung_leaves_the_random_state_as_it_was(tmp_path: Path) -> None:
     ladder, scores = heard(tmp_path)
     state = torch.get_rng_state()
-    ladder.pauses().at(Place(number=1, step=1, share=0.3, epoch=0.3), ladder.clip.tower)
+    ladder.pauses().at(Place(number=1, step=1, share=0.3, epoch=0.3), ladder.clip.tower, None)
     assert torch.equal(torch.get_rng_state(), state)
     assert scores == list(ladder.rows())
 
@@ -103,10 +103,10 @@ def test_a_rung_leaves_the_random_state_as_it_was(tmp_path: Path) -> None:
 def test_a_rung_whose_file_is_of_other_weights_is_scored_again(tmp_path: Path) -> None:
     ladder, scores = heard(tmp_path)
     place = Place(number=1, step=1, share=0.3, epoch=0.3)
-    ladder.pauses().at(place, ladder.clip.tower)
+    ladder.pauses().at(place, ladder.clip.tower, None)
     other = replace(scores[0], weights_sha="other", scores={"clean": 0.0, "robust": 0.0, "harmonic": 0.0})
     (tmp_path / "rung-1.json").write_text(json.dumps(to_plain(other)))
-    ladder.pauses().at(place, ladder.clip.tower)
+    ladder.pauses().at(place, ladder.clip.tower, None)
     assert replace(scores[1], seconds=0) == replace(scores[0], seconds=0)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zsr_core.attacks import Pgd
 from zsr_core.events import EpochEnded
-from zsr_core.methods import FtAdv, Method, PmgAft, TgaZsr, Ucat
+from zsr_core.methods import Flyp, FtAdv, Method, PmgAft, TgaZsr, Ucat
 from zsr_core.model.distributed import World
 from zsr_core.model.processes import Member
 from zsr_core.threat import ThreatModel
@@ -26,6 +26,7 @@ METHODS: dict[str, tuple[str, Method, str]] = {
     "a sum over the batch, teacher on attacks": ("vit", PmgAft(), "fp32"),
     "second derivatives": ("vit", TgaZsr(attention="visual_differentiable", distance="cos"), "fp32"),
     "batch norm": ("resnet", TgaZsr(distance="cos"), "fp32"),
+    "both towers": ("vit", Flyp(), "fp32"),
     "half precision": ("vit", TgaZsr(distance="cos"), "bf16"),
 }
 # 13 images in batches of 5, 5 and 3: no share is even.
@@ -48,7 +49,8 @@ def train(world: World, folder: Path, name: str) -> dict[str, Any]:
     images = tiny().images(13, side=side)
     fitted = fit(clip, method, tiny().bank(), images, recipe, cache_folder=folder / "cache", world=world)
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.history]
-    return {"history": history, "cost": fitted.cost, "weights": fitted.tower.state_dict()}
+    texts = {} if fitted.texts is None else {f"text {k}": v for k, v in fitted.texts.state_dict().items()}
+    return {"history": history, "cost": fitted.cost, "weights": {**fitted.tower.state_dict(), **texts}}
 
 
 def operations(world: World) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 
 # (images [B, 3, H, W], one generator per image) -> raw embeddings [B, D]
@@ -21,6 +22,9 @@ class Defence(Protocol):
 
     def tower(self, tuned: ImageTower, original: ImageTower) -> ImageTower:
         """Return the tower that is used."""
+
+    def texts(self, tuned: TextTower, original: TextTower) -> TextTower:
+        """Return the text tower that is used, where training tuned it too."""
 
     def defended(self, tower: ImageTower, original: ImageTower) -> Defended | None:
         """Return what is deployed around it; None where the tower is used as it is."""

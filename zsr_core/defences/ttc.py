@@ -12,6 +12,7 @@ from torch import Tensor
 from zsr_core.attacks.pgd import ascend
 from zsr_core.codec import is_finite, require, unknown
 from zsr_core.defences.defence import Defended
+from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 from zsr_core.threat import ThreatModel, check_eps
 
@@ -53,6 +54,9 @@ class Ttc:
             raise unknown("stability", self.stability, ("original", "tuned"))
 
     def tower(self, tuned: ImageTower, original: ImageTower) -> ImageTower:
+        return tuned
+
+    def texts(self, tuned: TextTower, original: TextTower) -> TextTower:
         return tuned
 
     def defended(self, tower: ImageTower, original: ImageTower) -> Defended | None:

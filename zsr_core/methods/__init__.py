@@ -6,7 +6,7 @@ from zsr_core.methods.agft import Agft
 from zsr_core.methods.arow import Arow
 from zsr_core.methods.caw import Caw
 from zsr_core.methods.comp_tga import CompTga
-from zsr_core.methods.contrastive import FtAdv, FtClean
+from zsr_core.methods.contrastive import Flyp, FtAdv, FtClean
 from zsr_core.methods.fare import Fare
 from zsr_core.methods.laat import Laat
 from zsr_core.methods.lp_ft import LpFt
@@ -19,13 +19,14 @@ from zsr_core.methods.trades import Trades
 from zsr_core.methods.ucat import Ucat
 
 AnyMethod = (
-    FtClean | FtAdv | LpFt | TeCoA | PmgAft | Fare | Laat | TgaZsr | CompTga | Caw | Agft | Ucat | Trades | Mart | Arow
-)
+    FtClean | FtAdv | LpFt | Flyp | TeCoA | PmgAft | Fare | Laat | TgaZsr | CompTga | Caw | Agft | Ucat | Trades
+    | Mart | Arow
+)  # fmt: skip
 METHODS: tuple[type[AnyMethod], ...] = (
-    FtClean, FtAdv, LpFt, TeCoA, PmgAft, Fare, Laat, TgaZsr, CompTga, Caw, Agft, Ucat, Trades, Mart, Arow,
+    FtClean, FtAdv, LpFt, Flyp, TeCoA, PmgAft, Fare, Laat, TgaZsr, CompTga, Caw, Agft, Ucat, Trades, Mart, Arow,
 )  # fmt: skip
 
 __all__ = [
-    "METHODS", "Agft", "AnyMethod", "Arow", "Caw", "CompTga", "Defaults", "Fare", "FtAdv", "FtClean", "Laat", "LpFt",
-    "Mart", "Method", "Passes", "PmgAft", "Seen", "TeCoA", "Terms", "TgaZsr", "Trades", "Ucat",
+    "METHODS", "Agft", "AnyMethod", "Arow", "Caw", "CompTga", "Defaults", "Fare", "Flyp", "FtAdv", "FtClean", "Laat",
+    "LpFt", "Mart", "Method", "Passes", "PmgAft", "Seen", "TeCoA", "Terms", "TgaZsr", "Trades", "Ucat",
 ]  # fmt: skip

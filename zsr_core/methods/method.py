@@ -24,6 +24,7 @@ class Passes:
     student_adv: int = 0
     teacher_clean: int = 0
     teacher_adv: int = 0
+    student_text: int = 0  # a caption for each image by the student's text tower, which is then tuned too
     attack_clean: int = 0  # the attack's objective reads the student's clean output: one more forward, no backward
 
 

@@ -90,6 +90,7 @@ class Views:
     cached_teacher: Callable[[], Features] | None = None  # the teacher on these clean images, known before
     cached_student: Callable[[], Features] | None = None  # the student on these clean images, known before
     prompts: Callable[[str], TextBank] = no_prompts  # template -> the training classes in another wording
+    captions: Callable[[], Tensor] | None = None  # unit embeddings [B, D] by the student's text tower
     # The student on ``adv`` where training moves its tokens or embeddings in place of pixels; None: the student.
     moved_student: Callable[[Tensor], Features] | None = None
 
@@ -127,6 +128,11 @@ class Views:
         """[B, D]: the unit text embedding of each image's true class."""
         return self.text.unit[self.labels]
 
+    @cached_property
+    def caption_text(self) -> Tensor:
+        """[B, D]: the unit embedding of a caption for each image; of its class's text where nothing tunes texts."""
+        return self.own_text if self.captions is None else self.captions()
+
     def facing(self, adv: Tensor, rows: Tensor) -> Views:
         """Return the views of these ``rows`` [b] of the batch, with ``adv`` [b, 3, H, W] for adversarial images.
 
@@ -136,6 +142,7 @@ class Views:
             self, labels=self.labels[rows], clean=self.clean[rows], adv=adv,
             cached_student=lambda: picked(self.student_clean.features, rows),
             cached_teacher=lambda: picked(self.teacher_clean.features, rows),
+            captions=None if self.captions is None else lambda: self.caption_text[rows],
         )  # fmt: skip
 
     def alone(self, row: int) -> Views:
@@ -150,6 +157,7 @@ class Views:
             teacher=lambda _: picked(self.teacher_adv.features, one),
             cached_student=lambda: picked(self.student_clean.features, one),
             cached_teacher=lambda: picked(self.teacher_clean.features, one),
+            captions=None if self.captions is None else lambda: self.caption_text[one],
         )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from zsr_core.codec import ConfigError, did_you_mean, require, unknown
 from zsr_core.data import miniature
 from zsr_core.lazy import LazyModule
+from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 from zsr_core.model.weights import PROJECTION, SUFFIXES, Fit, Weights, fit, read_weights
-from zsr_core.text import check_tokens
+from zsr_core.text import TextBank, check_tokens
 
 open_clip = LazyModule("open_clip")
 
@@ -49,7 +50,7 @@ class ModelRef:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
-    """A loaded model. The text side is only ever called; the image tower is what fine-tuning changes."""
+    """A loaded model, frozen: fine-tuning changes copies of its towers."""
 
     ref: ModelRef
     tower: ImageTower
@@ -57,6 +58,9 @@ class Clip:
     scale: float  # exp(logit_scale)
     bias: float  # 0 for softmax CLIP
     sha: str  # of the image tower's weights
+    text_tower: TextTower | None = None  # what ``encode_text`` calls; a method that tunes texts needs it
+    # Class texts by classes and templates, as they are encoded, because the trials of a worker ask for the same ones.
+    text_banks: dict[tuple[tuple[str, ...], tuple[str, ...]], TextBank] = field(default_factory=dict)
 
     @property
     def teacher_key(self) -> str:
@@ -91,12 +95,12 @@ def _check_weights(ref: ModelRef, path: str) -> None:
             f"or an open_clip architecture"
             f"{did_you_mean(ref.name, [*miniature.NAMES, *open_clip.list_models()])}"
         )
-    for field in ("pretrained", "text_from"):
-        value = getattr(ref, field)
+    for name in ("pretrained", "text_from"):
+        value = getattr(ref, name)
         if value is not None and not is_file(value):
-            check_tag(ref.name, value, f"{path}.{field}")
+            check_tag(ref.name, value, f"{path}.{name}")
         elif value is not None:
-            _fitting(ref, field, read_weights(Path(value), f"{path}.{field}", shapes_only=True), path)
+            _fitting(ref, name, read_weights(Path(value), f"{path}.{name}", shapes_only=True), path)
     shapes_model(ref.name)
 
 
@@ -152,17 +156,18 @@ def load_clip(ref: ModelRef, device: torch.device | str = "cpu") -> Clip:
     size, mean, std = _pixels(ref, model)
     tower = ImageTower(model.visual, mean, std, size).to(device).eval().requires_grad_(False)
 
-    @torch.no_grad()
-    def encode_text(texts: Sequence[str]) -> Tensor:
-        tokens = _tokenizer(ref.name, "config.model")(list(texts))
-        raw: Tensor = model.encode_text(tokens.to(device))
-        return raw
+    del model.visual  # the image tower holds it; what is left is the text side
 
+    def tokenize(texts: list[str]) -> Tensor:
+        return _tokenizer(ref.name, "config.model")(texts)
+
+    texts = TextTower(model, tokenize)
     bias = getattr(model, "logit_bias", None)
     return Clip(
         ref=ref,
         tower=tower,
-        encode_text=encode_text,
+        encode_text=texts.encode,
+        text_tower=texts,
         scale=float(model.logit_scale.exp()),
         bias=0.0 if bias is None else float(bias),
         sha=weights_sha(tower),

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
 from pathlib import Path
 from typing import Literal
@@ -26,10 +26,12 @@ from zsr_core.model.distributed import ALONE, World, shared
 from zsr_core.model.layout import Features
 from zsr_core.model.load import Clip, weights_sha
 from zsr_core.model.precision import TrainAttackPrecision, products_in
+from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower, Tally
 from zsr_core.rng import generator
-from zsr_core.text import TextBank, encode_prompt
+from zsr_core.text import TextBank, encode_classes, encode_prompt
 from zsr_core.threat import ThreatModel
+from zsr_core.training.captions import Captioner, captioner_of
 from zsr_core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from zsr_core.training.pauses import Partial, Pauses, TrainingStopped
 from zsr_core.training.perturbation import Perturbation, climbed
@@ -97,9 +99,10 @@ class Recipe:
 
 @dataclass(kw_only=True)
 class Fitted:
-    """A tuned tower, its history (a row per epoch), and what training cost."""
+    """The tuned towers, their history (a row per epoch), and what training cost."""
 
     tower: ImageTower
+    texts: TextTower | None = None  # None: the model's own
     history: list[dict[str, float]] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -136,7 +139,13 @@ class Step:
     cache: TeacherCache | None
     total: int
     prompts: Callable[[str], TextBank] = no_prompts
+    captioner: Captioner | None = None  # the text tower, where it is tuned too
     world: World = ALONE  # the processes that share this step
+
+    @property
+    def texts(self) -> TextTower | None:
+        """The text tower that is tuned; None where texts stay as they are."""
+        return None if self.captioner is None else self.captioner.texts
 
     @property
     def student(self) -> Callable[[Tensor], Features]:
@@ -196,7 +205,9 @@ class Step:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = self._gradient_norm()
-        said = {**means, "loss": loss, **accuracies(views), "grad_norm": norm}
+        # Texts that no attack has asked for are those of the weights before the first step, and tell no accuracy.
+        seen = accuracies(views) if self.captioner is None or _attacks(self.method) else {}
+        said = {**means, "loss": loss, **seen, "grad_norm": norm}
         values = dict(zip(said, torch.stack(list(said.values())).tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
@@ -209,13 +220,29 @@ class Step:
         """Return what the loss looks at, after the training attack if the method has one."""
         bf16 = self.recipe.precision == "bf16"
         # The attack's views have the student in fp32; the teacher's features of clean images serve the loss too.
-        before = replace(self.views(x, x, y, rows, bf16=bf16, known=known), student=self.student)
+        before = replace(self.views(x, x, y, rows, bf16=bf16, known=known), student=self.student, text=self._text())
         if self.recipe.perturbation is None:
             x_adv = self.attack_from(before, step) if _attacks(self.method) else x
             views = self.views(x, x_adv, y, rows, bf16=bf16)
         else:
             views = replace(self.views(x, x, y, rows, bf16=bf16), moved_student=self._moved(before, step, bf16=bf16))
-        return replace(views, cached_teacher=lambda: before.teacher_clean.features)
+        return replace(
+            views, text=before.text, cached_teacher=lambda: before.teacher_clean.features,
+            captions=self._captions(y, step, bf16=bf16),
+        )  # fmt: skip
+
+    def _text(self) -> TextBank:
+        """Return the class texts that an attack faces: of the text tower as it is now, where it is tuned."""
+        if self.captioner is None or not _attacks(self.method):
+            return self.text
+        return encode_classes(self.captioner.texts.encode, self.text.classes, self.text.templates)
+
+    def _captions(self, y: Tensor, step: int, *, bf16: bool) -> Callable[[], Tensor] | None:
+        """Return what gives a caption for each image of the step; None where no text is tuned."""
+        if self.captioner is None:
+            return None
+        draw = generator(self.recipe.seed, "captions", step, device=y.device)
+        return partial(self.captioner.unit, y, draw, self.world, bf16=bf16)
 
     def _moved(self, before: Views, step: int, *, bf16: bool) -> Callable[[Tensor], Features] | None:
         """Return the student on images whose tokens or embeddings are moved; None where nothing is."""
@@ -260,7 +287,7 @@ def _attacks(method: Method) -> bool:
 
 
 def build_optimiser(tower: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    """Return the optimiser over every weight of the image tower; decay is for matrices."""
+    """Return the optimiser over every weight of ``tower`` that takes a gradient; decay is for matrices."""
     weights = [p for p in tower.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in weights if p.dim() >= 2], "weight_decay": optim.weight_decay},
@@ -282,7 +309,12 @@ def make_step(
     cache: TeacherCache | None = None,
     world: World = ALONE,
 ) -> Step:
-    """Return a step over a student copied from ``clip``. The teacher is ``clip`` itself and stays as it is."""
+    """Return a step over a student copied from ``clip``. The teacher is ``clip`` itself and stays as it is.
+
+    Raises:
+        ConfigError: if the method tunes texts and ``clip`` has no text tower, or if several processes share a
+            perturbation.
+    """
     alone = recipe.perturbation is None or world.size == 1
     require(
         alone, "perturbation", world.size, "one process: moves of tokens and embeddings are not shared among several"
@@ -290,9 +322,11 @@ def make_step(
     tower = copy.deepcopy(clip.tower)
     for p in tower.parameters():
         p.requires_grad_(p.is_floating_point())
+    captioner = captioner_of(clip, text) if method.passes.student_text else None
+    tuned = tower if captioner is None else nn.ModuleList([tower, captioner.texts])
     return Step(
-        method=method, clip=clip, text=text, tower=tower, recipe=recipe,
-        optimiser=build_optimiser(tower, recipe.optim), cache=cache, total=total, world=world,
+        method=method, clip=clip, text=text, tower=tower, recipe=recipe, captioner=captioner,
+        optimiser=build_optimiser(tuned, recipe.optim), cache=cache, total=total, world=world,
         prompts=lru_cache(lambda template: encode_prompt(clip.encode_text, text.classes, template)),
     )  # fmt: skip
 
@@ -334,18 +368,19 @@ def fit(
     step.tower.tally.reset()
     progress = Progress()
     if checkpoint is not None and world.lead(checkpoint.is_file):
-        progress = load_checkpoint(checkpoint, step.tower, step.optimiser)
+        progress = load_checkpoint(checkpoint, step.tower, step.optimiser, step.texts)
     history, partial = progress.history, progress.partial
 
     def keep(rest: Partial) -> None:
         if checkpoint is not None and world.leads:
-            save_checkpoint(checkpoint, step.tower, step.optimiser, Progress(history=history, partial=rest))
+            progress = Progress(history=history, partial=rest)
+            save_checkpoint(checkpoint, step.tower, step.optimiser, progress, step.texts)
 
     def pause(rest: Partial) -> None:
         place = None if pauses is None else pauses.place(len(history) * per_epoch + rest.taken, step.total, per_epoch)
         if pauses is not None and place is not None:
             keep(rest)
-            if reason := pauses.at(place, step.tower):
+            if reason := pauses.at(place, step.tower, step.texts):
                 raise TrainingStopped(reason, history, _cost(step.tower.tally))
 
     for epoch in range(len(history), recipe.epochs):
@@ -356,7 +391,8 @@ def fit(
         on_event(EpochEnded(row=history[-1]))
     if world.size > 1:
         world.agree("the tuned weights", weights_sha(step.tower))
-    return Fitted(tower=step.tower.requires_grad_(False), history=history, cost=_cost(step.tower.tally))
+    texts = None if step.texts is None else step.texts.requires_grad_(False)
+    return Fitted(tower=step.tower.requires_grad_(False), texts=texts, history=history, cost=_cost(step.tower.tally))
 
 
 def _epoch(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from zsr_core.codec import is_finite, require
+from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 
 
@@ -24,12 +25,12 @@ class Place:
 class Pauses:
     """At which shares of its steps a training run pauses, and what is done there.
 
-    ``at`` gets the tower that is being tuned and must leave it as it is. It returns why training ends here, or an
-    empty text if training goes on.
+    ``at`` gets the towers that are being tuned, the text tower only where it is one of them, and must leave them as
+    they are. It returns why training ends here, or an empty text if training goes on.
     """
 
     shares: tuple[float, ...]
-    at: Callable[[Place, ImageTower], str]
+    at: Callable[[Place, ImageTower, TextTower | None], str]
 
     def numbers(self, total: int) -> dict[int, int]:
         """Return the number of each pause by the steps taken before it; short runs have fewer pauses."""

@@ -46,8 +46,8 @@ def trial_scene(
     """
     decide(deterministic=result.provenance.get("deterministic") == "true")
     config, where = result.config, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    victim, banks, size = restored(config, cache, where)
-    sha = result.provenance.get("weights_sha", "")
+    model = restored(config, cache, where)
+    victim, sha = model.victim, result.provenance.get("weights_sha", "")
     if victim.sha != sha:
         raise ConfigError(f"weights: got {victim.sha} for trial {result.trial_id}, expected {sha}, which was measured")
     path = folder / "samples.parquet"
@@ -55,7 +55,7 @@ def trial_scene(
     suite = config.eval_suite
     asked = replace(request, eps=budget_of(config, request.eps))
     scene = scene_of(
-        victim, suite, banks, size, asked, seed=config.seed, device=where, records=records,
+        victim, suite, model.banks, model.image_size, asked, seed=config.seed, device=where, records=records,
         trained_on=config.train_data,
     )  # fmt: skip
     return scene, Evaluation(attacks=suite.attacks, records=tuple(records), measurements=result.measurements)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from zsr_core.evaluation.regulariser import regulariser
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import remove_stale, write_text, write_whole
 from zsr_core.model.load import Clip, ModelRef, check_texts, computes_quick_gelu, load_clip, weights_sha
+from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.training.fit import Fitted, fit
@@ -26,25 +27,55 @@ from zsr_core.training.pauses import Pauses
 from zsr_core.trial.config import TrialConfig, recipe_of
 from zsr_core.trial.context import RunContext
 
+VISUAL = "visual."  # open_clip's name of the image tower in a whole CLIP
 
-def restored(
-    config: TrialConfig, cache: Path, device: torch.device
-) -> tuple[Victim, Callable[[ImageSet], TextBank], int]:
-    """Return a trial's classifier from the weights kept in ``cache``, its texts per image set, and its image size.
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Restored:
+    """A trial's model as it is used."""
+
+    victim: Victim
+    banks: Callable[[ImageSet], TextBank]  # its class texts
+    used: Clip  # the untouched image tower with the text tower that is used
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        return self.used.tower.image_size
+
+
+def restored(config: TrialConfig, cache: Path, device: torch.device) -> Restored:
+    """Return a trial's model from the weights kept in ``cache``.
 
     If the weights are no longer there, they are trained again.
     """
     clip = untouched_clip(config.model, str(device))
-    tower = tuned_tower(config, clip, RunContext(cache=cache, device=str(device))).tower
+    tuned = tuned_tower(config, clip, RunContext(cache=cache, device=str(device)))
+    used = with_texts(config, clip, tuned.texts)
 
     def bank(images: ImageSet) -> TextBank:
-        return evaluation_bank(config, clip, images, str(device))
+        return evaluation_bank(config, used, images)
 
-    return deployed(config, clip, tower), bank, clip.tower.image_size
+    return Restored(victim=deployed(config, clip, tuned.tower, used), banks=bank, used=used)
 
 
-def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
-    """Return the classifier as it is used: the tuned tower behind its defence, at its method's scale."""
+def with_texts(config: TrialConfig, clip: Clip, texts: TextTower | None) -> Clip:
+    """Return ``clip`` with the text tower that the trial's model uses; ``texts`` is the tuned one, if one was tuned."""
+    if texts is None:
+        return clip
+    if config.defence is not None:
+        assert clip.text_tower is not None, "training has copied it"
+        texts = config.defence.texts(texts, clip.text_tower)
+    return replace(clip, text_tower=texts, encode_text=texts.encode, text_banks={})
+
+
+def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower, used: Clip | None = None) -> Victim:
+    """Return the classifier as it is used: the tuned tower behind its defence, at its method's scale.
+
+    Args:
+        used: ``clip`` with the texts that are used (:func:`with_texts`), by default its own.
+    """
+    used = used or clip
     own = config.method.evaluation_scale if config.epochs else None
     scale = clip.scale if own is None else own
     tower = tuned if config.defence is None else config.defence.tower(tuned, clip.tower)
@@ -52,7 +83,8 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
     defended = None if config.defence is None else config.defence.defended(tower, clip.tower)
     added = regulariser(config.method, clip, tower) if config.epochs else None
     return Victim(
-        embed=tower, scale=scale, bias=clip.bias, sha=weights_sha(tower), defended=defended, features=tower.features,
+        embed=tower, scale=scale, bias=clip.bias, sha=_sha(tower, clip, used), defended=defended,
+        features=tower.features,
         attack_samples=0 if config.defence is None else config.defence.attack_samples, regulariser=added,
         others={
             "untouched": Victim(
@@ -64,6 +96,13 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower) -> Victim:
     )  # fmt: skip
 
 
+def _sha(tower: ImageTower, clip: Clip, used: Clip) -> str:
+    """Return what names the weights of the model: of its image tower, and of its text tower where that was tuned."""
+    if used.text_tower is None or used.text_tower is clip.text_tower:
+        return weights_sha(tower)
+    return fingerprint([weights_sha(tower), weights_sha(used.text_tower)])
+
+
 def _untouched(config: TrialConfig, clip: Clip) -> Clip:
     """Return the model before tuning; for weights that others tuned, the CLIP whose texts go with them."""
     ref = config.model
@@ -72,22 +111,26 @@ def _untouched(config: TrialConfig, clip: Clip) -> Clip:
     return load_clip(replace(ref, pretrained=ref.text_from, text_from=None), next(clip.tower.parameters()).device)
 
 
-def evaluation_bank(config: TrialConfig, clip: Clip, images: ImageSet, device: str) -> TextBank:
-    """Return the class texts that the model uses on a task; a tuned one may use its method's own."""
-    own = plain_bank(config, images, torch.device(device))
+def evaluation_bank(config: TrialConfig, used: Clip, images: ImageSet) -> TextBank:
+    """Return the class texts that the model uses on a task; a tuned one may use its method's own.
+
+    Args:
+        used: the model with the text tower that is used (:func:`with_texts`).
+    """
+    own = class_bank(used, images.classes, images.templates)
     if config.epochs == 0:
         return own
 
     def train() -> TextBank:
-        source = open_data(config.train_data, "train", clip.tower.image_size)
-        return class_bank(config.model, device, source.classes, source.templates)
+        source = open_data(config.train_data, "train", used.tower.image_size)
+        return class_bank(used, source.classes, source.templates)
 
     return config.method.evaluation_text(own, train)
 
 
 def plain_bank(config: TrialConfig, images: ImageSet, device: torch.device) -> TextBank:
     """Return the class texts that the untouched model uses on a task."""
-    return class_bank(config.model, str(device), images.classes, images.templates)
+    return class_bank(untouched_clip(config.model, str(device)), images.classes, images.templates)
 
 
 def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext, pauses: Pauses | None = None) -> Fitted:
@@ -104,14 +147,14 @@ def tuned_tower(config: TrialConfig, clip: Clip, context: RunContext, pauses: Pa
     if context.cache is not None and world.leads:
         remove_stale_caches(context.cache)
     if kept is not None and world.lead(kept.is_file):
-        fitted = _read_kept(clip, kept, str(device))
+        fitted = _read_kept(clip, kept, texts=bool(config.method.passes.student_text))
         if fitted is not None:
             if world.leads:
                 kept.with_suffix(".checkpoint").unlink(
                     missing_ok=True
                 )  # of a process killed after it wrote the weights
             return fitted
-    text = class_bank(config.model, str(device), images.classes, images.templates)
+    text = class_bank(clip, images.classes, images.templates)
     fitted = fit(
         clip, config.method, text, images, recipe_of(config), on_event=context.on_event, device=device, world=world,
         cache_folder=None if context.cache is None else context.cache / "teacher",
@@ -140,26 +183,48 @@ def _kept_weights(config: TrialConfig, clip: Clip, images: ImageSet, cache: Path
     return cache / "weights" / f"{config.training_id}-{start}.safetensors"
 
 
-def _read_kept(clip: Clip, kept: Path, device: str) -> Fitted | None:
-    """Return the tuned tower that a file keeps; None if the file is torn or its weights are not those written."""
+def _read_kept(clip: Clip, kept: Path, *, texts: bool) -> Fitted | None:
+    """Return the tuned towers that a file keeps; None if the file is torn or its weights are not those written.
+
+    Args:
+        texts: whether the file holds a whole CLIP, because the text tower was tuned too.
+    """
     tower = copy.deepcopy(clip.tower)
+    spoken = clip.text_tower.copied() if texts and clip.text_tower is not None else None
     try:
-        tower.visual.load_state_dict(load_file(kept))
+        state = load_file(kept)
+        if spoken is not None:
+            spoken.model.load_state_dict({k: v for k, v in state.items() if not k.startswith(VISUAL)})
+            state = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}
+        tower.visual.load_state_dict(state)
         facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
-        whole = facts.get("weights_sha", weights_sha(tower)) == weights_sha(tower)
-        return Fitted(tower=tower, history=facts["history"], cost=facts["cost"]) if whole else None
+        shas = facts_of(Fitted(tower=tower, texts=spoken))
+        whole = all(facts.get(name, sha) == sha for name, sha in shas.items())
+        return Fitted(tower=tower, texts=spoken, history=facts["history"], cost=facts["cost"]) if whole else None
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):
         return None  # the weights are trained again
 
 
 def _keep(fitted: Fitted, config: TrialConfig, kept: Path) -> None:
-    """Write history and cost, then the tuned weights, and remove the checkpoint that they replace."""
-    facts = {"history": fitted.history, "cost": fitted.cost, "weights_sha": weights_sha(fitted.tower)}
+    """Write history and cost, then the tuned weights, and remove the checkpoint that they replace.
+
+    The file holds the image tower alone, or a whole CLIP with open_clip's names where the text tower was tuned too.
+    """
+    facts = {"history": fitted.history, "cost": fitted.cost, **facts_of(fitted)}
     write_text(kept.with_suffix(".json"), json.dumps(facts))
     state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
+    if fitted.texts is not None:
+        state = {VISUAL + name: tensor for name, tensor in state.items()}
+        state |= {name: tensor.contiguous() for name, tensor in fitted.texts.model.state_dict().items()}
     header = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
     write_whole(kept, lambda part: save_file(state, part, metadata=header))
     kept.with_suffix(".checkpoint").unlink(missing_ok=True)
+
+
+def facts_of(fitted: Fitted) -> dict[str, str]:
+    """Return the digests of the tuned towers, by the names that the file beside the weights gives them."""
+    own = {"weights_sha": weights_sha(fitted.tower)}
+    return own if fitted.texts is None else {**own, "text_sha": weights_sha(fitted.texts)}
 
 
 @lru_cache(maxsize=2)
@@ -168,7 +233,10 @@ def untouched_clip(ref: ModelRef, device: str) -> Clip:
     return load_clip(ref, device)
 
 
-@lru_cache(maxsize=256)
-def class_bank(ref: ModelRef, device: str, classes: tuple[str, ...], templates: tuple[str, ...]) -> TextBank:
-    check_texts(ref, classes, templates)
-    return encode_classes(untouched_clip(ref, device).encode_text, classes, templates)
+def class_bank(clip: Clip, classes: tuple[str, ...], templates: tuple[str, ...]) -> TextBank:
+    """Return a task's class texts by the text tower of ``clip``, which keeps them for the next call."""
+    known = clip.text_banks
+    if (classes, templates) not in known:
+        check_texts(clip.ref, classes, templates)
+        known[classes, templates] = encode_classes(clip.encode_text, classes, templates)
+    return known[classes, templates]

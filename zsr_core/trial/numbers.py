@@ -50,21 +50,24 @@ def remeasured(config: TrialConfig, evaluated: Evaluated, metrics: Sequence[Metr
 
 def evaluated_of(
     config: TrialConfig,
-    clip: Clip,
+    used: Clip,
     victim: Victim,
     records: Sequence[SampleRecord],
-    device: str,
     retrieved: Sequence[Retrieved] = (),
 ) -> Evaluated:
-    """Return the records of an evaluation with the class texts that go with their embeddings."""
-    suite, size = config.eval_suite, clip.tower.image_size
+    """Return the records of an evaluation with the class texts that go with their embeddings.
+
+    Args:
+        used: the model with the text tower that is used.
+    """
+    suite, size = config.eval_suite, used.tower.image_size
     shifted = [r for r in records if is_shift(r.condition)]
     outside = [r for r in records if role_of(r) is not None]
     own = [r for r in records if r.split == suite.split and role_of(r) is None and not is_shift(r.condition)]
     texts = {}
     for task in suite.tasks if suite.keeps_embeddings else ():
         images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
-        bank = evaluation_bank(config, clip, images, device)
+        bank = evaluation_bank(config, used, images)
         unit = bank.unit.float().cpu().numpy()
         texts[task.called] = ClassTexts(unit=unit, classes=bank.classes, scale=victim.scale, bias=victim.bias)
     return Evaluated(

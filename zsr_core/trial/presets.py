@@ -213,9 +213,9 @@ def _lineage() -> TrialConfig:
 def flyp(method: AnyMethod) -> TrialConfig:
     """Finetune Like You Pretrain (Goyal et al., CVPR 2023), the optimiser's side; locuslab/FLYP, README, ImageNet.
 
-    With FT-Clean this is FLYP with two differences: the contrastive loss is the same, but the text tower is not tuned,
-    because zero-shot tasks need its texts, and a class's text is the mean over OpenAI's templates, where FLYP gives
-    each image a caption made of one of them.
+    With :class:`~zsr_core.methods.Flyp` this is the published recipe, at a temperature that stays the model's own. With
+    FT-Clean the contrastive loss is the same, but the text tower is not tuned, and a class's text is the mean over
+    OpenAI's templates, where FLYP gives each image a caption made of one of them.
     """
     return _lineage().with_(
         {

@@ -17,11 +17,12 @@ from zsr_core.trial.context import RunContext
 
 
 def retrieved_of(
-    config: TrialConfig, clip: Clip, victim: Victim, *, parts: Path, context: RunContext
+    config: TrialConfig, used: Clip, victim: Victim, *, parts: Path, context: RunContext
 ) -> Sequence[Retrieved]:
     """Return what the model gives for each set of captions of the suite; nothing where it asks for no retrieval.
 
     Args:
+        used: the model with the text tower that is used.
         parts: the folder of what an earlier, killed run has finished.
     """
     suite = config.eval_suite.retrieval
@@ -29,9 +30,9 @@ def retrieved_of(
         return ()
     found = []
     for ref in suite.sets:
-        captions = open_captions(ref, config.eval_suite.split, clip.tower.image_size, suite.n)
+        captions = open_captions(ref, config.eval_suite.split, used.tower.image_size, suite.n)
         asked = Asked(
-            victim=victim, captions=captions, bank=caption_bank(clip.encode_text, captions), suite=suite,
+            victim=victim, captions=captions, bank=caption_bank(used.encode_text, captions), suite=suite,
             seed=config.seed, batch_size=config.eval_suite.batch_size, device=context.where, parts=parts,
             on_event=context.on_event,
         )  # fmt: skip

@@ -34,7 +34,15 @@ from zsr_core.training.pauses import TrainingStopped
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
-from zsr_core.trial.deploy import class_bank, deployed, evaluation_bank, plain_bank, tuned_tower, untouched_clip
+from zsr_core.trial.deploy import (
+    class_bank,
+    deployed,
+    evaluation_bank,
+    plain_bank,
+    tuned_tower,
+    untouched_clip,
+    with_texts,
+)
 from zsr_core.trial.ladder import Ladder
 from zsr_core.trial.numbers import evaluated_of, measured
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
@@ -127,8 +135,10 @@ def evaluate_shard(
     """
     decide(deterministic=context.deterministic)
     clip = untouched_clip(config.model, str(context.where))
-    victim = deployed(config, clip, tuned_tower(config, clip, context).tower)
-    return _records(config, clip, victim, parts=parts, context=context, shard=shard)
+    tuned = tuned_tower(config, clip, context)
+    used = with_texts(config, clip, tuned.texts)
+    victim = deployed(config, clip, tuned.tower, used)
+    return _records(config, used, victim, parts=parts, context=context, shard=shard)
 
 
 def _done(config: TrialConfig, folder: Path) -> TrialResult | None:
@@ -179,16 +189,17 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
     except TrainingStopped as stop:
         return _stopped(config, stop, ladder, _seconds(begun, time.perf_counter(), device, world))
     trained = time.perf_counter()
-    victim = deployed(config, clip, tuned.tower)
+    used = with_texts(config, clip, tuned.texts)
+    victim = deployed(config, clip, tuned.tower, used)
     if context.spread is not None:
         records = context.spread(config, folder / PARTS)
     else:  # from here on each process has images of its own
-        own = _records(config, clip, victim, parts=folder / PARTS, context=context, shard=(world.rank, world.size))
+        own = _records(config, used, victim, parts=folder / PARTS, context=context, shard=(world.rank, world.size))
         records = own if world.size == 1 else merged(world.collect(own))
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
-    retrieved = retrieved_of(config, clip, victim, parts=folder / PARTS, context=context)
-    evaluated = evaluated_of(config, clip, victim, records, str(device), retrieved)
+    retrieved = retrieved_of(config, used, victim, parts=folder / PARTS, context=context)
+    evaluated = evaluated_of(config, used, victim, records, retrieved)
     write_samples(folder / "samples.parquet", evaluated.records)
     write_embeddings(folder, evaluated)
     write_attention(folder, evaluated.records)
@@ -242,16 +253,16 @@ def _seconds(begun: float, trained: float, device: torch.device, world: World) -
 
 
 def _records(
-    config: TrialConfig, clip: Clip, victim: Victim, *, parts: Path, context: RunContext, shard: tuple[int, int]
+    config: TrialConfig, used: Clip, victim: Victim, *, parts: Path, context: RunContext, shard: tuple[int, int]
 ) -> list[SampleRecord]:
     def bank(images: ImageSet) -> TextBank:
-        return evaluation_bank(config, clip, images, str(context.where))
+        return evaluation_bank(config, used, images)
 
-    suite, size, journal = config.eval_suite, clip.tower.image_size, Journal(folder=parts)
+    suite, size, journal = config.eval_suite, used.tower.image_size, Journal(folder=parts)
     records = evaluate(
         victim, suite, bank, size, seed=config.seed, trial_id=config.trial_id, device=context.where, journal=journal,
         on_event=context.on_event, shard=shard, trained_on=config.train_data,
-        not_banks=lambda images: class_bank(config.model, str(context.where), images.classes, (NON_CLASS,)),
+        not_banks=lambda images: class_bank(used, images.classes, (NON_CLASS,)),
     )  # fmt: skip
     if not suite.corruptions and not suite.profiles:
         return records

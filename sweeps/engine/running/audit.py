@@ -93,7 +93,7 @@ def _audited(folder: StudyFolder, trial: PlannedTrial, request: Request) -> list
 
 def _as_source(config: TrialConfig, folder: Path) -> Victim:
     """Return a trial's network without its defence, as a source of transferred examples."""
-    victim, _, _ = restored(config, folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    victim = restored(config, folder, torch.device("cuda" if torch.cuda.is_available() else "cpu")).victim
     return Victim(embed=victim.embed, scale=victim.scale, bias=victim.bias, sha=victim.sha)
 
 

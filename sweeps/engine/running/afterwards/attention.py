@@ -75,14 +75,14 @@ def page(config: TrialConfig, label: str, cache: Path, out: Path, request: Reque
     threat = ThreatModel(
         norm=config.eval_suite.norm, eps=request.eps or config.headline_eps, space=config.eval_suite.space
     )
-    rest = class_bank(config.model, str(device), images.classes, (NON_CLASS,))
     rows = list(range(len(images.labels)))
     x = _unit(images, rows).to(device)
     maps: list[dict[tuple[str, str, str], Map]] = [{} for _ in rows]
     shown = {}
     masks = None if images.masks is None else images.masks(rows).to(x)
-    for name, (victim, banks) in both.models.items():
-        text = banks(images)
+    for name, model in both.models.items():
+        victim, text = model.victim, model.banks(images)
+        rest = class_bank(model.clip, images.classes, (NON_CLASS,))
         x_adv, said = adversarial(victim, images, x, text, attack, threat, seed=config.seed)
         shown[name] = x_adv
         features = victim.features

@@ -71,10 +71,10 @@ def detect_trial(config: TrialConfig, cache: Path, place: Path, request: Request
 
     found = {
         name: detect(
-            victim, scenes, proposals, banks, both.image_size, attacks, [threat], pad=request.pad,
+            model.victim, scenes, proposals, model.banks, both.image_size, attacks, [threat], pad=request.pad,
             seed=config.seed, batch_size=suite.batch_size, device=both.device,
         )
-        for name, (victim, banks) in both.models.items()
+        for name, model in both.models.items()
     }  # fmt: skip
     plain = {name: [to_plain(row) for row in rows] for name, rows in found.items()}
     write_text(place / "detection.json", json.dumps(plain, indent=1) + "\n")

@@ -11,18 +11,28 @@ import torch
 from zsr_core.codec import ConfigError
 from zsr_core.data import ImageSet
 from zsr_core.evaluation.victim import Victim
+from zsr_core.model.load import Clip
 from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
-from zsr_core.trial.deploy import plain_bank, restored
+from zsr_core.trial.deploy import plain_bank, restored, untouched_clip
 from zsr_core.trial.result import read_result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Compared:
-    """Models by name, with the class texts that each uses on an image set."""
+class Named:
+    """A model with the class texts that it uses on an image set, and the CLIP whose text tower it uses."""
 
-    models: dict[str, tuple[Victim, Callable[[ImageSet], TextBank]]]
+    victim: Victim
+    banks: Callable[[ImageSet], TextBank]
+    clip: Clip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """Models by name."""
+
+    models: dict[str, Named]
     image_size: int
     device: torch.device
 
@@ -33,11 +43,12 @@ def compared(config: TrialConfig, cache: Path, alone: str) -> Compared:
     Weights that are no longer in ``cache`` are trained again.
     """
     device = RunContext().where
-    tuned, bank, size = restored(config, cache, device)
-    untouched = tuned.others["untouched"]
-    models = {"untouched": (untouched, lambda images: plain_bank(config, images, device)), "tuned": (tuned, bank)}
-    return Compared(models={alone: (tuned, bank)} if untouched.sha == tuned.sha else models, image_size=size,
-                    device=device)  # fmt: skip
+    tuned = restored(config, cache, device)
+    clip, untouched = untouched_clip(config.model, str(device)), tuned.victim.others["untouched"]
+    own = Named(victim=tuned.victim, banks=tuned.banks, clip=tuned.used)
+    before = Named(victim=untouched, banks=lambda images: plain_bank(config, images, device), clip=clip)
+    models = {alone: own} if untouched.sha == tuned.victim.sha else {"untouched": before, "tuned": own}
+    return Compared(models=models, image_size=tuned.image_size, device=device)
 
 
 def evaluated_config(place: Path) -> TrialConfig:
