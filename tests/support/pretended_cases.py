@@ -47,7 +47,9 @@ def clip_on(device: str, kind: str = "vit") -> Clip:
     """Return a tiny CLIP whose image tower and texts are on ``device``."""
     clip: Clip = Tiny.clip(kind, quick_gelu=kind == "vit")
     return dataclasses.replace(
-        clip, tower=clip.tower.to(device), encode_text=lambda texts: shared.encode_text(texts).to(device),
+        clip,
+        tower=clip.tower.to(device),
+        encode_text=lambda texts: shared.encode_text(texts).to(device),
         text_tower=Tiny.text_tower(kind, quick_gelu=kind == "vit").to(device),
     )
 

@@ -95,7 +95,9 @@ def test_a_union_is_read_by_its_type_and_an_unknown_type_lists_the_table() -> No
     with pytest.raises(ConfigError, match=r"config\.method\.type: unknown value 'TgaZr'.*did you mean 'TgaZsr'"):
         from_plain(TrialConfig, plain)
     plain["method"] = "TeCoA"
-    with pytest.raises(ConfigError, match=r"config\.method: got 'TeCoA', expected one of: FtClean, FtAdv, LpFt, Flyp, TeCoA"):
+    with pytest.raises(
+        ConfigError, match=r"config\.method: got 'TeCoA', expected one of: FtClean, FtAdv, LpFt, Flyp, TeCoA"
+    ):
         from_plain(TrialConfig, plain)
 
 
