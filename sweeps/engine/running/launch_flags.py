@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sweeps.engine.running.flags import Parser
 from sweeps.engine.study.limits import CLIFF, SAMPLES
+from zsr_core.names import CARDS
 
 STOPS = ("asha", "hyperband", "watch", "none")
 SEARCHES = ("tpe", "gp", "nsga2", "nsga3", "cmaes", "random", "qmc")
@@ -14,6 +15,8 @@ def launch_parser(question: str) -> Parser:
     parser = Parser(description=question)
     add = parser.add_argument
     add("--plan", action="store_true", help="print the trials and what they will cost; start nothing")
+    add("--on", metavar="CARD", help=f"plan for graphics cards that need not be here, such as h100 or 8xh100: "
+        f"{', '.join(CARDS)}")  # fmt: skip
     add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
     add("--samples", metavar="N", help="proposals of the search, earlier launches counted (default: the sweep's, "
         f"else {SAMPLES})")  # fmt: skip
