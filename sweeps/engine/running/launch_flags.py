@@ -50,6 +50,8 @@ def launch_parser(question: str) -> Parser:
     add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
         "machine, such as 4, with a process each (default 1 if there are GPUs)")  # fmt: skip
+    add("--deterministic", action="store_true", help="the same sums in every run on a GPU, by slower kernels; recorded "
+        "with each result")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
     add("--stop", metavar="RULE", help=f"stop trials early that are clearly worse: {', '.join(STOPS)} (default: the "
         "sweep's, else none)")  # fmt: skip

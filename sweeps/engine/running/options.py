@@ -60,6 +60,7 @@ class Options:
     more_seeds: tuple[int, ...] = ()  # further seeds, for cells that may still be the best
     keep: tuple[Keep, ...] = ()  # conditions that the chosen cell must keep
     until_certain: bool = False
+    deterministic: bool = False  # the same sums in every run on a GPU
     on: Cards | None = None  # that the plan is for
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
@@ -123,6 +124,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         keep=tuple(read_keep(text) for text in given.keep),
         resume_pruned=_whole("--resume-pruned", given.resume_pruned) or 0,
         budget=budget,
+        deterministic=given.deterministic,
         on=None if given.on is None else read_cards("--on", given.on),
         until_certain=given.until_certain,
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
