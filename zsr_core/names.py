@@ -16,6 +16,7 @@ PromptSet = Literal["tga", "agft", "openai-ensemble"]  # whose class names and t
 PROMPT_SETS: tuple[PromptSet, ...] = ("tga", "agft", "openai-ensemble")
 Tier = Literal["none", "cheap", "full"]  # of the audit
 TIERS: tuple[Tier, ...] = ("none", "cheap", "full")
+CARDS = ("h100", "h200", "a100", "rtx3090")  # that a plan can be made for
 PRESETS = (MINIATURE, MINIATURE_LONG, "paper", "flyp")
 ATTACKS = (
     "pgd100-tga", "cw100-tga", "pgd20-agft", "aa-standard", "aa-official", "aa-plus", "aa-rand", "aa-tecoa", "aa-fare",

@@ -17,7 +17,7 @@ from zsr_core.audit.plan import Request
 from zsr_core.audit.report import read_report
 from zsr_core.cli.detection import ood_attacks, ood_sets
 from zsr_core.cli.options import parse_override
-from zsr_core.cli.plan import plan_text, standing_line
+from zsr_core.cli.plan import plan_text, planned_on, standing_line
 from zsr_core.cli.start import check_device, writable
 from zsr_core.cli.table import table
 from zsr_core.codec import ConfigError, parse_number, require
@@ -55,6 +55,7 @@ Read = TypeVar("Read")
 def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *, prog: str = "zsr evaluate") -> int:
     """Run ``evaluate``; return 0 if it is done, 1 if it failed, 2 for input that cannot be used, said in one line."""
     try:
+        on = planned_on(options)
         config = config_of(options)
         check_device(options.device)
         check_model(config.model)
@@ -62,7 +63,7 @@ def evaluate_model(options: argparse.Namespace, spread: Spread | None = None, *,
         for note in set_notes(config, image_size_of(config.model)):
             print(f"note: {note}", flush=True)
         if options.plan:  # also without the data: published sizes are enough
-            print(plan_text(parts, estimate(config), config.eval_suite.norm))
+            print(plan_text(parts, estimate(config), config.eval_suite.norm, on))
             return 0
         check(config)
         folder = writable(Path(options.out) / config.trial_id)

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from zsr_core.codec import parse_number, require
-from zsr_core.names import ATTACKS, DETECTORS, MINIATURE, MINIATURES, PRESETS, PROMPT_SETS, TIERS
+from zsr_core.names import ATTACKS, CARDS, DETECTORS, MINIATURE, MINIATURES, PRESETS, PROMPT_SETS, TIERS
 
 TRAINING = "Fine-tune a model with a method, then evaluate it under attack."
 EVALUATION = "Evaluate a model as it is, yours or one that others trained, under attack."
@@ -35,6 +35,7 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], metavar="PATH=VALUE", help=words)
     add("--out", default="results/single", metavar="DIR", help="where the trial's folder goes")
     _add_device(command)
+    _add_plan(command)
 
 
 def add_evaluate_options(command: argparse.ArgumentParser) -> None:
@@ -52,7 +53,13 @@ def add_evaluate_options(command: argparse.ArgumentParser) -> None:
     _add_device(command)
     words = "which checks for gradient masking (default cheap; full takes longer than the evaluation)"
     add("--audit", choices=TIERS, default="cheap", help=words)
-    add("--plan", action="store_true", help="print what it will cost and start nothing")
+    _add_plan(command)
+
+
+def _add_plan(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--plan", action="store_true", help="print what it will cost and start nothing")
+    words = f"plan for graphics cards that need not be here, such as h100 or 8xh100: {', '.join(CARDS)}"
+    command.add_argument("--on", metavar="CARD", help=words)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
+from zsr_core.codec import require
 from zsr_core.data.shifts.names import CORRUPTION
 from zsr_core.duration import duration, size_text
 from zsr_core.evaluation.meter import Part, Standing
 from zsr_core.evaluation.metrics.retrieval import budget_under
 from zsr_core.threat import Norm
+from zsr_core.trial.cards import Cards, read_cards
+from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.cost import Estimate
 
 
-def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf") -> str:
+def planned_on(options: argparse.Namespace) -> Cards | None:
+    """Return the cards of ``--on``; None without it.
+
+    Raises:
+        ConfigError: for an unknown card, or without ``--plan``.
+    """
+    if options.on is None:
+        return None
+    require(options.plan, "--on", options.on, "--plan with it: cards are named to plan for them, not to run on them")
+    return read_cards("--on", options.on)
+
+
+def training_plan(config: TrialConfig, cost: Estimate, on: Cards | None = None) -> str:
+    """Return what ``train`` will do and the time it takes at most, as lines."""
+    lines = [
+        f"trial {config.trial_id} ({config.method.title}): {cost.images:,} images, {cost.steps:,} steps of batch "
+        f"{config.batch_size}, then {len(config.eval_suite.tasks)} sets under attack",
+        f"At most {cost.forwards:,.0f} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
+        f"{_time_text(cost, on)}.",
+    ]
+    if cost.absent:
+        lines.append(f"Not here, and counted by their published sizes: {', '.join(cost.absent)}.")
+    return "\n".join(lines)
+
+
+def _time_text(cost: Estimate, on: Cards | None) -> str:
+    if on is None:
+        return f"{duration(cost.seconds)} here"
+    return f"{duration(cost.seconds_on(on.card) / on.count)} on {on.text}"
+
+
+def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf", on: Cards | None = None) -> str:
     """Return the plan as Markdown: what each attack costs an image, on how many, and the time it takes at most."""
     lines = ["| set | attack | eps | runs | images | passes an image |", "|---|---|---|---|---|---|"]
     for (task, condition, eps), stages in by_condition(parts).items():
@@ -24,7 +59,7 @@ def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf") -> str
     lines += [
         "",
         f"At most {total:,} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
-        f"{duration(cost.seconds)} here. Images that fall are dropped, so that a weaker model costs less.",
+        f"{_time_text(cost, on)}. Images that fall are dropped, so that a weaker model costs less.",
     ]
     if any(part.condition == CORRUPTION for part in parts):
         lines.append(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from zsr_core.cli.options import parse_override
+from zsr_core.cli.plan import planned_on, training_plan
 from zsr_core.cli.start import check_device, writable
 from zsr_core.codec import ConfigError, from_plain, require, unknown
 from zsr_core.evaluation.metrics import metric_named
@@ -18,6 +19,7 @@ from zsr_core.names import MINIATURE
 from zsr_core.trial.check import check
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
+from zsr_core.trial.cost import estimate
 from zsr_core.trial.presets import base
 from zsr_core.trial.result import TrialResult, read_result
 from zsr_core.trial.run import run_trial
@@ -29,6 +31,10 @@ def train_model(options: argparse.Namespace) -> int:
     """Run ``train``; return 0 if it is done, 1 if it failed, 2 for input that cannot be used, said in one line."""
     try:
         config = config_from(options)
+        on = planned_on(options)
+        if options.plan:
+            print(training_plan(config, estimate(config), on))
+            return 0
         check_device(options.device)
         check(config)
         folder = writable(Path(options.out) / config.trial_id)

@@ -6,6 +6,8 @@ module is built; each way is a row of :data:`LAYOUTS` and a file beside this one
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -123,3 +125,16 @@ class ImageTower(nn.Module):
             embedding=noise[:, 0], patches=lambda: noise[:, 1:] if self.has_patches else no_patches(self.visual),
             last_norm=lambda: no_last_norm(self.visual), grid=(2, 2),
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def frozen(tower: nn.Module) -> Iterator[None]:
+    """Within, no weight of ``tower`` takes a gradient, which halves the cost of a backward."""
+    weights = [p for p in tower.parameters() if p.requires_grad]
+    for p in weights:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in weights:
+            p.requires_grad_(True)

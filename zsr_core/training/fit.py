@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import repeat
@@ -27,12 +26,13 @@ from zsr_core.model.layout import Features
 from zsr_core.model.load import Clip, weights_sha
 from zsr_core.model.precision import TrainAttackPrecision, products_in
 from zsr_core.model.text_tower import TextTower
-from zsr_core.model.tower import ImageTower, Tally
+from zsr_core.model.tower import ImageTower, frozen
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_classes, encode_prompt
 from zsr_core.threat import ThreatModel
 from zsr_core.training.captions import Captioner, captioner_of
 from zsr_core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from zsr_core.training.memory import Room, in_pieces
 from zsr_core.training.pauses import Partial, Pauses, TrainingStopped
 from zsr_core.training.perturbation import Perturbation, climbed
 from zsr_core.training.reading import accuracies, seen_by_teacher, whole_batches
@@ -113,19 +113,6 @@ def epoch_order(n: int, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
     return list(order.split(batch_size))
 
 
-@contextlib.contextmanager
-def frozen(tower: nn.Module) -> Iterator[None]:
-    """Within, no weight of ``tower`` takes a gradient, which halves the cost of a backward."""
-    weights = [p for p in tower.parameters() if p.requires_grad]
-    for p in weights:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in weights:
-            p.requires_grad_(True)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     """One training step as values: everything that stays the same between steps."""
@@ -141,6 +128,7 @@ class Step:
     prompts: Callable[[str], TextBank] = no_prompts
     captioner: Captioner | None = None  # the text tower, where it is tuned too
     world: World = ALONE  # the processes that share this step
+    room: Room = field(default_factory=Room)
 
     @property
     def texts(self) -> TextTower | None:
@@ -150,13 +138,14 @@ class Step:
     @property
     def student(self) -> Callable[[Tensor], Features]:
         """The tower that is tuned, over all processes."""
-        return shared(self.tower.features, self.world)
+        return in_pieces(shared(self.tower.features, self.world), self.room.pieces)
 
     def views(
         self, x: Tensor, x_adv: Tensor, y: Tensor, rows: Tensor, *, bf16: bool = False, known: Features | None = None
     ) -> Views:
         """Return what a loss looks at; ``known`` are the teacher's cached features of ``x`` where they are at hand."""
-        cache, student, teacher = self.cache, self.student, shared(self.clip.tower.features, self.world)
+        cache, student = self.cache, self.student
+        teacher = in_pieces(shared(self.clip.tower.features, self.world), self.room.pieces)
         return Views(
             labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
             student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
@@ -198,23 +187,37 @@ class Step:
 
         Raises:
             NonFinite: naming step and term, before the weights are touched.
+            OutOfMemory: if the step does not fit, also not with its batch in two pieces.
         """
-        views = self._attacked_views(x, y, rows, step, known)
-        means = {name: term.mean() for name, term in self.method.loss(views).items()}
-        loss = torch.stack(list(means.values())).sum()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = self._gradient_norm()
-        # Texts that no attack has asked for are those of the weights before the first step, and tell no accuracy.
-        seen = accuracies(views) if self.captioner is None or _attacks(self.method) else {}
-        said = {**means, "loss": loss, **seen, "grad_norm": norm}
+        place = f"step {step + 1} of {self.total}"
+        said = self.room.fit(
+            lambda: self._gradients(x, y, rows, step, known), place=place, batch=len(x), whole=self._kept_whole
+        )
         values = dict(zip(said, torch.stack(list(said.values())).tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 what = "the gradient's norm" if name == "grad_norm" else f"loss term {name!r}"
-                raise NonFinite(f"step {step + 1} of {self.total}: {what} is {value}")
-        self._update(step, norm)
+                raise NonFinite(f"{place}: {what} is {value}")
+        self._update(step, said["grad_norm"])
         return values
+
+    @property
+    def _kept_whole(self) -> str:
+        """Why a batch is not encoded in pieces when memory runs out; empty if it is."""
+        if self.world.size > 1:
+            return "several processes share it"
+        return "" if self.recipe.perturbation is None else "its tokens or embeddings are moved (perturbation)"
+
+    def _gradients(self, x: Tensor, y: Tensor, rows: Tensor, step: int, known: Features | None) -> dict[str, Tensor]:
+        """Leave the gradients of a step in the weights; return what the step reports, each []."""
+        self.optimiser.zero_grad(set_to_none=True)
+        views = self._attacked_views(x, y, rows, step, known)
+        means = {name: term.mean() for name, term in self.method.loss(views).items()}
+        loss = torch.stack(list(means.values())).sum()
+        loss.backward()
+        # Texts that no attack has asked for are those of the weights before the first step, and tell no accuracy.
+        seen = accuracies(views) if self.captioner is None or _attacks(self.method) else {}
+        return {**means, "loss": loss, **seen, "grad_norm": self._gradient_norm()}
 
     def _attacked_views(self, x: Tensor, y: Tensor, rows: Tensor, step: int, known: Features | None) -> Views:
         """Return what the loss looks at, after the training attack if the method has one."""
@@ -381,7 +384,7 @@ def fit(
         if pauses is not None and place is not None:
             keep(rest)
             if reason := pauses.at(place, step.tower, step.texts):
-                raise TrainingStopped(reason, history, _cost(step.tower.tally))
+                raise TrainingStopped(reason, history, _cost(step))
 
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(step, images, epoch, device, partial, pause))
@@ -392,7 +395,7 @@ def fit(
     if world.size > 1:
         world.agree("the tuned weights", weights_sha(step.tower))
     texts = None if step.texts is None else step.texts.requires_grad_(False)
-    return Fitted(tower=step.tower.requires_grad_(False), texts=texts, history=history, cost=_cost(step.tower.tally))
+    return Fitted(tower=step.tower.requires_grad_(False), texts=texts, history=history, cost=_cost(step))
 
 
 def _epoch(
@@ -421,5 +424,7 @@ def _epoch(
     return {"epoch": epoch + 1, **means, "seconds": time.perf_counter() - started}
 
 
-def _cost(tally: Tally) -> dict[str, float]:
-    return {f"passes_{name}": float(getattr(tally, name)) for name in ("forward", "input_backward", "full_backward")}
+def _cost(step: Step) -> dict[str, float]:
+    tally, pieces = step.tower.tally, step.room.pieces
+    passes = {f"passes_{name}": float(getattr(tally, name)) for name in ("forward", "input_backward", "full_backward")}
+    return passes if pieces == 1 else {**passes, "micro_batch": float(-(-step.recipe.batch_size // pieces))}

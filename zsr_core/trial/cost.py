@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -20,6 +20,7 @@ from zsr_core.evaluation.outside import part_name
 from zsr_core.evaluation.shifted import shifted_images
 from zsr_core.evaluation.suite import fitting_set
 from zsr_core.model.load import image_size_of, shapes_model
+from zsr_core.trial.cards import Card
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.retrieving import retrieval_bytes, retrieval_parts
 
@@ -37,6 +38,8 @@ class Estimate:
     seconds: float  # on this machine, at its measured fp32 matmul rate
     absent: tuple[str, ...] = ()  # sets that are not here and were counted by their published size
     embedding_bytes: int = 0  # of the embeddings that are kept on disk, before compression
+    forwards_in: Mapping[str, float] = field(default_factory=dict)  # ``forwards`` by the precision of a GPU's products
+    batches: float = 0.0  # passes over a batch, forward or backward
 
     @property
     def forwards(self) -> float:
@@ -46,6 +49,11 @@ class Estimate:
     def seconds_at(self, gflops: float) -> float:
         """Return the trial's seconds on a machine of so many fp32 GFLOP/s, of which it reaches :data:`EFFICIENCY`."""
         return self.forwards * self.gflop_per_forward / (gflops * EFFICIENCY)
+
+    def seconds_on(self, card: Card) -> float:
+        """Return the trial's seconds on one such card, by the table's rates."""
+        gflop = {name: n * self.gflop_per_forward for name, n in self.forwards_in.items()}
+        return card.seconds(gflop, self.batches)
 
 
 def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
@@ -140,19 +148,42 @@ def estimate(config: TrialConfig) -> Estimate:
     fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
     parts, fitted = evaluation_parts(config), _fitting_images(config, size)
+    trained_in = {
+        config.attack_precision: seen * (attacked * (forwards + input_backwards) + reads.attack_clean),
+    }
+    rest = seen * (3 * student + reads.teacher_adv) + frozen
+    trained_in[config.precision] = trained_in.get(config.precision, 0.0) + rest
+    passes = seen * (attacked * (forwards + input_backwards) + reads.attack_clean + 2 * student + reads.teacher_adv)
+    batches = (passes + frozen) / config.batch_size
     fwd += fitted
     for part in parts:
         absent += [part.task] if part.published else []
         fwd += part.images * part.forwards
         back_in += part.images * part.backwards
+        batches += -(-part.images // config.eval_suite.batch_size) * (part.forwards + part.backwards)
     gflop, width = forward_cost(model.visual, size)
     cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
         absent=tuple(dict.fromkeys(absent)),
         embedding_bytes=_embedding_bytes(config, size, parts, fitted, width) + retrieval_bytes(config, width),
+        forwards_in=_added(trained_in, _evaluated_in(config, parts, fitted)), batches=batches,
     )  # fmt: skip
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
+
+
+def _evaluated_in(config: TrialConfig, parts: Iterable[Part], fitted: int) -> dict[str, float]:
+    """Return an evaluation's passes by precision: attacks are judged, and images without attack encoded, in fp32."""
+    judged = attacking = 0.0
+    for part in parts:
+        own = 1 if part.eps else part.forwards  # the last forward of an attack judges it
+        judged += part.images * own
+        attacking += part.images * (part.forwards - own + part.backwards)
+    return _added({"fp32": judged + fitted}, {config.eval_suite.attack_precision: attacking})
+
+
+def _added(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in (*one, *other)}
 
 
 def _attack_passes(config: TrialConfig) -> tuple[int, int]:
@@ -211,12 +242,15 @@ EFFICIENCY = 0.35
 
 @lru_cache(maxsize=1)
 def _machine_gflops(seconds: float = 0.2) -> float:
-    """fp32 matmul rate of one CPU thread's share, or of the GPU where there is one, in GFLOP/s."""
+    """fp32 matmul rate of one CPU thread's share, or of the GPU where there is one, in GFLOP/s, once it is warm."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a = torch.randn(1024, 768, device=device)
+    rows = 12_800 if device == "cuda" else 1024  # enough for a GPU to be busy much longer than the host waits for it
+    a = torch.randn(rows, 768, device=device)
     b = torch.randn(768, 768, device=device)
+    for _ in range(3):  # picks kernels, and wakes the clock of a GPU
+        (a @ b).sum().item()
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
         (a @ b).sum().item()
         done += 1
-    return done * 2 * 1024 * 768 * 768 / (time.perf_counter() - begun) / 1e9
+    return done * 2 * rows * 768 * 768 / (time.perf_counter() - begun) / 1e9

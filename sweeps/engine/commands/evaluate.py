@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         return evaluate_model(options)
     from sweeps.engine.running.shards import spread_over  # noqa: PLC0415 - brings Ray
 
-    return evaluate_model(options, spread_over(workers, gpus, print))
+    return evaluate_model(options, spread_over(workers, gpus, print, deterministic=options.deterministic))
 
 
 def _check_texts(options: argparse.Namespace) -> None:

@@ -177,14 +177,17 @@ class Engine:
         if self._options.local:
             processes = processes_of(self._options.gpus_per_trial)
             device = "cpu" if self._options.gpus_per_trial == 0 else None
-            run_here(source, self._course.path, self._course, processes, self._options.trial_timeout, rungs, device)
+            run_here(
+                source, self._course.path, self._course, processes, self._options.trial_timeout, rungs, device,
+                deterministic=self._options.deterministic,
+            )  # fmt: skip
             return
         from sweeps.engine.running.on_ray import run_on_ray  # noqa: PLC0415 - brings Ray
 
         assert self._cluster is not None
         run_on_ray(
             source, self._course.path, self._course, self._cluster, search=search, limit=self._options.trial_timeout,
-            rungs=rungs,
+            rungs=rungs, deterministic=self._options.deterministic,
         )  # fmt: skip
 
     def _start(self) -> None:

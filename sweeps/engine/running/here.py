@@ -37,11 +37,13 @@ def run_here(
     limit: float | None = None,
     rungs: Rungs | None = None,
     device: str | None = None,
+    *,
+    deterministic: bool = False,
 ) -> None:
     """Run every job of ``source`` into ``folder``, and report to ``watch``; ``processes`` share each trial.
 
     ``rungs``: when trials are scored while they train. A trial that runs longer than ``limit`` seconds fails.
-    ``device``: default CUDA where there is one.
+    ``device``: default CUDA where there is one. ``deterministic``: the same sums in every run on a GPU.
 
     Uses one thread, as on Ray, so that sums have the same order and the numbers are the same.
     """
@@ -54,6 +56,7 @@ def run_here(
                 perform(
                     job.configs, folder, watch.progress, score_eps=job.score_eps, device=device, processes=processes,
                     limit=limit, rungs=rungs, at_rung=None if rungs is None else watch.at_rung, metrics=job.metrics,
+                    deterministic=deterministic,
                 )  # fmt: skip
                 watch.finished(job)
                 source.finished(job)

@@ -127,6 +127,7 @@ def perform(
     rungs: Rungs | None = None,
     at_rung: AtRung | None = None,
     metrics: tuple[str, ...] = (),
+    deterministic: bool = False,
 ) -> None:
     """Run the trials in turn, each into its folder under ``folder``; trials that are done are skipped.
 
@@ -134,7 +135,8 @@ def perform(
     ``limit``: the seconds after which a trial fails; only in a main thread. ``launch``: trials that this launch has
     cut off are skipped. ``rungs``: when trials of the selection are scored while they train; ``at_rung`` tells the
     launching process, which answers in the trial's folder. The seeds after a stopped one are not run.
-    ``metrics``: names of those that are measured beside the metrics of every trial.
+    ``metrics``: names of those that are measured beside the metrics of every trial. ``deterministic``: as in
+    :class:`RunContext`.
     """
     stopped = ""
     for i, config in enumerate(configs):
@@ -154,6 +156,7 @@ def perform(
                 context = RunContext(
                     cache=folder, device=device, on_event=_reporter(config, report, log),
                     rungs=rungs if scored else None, goes_on=_asker(place, at_rung), metrics=metrics,
+                    deterministic=deterministic,
                 )  # fmt: skip
                 _run(config, place, processes, context, limit)
             ended = read_result(place)

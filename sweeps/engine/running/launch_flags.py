@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sweeps.engine.running.flags import Parser
 from sweeps.engine.study.limits import CLIFF, SAMPLES
+from zsr_core.names import CARDS
 
 STOPS = ("asha", "hyperband", "watch", "none")
 SEARCHES = ("tpe", "gp", "nsga2", "nsga3", "cmaes", "random", "qmc")
@@ -14,6 +15,8 @@ def launch_parser(question: str) -> Parser:
     parser = Parser(description=question)
     add = parser.add_argument
     add("--plan", action="store_true", help="print the trials and what they will cost; start nothing")
+    add("--on", metavar="CARD", help=f"plan for graphics cards that need not be here, such as h100 or 8xh100: "
+        f"{', '.join(CARDS)}")  # fmt: skip
     add("--search", metavar="NAME", help=f"search the space instead of the grid: {', '.join(SEARCHES)}")
     add("--samples", metavar="N", help="proposals of the search, earlier launches counted (default: the sweep's, "
         f"else {SAMPLES})")  # fmt: skip
@@ -47,6 +50,8 @@ def launch_parser(question: str) -> Parser:
     add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "
         "machine, such as 4, with a process each (default 1 if there are GPUs)")  # fmt: skip
+    add("--deterministic", action="store_true", help="the same sums in every run on a GPU, by slower kernels; recorded "
+        "with each result")  # fmt: skip
     add("--max-concurrent", metavar="N", help="run at most N trials at a time")
     add("--stop", metavar="RULE", help=f"stop trials early that are clearly worse: {', '.join(STOPS)} (default: the "
         "sweep's, else none)")  # fmt: skip

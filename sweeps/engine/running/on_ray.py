@@ -51,12 +51,13 @@ def run_on_ray(
     search: bool,
     limit: float | None = None,
     rungs: Rungs | None = None,
+    deterministic: bool = False,
 ) -> None:
     """Run every job of ``source`` into ``folder`` and report to ``watch``.
 
     Without a search all jobs are known, and Tune gets them as one grid axis. In a search, ``source`` proposes each job
     when a worker is free. With ``rungs`` trials are scored while they train. A trial that runs longer than ``limit``
-    seconds is ended and fails.
+    seconds is ended and fails. ``deterministic``: the same sums in every run on a GPU.
 
     Raises:
         ClusterLost: within seconds, if a process of Ray that the sweep needs has died.
@@ -70,7 +71,8 @@ def run_on_ray(
     place, threads, gpu, processes = str(folder), int(on.cpus_per_trial), on.gpus_per_trial > 0, on.processes
 
     def worker(config: dict[str, Any]) -> None:
-        _work(config, folder=place, threads=threads, gpu=gpu, processes=processes, launch=launch, rungs=rungs)
+        _work(config, folder=place, threads=threads, gpu=gpu, processes=processes, launch=launch, rungs=rungs,
+              deterministic=deterministic)  # fmt: skip
 
     def fit(go_on: Callable[[], None]) -> None:
         follower = _Follower(
@@ -129,6 +131,7 @@ def _work(
     processes: int,
     launch: str,
     rungs: Rungs | None,
+    deterministic: bool,
 ) -> None:
     """Run one job in a Ray worker."""
     torch.set_num_threads(threads)
@@ -144,7 +147,7 @@ def _work(
     perform(
         configs, Path(folder), report, score_eps=packed["score_eps"], device="cuda" if gpu else "cpu",
         processes=processes, launch=launch, rungs=rungs, at_rung=None if rungs is None else at_rung,
-        metrics=tuple(packed["metrics"]),
+        metrics=tuple(packed["metrics"]), deterministic=deterministic,
     )  # fmt: skip
     tune.report({"ended": True})
 

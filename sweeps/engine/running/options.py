@@ -27,6 +27,7 @@ from sweeps.engine.study.stopping import Stopping, check_stoppable, stopping
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import shown
 from zsr_core.codec import require
+from zsr_core.trial.cards import Cards, read_cards
 
 MOST_SEEDS = 1000  # each repeats every trial of the plan
 MOST_ROUNDS = 20  # of --refine: each round at most halves the distance between neighbours
@@ -59,6 +60,8 @@ class Options:
     more_seeds: tuple[int, ...] = ()  # further seeds, for cells that may still be the best
     keep: tuple[Keep, ...] = ()  # conditions that the chosen cell must keep
     until_certain: bool = False
+    deterministic: bool = False  # the same sums in every run on a GPU
+    on: Cards | None = None  # that the plan is for
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
 
 
@@ -97,6 +100,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     budget = None if given.budget is None else read_budget(given.budget)
     on_gpus = gpus != 0 or budget is None or budget.kind != "gpu_seconds"
     require(on_gpus, "--budget", given.budget, "a time or FLOPs: --gpus-per-trial 0 uses no GPU")
+    require(given.on is None or given.plan, "--on", given.on, "--plan with it: a launch runs on what is here")
+    require(given.on is None or gpus != 0, "--gpus-per-trial", given.gpus_per_trial, "a share above 0: --on plans GPUs")
     return Options(
         plan=given.plan,
         preset=given.preset,
@@ -119,6 +124,8 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         keep=tuple(read_keep(text) for text in given.keep),
         resume_pruned=_whole("--resume-pruned", given.resume_pruned) or 0,
         budget=budget,
+        deterministic=given.deterministic,
+        on=None if given.on is None else read_cards("--on", given.on),
         until_certain=given.until_certain,
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),

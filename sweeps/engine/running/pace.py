@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from statistics import median
 from types import FrameType
 
@@ -19,9 +20,15 @@ PATIENCE_SECONDS = 60.0  # no trial is reported before
 
 
 class Pace:
-    """The seconds of trials: measured on finished ones of this study, else estimated."""
+    """The seconds of trials: measured on finished ones of this study, else estimated.
 
-    def __init__(self, results: Iterable[TrialResult]) -> None:
+    ``seconds_of`` is what an estimate comes to; by default, on this machine.
+    """
+
+    def __init__(
+        self, results: Iterable[TrialResult], seconds_of: Callable[[Estimate], float] = lambda cost: cost.seconds
+    ) -> None:
+        self._seconds_of = seconds_of
         self._measured: dict[str, list[float]] = {}
         self._estimates: dict[str, Estimate] = {}
         for result in results:
@@ -42,7 +49,8 @@ class Pace:
         """Return the estimate before any measurement, made once for each shape."""
         key = shape(config)
         if key not in self._estimates:
-            self._estimates[key] = estimate(config)
+            cost = estimate(config)
+            self._estimates[key] = replace(cost, seconds=self._seconds_of(cost))
         return self._estimates[key]
 
     def seconds(self, config: TrialConfig) -> float:
@@ -58,7 +66,10 @@ class Pace:
 
 def shape(config: TrialConfig) -> str:
     """Return a key of a trial's cost: trials that differ only in weights and seed cost the same."""
-    sizes = [config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite]
+    sizes = [
+        config.model, config.train_attack, config.train_data, config.epochs, config.eval_suite, config.perturbation,
+        config.batch_size, config.precision, config.attack_precision,
+    ]  # fmt: skip
     return f"{config.method.passes} {canonical(sizes)}"
 
 

@@ -21,11 +21,12 @@ from zsr_core.codec import canonical
 from zsr_core.data import Split, set_size, zero_shot_names
 from zsr_core.duration import size_text
 from zsr_core.model.load import image_size_of
+from zsr_core.trial.cards import TABLE, Cards
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.cost import Estimate
 from zsr_core.trial.provenance import set_notes
 
-# The card of the papers' training (Comp-TGA, section V), at its manufacturer's fp32 rate.
-REFERENCE_GPU, REFERENCE_GFLOPS = "an RTX 3090", 35_600.0
+REFERENCE = Cards(card=TABLE["rtx3090"])  # the papers' card (Comp-TGA, section V)
 
 
 def own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
@@ -34,14 +35,13 @@ def own_cells(sweep: Sweep, options: Options) -> frozenset[str]:
 
 
 def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
-    pace = Pace(folder.done().values())
     study = folder.study
-    cores = 1 if options.local else len(os.sched_getaffinity(0))
-    slots = min(cores, options.max_concurrent or cores)
+    pace, slots = planned(folder, options)
     coming = to_come(study, options.samples, len(options.seeds))
     elsewhere = study.base.model.name not in MINIATURES and not torch.cuda.is_available()
-    gpu = Gpu(name=REFERENCE_GPU, seconds=lambda config: pace.estimate(config).seconds_at(REFERENCE_GFLOPS))
-    lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu if elsewhere else None)
+    on = options.on or (REFERENCE if elsewhere else None)
+    gpu = None if on is None else Gpu(name=on.text, seconds=lambda c: pace.estimate(c).seconds_on(on.card))
+    lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu)
     lines += sets_lines(study)
     lines += stopping_lines(study, pace)
     lines += budget_lines(folder, options, pace, slots)
@@ -51,6 +51,25 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     if pace.absent:
         lines.append(f"Not on this machine, so their published sizes are used: {', '.join(pace.absent)}.")
     return lines
+
+
+def planned(folder: StudyFolder, options: Options) -> tuple[Pace, int]:
+    """Return the pace of the study's trials and how many run at a time: on the cards of ``--on``, on this machine's
+    GPUs, or on its cores.
+
+    A trial that has a share of a card takes so much longer, one that has several so much shorter. With ``--on`` the
+    seconds of finished trials do not count, because they ran elsewhere.
+    """
+    gpus = options.on.count if options.on is not None else torch.cuda.device_count() * (options.gpus_per_trial != 0)
+    share = options.gpus_per_trial or 1.0
+    places = max(1, int(gpus / share)) if gpus else len(os.sched_getaffinity(0))
+    slots = 1 if options.local else min(places, options.max_concurrent or places)
+    held = min(share, gpus) if gpus else 1.0  # cards of one trial
+
+    def seconds(cost: Estimate) -> float:
+        return (cost.seconds if options.on is None else cost.seconds_on(options.on.card)) / held
+
+    return Pace(folder.done().values() if options.on is None else (), seconds), slots
 
 
 def stopping_lines(study: Study, pace: Pace) -> list[str]:

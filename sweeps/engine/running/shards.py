@@ -29,10 +29,11 @@ from zsr_core.trial.run import evaluate_shard
 POLL_S = 5.0
 
 
-def spread_over(workers: int, gpus: float | None, say: Callable[[str], None]) -> Spread:
+def spread_over(workers: int, gpus: float | None, say: Callable[[str], None], *, deterministic: bool = False) -> Spread:
     """Return a function that evaluates a trial on ``workers`` Ray workers, each with ``gpus`` (or one CPU).
 
-    A worker that dies is restarted and reads its finished batches from the trial's folder, which all nodes share.
+    ``deterministic``: the same sums in every run on a GPU. A worker that dies is restarted and reads its finished
+    batches from the trial's folder, which all nodes share.
 
     Raises:
         ConfigError: for less than one worker, or more GPUs than there are.
@@ -41,18 +42,25 @@ def spread_over(workers: int, gpus: float | None, say: Callable[[str], None]) ->
 
     def spread(config: TrialConfig, parts: Path) -> list[SampleRecord]:
         with cluster(gpus, workers) as on:
-            return watched(lambda go_on: _run(config, parts, workers, on, say, go_on))
+            return watched(lambda go_on: _run(config, parts, workers, on, say, go_on, deterministic=deterministic))
 
     return spread
 
 
 def _run(
-    config: TrialConfig, parts: Path, workers: int, on: Cluster, say: Callable[[str], None], go_on: Callable[[], None]
+    config: TrialConfig,
+    parts: Path,
+    workers: int,
+    on: Cluster,
+    say: Callable[[str], None],
+    go_on: Callable[[], None],
+    *,
+    deterministic: bool,
 ) -> list[SampleRecord]:
     threads = int(on.cpus_per_trial)
     work = ray.remote(num_cpus=threads, num_gpus=on.gpus_per_trial, max_retries=3)(_shard)
     stated = to_plain(config)
-    jobs = {work.remote(stated, str(parts), k, workers, threads): k for k in range(workers)}
+    jobs = {work.remote(stated, str(parts), k, workers, threads, deterministic): k for k in range(workers)}
     records: dict[int, list[SampleRecord]] = {}
     waiting = list(jobs)
     begun = time.monotonic()
@@ -106,9 +114,9 @@ def _answer(job: Any) -> Any:
         raise
 
 
-def _shard(config: dict[str, Any], parts: str, k: int, of: int, threads: int) -> Any:
+def _shard(config: dict[str, Any], parts: str, k: int, of: int, threads: int, deterministic: bool) -> Any:
     """Return the records of one shard, with embeddings if they are kept, as an Arrow table; runs in a worker."""
     torch.set_num_threads(threads)
     trial = from_plain(TrialConfig, config)
-    context = RunContext(on_event=_meter(trial, Path(parts), k, of))
+    context = RunContext(on_event=_meter(trial, Path(parts), k, of), deterministic=deterministic)
     return to_table(evaluate_shard(trial, Path(parts), (k, of), context), WITH_EMBEDDING)
