@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from zsr_core.evaluation.metrics.calibration import (
     ALL,
@@ -29,7 +30,7 @@ from zsr_core.evaluation.metrics.calibration import (
 )
 from zsr_core.evaluation.metrics.intervals import DRAWS
 from zsr_core.evaluation.metrics.metric import Ends, Images, Metric, Reads, Unit, always_defined
-from zsr_core.evaluation.metrics.outputs import Floats, Rows
+from zsr_core.evaluation.metrics.outputs import Floats
 from zsr_core.evaluation.metrics.ranking import is_first
 from zsr_core.evaluation.metrics.resampling import CELLS
 from zsr_core.rng import seed_for
@@ -83,7 +84,8 @@ def binnings(images: Images) -> dict[Binning, Floats]:
     place = np.empty(n, np.intp)
     place[np.argsort(images.p_max, kind="stable")] = np.arange(n)
     equal = one_hot(np.searchsorted(equal_edges(n, BINS)[1:-1], place, side="right"), BINS)
-    return {"adaptive": equal} | {bins: one_hot(bin_of(images.p_max, bins), bins) for bins in BAND}
+    equal_width: dict[Binning, Floats] = {bins: one_hot(bin_of(images.p_max, bins), bins) for bins in BAND}
+    return {"adaptive": equal, **equal_width}
 
 
 @lru_cache(maxsize=2)
@@ -111,7 +113,7 @@ def ece_classwise_draws(images: Images, bins: int = BINS) -> Floats:
     n, classes = log_p.shape
     p, counted = np.exp(log_p), counted_classes(images, classes)
     p /= p.sum(axis=1, keepdims=True)
-    upto = p.cumsum(axis=1) + np.arange(n)[:, None]  # one rising list, so that one search draws all labels
+    upto: Floats = p.cumsum(axis=1) + np.arange(n)[:, None]  # one rising list, so that one search draws all labels
     upto[:, -1] = np.arange(n) + 1.0
     cells = bins * len(counted)
     counted_cell = bin_of(p[:, counted].ravel(), bins).reshape(n, -1) + bins * np.arange(len(counted))  # [N, C']
@@ -125,7 +127,7 @@ def ece_classwise_draws(images: Images, bins: int = BINS) -> Floats:
     return np.asarray(np.abs(right - sure).sum(axis=1) / n / len(counted), dtype=np.float64)
 
 
-def _labels_in_cells(uniform: Floats, upto: Floats, cell: Rows, cells: int) -> Rows:
+def _labels_in_cells(uniform: Floats, upto: Floats, cell: npt.NDArray[np.int_], cells: int) -> npt.NDArray[np.int_]:
     """Return [R, cells], how many labels drawn by ``uniform`` [R, N] are in each cell; ``cell`` [N, C] is a label's."""
     draws, n = uniform.shape
     # Searched image by image, because neighbours in the list are then in the processor's cache.

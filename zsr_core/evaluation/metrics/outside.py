@@ -17,12 +17,12 @@ from functools import lru_cache
 import numpy as np
 
 from zsr_core.codec import unknown
-from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Interval, Kind, Metric, OodSet
+from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Interval, Metric, OodSet
 from zsr_core.evaluation.metrics.ood import MEASURES, SCORES, Side
 from zsr_core.evaluation.metrics.outputs import Floats, Outputs
 from zsr_core.evaluation.metrics.ranking import Ranked, ends_of_moves, moves, ranked
+from zsr_core.names import LISTED_BY, OOD_KINDS, OodKind
 
-KINDS: tuple[Kind, ...] = ("near", "far")
 AGAINST = "_vs_"  # between a row's name and the set's
 # What every trial with OOD sets measures; the other measures where they are asked for.
 USUAL = ("auroc", "fpr_ood_at_id95")
@@ -89,7 +89,7 @@ def _row(name: str, of: str, measure: str, score: str, side: Side, chosen: Chose
     )  # fmt: skip
 
 
-def _of_kind(kind: Kind, measure: str, score: str, side: Side) -> Metric:
+def _of_kind(kind: OodKind, measure: str, score: str, side: Side) -> Metric:
     name, lacking = f"{kind}_{measure}_{score}{side}", f"no {kind} OOD set was evaluated"
     return _row(name, f"{kind} OOD", measure, score, side, lambda found: found.kind == kind, lacking)
 
@@ -108,7 +108,11 @@ def against(measure: str, score: str, side: Side, of: str) -> Metric:
 
 
 OUTSIDE: tuple[Metric, ...] = tuple(
-    _of_kind(kind, measure, score, side) for side in SIDES for kind in KINDS for score in SCORES for measure in MEASURES
+    _of_kind(kind, measure, score, side)
+    for side in SIDES
+    for kind in OOD_KINDS
+    for score in SCORES
+    for measure in MEASURES
 )
 _STEMS: Mapping[str, tuple[str, str, Side]] = {
     f"{measure}_{score}{side}": (measure, score, side) for side in SIDES for score in SCORES for measure in MEASURES
@@ -123,7 +127,7 @@ def row_of_set(name: str) -> Metric:
     """
     stem, _, of = name.partition(AGAINST)
     if stem not in _STEMS:
-        raise unknown("metric", name, [f"{known}{AGAINST}{of}" for known in _STEMS])
+        raise unknown("metric", name, [f"{known}{AGAINST}{of}" for known in _STEMS], LISTED_BY)
     return against(*_STEMS[stem], of)
 
 
@@ -132,7 +136,7 @@ def rows_of_sets(names: Sequence[str]) -> tuple[Metric, ...]:
     return tuple(against(*stem, slug(name)) for name in names for stem in _STEMS.values())
 
 
-def usual_rows(names: Sequence[str], kinds: Sequence[Kind], *, attacked: bool) -> tuple[Metric, ...]:
+def usual_rows(names: Sequence[str], kinds: Sequence[OodKind], *, attacked: bool) -> tuple[Metric, ...]:
     """Return the rows that every trial with these OOD sets measures: of each kind that there is, then of each set.
 
     Args:
@@ -141,7 +145,7 @@ def usual_rows(names: Sequence[str], kinds: Sequence[Kind], *, attacked: bool) -
     """
     places: list[Side] = ["", "_adv_id", "_adv_ood"] if attacked else [""]
     every = [(measure, score, side) for side in places for score in SCORES for measure in USUAL]
-    of_kinds = [f"{kind}_{m}_{s}{side}" for kind in KINDS if kind in kinds for m, s, side in every]
+    of_kinds = [f"{kind}_{m}_{s}{side}" for kind in OOD_KINDS if kind in kinds for m, s, side in every]
     by_name = {metric.name: metric for metric in OUTSIDE}
     of_sets = [against(m, s, side, slug(name)) for name in names for m, s, side in every if m == "auroc"]
     return (*(by_name[name] for name in of_kinds), *of_sets)
