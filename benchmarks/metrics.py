@@ -1,38 +1,43 @@
 """What do all metrics cost from stored records and embeddings, beside scikit-learn computing a part of them?
 
-`python benchmarks/metrics.py` makes records of 16 sets x 1000 images x 2 conditions with embeddings, which with the
-worst attack are 3, and measures every row of the table, with intervals. Beside it scikit-learn computes what it has,
-without intervals: log loss, reliability curves, and the AUROCs of six uncertainties. CPU seconds count, because they
-depend less on other work on the machine.
+`python benchmarks/metrics.py` writes a trial's Parquet files of 16 sets x 1000 images x 2 conditions, which with the
+worst attack are 3, reads them, and measures every row of the table of the five families, with intervals. Beside it
+scikit-learn computes what it has, without intervals: log loss, reliability curves, and the AUROCs of six uncertainties.
+CPU seconds of one thread count, because they depend less on other work on the machine. `--families` times each alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, roc_auc_score
 
+from zsr_core.evaluation.embeddings import Evaluated, read_evaluated, write_embeddings
 from zsr_core.evaluation.measure import by_place, measure
-from zsr_core.evaluation.metrics import METRICS, Images, Metric
+from zsr_core.evaluation.metrics import Images, Metric
 from zsr_core.evaluation.metrics.calibration import CALIBRATION
 from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
 from zsr_core.evaluation.metrics.ood import OOD
 from zsr_core.evaluation.metrics.outputs import ClassTexts
 from zsr_core.evaluation.metrics.temperature import TEMPERATURE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTIES, UNCERTAINTY
-from zsr_core.records import SampleRecord
+from zsr_core.records import SampleRecord, write_samples
 
 FAMILIES: dict[str, tuple[Metric, ...]] = {
     "calibration": CALIBRATION, "if calibrated": IF_CALIBRATED, "temperature": TEMPERATURE,
     "uncertainty": UNCERTAINTY, "out of distribution": OOD,
 }  # fmt: skip
 EPS = 1 / 255
+T = TypeVar("T")
 
 
 def made(sets: int, images: int, classes: int, width: int) -> tuple[list[SampleRecord], dict[str, ClassTexts]]:
@@ -43,7 +48,7 @@ def made(sets: int, images: int, classes: int, width: int) -> tuple[list[SampleR
         unit = _unit(random.normal(size=(classes, width)))
         texts[task] = ClassTexts(unit=unit, classes=tuple(map(str, range(classes))), scale=100.0)
         labels = random.integers(classes, size=images)
-        clean = _unit(0.9 * unit[labels] + 2.0 * random.normal(size=(images, width)) / np.sqrt(width))
+        clean = _unit(unit[labels] + 6.0 * random.normal(size=(images, width)) / np.sqrt(width))
         first = _records(task, "none", 0.0, clean, labels, texts[task], np.ones(images, bool))
         right = np.array([r.correct for r in first])
         moved = _unit(clean - 0.2 * random.random((images, 1)) * right[:, None] * unit[labels])
@@ -99,31 +104,46 @@ def by_scikit_learn(places: dict[tuple[str, str, float], Images]) -> int:
     return numbers
 
 
-def timed(work: Callable[[], int]) -> tuple[float, int]:
-    """Return the CPU seconds of ``work`` and the number of numbers that it made."""
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Return the CPU seconds of ``work`` and what it returns."""
     begun = time.process_time()
-    made_numbers = work()
-    return time.process_time() - begun, made_numbers
+    got = work()
+    return time.process_time() - begun, got
+
+
+def stored(folder: Path, sets: int, images: int, classes: int, width: int) -> None:
+    """Write the files of a trial that kept its embeddings."""
+    records, texts = made(sets, images, classes, width)
+    write_samples(folder / "samples.parquet", records)
+    write_embeddings(folder, Evaluated(records=records, texts=texts, source=()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     for name, default in (("sets", 16), ("images", 1000), ("classes", 100), ("width", 512)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--families", action="store_true", help="time each family of metrics alone, too")
     args = parser.parse_args()
-    records, texts = made(args.sets, args.images, args.classes, args.width)
-    source = [r for r in records if r.task == "set0" and r.condition == "none"]
+    with tempfile.TemporaryDirectory() as folder:
+        stored(Path(folder), args.sets, args.images, args.classes, args.width)
+        reading, found = timed(lambda: read_evaluated(Path(folder), None))
+    source = [r for r in found.records if r.task == "set0" and r.condition == "none"]
+
+    def numbers(metrics: tuple[Metric, ...]) -> tuple[float, int]:
+        seconds, rows = timed(lambda: measure(found.records, (), metrics, texts=found.texts, source=source))
+        return seconds, sum(row.value is not None for row in rows)
+
+    every = tuple(metric for family in FAMILIES.values() for metric in family)
+    measuring, count = numbers(every)
     print(f"{args.sets} sets x {args.images} images x 3 conditions, load average {os.getloadavg()[0]:.1f}\n")
     print("| what | CPU seconds | numbers |\n|---|---|---|")
-    whole = 0.0
-    for name, metrics in FAMILIES.items():
-        seconds, numbers = timed(lambda m=metrics: len(measure(records, (), m, texts=texts, source=source)))  # type: ignore[misc]
-        whole += seconds
-        print(f"| {name} | {seconds:.1f} | {numbers} |", flush=True)
-    print(f"| all, with intervals ({len(METRICS)} metrics) | {whole:.1f} | |")
-    places = by_place(records, texts, source)
-    seconds, numbers = timed(lambda: by_scikit_learn(places))
-    print(f"| scikit-learn, a part, without intervals | {seconds:.1f} | {numbers} |")
+    print(f"| files read | {reading:.1f} | |")
+    print(f"| {len(every)} metrics with intervals | {measuring:.1f} | {count} |", flush=True)
+    for name, metrics in FAMILIES.items() if args.families else ():
+        seconds, count = numbers(metrics)
+        print(f"| {name} alone | {seconds:.1f} | {count} |", flush=True)
+    seconds, count = timed(lambda: by_scikit_learn(by_place(found.records, found.texts, source)))
+    print(f"| scikit-learn, a part, without intervals | {seconds:.1f} | {count} |")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 # Metadata of a field that was added after results had been written: at its default it changes no fingerprint.
 LATER = {"later": True}
+NEAREST = 4  # names that an error for one of a long table lists
 T = TypeVar("T")
 Reader = Callable[[Any, str], Any]  # a plain value and its dotted path -> the value
 
@@ -36,9 +37,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def unknown(path: str, value: object, known: Iterable[str]) -> ConfigError:
-    """Return the error for a name that is not in a table: the path, the value, the table, the nearest name."""
+def unknown(path: str, value: object, known: Iterable[str], listed_by: str = "") -> ConfigError:
+    """Return the error for a name that is not in a table: the path, the value, the table, the nearest name.
+
+    Args:
+        listed_by: the command that lists a table which is too long for an error, of which it then names the nearest.
+    """
     names = list(known)
+    if listed_by:
+        near = difflib.get_close_matches(str(value), names, n=NEAREST, cutoff=0.4)
+        such = f", such as {', '.join(near)}" if near else ""
+        expected = f"one of {len(names)} names{such}; {listed_by} lists them"
+        return ConfigError(f"{path}: unknown value {value!r}; expected {expected}{did_you_mean(str(value), names)}")
     listing = ", ".join(names)
     return ConfigError(f"{path}: unknown value {value!r}; expected one of: {listing}{did_you_mean(str(value), names)}")
 
@@ -66,6 +76,11 @@ def parse_number(text: str) -> float | None:
         return float(top) / (float(bottom) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the entries of a list with commas, without the spaces around them; empty ones are left out."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def to_plain(value: Any, path: str = "value", *, whole: bool = False) -> Any:

@@ -6,7 +6,7 @@ Each table takes its keys from here, and :func:`rows_of` refuses a table that la
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 Row = TypeVar("Row")
 
@@ -25,8 +25,12 @@ ATTACKS = (
     "confidence-flip-mu0.1", "confidence-flip-mu1", "confidence-flip-mu10",
 )  # fmt: skip
 
+LISTED_BY = "`zsr measure --study DIR`"  # prints the table of metrics
 # the scores of out-of-distribution detectors, which attacks on a detector are named by
-DETECTORS = ("msp", "max_logit", "energy", "mcm", "entropy")
+ScoreName = Literal["msp", "max_logit", "energy", "mcm", "entropy"]
+DETECTORS: tuple[ScoreName, ...] = get_args(ScoreName)
+OodKind = Literal["near", "far"]  # of images that are out of distribution
+OOD_KINDS: tuple[OodKind, ...] = get_args(OodKind)
 
 
 def rows_of(names: Sequence[str], rows: Mapping[str, Row]) -> dict[str, Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -69,14 +69,20 @@ def to_table(records: Iterable[SampleRecord], schema: pa.Schema = ARROW) -> pa.T
     return pa.table(columns, schema=schema)
 
 
-def from_table(table: pa.Table, schema: pa.Schema = ARROW) -> list[SampleRecord]:
+def from_table(
+    table: pa.Table, schema: pa.Schema = ARROW, beside: Mapping[str, Sequence[bytes]] | None = None
+) -> list[SampleRecord]:
     """Return the records of a table with the columns of ``schema``.
+
+    Args:
+        beside: by field, what each record carries that the table does not hold.
 
     Raises:
         KeyError: naming a column that is not there.
     """
-    columns = [table.column(name).to_pylist() for name in schema.names]
-    return [SampleRecord(**dict(zip(schema.names, row, strict=True))) for row in zip(*columns, strict=True)]
+    columns: dict[str, Sequence[object]] = {name: table.column(name).to_pylist() for name in schema.names}
+    columns |= beside or {}
+    return [SampleRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
 
 def write_samples(path: Path, records: Iterable[SampleRecord], schema: pa.Schema = ARROW) -> Path:

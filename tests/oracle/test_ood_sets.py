@@ -12,9 +12,10 @@ from ood_by_formula import measures_of, scores_of
 
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.metrics import METRICS, Images, interval_of, metric_named
-from zsr_core.evaluation.metrics.metric import Detection, Kind, OodSet
+from zsr_core.evaluation.metrics.metric import Detection, OodSet
 from zsr_core.evaluation.metrics.outputs import Outputs
 from zsr_core.evaluation.metrics.outside import OUTSIDE, SIDES, rows_of_sets, usual_rows
+from zsr_core.names import OodKind
 
 CLASSES = 5
 SCORES = ("msp", "max_logit", "energy", "mcm", "entropy")
@@ -32,7 +33,7 @@ def _scene() -> tuple[Images, Images]:
     clean = random_images(120, CLASSES)
     texts = replace(clean.kept.texts, scale=7.0)
     clean = replace(clean, outputs=replace(clean.kept, texts=texts))
-    listed: list[tuple[str, Kind, int, int]] = [("close", "near", 70, 1), ("dots", "far", 50, 2),
+    listed: list[tuple[str, OodKind, int, int]] = [("close", "near", 70, 1), ("dots", "far", 50, 2),
                                                 ("far-off", "far", 90, 3)]  # fmt: skip
     sets = tuple(
         OodSet(name=name, kind=kind, clean=_outputs(clean, n, seed),

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from zsr_core.evaluation.metrics import METRICS, Images, Metric, interval_of, metric_named
 from zsr_core.evaluation.metrics import uncertainty as u
 from zsr_core.evaluation.metrics.intervals import bootstrap, wilson
-from zsr_core.evaluation.metrics.ranking import auroc, auroc_ends, average_precision, fpr_at_tpr
+from zsr_core.evaluation.metrics.ranking import auroc, auroc_ends, average_precision, fpr_at_tpr, ranked
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTIES, UNCERTAINTY, Uncertainty
 
 BY_SUFFIX = {each.suffix: each for each in UNCERTAINTIES}
@@ -29,20 +29,22 @@ def test_rankings_are_those_of_scikit_learn_with_ties_too(seed: int) -> None:
     random = np.random.default_rng(seed)
     positive, negative = (np.round(random.normal(shift, 1, n), 1) for shift, n in ((0.7, 80), (0.0, 120)))
     labels, scores = np.repeat([1, 0], [80, 120]), np.concatenate([positive, negative])
-    assert auroc(positive, negative) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert average_precision(positive, negative) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    assert auroc(ranked(positive, negative)) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert average_precision(ranked(positive, negative)) == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-    assert fpr_at_tpr(positive, negative) == pytest.approx(fpr[np.argmax(tpr >= 0.95 - 1e-12)], abs=1e-12)
+    assert fpr_at_tpr(ranked(positive, negative)) == pytest.approx(fpr[np.argmax(tpr >= 0.95 - 1e-12)], abs=1e-12)
 
 
 def test_rankings_of_ten_images_by_hand() -> None:
     positive, negative = np.array([9.0, 8, 7, 5, 5]), np.array([6.0, 5, 4, 3, 2])
     # Each of 9, 8, 7 beats five; each 5 beats three and half of one.
-    assert auroc(positive, negative) == pytest.approx((15 + 7) / 25)
-    assert fpr_at_tpr(positive, negative) == 2 / 5  # all positives are kept at 5, which 6 and 5 reach
-    assert fpr_at_tpr(positive, negative, tpr=0.6) == 0.0
-    assert auroc(np.ones(3), np.ones(4)) == 0.5
-    assert (auroc(np.array([]), negative), average_precision(positive, np.array([]))) == (None, None)
+    assert auroc(ranked(positive, negative)) == pytest.approx((15 + 7) / 25)
+    assert fpr_at_tpr(ranked(positive, negative)) == 2 / 5  # all positives are kept at 5, which 6 and 5 reach
+    assert fpr_at_tpr(ranked(positive, negative), tpr=0.6) == 0.0
+    assert auroc(ranked(np.ones(3), np.ones(4))) == 0.5
+    assert (auroc(ranked(np.array([]), negative)), average_precision(ranked(positive, np.array([])))) == (None, None)
 
 
 def test_the_interval_of_an_auroc_is_delongs() -> None:
@@ -52,7 +54,7 @@ def test_the_interval_of_an_auroc_is_delongs() -> None:
     kernel = (positive[:, None] > negative).astype(float)
     theta = kernel.mean()
     deviation = math.sqrt(kernel.mean(axis=1).var(ddof=1) / 60 + kernel.mean(axis=0).var(ddof=1) / 90)
-    ends = auroc_ends(positive, negative, np.arange(60), np.arange(60, 150))
+    ends = auroc_ends(ranked(positive, negative), np.arange(60), np.arange(60, 150))
     half = 1.959964 * deviation / (theta * (1 - theta))
     by_hand = [1 / (1 + math.exp(-(math.log(theta / (1 - theta)) + sign * half))) for sign in (-1, 1)]
     assert ends == pytest.approx(by_hand, abs=2e-3)  # up to n / (n - 1) of each group
@@ -63,8 +65,9 @@ def test_scores_of_one_image_are_taken_together() -> None:
     random = np.random.default_rng(0)
     base = random.normal(size=150)
     attacked, clean, rows = base + 0.5 + 0.2 * random.normal(size=150), base, np.arange(150)
-    paired, apart = auroc_ends(attacked, clean, rows, rows), auroc_ends(attacked, clean, rows, rows + 150)
-    draws = [auroc(attacked[at], clean[at]) for at in random.integers(150, size=(1500, 150))]
+    told = ranked(attacked, clean)
+    paired, apart = auroc_ends(told, rows, rows), auroc_ends(told, rows, rows + 150)
+    draws = [auroc(ranked(attacked[at], clean[at])) for at in random.integers(150, size=(1500, 150))]
     assert paired is not None
     assert apart is not None
     assert paired == pytest.approx(np.percentile(draws, (2.5, 97.5)), abs=0.01)
@@ -73,8 +76,8 @@ def test_scores_of_one_image_are_taken_together() -> None:
 
 def test_a_perfect_or_empty_ranking_has_no_interval() -> None:
     ones, zeros = np.ones(5), np.zeros(5)
-    assert auroc_ends(ones, zeros, np.arange(5), np.arange(5)) is None
-    assert auroc_ends(np.array([]), zeros, np.arange(0), np.arange(5)) is None
+    assert auroc_ends(ranked(ones, zeros), np.arange(5), np.arange(5)) is None
+    assert auroc_ends(ranked(np.array([]), zeros), np.arange(0), np.arange(5)) is None
 
 
 # ---- the uncertainties

@@ -37,7 +37,7 @@ from zsr_core.methods.comp_tga import NON_CLASS
 from zsr_core.methods.views import Encoded
 from zsr_core.model.layout import Features
 from zsr_core.model.load import ModelRef, load_clip
-from zsr_core.records import ATTENTION_COLUMNS, SampleRecord, write_samples
+from zsr_core.records import ATTENTION_COLUMNS, SampleRecord, to_table, write_samples
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.trial import presets
@@ -166,10 +166,10 @@ def test_without_attention_or_an_attacked_image_a_number_is_null_with_the_reason
 def test_what_is_kept_comes_back_to_the_last_bit_and_that_of_other_images_is_refused(tmp_path: Path) -> None:
     rows = records()
     write_attention(tmp_path, rows)
-    assert read_attention(tmp_path, rows) == [r.attention for r in rows]
+    assert read_attention(tmp_path, to_table(rows)) == [r.attention for r in rows]
     with pytest.raises(ConfigError, match="other images"):
-        read_attention(tmp_path, rows[::-1])
-    assert read_attention(tmp_path / "elsewhere", rows) == [b""] * len(rows)
+        read_attention(tmp_path, to_table(rows[::-1]))
+    assert read_attention(tmp_path / "elsewhere", to_table(rows)) == [b""] * len(rows)
     journal = Journal(folder=tmp_path, worth=0.0)
     journal.keep("key", rows)
     assert journal.recall("key") == rows

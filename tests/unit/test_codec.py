@@ -18,8 +18,10 @@ from zsr_core.codec import (
     flatten,
     from_plain,
     is_finite,
+    parse_names,
     parse_number,
     to_plain,
+    unknown,
     with_overrides,
 )
 from zsr_core.data import DataRef
@@ -219,3 +221,18 @@ def test_replacing_fields_leaves_the_original_as_it_was() -> None:
 def test_a_number_is_written_as_a_decimal_or_as_a_fraction() -> None:
     assert [parse_number(text) for text in ("4/255", "0.5", "1e-3", "2")] == [4 / 255, 0.5, 1e-3, 2.0]
     assert [parse_number(text) for text in ("", "a/b", "1/0", "1/", "/2", "1/2/3")] == [None] * 6
+
+
+def test_a_list_with_commas_may_have_spaces_and_empty_entries() -> None:
+    assert parse_names(" pgd100, cw100,,square ,") == ("pgd100", "cw100", "square")
+    assert parse_names(" , ") == ()
+
+
+def test_an_error_for_one_of_a_long_table_names_the_nearest_and_the_command_that_lists_it() -> None:
+    names = ["robust", "robust_drop", *(f"metric_{i}" for i in range(400))]
+    said = str(unknown("score", "robst", names, "`zsr measure`"))
+    assert said == (
+        "score: unknown value 'robst'; expected one of 402 names, such as robust, robust_drop; `zsr measure` lists "
+        "them; did you mean 'robust'?"
+    )
+    assert "402 names; `zsr measure`" in str(unknown("score", "#", names, "`zsr measure`"))

@@ -74,6 +74,22 @@ def test_captions_are_a_content_too(config: TrialConfig, tmp_path: Path) -> None
     assert after["content_pets"] == before["content_pets"]
 
 
+def test_a_folder_of_corrupted_images_is_a_content_where_corruptions_are_read(
+    config: TrialConfig, tmp_path: Path
+) -> None:
+    images(tmp_path / "made" / "fog" / "1", 90)
+    task = replace(config.eval_suite.tasks[0], corrupted=str(tmp_path / "made"))
+    read = config.with_({"eval_suite.tasks": (task,), "eval_suite.corruptions": ("fog:1",)})
+    before = content_facts(read)
+    assert before.keys() == {"content_pets", "content_pets_corrupted"}
+    for file in (tmp_path / "made").rglob("*.png"):
+        Image.effect_noise((48, 48), 50).convert("RGB").save(file)
+    after = content_facts(read)
+    assert after["content_pets_corrupted"] != before["content_pets_corrupted"]
+    assert after["content_pets"] == before["content_pets"]
+    assert content_facts(config.with_({"eval_suite.tasks": (task,)})).keys() == {"content_pets"}
+
+
 def test_a_result_of_a_version_without_digests_is_taken_as_it_is(config: TrialConfig, tmp_path: Path) -> None:
     result = run_trial(config, tmp_path / "trial", CPU)
     older = {name: fact for name, fact in result.provenance.items() if not name.startswith("content_")}

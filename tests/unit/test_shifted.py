@@ -23,6 +23,7 @@ from zsr_core.cli.options import add_evaluate_options
 from zsr_core.cli.shifts import corruption_lines, factor_lines
 from zsr_core.codec import ConfigError, fingerprint, to_plain
 from zsr_core.data import DataRef, open_data
+from zsr_core.data.shifts import factored as factored_sets
 from zsr_core.data.shifts.factored import factor_set
 from zsr_core.data.shifts.names import UNCHANGED, is_shift
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement, measure
@@ -266,6 +267,28 @@ def test_factors_of_one_set_are_shown_as_its_own_though_all_sets_have_corruption
     mixed = dataclasses.replace(result, measurements=(*own, *photos, *both))
     assert any(f"without attack, {task};" in line for line in factor_lines(mixed))
     assert any("without attack, mean of the zero-shot sets." in line for line in corruption_lines(mixed))
+
+
+def test_the_page_says_why_several_sets_that_are_not_all_have_no_mean(factored: tuple[Any, Path]) -> None:
+    result, _ = factored
+    fog = next(m for m in result.measurements if m.metric == "clean")
+    fog = dataclasses.replace(fog, metric="corrupted_accuracy", attack="corruption-fog-3")
+    own = tuple(dataclasses.replace(fog, task=name) for name in ("photos", "sketches"))
+    clean = tuple(dataclasses.replace(fog, task=name, metric="clean", attack="none") for name in ("a", ZERO_SHOT_MEAN))
+    lines = corruption_lines(dataclasses.replace(result, measurements=(*own, *clean)))
+    assert any("for photos, sketches alone, so there is no mean" in line for line in lines)
+
+
+def test_scenes_of_one_brightness_but_other_pixels_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_data(DataRef(name="sport"), "report", 96, 2)
+    drawn = factored_sets.render_factor("sport", "size", 1, 4, 96)
+    keys = []
+    for images in (drawn.images, drawn.images.flip(3)):
+        mirrored = dataclasses.replace(drawn, images=images)
+        monkeypatch.setattr(factored_sets, "render_factor", lambda *_, mirrored=mirrored, **__: mirrored)
+        keys.append(factor_set(opened, "size", 2, 4, 96).key)
+    assert drawn.images.sum() == drawn.images.flip(3).sum()
+    assert keys[0] != keys[1]
 
 
 def test_selection_and_report_show_other_scenes() -> None:

@@ -18,10 +18,9 @@ from zsr_core.attacks.apgd import Apgd, Kept
 from zsr_core.attacks.attack import Attack, Draws, Scored, Target
 from zsr_core.attacks.losses import entropy
 from zsr_core.codec import require, unknown
-from zsr_core.names import DETECTORS, rows_of
+from zsr_core.names import DETECTORS, ScoreName, rows_of
 from zsr_core.threat import ThreatModel
 
-ScoreName = Literal["msp", "max_logit", "energy", "mcm", "entropy"]
 Goal = Literal["accept", "reject"]
 PREFIX = "detect-"  # of the attacks' names
 STEPS = 50
@@ -104,5 +103,4 @@ def detector(name: str) -> Detector:
     if score not in SCORES:
         raise unknown("score", name, [*SCORES, "msp20"])
     require(steps == "" or int(steps) >= 1, "score", name, "a number of steps of at least 1")
-    chosen: tuple[ScoreName, ...] = get_args(ScoreName)
-    return Detector(score=chosen[DETECTORS.index(score)], steps=int(steps) if steps else STEPS)
+    return Detector(score=next(known for known in DETECTORS if known == score), steps=int(steps) if steps else STEPS)

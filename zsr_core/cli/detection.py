@@ -7,29 +7,29 @@ from collections.abc import Mapping
 from zsr_core.attacks import Detector
 from zsr_core.attacks.detector import detector
 from zsr_core.cli.cells import cell
-from zsr_core.codec import ConfigError, require
+from zsr_core.codec import ConfigError, parse_names, require
 from zsr_core.data import DataRef, task_ref
 from zsr_core.evaluation.measure import WORST, score_task
-from zsr_core.evaluation.metrics.metric import Kind
 from zsr_core.evaluation.metrics.ood import SCORES
-from zsr_core.evaluation.metrics.outside import AGAINST, KINDS, slug
+from zsr_core.evaluation.metrics.outside import AGAINST, slug
 from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.names import OOD_KINDS, OodKind
 from zsr_core.threat import budget_text
 from zsr_core.trial.result import TrialResult
 
 FLAG = "--ood"
 
 
-def ood_sets(text: str, root: str, on_corrupt: str = "fail") -> dict[Kind, tuple[DataRef, ...]]:
+def ood_sets(text: str, root: str, on_corrupt: str = "fail") -> dict[OodKind, tuple[DataRef, ...]]:
     """Return the sets of a list with commas by their kind: names of sets, and "near:" or "far:" before any other.
 
     Raises:
         ConfigError: naming the flag, for a piece that is no set, or of which nothing says the kind.
     """
-    found: dict[Kind, list[DataRef]] = {"near": [], "far": []}
-    for piece in filter(None, (piece.strip() for piece in text.split(","))):
+    found: dict[OodKind, list[DataRef]] = {"near": [], "far": []}
+    for piece in parse_names(text):
         prefix, _, rest = piece.partition(":")
-        said = next((kind for kind in KINDS if kind == prefix and rest), None)
+        said = next((kind for kind in OOD_KINDS if kind == prefix and rest), None)
         try:
             ref = task_ref(rest if said else piece, root, on_corrupt="skip" if on_corrupt == "skip" else "fail")
         except ConfigError as error:
@@ -45,7 +45,7 @@ def ood_sets(text: str, root: str, on_corrupt: str = "fail") -> dict[Kind, tuple
 def ood_attacks(text: str) -> tuple[Detector, ...]:
     """Return the attacks of a list with commas, as :func:`zsr_core.attacks.detector.detector` names them."""
     try:
-        return tuple(detector(name.strip()) for name in text.split(",") if name.strip())
+        return tuple(detector(name) for name in parse_names(text))
     except ConfigError as error:
         raise ConfigError(f"--ood-attacks: {error}") from None
 
@@ -82,7 +82,7 @@ def _conditions(suite: EvalSuite) -> list[tuple[str, str, str, float]]:
 
 def _rows(suite: EvalSuite, side: str) -> Mapping[str, str]:
     """Return name in the table -> metric, with a place for the score."""
-    of_kinds = {f"mean of {kind}": f"{kind}_auroc_{{score}}{side}" for kind in KINDS if suite.kinds.count(kind) > 1}
+    of_kinds = {f"mean of {kind}": f"{kind}_auroc_{{score}}{side}" for kind in OOD_KINDS if suite.kinds.count(kind) > 1}
     of_sets = {
         f"{ref.called} ({kind})": f"auroc_{{score}}{side}{AGAINST}{slug(ref.called)}"
         for kind, ref in zip(suite.kinds, suite.ood, strict=True)

@@ -20,7 +20,7 @@ from zsr_core.cli.options import parse_override
 from zsr_core.cli.plan import plan_text, planned_on, standing_line
 from zsr_core.cli.start import check_device, writable
 from zsr_core.cli.table import table
-from zsr_core.codec import ConfigError, parse_number, require
+from zsr_core.codec import ConfigError, parse_names, parse_number, require
 from zsr_core.data import DataRef, is_flat, same_set, task_ref, task_refs
 from zsr_core.data.captions import caption_refs
 from zsr_core.data.miniature import ZERO_SHOT
@@ -44,11 +44,15 @@ from zsr_core.trial.run import run_trial
 OPTIONS = {
     "config.model.name": "--model", "config.model.pretrained": "--weights", "config.model.text_from": "--text-from"
 }  # fmt: skip
-# Fields whose flags have their names, as an error begins with them.
-SHIFTS = re.compile(r"^(?:config\.eval_suite\.)?(corruptions|corrupted|factors|annotations)\b")
-TASK = re.compile(r"^(?:config\.eval_suite\.)?tasks?(?:\[\d+\])?(?=[:. ])")  # a field of sets, as an error names it
-OUTSIDE = re.compile(r"^(?:config\.)?(?:eval_suite\.)?ood_(?:near|far|\*)(?:\[\d+\])?(?=[:. ])")
-RETRIEVAL = re.compile(r"^(?:config\.eval_suite\.)?retrieval(?:\.sets)?(?:\[\d+\])?(?=[:. ])")
+SUITE = r"^(?:config\.)?(?:eval_suite\.)?"
+SETS = r"(?:\[\d+\])?(?=[:. ])"  # the number of a set, and what follows the name of a field of sets
+# By flag, the beginning of an error that names a field which the flag fills.
+FIELDS = {
+    "--tasks": re.compile(f"{SUITE}tasks?{SETS}"),
+    "--ood": re.compile(rf"{SUITE}ood_(?:near|far|\*){SETS}"),
+    "--retrieval": re.compile(rf"{SUITE}retrieval(?:\.sets)?{SETS}"),
+    **{f"--{name}": re.compile(rf"{SUITE}{name}\b") for name in ("corruptions", "corrupted", "factors", "annotations")},
+}
 Read = TypeVar("Read")
 
 
@@ -128,15 +132,15 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     tasks = _with_corrupted(tasks, options.corrupted)
     retrieval = None
     if options.retrieval:
-        sets = _of_flag("--retrieval", lambda: caption_refs(options.retrieval, options.root), RETRIEVAL)
+        sets = _of_flag("--retrieval", lambda: caption_refs(options.retrieval, options.root))
         retrieval = RetrievalSuite(sets=sets, n=options.n or None)
     # Nothing is chosen here, so a folder without splits is measured whole.
     flat = [task for task in tasks if is_flat(task) and not same_set(task, trained_on)]
     flat_captions = [] if retrieval is None else [ref for ref in retrieval.sets if ref.source == "folder"]
     whole = options.split == "report" and bool(flat or flat_captions)
-    budgets = [text for text in options.eps.split(",") if text] or [usual_budget(options.model)]
+    budgets = parse_names(options.eps) or [usual_budget(options.model)]
     require(options.n >= 0, "--n", options.n, "a number of images, or 0 for all")
-    attacks = tuple(_attack(name) for name in options.attacks.split(",") if name)
+    attacks = tuple(_attack(name) for name in parse_names(options.attacks))
     require(bool(attacks), "--attacks", options.attacks, "at least one attack, e.g. pgd100,aa-standard")
     outside = ood_sets(options.ood, options.root, options.on_corrupt)
     require(not options.ood_attacks or bool(options.ood), "--ood-attacks", options.ood_attacks, "--ood with it")
@@ -144,13 +148,9 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
         tasks=tasks, split="all" if whole else options.split, n=options.n or None, attacks=attacks,
         eps=tuple(_budget(text) for text in budgets), norm=options.norm, batch_size=options.batch_size,
         attack_precision=options.attack_precision, ood_near=outside["near"], ood_far=outside["far"],
-        ood_attacks=ood_attacks(options.ood_attacks), corruptions=_names(options.corruptions),
-        factors=_names(options.factors), annotations=options.annotations, retrieval=retrieval,
+        ood_attacks=ood_attacks(options.ood_attacks), corruptions=parse_names(options.corruptions),
+        factors=parse_names(options.factors), annotations=options.annotations, retrieval=retrieval,
     )  # fmt: skip
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _with_corrupted(tasks: Sequence[DataRef], given: Sequence[str]) -> tuple[DataRef, ...]:
@@ -164,12 +164,12 @@ def _with_corrupted(tasks: Sequence[DataRef], given: Sequence[str]) -> tuple[Dat
     return tuple(replace(task, corrupted=folders.get(task.called)) for task in tasks)
 
 
-def _of_flag(flag: str, read: Callable[[], Read], field: re.Pattern[str] = TASK) -> Read:
-    """Return ``read()``; an error that names a task names the flag in its place."""
+def _of_flag(flag: str, read: Callable[[], Read]) -> Read:
+    """Return ``read()``; an error that names a field which the flag fills names the flag in its place."""
     try:
         return read()
     except ConfigError as error:
-        raise ConfigError(field.sub(flag, str(error), count=1)) from None
+        raise ConfigError(FIELDS[flag].sub(flag, str(error), count=1)) from None
 
 
 def _attack(name: str) -> AnyAttack:
@@ -190,8 +190,9 @@ def _by_option(error: str) -> str:
     """Return an error with the options' names where it has those of the fields that they fill."""
     for field, option in OPTIONS.items():
         error = error.replace(field, option)
-    error = OUTSIDE.sub("--ood", RETRIEVAL.sub("--retrieval", error, count=1), count=1)
-    return SHIFTS.sub(r"--\1", TASK.sub("--tasks", error, count=1))
+    for flag, pattern in FIELDS.items():
+        error = pattern.sub(flag, error, count=1)
+    return error
 
 
 def _still_true(folder: Path) -> TrialResult | None:

@@ -23,7 +23,7 @@ def corruption_lines(result: TrialResult) -> list[str]:
     cells = {at: m for (metric, attack), m in rows.items()
              if metric == "corrupted_accuracy" and (at := corruption_cell(attack)) is not None}  # fmt: skip
     if not cells:
-        return []
+        return _without_mean(result, CORRUPTION, "Corruptions were evaluated")
     severities = sorted({at.severity for at in cells})
     head = ["corruption", *(f"severity {s}" for s in severities), "corruption error"]
     lines = ["", f"Accuracy under corruptions in percent, without attack, {of}.", "", *_head(head)]
@@ -42,7 +42,7 @@ def factor_lines(result: TrialResult) -> list[str]:
     of, rows = _scored(result, FACTOR)
     shown = [(attack, *at) for metric, attack in rows if metric == "factor_gap" and (at := factor_level(attack))]
     if not shown:
-        return []
+        return _without_mean(result, FACTOR, "Visual factors were evaluated")
     levels = sorted({level for _, _, level in shown if level is not None})
     heads = ["factor", "accuracy", "gap to all images", "error ratio", *(f"level {level}" for level in levels)]
     lines = [
@@ -59,6 +59,15 @@ def factor_lines(result: TrialResult) -> list[str]:
         by_level = [cell(rows.get(("factor_accuracy", place.get((factor, level), "")))) for level in levels]
         lines.append(_line([factor, *numbers, *by_level]))
     return lines
+
+
+def _without_mean(result: TrialResult, kind: str, begun: str) -> list[str]:
+    """Return why nothing is shown although some sets were evaluated so; nothing where none was."""
+    sets = dict.fromkeys(m.task for m in result.measurements if m.attack.partition("-")[0] == kind)
+    if not sets:
+        return []
+    return ["", f"{begun} for {', '.join(sets)} alone, so there is no mean over the zero-shot sets to show here; the "
+                "numbers of each set are in result.json."]  # fmt: skip
 
 
 def _scored(result: TrialResult, kind: str) -> tuple[str, Rows]:

@@ -16,7 +16,7 @@ from zsr_core.data import miniature, tasks
 from zsr_core.data.folders import KINDS, Kind, has_splits, kind_of
 from zsr_core.data.pictures import Preprocessing, shown
 from zsr_core.data.remote import local, on_disk
-from zsr_core.names import PROMPT_SETS, PromptSet
+from zsr_core.names import PROMPT_SETS, OodKind, PromptSet
 
 OnCorrupt = Literal["fail", "skip"]
 Source = Literal["miniature", "imagefolder", "cifar10", "cifar100", "task", "webdataset", "huggingface"]
@@ -103,7 +103,7 @@ class DataRef:
         return None if row is None else row.native
 
     @property
-    def outside(self) -> miniature.Kind | None:
+    def outside(self) -> OodKind | None:
         """Whether it is a set of near or far out-of-distribution images, which has no classes; None for all others."""
         if self.source == "miniature":
             return miniature.OUTSIDE.get(self.called)

@@ -42,7 +42,7 @@ from zsr_core.data.prompts import (
     numbered_folders,
     prompts,
 )
-from zsr_core.names import PromptSet  # fmt: skip
+from zsr_core.names import OodKind, PromptSet  # fmt: skip
 from zsr_core.threat import PixelSpace
 
 
@@ -70,7 +70,7 @@ class ZeroShotTask:
     licence: str
     page: str  # the official page, by name
     # Of images that are out of distribution, which have no classes: whether they are near ImageNet's or far from them.
-    outside: Literal["near", "far"] | None = None
+    outside: OodKind | None = None
     either: tuple[str, ...] = ()  # folders of which one must be there beside ``layout``, the first found is read
     shares: tuple[str, ...] = ()  # sets that have some of the same images
 
@@ -279,7 +279,7 @@ IMAGENET_V2 = ZeroShotTask(
 
 
 def _ood(
-    name: str, title: str, kind: Literal["near", "far"], places: tuple[str, ...], count: int, archives: tuple[str, ...],
+    name: str, title: str, kind: OodKind, places: tuple[str, ...], count: int, archives: tuple[str, ...],
     page: str, *, licence: str = _OWNERS, listing: str = "", without: tuple[str, ...] = (),
     shares: tuple[str, ...] = (),
 ) -> ZeroShotTask:  # fmt: skip

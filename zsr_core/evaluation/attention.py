@@ -118,19 +118,19 @@ def write_attention(folder: Path, records: Sequence[SampleRecord]) -> None:
     write_whole(folder / FILE, lambda part: pq.write_table(table, part, compression="zstd"))
 
 
-def read_attention(folder: Path, records: Sequence[SampleRecord]) -> list[bytes]:
-    """Return what each of a trial's ``records`` carries of attention; b"" where the trial kept none.
+def read_attention(folder: Path, samples: pa.Table) -> list[bytes]:
+    """Return what each of a trial's records carries of attention, b"" where it kept none; ``samples`` are their rows.
 
     Raises:
         ConfigError: naming the file, if it cannot be read or is of other images than the records.
     """
     path = folder / FILE
     if not path.is_file():
-        return [b""] * len(records)
+        return [b""] * len(samples)
     table = read_samples(path)
     missing = [name for name in (*KEY, *ATTENTION_COLUMNS) if name not in table.column_names]
     if missing:
         raise ConfigError(f"attention: {path} has no column {missing[0]!r}")
-    check_same_images(table, records, f"attention: {path}")
+    check_same_images(table, samples, f"attention: {path}")
     facts = np.stack([table.column(name).to_numpy() for name in ATTENTION_COLUMNS], axis=1)
     return [row.tobytes() for row in np.ascontiguousarray(facts, dtype=FLOATS)]

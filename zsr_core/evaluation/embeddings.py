@@ -7,7 +7,8 @@ predicted class of an image that lies between two.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,23 +82,20 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
     Raises:
         ConfigError: naming the file that cannot be read, or that is of other images than the records.
     """
-    records = from_table(read_samples(folder / "samples.parquet"))
-    looked = read_attention(folder, records)
-    records = [replace(r, attention=seen) for r, seen in zip(records, looked, strict=True)] if any(looked) else records
-    bare = Evaluated(
-        records=records, texts={}, source=(), ood=read_ood(folder), shifted=read_shifted(folder),
-        retrieved=read_retrieved(folder),
-    )  # fmt: skip
+    samples = read_samples(folder / "samples.parquet")
+    own = len(samples)
+    beside: dict[str, list[bytes]] = {"attention": read_attention(folder, samples)}
+    more = partial(Evaluated, ood=read_ood(folder), shifted=read_shifted(folder), retrieved=read_retrieved(folder))
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
-        return bare
+        return more(records=from_table(samples, beside=beside), texts={}, source=())
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)
     try:
         kept = matrix_of(table)
-        own = len(records)
-        check_same_images(table.slice(0, own), records, f"embeddings: {folder / EMBEDDINGS}")
-        records = [replace(r, embedding=row.tobytes()) for r, row in zip(records, kept, strict=False)]
-        beyond = [_fitting(row, kept[own + i]) for i, row in enumerate(table.slice(own).to_pylist())]
-        return replace(bare, records=records, texts=_texts_of(texts), source=beyond or source_of(records, source))
+        check_same_images(table.slice(0, own), samples, f"embeddings: {folder / EMBEDDINGS}")
+        beside["embedding"] = [row.tobytes() for row in kept[:own]]
+        records = from_table(samples, beside=beside)
+        beyond = [_fitting(facts, kept[own + i]) for i, facts in enumerate(table.slice(own).to_pylist())]
+        return more(records=records, texts=_texts_of(texts), source=beyond or source_of(records, source))
     except (KeyError, pa.ArrowInvalid) as error:
         raise ConfigError(f"embeddings: {folder} holds other columns than expected ({error})") from None
 

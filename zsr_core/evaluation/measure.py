@@ -5,25 +5,23 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from zsr_core.codec import is_finite, require
+from zsr_core.codec import require
 from zsr_core.data.shifts.names import corruption_cell, factor_level, is_shift
 from zsr_core.evaluation.detection import with_detection
+from zsr_core.evaluation.estimates import Estimate, estimate, mean_estimate
 from zsr_core.evaluation.metrics import (
     ACCURACY,
     RETRIEVAL_NAMES,
     Condition,
-    Ends,
     Images,
     Metric,
-    interval_of,
     mean_interval,
 )
-from zsr_core.evaluation.metrics.metric import Reads
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Outputs
 from zsr_core.evaluation.shifted_places import with_shifts
 from zsr_core.evaluation.vectors import embedding_matrix, matrix
@@ -33,13 +31,17 @@ ZERO_SHOT_MEAN = "zero_shot_mean"  # mean over every task but the training set
 WORST = "worst"  # an image is robust if no attack breaks it
 
 Place = tuple[str, str, float]  # task, attack, eps
-# What a metric reads: where images have it, and why they may not. Retrieval is measured of sets of captions alone.
-NEEDED: Mapping[Reads, tuple[str, str]] = {
-    "embeddings": ("outputs", "the embeddings were not kept"),
-    "corruptions": ("corruptions", "no corruption was evaluated"),
-    "factors": ("factors", "no visual factor was evaluated"),
-    "attention": ("attention", "attention was not measured: set eval_suite.attention"),
-}
+
+
+class Measured(Protocol):
+    """What every row of one trial has from what was measured."""
+
+    @property
+    def trial_id(self) -> str: ...
+    @property
+    def weights_sha(self) -> str: ...
+    @property
+    def split(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +62,14 @@ class Measurement:
     reason: str = ""  # why ``value`` is None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Estimate:
-    """What a metric came to for one task, or for the mean of several; in the scale of ``Metric.value``."""
-
-    n: int
-    value: float | None = None
-    ends: Ends | None = None
-    reason: str = ""
+def row_of(of: Measured, place: Place, metric: str, number: Estimate) -> Measurement:
+    """Return the measurement of a number that is in the metric's unit."""
+    low, high = (None, None) if number.ends is None else number.ends
+    task, attack, eps = place
+    return Measurement(
+        trial_id=of.trial_id, weights_sha=of.weights_sha, task=task, split=of.split, attack=attack, eps=eps,
+        metric=metric, value=number.value, n=number.n, low=low, high=high, reason=number.reason,
+    )  # fmt: skip
 
 
 def measure(
@@ -104,24 +106,18 @@ def measure(
     _check(records)
     first = records[0]
     kept = bool(texts) and all(record.embedding for record in records)
-    numbers: dict[tuple[str, float, str], dict[str, _Estimate]] = {}  # (attack, eps, metric) -> by task
+    numbers: dict[tuple[str, float, str], dict[str, Estimate]] = {}  # (attack, eps, metric) -> by task
     rows = []
 
-    def add(place: Place, metric: Metric, estimate: _Estimate) -> None:
-        task, attack, eps = place
-        value = None if estimate.value is None else metric.factor * estimate.value
-        low, high = (None, None) if estimate.ends is None else (metric.factor * end for end in estimate.ends)
-        rows.append(Measurement(
-            trial_id=first.trial_id, weights_sha=first.weights_sha, task=task, split=first.split, attack=attack,
-            eps=eps, metric=metric.name, value=value, n=estimate.n, low=low, high=high, reason=estimate.reason,
-        ))  # fmt: skip
+    def add(place: Place, metric: Metric, number: Estimate) -> None:
+        rows.append(row_of(first, place, metric.name, number.scaled(metric.factor)))
 
     shown = with_shifts(by_place(records, texts if kept else None, source), shifted)
     places = {place: (_condition(place), images) for place, images in shown.items()}
     for place, (condition, images) in (with_detection(places, ood) if ood else places).items():
         for metric in metrics:
             if condition in metric.conditions:
-                number = _of_task(metric, images)
+                number = estimate(metric, images)
                 numbers.setdefault((*place[1:], metric.name), {})[place[0]] = number
                 add(place, metric, _alone(number))
     named = {metric.name: metric for metric in metrics}
@@ -129,7 +125,7 @@ def measure(
         parts = {task: number for task, number in by_task.items() if task in set(zero_shot)}
         # A corruption or a factor of some sets alone has no mean over sets.
         if parts and (len(parts) == len(zero_shot) or not is_shift(attack)):
-            add((ZERO_SHOT_MEAN, attack, eps), named[name], _of_mean(parts))
+            add((ZERO_SHOT_MEAN, attack, eps), named[name], mean_estimate(parts))
     return rows
 
 
@@ -288,36 +284,6 @@ def _condition(place: Place) -> Condition:
     return "clean" if attack == "none" else "worst" if attack == WORST else "attack"
 
 
-def _of_task(metric: Metric, images: Images) -> _Estimate:
-    n = images.factors.shown if metric.reads == "factors" and images.factors is not None else len(images)
-    reason = _missing(metric, images) or metric.undefined(images)
-    if reason:
-        return _Estimate(n=n, reason=reason)
-    value = metric.value(images)
-    if value is None or not is_finite(value):
-        return _Estimate(n=n, reason=f"the metric gave {value} and no reason")
-    return _Estimate(n=n, value=float(value), ends=interval_of(metric, images, value))
-
-
-def _missing(metric: Metric, images: Images) -> str:
-    """Return what the metric reads and the images do not have, or ""."""
-    if metric.reads not in NEEDED:
-        return ""
-    column, why = NEEDED[metric.reads]
-    return why if getattr(images, column) is None else ""
-
-
-def _alone(part: _Estimate) -> _Estimate:
+def _alone(part: Estimate) -> Estimate:
     """Return a task's number with the interval of a mean of one, so that both kinds of row are rounded alike."""
     return part if part.value is None else replace(part, ends=mean_interval([part.value], [part.ends]))
-
-
-def _of_mean(parts: Mapping[str, _Estimate]) -> _Estimate:
-    """Return the mean over tasks; undefined, naming the tasks, if one of them is."""
-    n = sum(part.n for part in parts.values())
-    undefined = [f"{task} ({part.reason})" for task, part in parts.items() if part.value is None]
-    if undefined:
-        return _Estimate(n=n, reason=f"undefined for {', '.join(undefined)}")
-    values = [part.value for part in parts.values() if part.value is not None]
-    ends = mean_interval(values, [part.ends for part in parts.values()])
-    return _Estimate(n=n, value=sum(values) / len(values), ends=ends)

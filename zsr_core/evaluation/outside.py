@@ -18,12 +18,13 @@ import torch
 from zsr_core.attacks import Detector
 from zsr_core.codec import fingerprint
 from zsr_core.data import ImageSet
-from zsr_core.evaluation.metrics.metric import Kind
 from zsr_core.events import BatchJudged, Event, OnEvent, ignore
+from zsr_core.names import OOD_KINDS, OodKind
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
 
-Role = Literal["near", "far", "own"]
+OWN: Literal["own"] = "own"
+Role = OodKind | Literal["own"]
 # (images, texts, attacks, where batches are reported) -> records, clean ones first
 Predict = Callable[[ImageSet, TextBank, Sequence[Detector], OnEvent], list[SampleRecord]]
 
@@ -32,14 +33,14 @@ Predict = Callable[[ImageSet, TextBank, Sequence[Detector], OnEvent], list[Sampl
 class Outside:
     """One OOD set as it is evaluated."""
 
-    kind: Kind
+    kind: OodKind
     images: ImageSet
 
 
 def role_of(record: SampleRecord) -> Role | None:
     """Return what a record of detection is of; None for the record of a task that accuracy counts."""
     role, colon, _ = record.split.partition(":")
-    return next((known for known in ("near", "far", "own") if colon and known == role), None)
+    return next((known for known in (*OOD_KINDS, OWN) if colon and known == role), None)
 
 
 def unlabelled(images: ImageSet) -> ImageSet:

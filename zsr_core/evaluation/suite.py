@@ -19,7 +19,6 @@ from zsr_core.data.shifts.factored import factors_of
 from zsr_core.data.shifts.kinds import cells_of, generated
 from zsr_core.evaluation.attention import Looking
 from zsr_core.evaluation.journal import Journal
-from zsr_core.evaluation.metrics.metric import Kind
 from zsr_core.evaluation.metrics.outside import slug
 from zsr_core.evaluation.outside import Outside, attacked_records, clean_records, unlabelled
 from zsr_core.evaluation.predict import predict
@@ -27,6 +26,7 @@ from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import OnEvent, TaskEnded, ignore
 from zsr_core.model.precision import AttackPrecision
+from zsr_core.names import OodKind
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
 from zsr_core.threat import Norm, PixelSpace, ThreatModel
@@ -134,10 +134,10 @@ class EvalSuite:
         return (*self.ood_near, *self.ood_far)
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[OodKind, ...]:
         """The kind of each set of :attr:`ood`."""
-        near: list[Kind] = ["near" for _ in self.ood_near]
-        far: list[Kind] = ["far" for _ in self.ood_far]
+        near: list[OodKind] = ["near" for _ in self.ood_near]
+        far: list[OodKind] = ["far" for _ in self.ood_far]
         return (*near, *far)
 
     @property

@@ -36,10 +36,9 @@ def embedding_matrix(records: Sequence[SampleRecord]) -> Singles:
     return matrix([r.embedding for r in records])
 
 
-def check_same_images(table: pa.Table, records: Sequence[SampleRecord], about: str) -> None:
-    """Raise ``ConfigError``, which begins with ``about``, unless the table has the records' rows in their order."""
-    keys = list(zip(*(table.column(name).to_pylist() for name in KEY), strict=True))
-    same = [tuple(getattr(r, name) for name in KEY) for r in records] == keys
+def check_same_images(table: pa.Table, samples: pa.Table, about: str) -> None:
+    """Raise ``ConfigError``, which begins with ``about``, unless both tables have the same rows in one order."""
+    same = all(table.column(name).to_pylist() == samples.column(name).to_pylist() for name in KEY)
     require(same, about, "other images", "the images of samples.parquet, in its order")
 
 

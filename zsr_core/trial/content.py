@@ -8,6 +8,8 @@ from pathlib import Path
 from zsr_core.codec import fingerprint
 from zsr_core.data import DataRef, ImageSet, open_data
 from zsr_core.data.captions import open_captions
+from zsr_core.data.shifts.kinds import cells_of
+from zsr_core.data.shifts.made import content_of
 from zsr_core.model.load import image_size_of, is_file
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
@@ -17,7 +19,7 @@ PREFIX = "content_"  # of the facts in a result's provenance
 
 def contents(config: TrialConfig) -> dict[str, str]:
     """Return digests by name: of the weights files, of the training set, of every task with its texts, of every
-    out-of-distribution set, and of every set of captions.
+    out-of-distribution set, of every set of captions, and of every folder of corrupted images.
 
     The built-in miniature is left out, because its parts change with the version of this package alone.
     """
@@ -30,6 +32,9 @@ def contents(config: TrialConfig) -> dict[str, str]:
         if not _built_in(task):
             images = open_data(task, suite.split, size, suite.n, space=suite.space, trained_on=config.train_data)
             digests[task.called] = _digest(images)
+            if task.corrupted is not None and suite.corruptions:
+                folder = Path(task.corrupted).expanduser()
+                digests[f"{task.called}_corrupted"] = content_of(images, folder, cells_of(suite.corruptions))
     if suite.retrieval is not None:
         sets = [ref for ref in suite.retrieval.sets if ref.source != "miniature"]
         digests |= {ref.called: open_captions(ref, suite.split, size, suite.retrieval.n).key for ref in sets}

@@ -8,7 +8,7 @@ import os
 from sweeps.engine.commands.shared import say
 from sweeps.engine.running.exit_codes import DONE, INCOMPLETE
 from sweeps.engine.running.flags import Parser, read_folder
-from zsr_core.codec import require
+from zsr_core.codec import parse_names, require
 
 WORDS = "look after the public image sets"
 CHECK = "say which sets are there, whole and as published; exit code 1 if one of --tasks is not"
@@ -29,7 +29,7 @@ def add(command: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     from zsr_core.data.check import check_sets, report  # noqa: PLC0415 - brings torch
 
-    names = [name for words in options.tasks or () for name in words.split(",") if name]
+    names = [name for words in options.tasks or () for name in parse_names(words)]
     require(options.tasks is None or bool(names), "--tasks", " ".join(options.tasks or ()), "at least one set")
     root = read_folder("--root", options.root)
     findings = check_sets(root, names, decode=options.decode, write_splits=options.write_splits)

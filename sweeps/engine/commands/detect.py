@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeps.engine.commands.shared import add_model, read_eps, read_model, read_study_path, say
 from sweeps.engine.running.flags import Parser, read_text, read_whole
-from zsr_core.codec import parse_number, require
+from zsr_core.codec import parse_names, parse_number, require
 
 WORDS = "name the boxes of scenes, clean and attacked: crop accuracy, class-gated IoU, mAP"
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     paths = {name: getattr(options, name) for name in ("boxes", "pictures", "proposals")}
     request = Request(
         **{name: None if text is None else Path(text).expanduser() for name, text in paths.items()},
-        scenes=scenes, attacks=tuple(name for name in options.attacks.split(",") if name), eps=eps, pad=pad or 0.0,
+        scenes=scenes, attacks=parse_names(options.attacks), eps=eps, pad=pad or 0.0,
     )  # fmt: skip
     if evaluated is not None:
         return say(detect_evaluated(evaluated, request))

@@ -6,7 +6,7 @@ import argparse
 
 from sweeps.engine.running.flags import Parser, read_folder, read_gpus, read_text, read_whole
 from zsr_core.cli.options import EVALUATION, add_evaluate_options
-from zsr_core.codec import require
+from zsr_core.codec import parse_names, require
 
 WORDS = "attack any model, also one that others trained"
 WORKERS = 10_000  # at most
@@ -39,5 +39,5 @@ def _check_texts(options: argparse.Namespace) -> None:
         read_text(flag, text, "a file of weights, or an open_clip tag")
     read_text("--model", options.model, "'miniature' or an open_clip architecture")
     read_folder("--out", options.out)
-    names = [name for name in options.tasks.split(",") if name.strip()]
+    names = parse_names(options.tasks)
     require(not options.tasks or bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")

@@ -7,6 +7,7 @@ import argparse
 from sweeps.engine.commands.shared import add_study, read_study_path, say
 from sweeps.engine.running.flags import Parser, read_name, read_whole
 from sweeps.engine.running.launch_flags import SEARCHES, STOPS
+from zsr_core.codec import parse_names
 
 WORDS = "try searches out over a finished grid: which share of its cost each needs"
 MOST_REPEATS, MOST_WORKERS = 10_000, 10_000
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     folder = open_study(read_study_path(options.study))
     objectives: tuple[str, ...] = (deciding_score(folder.study.objectives).name,)
     if options.objectives is not None:
-        objectives = tuple(name.strip() for name in options.objectives.split(","))
+        objectives = parse_names(options.objectives)
         check_objectives(objectives)
     stop = stopping(options.stop, "--stop")
     if stop is not None:

@@ -26,7 +26,7 @@ from sweeps.engine.study.objectives import check_objectives
 from sweeps.engine.study.stopping import Stopping, check_stoppable, stopping
 from sweeps.engine.study.sweep import Sweep
 from sweeps.engine.tracking.address import shown
-from zsr_core.codec import require
+from zsr_core.codec import parse_names, require
 from zsr_core.trial.cards import Cards, read_cards
 
 MOST_SEEDS = 1000  # each repeats every trial of the plan
@@ -183,7 +183,7 @@ def _seeds(sweep: Sweep, count: int | None) -> tuple[int, ...]:
 def _objectives(sweep: Sweep, text: str | None) -> tuple[str, ...]:
     if text is None:
         return sweep.objectives
-    names = tuple(name.strip() for name in text.split(","))
+    names = parse_names(text)
     check_objectives(names)
     return names
 

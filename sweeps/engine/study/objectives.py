@@ -16,6 +16,7 @@ from zsr_core.evaluation.metrics import METRICS, RETRIEVAL_NAMES, Metric, metric
 from zsr_core.evaluation.metrics.metric import Reads
 from zsr_core.evaluation.metrics.outside import OUTSIDE
 from zsr_core.evaluation.metrics.retrieval import PIXEL
+from zsr_core.names import LISTED_BY
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
 
@@ -89,7 +90,7 @@ def score_named(name: str, field: str = "score") -> Score:
         ConfigError: naming ``field`` and the nearest name.
     """
     if name not in BY_NAME:
-        raise unknown(field, name, BY_NAME)
+        raise unknown(field, name, BY_NAME, LISTED_BY)
     return BY_NAME[name]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from zsr_core.codec import require, unknown
+from zsr_core.codec import parse_names, require, unknown
 from zsr_core.data.pictures import Preprocessing
 
 CaptionSource = Literal["miniature", "coco", "flickr30k", "folder"]
@@ -76,7 +76,7 @@ def caption_refs(text: str, root: str | Path) -> tuple[CaptionRef, ...]:
     Raises:
         ConfigError: for a piece that is no set and no folder, or if there is none.
     """
-    refs = tuple(caption_ref(piece.strip(), root) for piece in text.split(",") if piece.strip())
+    refs = tuple(caption_ref(piece, root) for piece in parse_names(text))
     require(bool(refs), "retrieval", text, "at least one set of captions, such as coco")
     return refs
 

@@ -18,7 +18,7 @@ from zsr_core.data.miniature.model import (
     model_config,
     tokenize,
 )
-from zsr_core.data.miniature.outside import OUTSIDE, Kind, render_outside
+from zsr_core.data.miniature.outside import OUTSIDE, render_outside
 from zsr_core.data.miniature.scenes import IMAGE_SIZE, IMAGE_SIZES, Rendered, images_of, render
 from zsr_core.data.miniature.sets import SETS, SPLITS, ZERO_SHOT, SetSpec
 from zsr_core.names import MINIATURES as NAMES

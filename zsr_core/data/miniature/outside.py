@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,7 @@ from zsr_core.data.miniature.scenes import (
     render,
 )
 from zsr_core.data.miniature.sets import NEAR_SETS, known
-
-Kind = Literal["near", "far"]
+from zsr_core.names import OodKind
 
 UNIFORMS: Final = 16  # numbers in [0, 1) that fix a pattern
 NOISE_CELLS: Final = 48  # a side; the largest number of cells of a noise image, so that both sizes show the same
@@ -132,7 +131,7 @@ def _contrasted(image: Tensor, uniform: Tensor) -> Tensor:
 # ---- the sets
 
 FAR: Final[Mapping[str, Callable[[str, int, int], Tensor]]] = {"far_patterns": _pattern, "far_noise": _noise}
-OUTSIDE: Final[Mapping[str, Kind]] = {**{spec.name: "near" for spec in NEAR_SETS}, **dict.fromkeys(FAR, "far")}
+OUTSIDE: Final[Mapping[str, OodKind]] = {**{spec.name: "near" for spec in NEAR_SETS}, **dict.fromkeys(FAR, "far")}
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -47,7 +48,8 @@ def _set(images: ImageSet, factor: str, level: int, n: int, size: int, called: s
     except ValueError as error:
         raise ConfigError(f"factors: {error}") from None
     ids = tuple(f"{images.name}/factors/{i:05d}" for i in range(first, first + step * n, step))
-    key = fingerprint(["factor", images.name, called, factor, level, list(ids), size, int(drawn.images.sum())])
+    pixels = hashlib.blake2b(drawn.images.contiguous().numpy().data, digest_size=8).hexdigest()
+    key = fingerprint(["factor", images.name, called, factor, level, list(ids), size, pixels])
     return replace(
         images, ids=ids, labels=drawn.labels, key=key, pixels=lambda rows: drawn.images[list(rows)], in_memory=True
     )

@@ -35,6 +35,22 @@ def made(images: ImageSet, root: Path, cell: Cell, size: int, preprocessing: Pre
         ConfigError: naming the folder, where the cell or one of the images is missing; naming the image, where it
             cannot be decoded.
     """
+    files = _files(images, root, cell)
+    stamp = files.stamp(range(len(files.names)))
+    key = fingerprint(["made", images.key, str(files.base), files.names, stamp, size, preprocessing], 24)
+    return replace(images, key=key, pixels=Made(files=files, size=size, preprocessing=preprocessing), in_memory=False)
+
+
+def content_of(images: ImageSet, root: Path, cells: Sequence[Cell]) -> str:
+    """Return a digest of the names and sizes of the files that :func:`made` reads, as sets of folders have theirs."""
+    each = [_files(images, root, cell) for cell in cells]
+    sizes = [[(files.base / name).stat().st_size for name in files.names] for files in each]
+    return fingerprint([[cell.kind, cell.severity, files.names, size]
+                        for cell, files, size in zip(cells, each, sizes, strict=True)], 24)  # fmt: skip
+
+
+def _files(images: ImageSet, root: Path, cell: Cell) -> Files:
+    """Return the files of these images under one corruption, in their order."""
     folder = root / cell.kind / str(cell.severity)
     require(folder.is_dir(), "corrupted", str(folder), f"a folder KIND/SEVERITY of {images.name}'s corrupted images")
     names = _names(folder, folder.stat().st_mtime_ns)
@@ -42,11 +58,7 @@ def made(images: ImageSet, root: Path, cell: Cell, size: int, preprocessing: Pre
     missing = [sample_id for sample_id, name in zip(images.ids, found, strict=True) if name is None]
     expected = f"an image of every one that is measured; {len(missing)} are missing, first {missing[:1]}"
     require(not missing, "corrupted", str(folder), expected)
-    own = tuple(name for name in found if name is not None)
-    files = Files(base=folder, names=own)
-    stamp = files.stamp(range(len(own)))
-    key = fingerprint(["made", images.key, str(folder), own, stamp, size, preprocessing], 24)
-    return replace(images, key=key, pixels=Made(files=files, size=size, preprocessing=preprocessing), in_memory=False)
+    return Files(base=folder, names=tuple(name for name in found if name is not None))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

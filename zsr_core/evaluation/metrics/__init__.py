@@ -16,6 +16,7 @@ from zsr_core.evaluation.metrics.outside import AGAINST, OUTSIDE, row_of_set
 from zsr_core.evaluation.metrics.retrieval import RETRIEVAL, RETRIEVAL_NAMES
 from zsr_core.evaluation.metrics.temperature import TEMPERATURE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
+from zsr_core.names import LISTED_BY
 
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
@@ -33,7 +34,7 @@ def metric_named(name: str) -> Metric:
     if AGAINST in name:
         return row_of_set(name)
     if name not in metrics:
-        raise unknown("metric", name, metrics)
+        raise unknown("metric", name, metrics, LISTED_BY)
     return metrics[name]
 
 

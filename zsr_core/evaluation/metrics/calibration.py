@@ -15,6 +15,7 @@ import numpy.typing as npt
 from zsr_core.evaluation.metrics.intervals import DRAWS
 from zsr_core.evaluation.metrics.metric import Condition, Images, Metric, Reads, Unit, always_defined
 from zsr_core.evaluation.metrics.outputs import Floats, Rows
+from zsr_core.evaluation.metrics.ranking import is_first
 from zsr_core.evaluation.metrics.resampling import Statistic, ends_of, mean_of, value_of
 
 BINS = 15
@@ -42,7 +43,8 @@ def ece(images: Images, weights: Floats, bins: int = BINS) -> Floats:
 
 def _absolute(residuals: Floats, weights: Floats) -> Floats:
     """Return [R], of residuals [N, M]: the sum over bins of their absolute sums, an image."""
-    return np.asarray(np.abs(weights @ residuals).sum(axis=1) / weights.sum(axis=1), dtype=np.float64)
+    sums = weights @ np.column_stack([residuals, np.ones(len(residuals))])  # one pass over the draws
+    return np.asarray(np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1], dtype=np.float64)
 
 
 def ece_adaptive(images: Images, weights: Floats, bins: int = BINS) -> Floats:
@@ -53,10 +55,13 @@ def ece_adaptive(images: Images, weights: Floats, bins: int = BINS) -> Floats:
     counted = np.hstack([zero, held.cumsum(axis=1)])  # images up to each
     summed = np.hstack([zero, (held * (images.correct - images.p_max)[order]).cumsum(axis=1)])
     total = counted[:, -1]
-    # Copies of one image may lie on both sides of an edge; they are alike, so the sum is linear in between.
-    gaps = [np.abs(np.diff(np.interp(equal_edges(int(n), bins), *row))).sum() / n
-            for n, *row in zip(total, counted, summed, strict=True)]  # fmt: skip
-    return np.array(gaps)
+    cut = {n: equal_edges(int(n), bins) for n in set(total.tolist())}
+    # Copies of one image may lie on both sides of an edge; they are alike, so the sum is linear in between. All draws
+    # are one rising list, in which a draw's counts begin above those of the draws before it.
+    before = ((total + 1).cumsum() - total - 1)[:, None]
+    edges = np.stack([cut[n] for n in total.tolist()]) + before
+    sums = np.interp(edges.ravel(), (counted + before).ravel(), summed.ravel()).reshape(edges.shape)
+    return np.asarray(np.abs(np.diff(sums, axis=1)).sum(axis=1) / total, dtype=np.float64)
 
 
 def equal_edges(n: int, bins: int) -> Floats:
@@ -68,16 +73,21 @@ def equal_edges(n: int, bins: int) -> Floats:
 
 def ece_classwise(images: Images, weights: Floats, bins: int = BINS) -> Floats:
     """Return the mean over classes of the calibration error of each class's own probability."""
-    errors = [_absolute(residuals, weights) for residuals in _class_residuals(images, bins)]
-    return np.asarray(np.mean(errors, axis=0), dtype=np.float64)
-
-
-def _class_residuals(images: Images, bins: int) -> Iterator[Floats]:
-    """Yield per class [N, M'], what an image adds to each bin that holds any image."""
-    for of_class, p in class_columns(images):
-        at = bin_of(p, bins)
-        there, at = np.unique(at, return_inverse=True)
-        yield one_hot(at, len(there)) * (of_class - p)[:, None]
+    log_p = log_p_of(images)
+    counted = counted_classes(images, log_p.shape[1])
+    p = np.exp(log_p[:, counted])  # [N, C']
+    residuals = (images.label[:, None] == counted) - p
+    at = bin_of(p, bins)
+    # Nearly all probabilities are in the first bin, so its sums are one product. An image is in fewer than ``bins``
+    # of the others, because probabilities add up to 1.
+    first = np.abs(weights @ np.where(at == 0, residuals, 0.0)).sum(axis=1)
+    rows, columns = np.nonzero(at)
+    cells = columns * bins + at[rows, columns]
+    order = np.argsort(cells, kind="stable")
+    rows, columns, starts = rows[order], columns[order], np.flatnonzero(is_first(cells[order]))
+    added = weights.T[rows] * residuals[rows, columns, None]  # [E, R]
+    others = np.abs(np.add.reduceat(added, starts, axis=0)).sum(axis=0) if len(starts) else 0.0
+    return np.asarray((first + others) / weights.sum(axis=1) / len(counted), dtype=np.float64)
 
 
 def class_columns(images: Images) -> Iterator[tuple[Floats, Floats]]:
@@ -99,7 +109,8 @@ def counted_classes(images: Images, classes: int) -> list[int]:
 def mce(images: Images, weights: Floats, bins: int = BINS) -> Floats:
     """Return the largest |accuracy - confidence| of a bin with at least 10 images."""
     inside = one_hot(bin_of(images.p_max, bins), bins)
-    return largest_gap(weights @ (inside * (images.correct - images.p_max)[:, None]), weights @ inside)
+    sums = weights @ np.hstack([inside * (images.correct - images.p_max)[:, None], inside])
+    return largest_gap(sums[:, :bins], sums[:, bins:])
 
 
 def largest_gap(residuals: Floats, counts: Floats) -> Floats:
@@ -119,13 +130,13 @@ def ece_debiased(images: Images, weights: Floats, bins: int = BINS) -> Floats:
     ``sum_m w_m ((acc - conf)^2 - acc (1 - acc) / (n_m - 1))``, over bins with at least two images.
     """
     inside = one_hot(bin_of(images.p_max, bins), bins)
-    counts = weights @ inside
+    columns = [inside, inside * images.correct[:, None], inside * images.p_max[:, None]]
+    counts, right, sure = np.split(weights @ np.hstack(columns), 3, axis=1)
     enough = counts >= 2
-    right, sure = (weights @ (inside * column[:, None]) for column in (images.correct.astype(float), images.p_max))
     safe = np.where(enough, counts, 2.0)
     accuracy, confidence = right / safe, sure / safe
     squares = (accuracy - confidence) ** 2 - accuracy * (1 - accuracy) / (safe - 1)
-    return np.asarray((np.where(enough, counts * squares, 0.0)).sum(axis=1) / weights.sum(axis=1), dtype=np.float64)
+    return np.asarray(np.where(enough, counts * squares, 0.0).sum(axis=1) / counts.sum(axis=1), dtype=np.float64)
 
 
 def nll(images: Images, weights: Floats) -> Floats:
@@ -164,26 +175,27 @@ def aurc(images: Images, weights: Floats) -> Floats:
 def aurc_of(uncertainty: Floats, wrong: npt.NDArray[np.bool_], weights: Floats) -> Floats:
     """Return [R], the area under the risk-coverage curve of images that are accepted by rising uncertainty [N]."""
     order = np.argsort(uncertainty, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(uncertainty[order]) != 0]))
-    held = weights[:, order]
-    counts = np.add.reduceat(held, starts, axis=1)
-    errors = np.add.reduceat(held * wrong[order], starts, axis=1)
-    return risk_area(counts, errors)
+    starts = np.flatnonzero(is_first(uncertainty[order]))
+    held = weights.T[order]
+    return risk_area(sum_groups(held, starts), sum_groups(held * wrong[order, None], starts))
+
+
+def sum_groups(rows: Floats, starts: Rows) -> Floats:
+    """Return [G, R], the sums of consecutive rows [N, R] that begin at ``starts`` [G]."""
+    return rows if len(starts) == len(rows) else np.add.reduceat(rows, starts, axis=0)
 
 
 def risk_area(counts: Floats, errors: Floats) -> Floats:
-    """Return [R], of the images and the errors [R, G] in groups of one confidence, the surest first.
+    """Return [R], of the images and the errors [G, R] in groups of one confidence, the surest first.
 
     Within a group the expected number of errors rises linearly, at its error rate r: after k images of which a are
-    surer it is e + (k - a) r, so that the mean of errors / k needs harmonic numbers only.
+    surer it is e + (k - a) r, so that the mean of errors / k needs harmonic numbers only. ``counts`` may be [G, 1].
     """
-    upto, before = counts.cumsum(axis=1), errors.cumsum(axis=1) - errors
-    first = upto - counts
+    upto, before = counts.cumsum(axis=0), errors.cumsum(axis=0) - errors
     rate = np.divide(errors, counts, out=np.zeros_like(errors), where=counts > 0)
-    total = upto[:, -1]
-    harmonic = np.concatenate([[0.0], (1 / np.arange(1, int(total.max()) + 1)).cumsum()])
-    steps = harmonic[upto.astype(np.intp)] - harmonic[first.astype(np.intp)]
-    return np.asarray((rate * counts + (before - first * rate) * steps).sum(axis=1) / total, dtype=np.float64)
+    harmonic = np.concatenate([[0.0], (1 / np.arange(1, int(upto[-1].max()) + 1)).cumsum()])
+    steps = np.diff(harmonic[upto.astype(np.intp)], axis=0, prepend=0.0)
+    return np.asarray((errors + (before - (upto - counts) * rate) * steps).sum(axis=0) / upto[-1], dtype=np.float64)
 
 
 def without_full_bin(images: Images) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from zsr_core.evaluation.metrics.calibration import (
     ALL,
@@ -23,24 +25,23 @@ from zsr_core.evaluation.metrics.calibration import (
     log_p_of,
     one_hot,
     risk_area,
+    sum_groups,
     without_full_bin,
 )
 from zsr_core.evaluation.metrics.intervals import DRAWS
 from zsr_core.evaluation.metrics.metric import Ends, Images, Metric, Reads, Unit, always_defined
 from zsr_core.evaluation.metrics.outputs import Floats
+from zsr_core.evaluation.metrics.ranking import is_first
 from zsr_core.evaluation.metrics.resampling import CELLS
 from zsr_core.rng import seed_for
 
+Binning = int | Literal["adaptive"]  # so many bins of equal width, or bins of equally many images
+BAND = (BINS, 10, 30)
 Draw = Callable[[Images], Floats]  # -> [R], the metric of a perfectly calibrated model in each draw
 
 
-def right_draws(images: Images) -> Iterator[Floats]:
-    """Yield blocks [R, N] of whether each image is right: 1 with the probability of its confidence, else 0."""
-    for uniform in _uniforms(len(images)):
-        yield (uniform < images.p_max).astype(np.float64)
-
-
 def _uniforms(n: int) -> Iterator[Floats]:
+    """Yield blocks [R, N]: in a draw an image is right where its number is below its confidence."""
     if n * DRAWS <= CELLS:
         yield _all_uniforms(n)
         return
@@ -57,44 +58,53 @@ def _all_uniforms(n: int) -> Floats:
 
 def ece_draws(images: Images, bins: int = BINS) -> Floats:
     """Return [R], the calibration error over bins of equal width."""
-    inside = one_hot(bin_of(images.p_max, bins), bins)
-    return _over(images, lambda right: _gaps(right, images.p_max, inside))
+    return _error(images, bins)
 
 
-def ece_adaptive_draws(images: Images, bins: int = BINS) -> Floats:
+def ece_adaptive_draws(images: Images) -> Floats:
     """Return [R], the calibration error over bins of equally many images."""
-    place = np.empty(len(images), np.intp)
-    place[np.argsort(images.p_max, kind="stable")] = np.arange(len(images))
-    inside = one_hot(np.searchsorted(equal_edges(len(images), bins)[1:-1], place, side="right"), bins)
-    return _over(images, lambda right: _gaps(right, images.p_max, inside))
+    return _error(images, "adaptive")
 
 
-def _gaps(right: Floats, confidence: Floats, inside: Floats) -> Floats:
-    return np.asarray(np.abs(right @ inside - confidence @ inside).sum(axis=1) / len(confidence), dtype=np.float64)
+def _error(images: Images, binning: Binning) -> Floats:
+    inside, right = binnings(images)[binning], right_in_bins(images)[binning]
+    return np.asarray(np.abs(right - images.p_max @ inside).sum(axis=1) / len(images), dtype=np.float64)
 
 
 def mce_draws(images: Images) -> Floats:
     """Return [R], the largest gap of a bin with enough images."""
-    inside = one_hot(bin_of(images.p_max, BINS), BINS)
-    sure, counts = images.p_max @ inside, inside.sum(axis=0)
-    return _over(images, lambda right: largest_gap(right @ inside - sure, np.broadcast_to(counts, (len(right), BINS))))
+    inside, right = binnings(images)[BINS], right_in_bins(images)[BINS]
+    return largest_gap(right - images.p_max @ inside, np.broadcast_to(inside.sum(axis=0), right.shape))
+
+
+@lru_cache(maxsize=2)
+def binnings(images: Images) -> dict[Binning, Floats]:
+    """Return by binning [N, M], which bin each image is in."""
+    n = len(images)
+    place = np.empty(n, np.intp)
+    place[np.argsort(images.p_max, kind="stable")] = np.arange(n)
+    equal = one_hot(np.searchsorted(equal_edges(n, BINS)[1:-1], place, side="right"), BINS)
+    equal_width: dict[Binning, Floats] = {bins: one_hot(bin_of(images.p_max, bins), bins) for bins in BAND}
+    return {"adaptive": equal, **equal_width}
+
+
+@lru_cache(maxsize=2)
+def right_in_bins(images: Images) -> dict[Binning, Floats]:
+    """Return by binning [R, M], the right images in each bin in each draw; one product gives those of all binnings."""
+    inside = binnings(images)
+    beside = np.hstack(list(inside.values())).astype(np.float32)  # counts below 2 ** 24 are exact in single precision
+    right = np.concatenate([(u < images.p_max).astype(np.float32) @ beside for u in _uniforms(len(images))])
+    ends = np.cumsum([each.shape[1] for each in inside.values()])
+    return dict(zip(inside, np.split(right.astype(np.float64), ends[:-1], axis=1), strict=True))
 
 
 def aurc_draws(images: Images) -> Floats:
     """Return [R], the area under the risk-coverage curve."""
     order = np.argsort(-images.p_max, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(images.p_max[order]) != 0]))
-    sizes = np.diff(np.append(starts, len(images))).astype(np.float64)[None]
-
-    def area(right: Floats) -> Floats:
-        errors = np.add.reduceat(1 - right[:, order], starts, axis=1)
-        return risk_area(np.broadcast_to(sizes, errors.shape), errors)
-
-    return area(next(right_draws(images))[:FEWER_DRAWS])
-
-
-def _over(images: Images, statistic: Callable[[Floats], Floats]) -> Floats:
-    return np.concatenate([statistic(right) for right in right_draws(images)])
+    starts = np.flatnonzero(is_first(images.p_max[order]))
+    sizes = np.diff(np.append(starts, len(images))).astype(np.float64)[:, None]
+    wrong = next(_uniforms(len(images)))[:FEWER_DRAWS] >= images.p_max
+    return risk_area(sizes, sum_groups(wrong.T[order].astype(np.float64), starts))
 
 
 def ece_classwise_draws(images: Images, bins: int = BINS) -> Floats:
@@ -103,21 +113,28 @@ def ece_classwise_draws(images: Images, bins: int = BINS) -> Floats:
     n, classes = log_p.shape
     p, counted = np.exp(log_p), counted_classes(images, classes)
     p /= p.sum(axis=1, keepdims=True)
-    upto = p.cumsum(axis=1) + np.arange(n)[:, None]  # one rising list, so that one search draws all labels
+    upto: Floats = p.cumsum(axis=1) + np.arange(n)[:, None]  # one rising list, so that one search draws all labels
     upto[:, -1] = np.arange(n) + 1.0
-    place = np.full(classes, -1)
-    place[counted] = np.arange(len(counted))
-    cell = bin_of(p[:, counted].ravel(), bins).reshape(n, -1) + bins * np.arange(len(counted))  # [N, C'] of C' M cells
-    sure = np.bincount(cell.ravel(), p[:, counted].ravel(), bins * len(counted))
+    cells = bins * len(counted)
+    counted_cell = bin_of(p[:, counted].ravel(), bins).reshape(n, -1) + bins * np.arange(len(counted))  # [N, C']
+    cell = np.full((n, classes), cells)  # one more cell, of the classes that do not count
+    cell[:, counted] = counted_cell
+    sure = np.bincount(counted_cell.ravel(), p[:, counted].ravel(), cells)
     random = np.random.default_rng(seed_for(0, "calibrated labels", n))
-    errors = []
-    for _ in range(FEWER_DRAWS):
-        at = np.searchsorted(upto.ravel(), random.random(n) + np.arange(n), side="right").clip(max=n * classes - 1)
-        column = place[at % classes]
-        rows = np.flatnonzero(column >= 0)
-        right = np.bincount(cell[rows, column[rows]], minlength=bins * len(counted))
-        errors.append(np.abs(right - sure).sum() / n / len(counted))
-    return np.array(errors)
+    most = max(1, CELLS // max(n, cells))
+    blocks = [random.random((min(most, FEWER_DRAWS - begun), n)) for begun in range(0, FEWER_DRAWS, most)]
+    right = np.concatenate([_labels_in_cells(uniform, upto, cell, cells) for uniform in blocks])
+    return np.asarray(np.abs(right - sure).sum(axis=1) / n / len(counted), dtype=np.float64)
+
+
+def _labels_in_cells(uniform: Floats, upto: Floats, cell: npt.NDArray[np.int_], cells: int) -> npt.NDArray[np.int_]:
+    """Return [R, cells], how many labels drawn by ``uniform`` [R, N] are in each cell; ``cell`` [N, C] is a label's."""
+    draws, n = uniform.shape
+    # Searched image by image, because neighbours in the list are then in the processor's cache.
+    asked = (uniform + np.arange(n)).T.ravel()
+    at = np.searchsorted(upto.ravel(), asked, side="right").clip(max=upto.size - 1)
+    held = cell.ravel()[at].reshape(n, draws) + (cells + 1) * np.arange(draws)
+    return np.bincount(held.ravel(), minlength=draws * (cells + 1)).reshape(draws, cells + 1)[:, :cells]
 
 
 def nll_moments(images: Images) -> tuple[Floats, Floats]:

@@ -13,6 +13,7 @@ from zsr_core.codec import require
 from zsr_core.evaluation.metrics.outputs import Outputs
 from zsr_core.evaluation.metrics.ranks import Gallery
 from zsr_core.evaluation.metrics.shifts import Corruptions, Profile
+from zsr_core.names import OodKind
 
 Unit = Literal["%", "points", "nats", ""]
 Reads = Literal["records", "embeddings", "corruptions", "factors", "retrieval", "attention"]
@@ -23,7 +24,6 @@ Condition = Literal[
     "clean", "attack", "worst", "detector", "corruption", "kind", "factor", "query", "hiding", "gallery", "distractor",
     "embedding", "noise", "token_query", "token_hiding",
 ]  # fmt: skip
-Kind = Literal["near", "far"]  # of images that are out of distribution
 IntervalKind = Literal["wilson", "bootstrap", "none"]
 Ends = tuple[float, float]  # low, high
 
@@ -35,7 +35,7 @@ class OodSet:
     """The M images of one out-of-distribution set in front of one task's texts; they have no labels."""
 
     name: str
-    kind: Kind
+    kind: OodKind
     clean: Outputs
     attacked: tuple[Outputs, ...] = ()  # the same images under an attack on the detector, or under each of several
 

@@ -21,8 +21,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Interval, Metric
-from zsr_core.evaluation.metrics.outputs import Floats, Rows, log_softmax, logsumexp
-from zsr_core.evaluation.metrics.ranking import auroc, average_precision, ends_of_moves, fpr_at_tpr, moves
+from zsr_core.evaluation.metrics.outputs import Floats, Outputs, Rows, log_softmax, logsumexp
+from zsr_core.evaluation.metrics.ranking import (
+    Ranked,
+    auroc,
+    average_precision,
+    ends_of_moves,
+    fpr_at_tpr,
+    moves,
+    ranked,
+)
 from zsr_core.rng import seed_for
 
 SPLITS = 5
@@ -38,6 +46,7 @@ class Split(NamedTuple):
     outside: Rows
 
 
+@lru_cache(maxsize=8)
 def splits(images: Images) -> list[Split]:
     """Return five random halves of the classes, the same for every model; the larger half is in distribution."""
     classes = len(images.kept.texts.classes)
@@ -45,7 +54,7 @@ def splits(images: Images) -> list[Split]:
     for i in range(SPLITS):
         order = np.random.default_rng(seed_for(0, "ood split", classes, i)).permutation(classes)
         held = np.sort(order[: (classes + 1) // 2])
-        inside = np.isin(images.label, held)
+        inside = np.isin(np.arange(classes), held)[images.label]
         found.append(Split(classes=held, inside=np.flatnonzero(inside), outside=np.flatnonzero(~inside)))
     return found
 
@@ -53,34 +62,33 @@ def splits(images: Images) -> list[Split]:
 # ---- scores
 
 
-def msp(cosines: Floats, logits: Floats) -> Floats:
+def msp(outputs: Outputs) -> Floats:
     """Return the largest softmax probability."""
-    return np.asarray(log_softmax(logits).max(axis=1), dtype=np.float64)
+    return np.asarray(outputs.log_p.max(axis=1), dtype=np.float64)
 
 
-def max_logit(cosines: Floats, logits: Floats) -> Floats:
+def max_logit(outputs: Outputs) -> Floats:
     """Return the largest logit."""
-    return np.asarray(logits.max(axis=1), dtype=np.float64)
+    return np.asarray(outputs.logits.max(axis=1), dtype=np.float64)
 
 
-def energy(cosines: Floats, logits: Floats) -> Floats:
+def energy(outputs: Outputs) -> Floats:
     """Return the log-sum-exp of the logits: the negative of the energy."""
-    return logsumexp(logits)
+    return logsumexp(outputs.logits)
 
 
-def mcm(cosines: Floats, logits: Floats) -> Floats:
+def mcm(outputs: Outputs) -> Floats:
     """Return the largest softmax probability of the cosines themselves, at a temperature of 1."""
-    return np.asarray(log_softmax(cosines).max(axis=1), dtype=np.float64)
+    return np.asarray(log_softmax(outputs.cosines).max(axis=1), dtype=np.float64)
 
 
-def certainty(cosines: Floats, logits: Floats) -> Floats:
+def certainty(outputs: Outputs) -> Floats:
     """Return the negative entropy of the softmax, in nats."""
-    log_p = log_softmax(logits)
-    return np.asarray((np.exp(log_p) * log_p).sum(axis=1), dtype=np.float64)
+    return np.asarray((np.exp(outputs.log_p) * outputs.log_p).sum(axis=1), dtype=np.float64)
 
 
-# (cosines [N, C], logits [N, C]) -> [N]; of a probability the log, which ranks alike and does not round to 1
-SCORES: Mapping[str, tuple[str, Callable[[Floats, Floats], Floats]]] = {
+# outputs of N images -> [N]; of a probability the log, which ranks alike and does not round to 1
+SCORES: Mapping[str, tuple[str, Callable[[Outputs], Floats]]] = {
     "msp": ("largest probability", msp),
     "max_logit": ("largest logit", max_logit),
     "energy": ("energy", energy),
@@ -89,47 +97,47 @@ SCORES: Mapping[str, tuple[str, Callable[[Floats, Floats], Floats]]] = {
 }
 
 
+@lru_cache(maxsize=4)
+def _among(images: Images) -> list[tuple[Split, Outputs]]:
+    """Return per split the outputs of all images in front of the texts of its classes alone."""
+    return [(part, images.kept.among(part.classes)) for part in splits(images)]
+
+
 @lru_cache(maxsize=16)
 def _scored(images: Images, score: str) -> list[tuple[Split, Floats]]:
     """Return per split the scores [N] of all images among its classes."""
-    outputs, of = images.kept, SCORES[score][1]
-    return [(part, of(outputs.cosines[:, part.classes], outputs.logits[:, part.classes])) for part in splits(images)]
+    return [(part, SCORES[score][1](outputs)) for part, outputs in _among(images)]
 
 
-def groups(images: Images, score: str, side: Side) -> list[tuple[Floats, Floats, Split]]:
-    """Return per split the scores of ID images and of OOD images; of an attack's images on the one ``side``."""
-    here = _scored(images, score)
-    if side == "":
-        return [(scores[part.inside], scores[part.outside], part) for part, scores in here]
-    assert images.clean is not None, "measured under attack alone"
-    there = _scored(images.clean, score)
-    ids, oods = (here, there) if side == "_adv_id" else (there, here)
-    return [(i[part.inside], o[part.outside], part) for (part, i), (_, o) in zip(ids, oods, strict=True)]
+@lru_cache(maxsize=16)
+def groups(images: Images, score: str, side: Side) -> list[tuple[Ranked, Split]]:
+    """Return per split the scores of ID and OOD images; of an attack's images on the one ``side``."""
+    ids = oods = _scored(images, score)
+    if side:
+        assert images.clean is not None, "measured under attack alone"
+        there = _scored(images.clean, score)
+        ids, oods = (ids, there) if side == "_adv_id" else (there, oods)
+    return [(ranked(i[part.inside], o[part.outside]), part) for (part, i), (_, o) in zip(ids, oods, strict=True)]
 
 
-# ---- measures of (scores of ID images, scores of OOD images)
+# ---- measures of the scores of ID images, the positives, and of OOD images
 
 
-def fpr_ood_at_id95(inside: Floats, outside: Floats) -> float | None:
-    """Return the share of OOD images accepted by the threshold that accepts 95 % of ID images."""
-    return fpr_at_tpr(inside, outside)
-
-
-def fpr_id_at_ood95(inside: Floats, outside: Floats) -> float | None:
+def fpr_id_at_ood95(told: Ranked) -> float | None:
     """Return the share of ID images rejected by the threshold that rejects 95 % of OOD images."""
-    return fpr_at_tpr(-outside, -inside)
+    return fpr_at_tpr(told.flipped)
 
 
-def aupr_out(inside: Floats, outside: Floats) -> float | None:
+def aupr_out(told: Ranked) -> float | None:
     """Return the average precision of OOD images as the positive ones."""
-    return average_precision(-outside, -inside)
+    return average_precision(told.flipped)
 
 
-MEASURES: Mapping[str, tuple[str, Callable[[Floats, Floats], float | None], bool]] = {
+MEASURES: Mapping[str, tuple[str, Callable[[Ranked], float | None], bool]] = {
     "auroc": ("AUROC", auroc, True),
     "aupr_in": ("AUPR of ID", average_precision, True),
     "aupr_out": ("AUPR of OOD", aupr_out, True),
-    "fpr_ood_at_id95": ("OOD accepted at 95 % of ID", fpr_ood_at_id95, False),
+    "fpr_ood_at_id95": ("OOD accepted at 95 % of ID", fpr_at_tpr, False),
     "fpr_id_at_ood95": ("ID rejected at 95 % of OOD", fpr_id_at_ood95, False),
 }
 SIDES: Mapping[Side, tuple[str, tuple[Condition, ...]]] = {
@@ -152,11 +160,11 @@ def _row(measure: str, score: str, side: Side) -> Metric:
     (title, of, higher), (by, _), (where, conditions) = MEASURES[measure], SCORES[score], SIDES[side]
 
     def value(images: Images) -> float | None:
-        values = [got for i, o, _ in groups(images, score, side) if (got := of(i, o)) is not None]
+        values = [got for told, _ in groups(images, score, side) if (got := of(told)) is not None]
         return float(np.mean(values)) if len(values) == SPLITS else None
 
     def ends(images: Images, value: float) -> Ends | None:
-        moved = [moves(i, o, part.inside, part.outside, len(images)) for i, o, part in groups(images, score, side)]
+        moved = [moves(told, part.inside, part.outside, len(images)) for told, part in groups(images, score, side)]
         return ends_of_moves(value, np.mean(moved, axis=0), len(images))
 
     interval: Interval = ends if measure == "auroc" else "none"

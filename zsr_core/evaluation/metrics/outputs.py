@@ -37,6 +37,10 @@ class Outputs:
         """Return the outputs of the images at ``rows``, which may repeat."""
         return Taken(unit=self.unit, texts=self.texts, whole=self, rows=rows)
 
+    def among(self, classes: Rows) -> Outputs:
+        """Return the outputs in front of the texts of ``classes`` alone."""
+        return Among(unit=self.unit, texts=self.texts, whole=self, of=classes)
+
     @cached_property
     def cosines(self) -> Floats:
         """[N, C], of images and class texts."""
@@ -81,6 +85,24 @@ class Taken(Outputs):
     def log_p(self) -> Floats:
         """[N, C], log of the softmax."""
         return self.whole.log_p[self.rows]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Among(Outputs):
+    """Columns of other outputs: a class split takes half of the classes, so no cosine is computed again."""
+
+    whole: Outputs
+    of: Rows  # [C], classes of the other outputs
+
+    @cached_property
+    def cosines(self) -> Floats:
+        """[N, C], of images and class texts."""
+        return self.whole.cosines[:, self.of]
+
+    @cached_property
+    def logits(self) -> Floats:
+        """[N, C]"""
+        return self.whole.logits[:, self.of]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,12 +17,12 @@ from functools import lru_cache
 import numpy as np
 
 from zsr_core.codec import unknown
-from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Interval, Kind, Metric, OodSet
+from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Interval, Metric, OodSet
 from zsr_core.evaluation.metrics.ood import MEASURES, SCORES, Side
 from zsr_core.evaluation.metrics.outputs import Floats, Outputs
-from zsr_core.evaluation.metrics.ranking import ends_of_moves, moves
+from zsr_core.evaluation.metrics.ranking import Ranked, ends_of_moves, moves, ranked
+from zsr_core.names import LISTED_BY, OOD_KINDS, OodKind
 
-KINDS: tuple[Kind, ...] = ("near", "far")
 AGAINST = "_vs_"  # between a row's name and the set's
 # What every trial with OOD sets measures; the other measures where they are asked for.
 USUAL = ("auroc", "fpr_ood_at_id95")
@@ -37,10 +37,11 @@ Chosen = Callable[[OodSet], bool]
 
 @lru_cache(maxsize=256)
 def _scored(outputs: Outputs, score: str) -> Floats:
-    return SCORES[score][1](outputs.cosines, outputs.logits)
+    return SCORES[score][1](outputs)
 
 
-def sides(images: Images, found: OodSet, score: str, side: Side) -> tuple[Floats, Floats]:
+@lru_cache(maxsize=256)
+def told_apart(images: Images, found: OodSet, score: str, side: Side) -> Ranked:
     """Return the scores of ID images [N] and of one set's OOD images [M]; of one side as attacks left them."""
     assert images.ood is not None, "a row is undefined without OOD sets"
     clean = images if images.clean is None else images.clean
@@ -49,15 +50,15 @@ def sides(images: Images, found: OodSet, score: str, side: Side) -> tuple[Floats
         inside = np.min([_scored(each, score) for each in images.ood.inside], axis=0)
     if side == "_adv_ood":
         outside = np.max([_scored(each, score) for each in found.attacked], axis=0)
-    return inside, outside
+    return ranked(inside, outside)
 
 
 def _row(name: str, of: str, measure: str, score: str, side: Side, chosen: Chosen, lacking: str) -> Metric:
     (title, measured, higher), (by, _), (where, conditions) = MEASURES[measure], SCORES[score], SIDES[side]
 
-    def pairs(images: Images) -> list[tuple[Floats, Floats]]:
+    def pairs(images: Images) -> list[Ranked]:
         assert images.ood is not None, "a row is undefined without OOD sets"
-        return [sides(images, found, score, side) for found in images.ood.sets if chosen(found)]
+        return [told_apart(images, found, score, side) for found in images.ood.sets if chosen(found)]
 
     def undefined(images: Images) -> str:
         found = [each for each in images.ood.sets if chosen(each)] if images.ood is not None else []
@@ -69,16 +70,16 @@ def _row(name: str, of: str, measure: str, score: str, side: Side, chosen: Chose
         return "no OOD image was attacked" if side == "_adv_ood" and not all(each.attacked for each in found) else ""
 
     def value(images: Images) -> float | None:
-        values = [got for inside, outside in pairs(images) if (got := measured(inside, outside)) is not None]
+        values = [got for told in pairs(images) if (got := measured(told)) is not None]
         return float(np.mean(values)) if values else None
 
     def ends(images: Images, value: float) -> Ends | None:
         both = pairs(images)
-        total, first, moved = len(images) + sum(len(outside) for _, outside in both), len(images), []
-        for inside, outside in both:
-            rows = np.arange(first, first + len(outside))
-            moved.append(moves(inside, outside, np.arange(len(inside)), rows, total))
-            first += len(outside)
+        total, first, moved = len(images) + sum(len(told.of_negative) for told in both), len(images), []
+        for told in both:
+            rows = np.arange(first, first + len(told.of_negative))
+            moved.append(moves(told, np.arange(len(images)), rows, total))
+            first += len(rows)
         return ends_of_moves(value, np.mean(moved, axis=0), total)
 
     interval: Interval = ends if measure == "auroc" else "none"
@@ -88,7 +89,7 @@ def _row(name: str, of: str, measure: str, score: str, side: Side, chosen: Chose
     )  # fmt: skip
 
 
-def _of_kind(kind: Kind, measure: str, score: str, side: Side) -> Metric:
+def _of_kind(kind: OodKind, measure: str, score: str, side: Side) -> Metric:
     name, lacking = f"{kind}_{measure}_{score}{side}", f"no {kind} OOD set was evaluated"
     return _row(name, f"{kind} OOD", measure, score, side, lambda found: found.kind == kind, lacking)
 
@@ -107,7 +108,11 @@ def against(measure: str, score: str, side: Side, of: str) -> Metric:
 
 
 OUTSIDE: tuple[Metric, ...] = tuple(
-    _of_kind(kind, measure, score, side) for side in SIDES for kind in KINDS for score in SCORES for measure in MEASURES
+    _of_kind(kind, measure, score, side)
+    for side in SIDES
+    for kind in OOD_KINDS
+    for score in SCORES
+    for measure in MEASURES
 )
 _STEMS: Mapping[str, tuple[str, str, Side]] = {
     f"{measure}_{score}{side}": (measure, score, side) for side in SIDES for score in SCORES for measure in MEASURES
@@ -122,7 +127,7 @@ def row_of_set(name: str) -> Metric:
     """
     stem, _, of = name.partition(AGAINST)
     if stem not in _STEMS:
-        raise unknown("metric", name, [f"{known}{AGAINST}{of}" for known in _STEMS])
+        raise unknown("metric", name, [f"{known}{AGAINST}{of}" for known in _STEMS], LISTED_BY)
     return against(*_STEMS[stem], of)
 
 
@@ -131,7 +136,7 @@ def rows_of_sets(names: Sequence[str]) -> tuple[Metric, ...]:
     return tuple(against(*stem, slug(name)) for name in names for stem in _STEMS.values())
 
 
-def usual_rows(names: Sequence[str], kinds: Sequence[Kind], *, attacked: bool) -> tuple[Metric, ...]:
+def usual_rows(names: Sequence[str], kinds: Sequence[OodKind], *, attacked: bool) -> tuple[Metric, ...]:
     """Return the rows that every trial with these OOD sets measures: of each kind that there is, then of each set.
 
     Args:
@@ -140,7 +145,7 @@ def usual_rows(names: Sequence[str], kinds: Sequence[Kind], *, attacked: bool) -
     """
     places: list[Side] = ["", "_adv_id", "_adv_ood"] if attacked else [""]
     every = [(measure, score, side) for side in places for score in SCORES for measure in USUAL]
-    of_kinds = [f"{kind}_{m}_{s}{side}" for kind in KINDS if kind in kinds for m, s, side in every]
+    of_kinds = [f"{kind}_{m}_{s}{side}" for kind in OOD_KINDS if kind in kinds for m, s, side in every]
     by_name = {metric.name: metric for metric in OUTSIDE}
     of_sets = [against(m, s, side, slug(name)) for name in names for m, s, side in every if m == "auroc"]
     return (*(by_name[name] for name in of_kinds), *of_sets)

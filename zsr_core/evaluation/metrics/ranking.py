@@ -7,48 +7,94 @@ several scores, Obuchowski, Biometrics 1997; they are made on the logit scale, s
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zsr_core.evaluation.metrics.metric import Ends
 from zsr_core.evaluation.metrics.outputs import Floats, Rows
 
 
-def auroc(positive: Floats, negative: Floats) -> float | None:
-    """Return P(positive > negative) + P(equal) / 2, of scores [P] and [Q]; None if a group is empty."""
-    return float(placements(positive, negative).mean()) if len(positive) and len(negative) else None
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranked:
+    """Two groups of scores, sorted once for all that is measured of them: G distinct scores in rising order."""
+
+    of_positive: Rows  # [P], which distinct score each positive has
+    of_negative: Rows  # [Q]
+    positives: Rows  # [G], how many positives have each distinct score
+    negatives: Rows  # [G]
+
+    @property
+    def flipped(self) -> Ranked:
+        """The same with every score negated and the groups exchanged."""
+        last = len(self.positives) - 1
+        return Ranked(
+            of_positive=last - self.of_negative, of_negative=last - self.of_positive,
+            positives=self.negatives[::-1], negatives=self.positives[::-1],
+        )  # fmt: skip
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether a group is empty, so that nothing can be told apart."""
+        return not len(self.of_positive) or not len(self.of_negative)
 
 
-def placements(scores: Floats, others: Floats) -> Floats:
-    """Return [N], for each score the share of ``others`` below it, equal ones counted half."""
-    ranked = np.sort(others)
-    below, upto = (np.searchsorted(ranked, scores, side=side) for side in ("left", "right"))
-    return (below + upto) / (2 * len(others))
+def ranked(positive: Floats, negative: Floats) -> Ranked:
+    """Return scores [P] and [Q] in one order."""
+    scores = np.concatenate([positive, negative])
+    order = np.argsort(scores)
+    first = is_first(scores[order])
+    of = np.empty(len(scores), np.intp)
+    of[order] = first.cumsum() - 1
+    distinct, of_positive, of_negative = int(first.sum()), of[: len(positive)], of[len(positive) :]
+    return Ranked(
+        of_positive=of_positive, of_negative=of_negative, positives=np.bincount(of_positive, minlength=distinct),
+        negatives=np.bincount(of_negative, minlength=distinct),
+    )  # fmt: skip
 
 
-def auroc_ends(positive: Floats, negative: Floats, of_positive: Rows, of_negative: Rows) -> Ends | None:
+def is_first(ordered: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return where a value of a sorted list [N] is the first of its equals."""
+    return np.concatenate([np.ones(min(len(ordered), 1), bool), ordered[1:] != ordered[:-1]])
+
+
+def auroc(groups: Ranked) -> float | None:
+    """Return P(positive > negative) + P(equal) / 2; None if a group is empty."""
+    return None if groups.one_sided else float(placements(groups).mean())
+
+
+def placements(groups: Ranked) -> Floats:
+    """Return [P], for each positive the share of negatives below it, equal ones counted half."""
+    twice = 2 * groups.negatives.cumsum() - groups.negatives
+    return twice[groups.of_positive] / (2 * len(groups.of_negative))
+
+
+def auroc_ends(groups: Ranked, of_positive: Rows, of_negative: Rows) -> Ends | None:
     """Return the 95 % interval of :func:`auroc`; None where it is 0 or 1, or of fewer than two images.
 
     Args:
         of_positive, of_negative: [P] and [Q], the number of the image that a score is of, from 0. Scores of one image
             are not independent.
     """
-    value = auroc(positive, negative)
+    value = auroc(groups)
     if value is None:
         return None
     images = int(max(of_positive.max(), of_negative.max())) + 1
-    counted = len(np.union1d(of_positive, of_negative))
-    return ends_of_moves(value, moves(positive, negative, of_positive, of_negative, images), counted)
+    moved = np.zeros(images, np.bool_)
+    moved[of_positive] = moved[of_negative] = True
+    return ends_of_moves(value, moves(groups, of_positive, of_negative, images), int(moved.sum()))
 
 
-def moves(positive: Floats, negative: Floats, of_positive: Rows, of_negative: Rows, images: int) -> Floats:
+def moves(groups: Ranked, of_positive: Rows, of_negative: Rows, images: int) -> Floats:
     """Return [images], how far each image moves the AUROC: its influence, of which the sum is 0.
 
     The other arguments are those of :func:`auroc_ends`; no group is empty.
     """
-    share, other = placements(positive, negative), 1 - placements(negative, positive)
+    share, other = placements(groups), placements(groups.flipped)
     value = share.mean()
-    share, other = (share - value) / len(positive), (other - value) / len(negative)
+    share, other = (share - value) / len(share), (other - value) / len(other)
     return np.asarray(
         np.bincount(of_positive, share, images) + np.bincount(of_negative, other, images), dtype=np.float64
     )
@@ -69,28 +115,25 @@ def _expit(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
-def average_precision(positive: Floats, negative: Floats) -> float | None:
+def average_precision(groups: Ranked) -> float | None:
     """Return the area under the precision-recall curve in steps, ``sum (R_n - R_(n-1)) P_n``; None without positives.
 
     Precision is read at every distinct score, as scikit-learn does.
     """
-    if not len(positive) or not len(negative):
+    if groups.one_sided:
         return None
-    scores = np.concatenate([positive, negative])
-    hit = np.concatenate([np.ones(len(positive)), np.zeros(len(negative))])
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    hits = hit[order].cumsum()[ends]
-    return float((np.diff(hits, prepend=0.0) * hits / (ends + 1)).sum() / len(positive))
+    new = groups.positives[::-1]
+    hits, accepted = new.cumsum(), (new + groups.negatives[::-1]).cumsum()
+    return float((new * hits / accepted).sum() / len(groups.of_positive))
 
 
-def fpr_at_tpr(positive: Floats, negative: Floats, tpr: float = 0.95) -> float | None:
+def fpr_at_tpr(groups: Ranked, tpr: float = 0.95) -> float | None:
     """Return the share of negatives accepted by the highest threshold that accepts ``tpr`` of the positives.
 
     A score is accepted if it is at or above the threshold, which is one of the positives' scores.
     """
-    if not len(positive) or not len(negative):
+    if groups.one_sided:
         return None
-    needed = math.ceil(tpr * len(positive) - 1e-9)
-    threshold = np.sort(positive)[len(positive) - max(needed, 1)]
-    return float(np.count_nonzero(negative >= threshold) / len(negative))
+    needed = max(math.ceil(tpr * len(groups.of_positive) - 1e-9), 1)
+    at = int(np.searchsorted(groups.positives[::-1].cumsum(), needed))
+    return float(groups.negatives[::-1][: at + 1].sum() / len(groups.of_negative))

@@ -69,7 +69,5 @@ def ends_over(n: int, statistic: Callable[[Floats], Floats], draws: int = DRAWS)
 
 def mean_of(column: Floats, weights: Floats) -> Floats:
     """Return [R], the weighted means of a column [N]; NaN where a draw has no weight."""
-    total = weights.sum(axis=1)
-    return np.asarray(
-        np.divide(weights @ column, total, out=np.full(len(weights), np.nan), where=total > 0), dtype=np.float64
-    )
+    summed, total = (weights @ np.column_stack([column, np.ones(len(column))])).T  # one pass over the draws
+    return np.asarray(np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0), dtype=np.float64)

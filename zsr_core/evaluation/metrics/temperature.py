@@ -29,6 +29,7 @@ def temperature(images: Images) -> float | None:
     return None if without_temperature(images) else _fitted(images)
 
 
+@lru_cache(maxsize=8)
 def without_temperature(images: Images) -> str:
     """Return why no temperature is best for these images, or ""."""
     if images.outputs is None:

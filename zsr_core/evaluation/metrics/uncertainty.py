@@ -18,16 +18,17 @@ import numpy.typing as npt
 import torch
 
 from zsr_core.evaluation.metrics.calibration import ALL, FEWER_DRAWS, aurc_of
-from zsr_core.evaluation.metrics.intervals import percentiles, wilson
+from zsr_core.evaluation.metrics.intervals import DRAWS, percentiles, wilson
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric, Reads, Unit
-from zsr_core.evaluation.metrics.outputs import Floats, logsumexp
-from zsr_core.evaluation.metrics.ranking import auroc, auroc_ends
-from zsr_core.evaluation.metrics.resampling import draws_of, ends_of, mean_of
+from zsr_core.evaluation.metrics.outputs import Floats, Rows, logsumexp
+from zsr_core.evaluation.metrics.ranking import Ranked, auroc, auroc_ends, ranked
+from zsr_core.evaluation.metrics.resampling import draws_of
 
 TAU = 0.07  # of the link, as UCAT trains
 CONFIDENT = 0.9  # ours and usual: a wrong answer above it is over-confident
 ATTACKED: tuple[Condition, ...] = ("attack", "worst")
 Mask = npt.NDArray[np.bool_]
+Group = Callable[[Images], Mask]  # which of the images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +121,15 @@ def held(images: Images) -> Mask:
     return images.correct
 
 
+GROUPS: tuple[Group, ...] = (attacked, broken, held)
+
+
 def clean_of(images: Images) -> Images:
     assert images.clean is not None, "rises are measured under attack alone"
     return images.clean
 
 
-def rises(images: Images, u: Uncertainty, which: Callable[[Images], Mask]) -> Floats:
+def rises(images: Images, u: Uncertainty, which: Group) -> Floats:
     """Return the uncertainty under attack minus that without, of the images that ``which`` names."""
     return (_column(images, u) - _column(clean_of(images), u))[which(images)]
 
@@ -136,22 +140,38 @@ def _column(images: Images, u: Uncertainty) -> Floats:
     return u.of(images)
 
 
-def _none(which: Callable[[Images], Mask], words: str) -> Callable[[Images], str]:
+@lru_cache(maxsize=2)
+def _drawn_rises(images: Images) -> dict[tuple[Uncertainty, Group], Floats]:
+    """Return [R], the mean rises over those of the resampled images that are in a group; NaN where none is.
+
+    One product with the draws gives those of all uncertainties and groups.
+    """
+    members = {which: which(images) for which in GROUPS}
+    known = [u for u in UNCERTAINTIES if u.reads == "records" or images.outputs is not None]
+    risen = {u: _column(images, u) - _column(clean_of(images), u) for u in known}
+    columns = [*members.values(), *(risen[u] * members[which] for u in known for which in GROUPS)]
+    sums = np.concatenate([weights @ np.stack(columns, axis=1) for weights in draws_of(len(images))])
+    counts = dict(zip(GROUPS, sums.T, strict=False))
+    drawn = zip(((u, which) for u in known for which in GROUPS), sums.T[len(GROUPS) :], strict=True)
+    nothing = np.full(len(sums), np.nan)
+    return {key: np.divide(got, counts[key[1]], out=nothing.copy(), where=counts[key[1]] > 0) for key, got in drawn}
+
+
+def _none(which: Group, words: str) -> Callable[[Images], str]:
     return lambda images: "" if which(images).any() else f"no image was {words}"
 
 
-def _rise(u: Uncertainty, which: Callable[[Images], Mask], name: str, words: str) -> Metric:
+def _rise(u: Uncertainty, which: Group, name: str, words: str) -> Metric:
     def value(images: Images) -> float:
         return float(rises(images, u, which).mean())
 
-    def mean(images: Images, weights: Floats) -> Floats:
-        """Return [R], the means over those of the resampled images that are in the group."""
-        group = which(images)
-        return mean_of(rises(images, u, which), weights[:, group])
+    def ends(images: Images, value: float) -> Ends | None:
+        drawn = _drawn_rises(images)[u, which]
+        return percentiles(drawn[np.isfinite(drawn)], DRAWS)
 
     return Metric(
         name=f"rise{name}{u.suffix}", title=f"rise of {u.title} of {words} images", unit=u.unit, higher_is_better=True,
-        conditions=ATTACKED, attacked=True, value=value, interval=ends_of(mean), reads=u.reads, always=False,
+        conditions=ATTACKED, attacked=True, value=value, interval=ends, reads=u.reads, always=False,
         undefined=_none(which, words),
     )  # fmt: skip
 
@@ -173,7 +193,7 @@ def _share_of_rises(u: Uncertainty) -> Metric:
 # ---- AUROC: errors, and attacks
 
 
-Scores = tuple[Floats, Floats, npt.NDArray[np.intp], npt.NDArray[np.intp]]  # of positives, negatives; of which image
+Scores = tuple[Floats, Floats, Rows, Rows]  # of positives, negatives; of which image each
 
 
 def error_scores(images: Images, u: Uncertainty) -> Scores:
@@ -192,7 +212,7 @@ def mixed_error_scores(images: Images, u: Uncertainty) -> Scores:
     return score[wrong], score[~wrong], rows[wrong], rows[~wrong]
 
 
-def attack_scores(images: Images, u: Uncertainty, which: Callable[[Images], Mask]) -> Scores:
+def attack_scores(images: Images, u: Uncertainty, which: Group) -> Scores:
     """Return the uncertainties of images under attack, and of the same images without."""
     rows = np.flatnonzero(which(images))
     return _column(images, u)[rows], _column(clean_of(images), u)[rows], rows, rows
@@ -202,12 +222,16 @@ def _auroc(
     name: str, title: str, u: Uncertainty, scores: Callable[[Images], Scores], conditions: tuple[Condition, ...],
     undefined: Callable[[Images], str], *, always: bool = False,
 ) -> Metric:  # fmt: skip
+    @lru_cache(maxsize=1)  # a value and its interval sort the scores once
+    def sorted_once(images: Images) -> tuple[Ranked, Rows, Rows]:
+        positive, negative, of_positive, of_negative = scores(images)
+        return ranked(positive, negative), of_positive, of_negative
+
     def value(images: Images) -> float | None:
-        positive, negative, _, _ = scores(images)
-        return auroc(positive, negative)
+        return auroc(sorted_once(images)[0])
 
     def ends(images: Images, value: float) -> Ends | None:
-        return auroc_ends(*scores(images))
+        return auroc_ends(*sorted_once(images))
 
     return Metric(
         name=f"{name}{u.suffix}", title=f"{title} by {u.title}, AUROC", unit="%", higher_is_better=True,

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
-from zsr_core.evaluation.metrics import Condition, Ends, Images, Metric, interval_of, mean_interval
+from zsr_core.evaluation.estimates import Estimate, estimate, mean_estimate
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement, row_of
+from zsr_core.evaluation.metrics import Condition, Images, Metric
 from zsr_core.evaluation.metrics.ranks import Gallery, moved
 from zsr_core.evaluation.retrieval.gather import TOKEN_ATTACKS, Retrieved
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
@@ -26,15 +27,18 @@ def measure_retrieval(
     """
     rows: list[Measurement] = []
     asked = [metric for metric in metrics if metric.reads == "retrieval"]
-    if not asked:
-        return rows
-    for one in retrieved:
+    numbers: dict[tuple[str, str, float], dict[str, Estimate]] = {}  # (metric, attack, eps) -> by set, in its unit
+    for one in retrieved if asked else ():
         for condition, eps, gallery in conditions(one, suite):
             images = _images(one, gallery)
-            rows += [
-                _measured(one, metric, images, condition, eps) for metric in asked if condition in metric.conditions
-            ]
-    return [*rows, *_means(rows, {metric.name: metric for metric in asked})]
+            attack = "none" if condition == "clean" else str(condition)
+            for metric in (metric for metric in asked if condition in metric.conditions):
+                number = estimate(metric, images).scaled(metric.factor)
+                numbers.setdefault((metric.name, attack, eps), {})[one.name] = number
+                rows.append(row_of(one, (one.name, attack, eps), metric.name, number))
+    for (name, attack, eps), by_set in numbers.items():
+        rows.append(row_of(retrieved[0], (ZERO_SHOT_MEAN, attack, eps), name, mean_estimate(by_set)))
+    return rows
 
 
 def conditions(one: Retrieved, suite: RetrievalSuite) -> Iterator[Under]:
@@ -76,41 +80,3 @@ def _images(one: Retrieved, gallery: Gallery) -> Images:
         sample_id=np.array(one.ids, dtype=object), label=none, pred=none, correct=np.zeros(n, np.bool_), p_max=blank,
         entropy=blank, margin=blank, gallery=gallery,
     )  # fmt: skip
-
-
-def _measured(one: Retrieved, metric: Metric, images: Images, condition: Condition, eps: float) -> Measurement:
-    reason = metric.undefined(images)
-    value = None if reason else metric.value(images)
-    ends: Ends | None = None if value is None else interval_of(metric, images, value)
-    if not reason and value is None:
-        reason = f"the metric gave {value} and no reason"
-    factor = metric.factor
-    return Measurement(
-        trial_id=one.trial_id, weights_sha=one.weights_sha, task=one.name, split=one.split,
-        attack="none" if condition == "clean" else condition, eps=eps, metric=metric.name,
-        value=None if value is None else factor * value, n=len(images), reason=reason,
-        low=None if ends is None else factor * ends[0], high=None if ends is None else factor * ends[1],
-    )  # fmt: skip
-
-
-def _means(rows: Sequence[Measurement], metrics: dict[str, Metric]) -> list[Measurement]:
-    """Return the mean over the sets of each number; undefined, naming the sets, if one of them is."""
-    groups: dict[tuple[str, str, float], list[Measurement]] = {}
-    for row in rows:
-        groups.setdefault((row.metric, row.attack, row.eps), []).append(row)
-    means = []
-    for (name, attack, eps), parts in groups.items():
-        undefined = [f"{part.task} ({part.reason})" for part in parts if part.value is None]
-        values = [part.value for part in parts if part.value is not None]
-        ends = None
-        if not undefined:
-            own = [None if p.low is None or p.high is None else (p.low, p.high) for p in parts]
-            ends = mean_interval(values, own)
-        means.append(Measurement(
-            trial_id=parts[0].trial_id, weights_sha=parts[0].weights_sha, task=ZERO_SHOT_MEAN, split=parts[0].split,
-            attack=attack, eps=eps, metric=metrics[name].name, n=sum(part.n for part in parts),
-            value=None if undefined else sum(values) / len(values), low=None if ends is None else ends[0],
-            high=None if ends is None else ends[1],
-            reason=f"undefined for {', '.join(undefined)}" if undefined else "",
-        ))  # fmt: skip
-    return means

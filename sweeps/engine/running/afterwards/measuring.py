@@ -9,7 +9,7 @@ from sweeps.engine.documents.parquet import export_study
 from sweeps.engine.format import eps_text
 from sweeps.engine.study.folder import PlannedTrial, StudyFolder, open_study
 from sweeps.engine.study.lock import only_launch
-from zsr_core.codec import ConfigError, require
+from zsr_core.codec import ConfigError, parse_names, require
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
 from zsr_core.evaluation.metrics import METRICS, Metric, metric_named
 from zsr_core.evaluation.metrics.outside import OUTSIDE, rows_of_sets
@@ -29,7 +29,7 @@ def asked_metrics(text: str, flag: str) -> tuple[Metric, ...]:
     """
     if text.strip() == ALL:
         return METRICS
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = list(dict.fromkeys(parse_names(text)))
     require(bool(names), flag, text, "metrics by name, such as ece,auroc_adv, or all")
     try:
         return tuple(metric_named(name) for name in names)
