@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from zsr_core.codec import require
 from zsr_core.space import Domain
@@ -26,3 +28,17 @@ class Axis:
         require(outside, self.path, self.off, f"off only where the axis itself leaves out 0, not {self.domain}")
         for level in self.levels:
             require(self.domain.contains(level), self.path, level, f"a level inside the axis, {self.domain}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """One way through a conditional space: what it sets, and the axes that exist only where it is taken."""
+
+    label: str  # the value of the axis that chooses the branch
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    axes: tuple[Axis, ...] = ()
+
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """The domains of its own axes, by dotted path."""
+        return {axis.path: axis.domain for axis in self.axes}

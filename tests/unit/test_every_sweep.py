@@ -21,7 +21,9 @@ from zsr_core.trial.presets import base
 
 FOLDER = Path(sweeps.__path__[0])
 SCRIPTS = {path.stem: path for folder in ("", "reproductions/") for path in sorted(FOLDER.glob(f"{folder}[!_]*.py"))}
-SPACES = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("*.py") if path.stem != "__init__")
+SPACES = sorted(
+    path.stem for path in Path(search_spaces.__path__[0]).glob("*.py") if path.stem not in ("__init__", "branches")
+)
 BY_FILE = {method.__module__.rpartition(".")[2]: method for method in METHODS}
 DEFENCES = {"ttc": Ttc, "wise_ft": WiseFt}
 

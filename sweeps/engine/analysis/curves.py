@@ -12,6 +12,7 @@ from sweeps.engine.analysis.rounding import round_values
 from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_sense, score_text
 from sweeps.engine.analysis.scores import CellScore, known, pareto, scores
 from sweeps.engine.analysis.stats import summarise
+from sweeps.engine.study.branches import parameters, point_of
 from sweeps.engine.study.folder import Role, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, ROBUST
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
@@ -228,18 +229,19 @@ def slices(folder: StudyFolder, score: Query, chosen: CellScore | None) -> list[
         ConfigError: if the score was not measured, or no numeric axis varies.
     """
     check_score(score, folder)
-    cells = _cell_means(folder, score)
+    cells, domains = _cell_means(folder, score), parameters(folder.study)
+    best = None if chosen is None else point_of(folder.study, chosen.overrides)
     paths = dict.fromkeys(path for overrides, _ in cells for path, v in overrides.items() if is_finite(v))
     drawn = []
     for path in paths:
         here = [(o, value) for o, value in cells if is_finite(o.get(path))]
         if len({o[path] for o, _ in here}) < 2:
             continue
-        log = bool(getattr(folder.study.space.get(path), "log", False))
+        log = bool(getattr(domains.get(path), "log", False))
         shown = [(o, v) for o, v in here if not (log and o[path] <= 0)]
-        rest = None if chosen is None else _without(chosen.overrides, path)
+        rest = None if best is None else _without(best, path)
         line = [(float(o[path]), v) for o, v in shown if _without(o, path) == rest]
-        at = [(float(o[path]), v) for o, v in shown if chosen is not None and o == dict(chosen.overrides)]
+        at = [(float(o[path]), v) for o, v in shown if o == best]
         drawn.append(
             Slice(
                 path=path, log=log, points=tuple((float(o[path]), v) for o, v in shown),
@@ -257,12 +259,18 @@ def _without(overrides: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _cell_means(folder: StudyFolder, score: Query) -> list[tuple[dict[str, Any], float]]:
-    """Return (overrides, mean over the seeds that finished) of each cell with the score."""
+    """Return (parameters, mean over the seeds that finished) of each cell with the score.
+
+    In a conditional space a parameter of one branch has its label in its name.
+    """
     name, cells = score_text(score), dict[str, list[dict[str, Any]]]()
     for row in score_rows(folder, score):
         if row[name] is not None:
             cells.setdefault(row["cell"], []).append(row)
-    return [(dict(rows[0]["overrides"]), summarise([r[name] for r in rows]).mean) for rows in cells.values()]
+    return [
+        (point_of(folder.study, rows[0]["overrides"]), summarise([r[name] for r in rows]).mean)
+        for rows in cells.values()
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +307,7 @@ def parallel(folder: StudyFolder, by: Query, shown: Sequence[Query]) -> Parallel
     paths = [p for p in paths if len({repr(o[p]) for o in cells}) > 1]
     if not paths:
         raise ConfigError(f"parallel: no axis of {folder.study.study} varies")
-    scaled = [_scaled(path, [o[path] for o in cells], folder.study.space.get(path)) for path in paths]
+    scaled = [_scaled(path, [o[path] for o in cells], parameters(folder.study).get(path)) for path in paths]
     scaled += [
         _scaled(score_text(score), [table[_key(o)] for o in cells], None)
         for score, table in zip(shown, tables[1:], strict=True)

@@ -20,6 +20,7 @@ from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
 from sweeps.engine.analysis.score_query import Query, check_score, score_rows, score_sense, score_text
+from sweeps.engine.study.branches import point_of
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.optuna_space import distributions
 from zsr_core.codec import ConfigError, is_finite, require
@@ -83,8 +84,10 @@ def importances(folder: StudyFolder, score: Query, *, draws: int = DRAWS, seed: 
     points, values = configurations(folder, score)
     domains = varied(folder.study, points)
     if len(domains) < 2:
+        alone = ", besides the weights that each method has alone, whose importance over all cells is not defined"
         raise ConfigError(
             f"importance: {folder.study.study} varies {len(domains)} axes, expected at least 2 to compare"
+            f"{alone if folder.study.branches else ''}"
         )
     if len(values) < LEAST:
         raise ConfigError(
@@ -106,7 +109,7 @@ def importances(folder: StudyFolder, score: Query, *, draws: int = DRAWS, seed: 
 
 
 def configurations(folder: StudyFolder, score: Query) -> tuple[list[dict[str, Any]], list[float]]:
-    """Return each cell whose seeds all finished: its overrides, and the score averaged over its seeds."""
+    """Return each cell whose seeds all finished: its parameters, and the score averaged over its seeds."""
     cells: dict[str, list[dict[str, Any]]] = {}
     for row in score_rows(folder, score):
         cells.setdefault(row["cell"], []).append(row)
@@ -117,9 +120,15 @@ def configurations(folder: StudyFolder, score: Query) -> tuple[list[dict[str, An
         for rows in cells.values()
         if all(row[name] is not None for row in rows) and all(rows[0]["overrides"].get(path, 1.0) > 0 for path in log)
     ]  # a log axis has no place for a weight that is off
-    return [dict(rows[0]["overrides"]) for rows in whole], [
-        float(np.mean([row[name] for row in rows])) for rows in whole
-    ]
+    values = [float(np.mean([row[name] for row in rows])) for rows in whole]
+    return [_common(folder.study, rows[0]["overrides"]) for rows in whole], values
+
+
+def _common(study: Study, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a cell's overrides; in a conditional space the parameters that all cells have, the method among them."""
+    if not study.branches:
+        return dict(overrides)
+    return {name: value for name, value in point_of(study, overrides).items() if name in study.space}
 
 
 def varied(study: Study, points: Sequence[Mapping[str, Any]]) -> dict[str, Domain]:

@@ -25,8 +25,9 @@ from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.searching.chance import chance_level
 from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.format import eps_text, leaf
+from sweeps.engine.study.branches import axes_of, branch_of
 from sweeps.engine.study.folder import Study, StudyFolder
-from zsr_core.codec import ConfigError, did_you_mean, is_finite
+from zsr_core.codec import ConfigError, did_you_mean, is_finite, require
 from zsr_core.data import trained_names, zero_shot_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.space import short
@@ -112,7 +113,7 @@ def panels(
     for source in sources:
         for named, part in _scores(source, score, facet):
             check_score(part, source.folder)
-            rows = _slice(source, score_rows(source.folder, part), {x, y, facet})
+            rows = _slice(source, _in_branches(source, score_rows(source.folder, part), x, y, facet), {x, y, facet})
             for name, group in _groups(rows, facet).items():
                 title = _title(source, sources, named or name, score, facet)
                 drawn = _surface(source, group, x, y, part)
@@ -121,6 +122,23 @@ def panels(
     if not shown:
         raise ConfigError(f"facet: {facet!r} has no value in {', '.join(s.study.study for s in sources)}")
     return shown
+
+
+def _in_branches(source: Source, rows: list[dict[str, Any]], x: str, y: str, facet: str | None) -> list[dict[str, Any]]:
+    """Return the rows that have both axes: in a conditional space those of some branches only.
+
+    Raises:
+        ConfigError: if these are several branches in one panel, whose weights of the same name mean different things.
+    """
+    study = source.study
+    if not study.branches:
+        return rows
+    own = [row for row in rows if {x, y} <= axes_of(study, row["overrides"]).keys()]
+    labels = list(dict.fromkeys(b.label for row in own if (b := branch_of(study, row["overrides"])) is not None))
+    require(bool(own), "surface", f"{x} and {y}", "two axes that one method of the study has")
+    expected = f"--facet method: {', '.join(labels)} have these axes, and each means its own"
+    require(len(labels) == 1 or facet == "method" or {x, y} <= study.space.keys(), "surface", f"{x} and {y}", expected)
+    return own
 
 
 def _trials(rows: Iterable[Mapping[str, Any]], x: str, y: str, drawn: Surface) -> dict[tuple[float, float], list[str]]:
@@ -197,8 +215,8 @@ def _check_depends(score: Query, facet: str) -> None:
 
 
 def _slice(source: Source, rows: list[dict[str, Any]], free: set[str | None]) -> list[dict[str, Any]]:
-    if source.study.mode != "matrix" or not rows:
-        return rows
+    if source.study.mode != "matrix" or not rows or source.study.branches:
+        return rows  # a branch has the best cell's other values only where it is that cell's branch
     through = rows[0]["overrides"] if source.through is None else source.through.overrides
     held = {path: value for path, value in through.items() if path not in free}
     return [row for row in rows if all(row["overrides"].get(path) == value for path, value in held.items())]
@@ -225,12 +243,13 @@ def is_mean_accuracy(score: Query) -> bool:
     return isinstance(score, Reading) and score.name in AT and score.task == ZERO_SHOT_MEAN
 
 
-def _surface(source: Source, rows: Iterable[Mapping[str, Any]], x: str, y: str, score: Query) -> Surface:
+def _surface(source: Source, rows: Sequence[Mapping[str, Any]], x: str, y: str, score: Query) -> Surface:
     untouched = score_rows(source.folder, score, "baseline", "selection")
     known = [row[score_text(score)] for row in untouched]
     values = [value for value in known if value is not None]
     return surface(
-        rows, x, y, score_text(score), domains=source.study.space, published=source.study.published,
+        rows, x, y, score_text(score), published=source.study.published,
+        domains=axes_of(source.study, rows[0]["overrides"]) if rows else {},
         baseline=sum(values) / len(values) if values else None, sense=score_sense(score),
         chance=chance_level(source.folder) if is_mean_accuracy(score) else None,
     )  # fmt: skip

@@ -34,6 +34,8 @@ def axes_pairs(scene: Scene) -> list[tuple[str, str]]:
         return [(asked[0], asked[1])]
     if not asked and scene.study.surfaces:
         return list(scene.study.surfaces)
+    if len(asked) < 2 and scene.study.branches:
+        raise ConfigError(f"plot: each method of {scene.study.study} has its own axes; give both, with --facet method")
     others = [path for path in varied_axes(scene.sources) if path not in asked]
     pair = [*asked, *others] if scene.request.x else [*others[:1], *asked, *others[1:]]
     if len(pair) < 2:

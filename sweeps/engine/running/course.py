@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from sweeps.engine.analysis.scores import CellScore, best, row_score
 from sweeps.engine.analysis.searching.keeping import keeping
-from sweeps.engine.format import leaf
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.pace import Pace, slow_text
 from sweeps.engine.running.progress import Display, Tally
@@ -18,8 +17,8 @@ from sweeps.engine.running.stops import Stops
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, read_results, trial_folder, write_study
 from sweeps.engine.study.objectives import deciding_score, headline, shown_scores
 from sweeps.engine.study.plan import closing_to_come, suggestions, to_come, with_closing
+from sweeps.engine.wording.answer import where
 from zsr_core.duration import duration
-from zsr_core.space import short
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult, read_result
 
@@ -178,8 +177,7 @@ class Course:
         top = best(keeping(folder, [self._scores[cell] for cell in rows]), decides)
         if top is None:
             return ""
-        at = " ".join(f"{leaf(path)}={short(value)}" for path, value in top.overrides.items()) or top.cell
-        return f"{at}, {decides} {top.value(decides):.1f}"
+        return f"{where(top)}, {decides} {top.value(decides):.1f}"
 
     def _show(self, event: str) -> None:
         if self._display is not None:

@@ -8,6 +8,7 @@ from zsr_core.names import CARDS
 
 STOPS = ("asha", "hyperband", "watch", "none")
 SEARCHES = ("tpe", "gp", "nsga2", "nsga3", "cmaes", "random", "qmc")
+CONDITIONAL_SEARCHES = ("tpe", "random")  # those that can search a space whose axes depend on the method
 
 
 def launch_parser(question: str) -> Parser:

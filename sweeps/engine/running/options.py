@@ -18,7 +18,7 @@ from sweeps.engine.running.flags import (
     read_whole,
     unknown_flag,
 )
-from sweeps.engine.running.launch_flags import SEARCHES, launch_parser
+from sweeps.engine.running.launch_flags import CONDITIONAL_SEARCHES, SEARCHES, launch_parser
 from sweeps.engine.running.spending.budget import Budget, read_budget
 from sweeps.engine.study.keeping import Keep, read_keep
 from sweeps.engine.study.limits import SAMPLES
@@ -82,12 +82,15 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
     least, most = _seed_counts(given.seeds)
     objectives = _objectives(sweep, given.objectives)
     if given.search is not None:
-        _check_sampler(given.search, objectives)
+        _check_sampler(sweep, given.search, objectives)
     _check_search(sweep, given.preset, given.search, given.samples)
     require(not given.warm_start or bool(given.search), "--warm-start", given.warm_start, "--search with it")
     require(given.refine is None or not given.search, "--refine", given.refine,
             "a grid: what a search left open is refined by `zsr refine --study DIR --run`")  # fmt: skip
     require(not given.until_certain or bool(given.search), "--until-certain", True, "--search with it")
+    plain = "a space whose axes all cells share; here each method has its own"
+    require(not (given.until_certain and sweep.branches), "--until-certain", True, plain)
+    require(given.refine is None or not sweep.branches, "--refine", given.refine, plain)
     require(given.refine is None or bool(sweep.surfaces), "--refine", given.refine, "a sweep with a surface")
     require(not (given.report_all and given.report_rows), "--report-rows", given.report_rows, "--report-all without it")
     require(not (given.resume and given.fresh), "--fresh", True, "--resume or --fresh, not both")
@@ -137,10 +140,13 @@ def _check_search(sweep: Sweep, preset: str, search: str | None, samples: str | 
         cells = len(sweep.cells(preset))
         require(samples is None, "--samples", samples, f"--search with it: the grid has {cells} cells")
     else:
-        require(bool(sweep.axes), "--search", search, "a sweep with a space; this one lists its variants")
+        require(sweep.searchable, "--search", search, "a sweep with a space; this one lists its variants")
 
 
-def _check_sampler(name: str, objectives: Sequence[str]) -> None:
+def _check_sampler(sweep: Sweep, name: str, objectives: Sequence[str]) -> None:
+    if sweep.branches and name not in CONDITIONAL_SEARCHES:
+        expected = f"one of {', '.join(CONDITIONAL_SEARCHES)}: the others cannot search axes that each method has alone"
+        require(name not in SEARCHES, "--search", name, expected)
     if name == "cmaes":
         one = "one objective with --objectives: CMA-ES searches for one; nsga2 and nsga3 for several"
         require(len(objectives) == 1, "--search", name, one)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -27,9 +28,10 @@ from sweeps.engine.analysis.searching.duplicates import near, placed
 from sweeps.engine.analysis.searching.keeping import violations
 from sweeps.engine.running.jobs import Job, job
 from sweeps.engine.running.warm_start import KnownPoint
+from sweeps.engine.study.branches import overrides_of, parameters, point_of, recipes, spaces
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
 from sweeps.engine.study.objectives import score_named
-from sweeps.engine.study.optuna_space import distributions
+from sweeps.engine.study.optuna_space import ask, distributions, whole
 from sweeps.engine.study.plan import suggested, suggestions, to_come
 from sweeps.engine.study.samplers import ONE_SEED, sampler
 from sweeps.engine.study.sweep import axis_levels
@@ -59,7 +61,8 @@ class Proposals:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = study
         self._folder, self._samples, self._seeds, self._publish = folder, samples, seeds, publish
-        self._space = distributions(study.space)
+        self._space = parameters(study)
+        self._distributions = distributions(self._space)
         self._room = math.inf if limit is None else limit
         self._partial = ""  # the cell that lacks seeds because of --limit
         self._open: dict[str, list[int]] = {}  # cell -> numbers of the proposals that wait for its result
@@ -67,10 +70,13 @@ class Proposals:
         self._adopt()
         # Without the offset a resumed sampler would draw the first points again.
         offset = 0 if study.search in ONE_SEED else len(self._journal.get_trials(deepcopy=False))
-        self._journal.sampler = sampler(study.search or "", seed_for(study.base.seed, "search", offset) % 2**32)
+        self._journal.sampler = sampler(
+            study.search or "", seed_for(study.base.seed, "search", offset) % 2**32, conditional=bool(study.branches)
+        )
         self._unfinished = self._cut_off()
-        if not self._journal.trials and study.published.keys() == study.space.keys():
-            enqueue(self._journal, study, study.published)
+        if not self._journal.trials:
+            for point in starts(study):
+                enqueue(self._journal, study, point)
         self._learn(known)
 
     def next(self) -> Job | None:
@@ -96,7 +102,8 @@ class Proposals:
         known_origins = {trial.user_attrs.get(ORIGIN) for trial in self._journal.get_trials(deepcopy=False)}
         trials = [
             create_trial(
-                values=list(point.values), params=dict(point.params), distributions=self._space,
+                values=list(point.values), params=dict(point.params),
+                distributions=self._distributions_of(point.params),
                 user_attrs={ORIGIN: point.origin},
             )
             for point in known
@@ -111,8 +118,8 @@ class Proposals:
                 return None
             if attempt == REPEATS:
                 self._journal.enqueue_trial(self._unplanned())
-            trial = self._journal.ask(self._space)
-            trials = suggested(self.study, trial.params, self._seeds)
+            trial = ask(self._journal, self.study)
+            trials = suggested(self.study, overrides_of(self.study, trial.params), self._seeds)
             planned = {t.trial_id: t.cell for t in self.study.plan}
             same = planned.get(trials[0].trial_id) or self._nearly(trial.params)
             if same is None:
@@ -125,19 +132,23 @@ class Proposals:
 
     def _nearly(self, point: Mapping[str, Any]) -> str | None:
         """Return the running proposal that ``point`` nearly repeats, because its score will tell of both; else None."""
-        at, known = placed(point, self.study.space), suggestions(self.study)
-        running = ((cell, placed(known[cell], self.study.space)) for cell in self._open if cell in known)
-        return next((cell for cell, other in running if near(at, other)), None)
+        at, known = placed(point, self._space), suggestions(self.study)
+        running = ((cell, point_of(self.study, known[cell])) for cell in self._open if cell in known)
+        return next((cell for cell, other in running if near(at, placed(other, self._space))), None)
 
     def _unplanned(self) -> dict[str, Any]:
         """Return the first point without a proposal, from grids of increasing resolution."""
-        taken = [[known[path] for path in self.study.space] for known in suggestions(self.study).values()]
+        taken = [point_of(self.study, known) for known in suggestions(self.study).values()]
         for n in itertools.count(5):
-            levels = [axis_levels(domain, n) for domain in self.study.space.values()]
-            for point in itertools.product(*levels):
-                if list(point) not in taken:
-                    return dict(zip(self.study.space, point, strict=True))
+            for _, space in spaces(self.study):
+                for values in itertools.product(*(axis_levels(domain, n) for domain in space.values())):
+                    point = dict(zip(space, values, strict=True))
+                    if point not in taken:
+                        return point
         raise AssertionError("the space has an unplanned point")
+
+    def _distributions_of(self, point: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        return {name: self._distributions[name] for name in point}
 
     def _grow(self, study: Study) -> None:
         self.study = study
@@ -165,10 +176,10 @@ class Proposals:
                 trial.set_constraint(name, value)
             self._journal.tell(number, values, state=state)
         if cell not in self._open and cell not in self._complete() and state == TrialState.COMPLETE:
-            params, attrs = suggestions(self.study)[cell], {CELL: cell}
+            params, attrs = point_of(self.study, suggestions(self.study)[cell]), {CELL: cell}
             known = create_trial(
-                state=state, values=values, params=params, distributions=self._space, user_attrs=attrs,
-                constraints=broken,
+                state=state, values=values, params=params, distributions=self._distributions_of(params),
+                user_attrs=attrs, constraints=broken,
             )  # fmt: skip
             self._journal.add_trial(known)
         self._open.pop(cell, None)
@@ -218,11 +229,11 @@ class Proposals:
 
     def _take_up(self, trial: FrozenTrial) -> None:
         """Resume a proposal whose launch was killed; it is added to the plan if it is not in it yet."""
-        if trial.params.keys() != self._space.keys():  # killed before the values were drawn, so nothing is repeated
+        if not whole(self.study, trial.params):  # killed before the values were drawn, so nothing is repeated
             self._journal.tell(trial.number, state=TrialState.FAIL)
             return
         planned = {t.trial_id: t.cell for t in self.study.plan}
-        trials = suggested(self.study, trial.params, self._seeds)
+        trials = suggested(self.study, overrides_of(self.study, trial.params), self._seeds)
         cell = planned.get(trials[0].trial_id)
         if cell is None:
             cell = trials[0].cell
@@ -236,16 +247,23 @@ class Proposals:
         return deque(job(self.study, trials) for _, trials in groups)
 
 
+def starts(study: Study) -> list[dict[str, Any]]:
+    """Return the first proposals: the published optimum of a whole space, or each branch's own recipe."""
+    whole_optimum = not study.branches and study.published.keys() == study.space.keys()
+    return [dict(study.published)] if whole_optimum else recipes(study)
+
+
 def enqueue(journal: optuna.Study, study: Study, point: Mapping[str, Any]) -> None:
     """Enqueue ``point`` as the next proposal.
 
     Raises:
         ConfigError: if it is outside the space, because Optuna would run it anyway.
     """
+    space = parameters(study)
     for path, value in point.items():
-        if path not in study.space:
-            raise unknown("point", path, study.space)
-        require(study.space[path].contains(value), path, value, f"a value inside {study.space[path]}")
+        if path not in space:
+            raise unknown("point", path, space)
+        require(space[path].contains(value), path, value, f"a value inside {space[path]}")
     journal.enqueue_trial(dict(point))
 
 

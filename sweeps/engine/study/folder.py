@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from search_spaces import Branch
 from sweeps.engine.study.keeping import Keep
 from sweeps.engine.study.rebuilt import UNKNOWN, check_trial_id, rebuilt_plan
 from sweeps.engine.study.stopping import Stopping
@@ -103,6 +104,7 @@ class Study:
     report_rows: tuple[str, ...] = ()
     keep: tuple[Keep, ...] = ()  # conditions that the chosen cell must keep
     stop: Stopping | None = None  # the rule by which trials are stopped early; None: every trial runs to its end
+    branches: tuple[Branch, ...] = ()  # of a conditional space, in which the axis `method` chooses one of them
 
     def config(self, trial: PlannedTrial) -> TrialConfig:
         """Return the full configuration of a planned trial."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sweeps.engine.study.branches import place_of, spaces, values_text
 from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedRow, PlannedTrial, Role, Study
 from sweeps.engine.study.objectives import check_ood, read_by
 from sweeps.engine.study.sweep import Sweep
@@ -17,7 +18,7 @@ from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
 from zsr_core.data import zero_shot_names
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.names import MINIATURES
-from zsr_core.space import Choice, Domain, Real, Variant, short
+from zsr_core.space import Choice, Domain, Real, Variant
 from zsr_core.trial.config import TrialConfig
 
 
@@ -54,13 +55,15 @@ def new_study(
     plan += report_trials(base, cells, seeds) if sweep.reproduces else ()
     check_distinct(plan)
     check_scored(base, plan)
+    branches = sweep.ways(preset)
+    conditional = {"branches": branches} if branches else {}
     return Study(
         name=sweep.name, study=study_name(sweep, preset, search), question=sweep.question, preset=preset,
         mode="search" if search else "matrix", search=search, space=space, objectives=objectives,
         surfaces=sweep.surfaces, published=sweep.published, base=base, seeds=seeds, plan=tuple(plan),
-        fingerprint=fingerprint({"name": sweep.name, "preset": preset, "base": base, "space": space}),
+        fingerprint=fingerprint({"name": sweep.name, "preset": preset, "base": base, "space": space, **conditional}),
         created=datetime.now(UTC).isoformat(timespec="seconds"), zsr=__version__,
-        reproduces=sweep.reproduces, score_eps=sweep.budget(preset),
+        reproduces=sweep.reproduces, score_eps=sweep.budget(preset), branches=branches,
         baseline=next((cell.label for cell in cells if cell.reference), UNTOUCHED_ROW.label),
     )  # fmt: skip
 
@@ -148,7 +151,10 @@ def continued(earlier: Study, asked: Study, results: Collection[str], where: str
 def _difference(earlier: Study, asked: Study) -> str:
     if earlier.name != asked.name or earlier.preset != asked.preset:
         return f"{earlier.name}, preset {earlier.preset}"
-    sides = [flatten({"base": study.base, "space": dict(study.space)}) for study in (earlier, asked)]
+    sides = [
+        flatten({"base": study.base, "space": dict(study.space), "branches": {b.label: b for b in study.branches}})
+        for study in (earlier, asked)
+    ]
     old, new = sides
     paths = [path for path in {**old, **new} if old.get(path) != new.get(path)]
     listing = ", ".join(f"{path} is {old.get(path)!r} there, {new.get(path)!r} here" for path in paths[:3])
@@ -170,8 +176,7 @@ def _missing_seeds(asked: Study, plan: Iterable[PlannedTrial], cell: str) -> lis
 def suggested(study: Study, overrides: Mapping[str, Any], seeds: Sequence[int]) -> tuple[PlannedTrial, ...]:
     """Return the trials of one more proposal, one per seed; its number keeps labels unique after rounding."""
     number = len(suggestions(study)) + 1
-    values = " ".join(f"{path.rsplit('.', 1)[-1]}={short(value)}" for path, value in overrides.items())
-    variant = Variant(label=f"#{number:03d} {values}", overrides=dict(overrides))
+    variant = Variant(label=f"#{number:03d} {values_text(study, overrides)}", overrides=dict(overrides))
     return tuple(planned(study.base, variant, seed, proposal=number) for seed in seeds)
 
 
@@ -183,15 +188,11 @@ def recovered(asked: Study, begun: Iterable[TrialConfig]) -> Study:
     study, searches = asked, asked.mode == "search"
     known = {trial.trial_id for trial in asked.plan}
     for config in begun:
-        flat = flatten(config)
-        point = {path: flat[path] for path in study.space if path in flat}
-        if config.trial_id in known or len(point) < len(study.space) or not point:
-            continue
-        if study.base.with_({**point, "seed": config.seed}).trial_id != config.trial_id:
+        point = None if config.trial_id in known else place_of(study, config)
+        if point is None:
             continue
         seeds = tuple(dict.fromkeys((config.seed, *asked.seeds)))
-        variant = Variant(label=" ".join(f"{path.rsplit('.', 1)[-1]}={short(v)}" for path, v in point.items()),
-                          overrides=point)  # fmt: skip
+        variant = Variant(label=values_text(study, point), overrides=point)
         trials = (suggested(study, point, seeds) if searches
                   else tuple(planned(study.base, variant, seed) for seed in seeds))  # fmt: skip
         study = replace(study, plan=(*study.plan, *trials))
@@ -203,7 +204,8 @@ def to_come(study: Study, samples: int, seeds: int) -> int:
     """Return how many trials a search of ``samples`` proposals has yet to plan; a finite space may have fewer."""
     if study.mode != "search":
         return 0
-    return max(min(samples, points(study.space)) - len(suggestions(study)), 0) * seeds
+    every = sum(points(space) for _, space in spaces(study))
+    return max(min(samples, every) - len(suggestions(study)), 0) * seeds
 
 
 def points(space: Mapping[str, Domain]) -> int:

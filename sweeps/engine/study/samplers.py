@@ -36,14 +36,21 @@ SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
         seed=seed, scramble=True, warn_independent_sampling=False, warn_asynchronous_seeding=False
     ),
 }
+# The samplers that can draw from a conditional space. Others see the axes that all points share, and draw the rest at
+# random. `group` models the axes of each branch by the proposals in it.
+CONDITIONAL: Mapping[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    "random": lambda seed: RandomSampler(seed=seed),
+}
 # A quasi-random sequence goes on where it stopped only under the seed that it began with; the journal has its place.
 ONE_SEED = ("qmc",)
 
 
-def sampler(name: str, seed: int) -> BaseSampler:
-    """Return the named sampler, seeded."""
-    if name not in SAMPLERS:
-        raise unknown("search", name, SAMPLERS)
+def sampler(name: str, seed: int, *, conditional: bool = False) -> BaseSampler:
+    """Return the named sampler, seeded; ``conditional``: for a space whose axes depend on a branch."""
+    known = CONDITIONAL if conditional else SAMPLERS
+    if name not in known:
+        raise unknown("search", name, known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # the pin of optuna holds their interface
-        return SAMPLERS[name](seed)
+        return known[name](seed)

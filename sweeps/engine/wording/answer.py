@@ -11,15 +11,15 @@ from sweeps.engine.analysis.ranking import Ranking
 from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores, untouched_score
 from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.searching.keeping import keeping
-from sweeps.engine.format import counted, leaf, mean_text, published_text
-from sweeps.engine.study.folder import SPLIT, StudyFolder
+from sweeps.engine.format import counted, mean_text, published_text
+from sweeps.engine.study.folder import NUMBERED, StudyFolder
 from sweeps.engine.study.objectives import Score, deciding_score, score_named, shown_scores
+from sweeps.engine.wording.branches import best_of_each
 from sweeps.engine.wording.chance import warning_text
 from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.keeping import keep_text
 from sweeps.engine.wording.matrix import gap_text
 from sweeps.engine.wording.study import fewer_seeds_text, scale_note
-from zsr_core.space import short
 
 RIVALS = 8  # most rivals of the chosen cell that a sentence names
 
@@ -56,6 +56,8 @@ def answer(
     lines += [f"All figures were {scale_note(study)}."] if scale_note(study) else []
     if study.published:
         lines.append(f"Published optimum: {published_text(study.published)}.")
+    each = best_of_each(study, keeping(folder, cells))
+    lines += ["", *each] if each else []
     if len(study.objectives) > 1:
         titles = [score_named(name).title for name in study.objectives]
         lines += ["", f"No other cell is better in {' and '.join(titles)} together:"]
@@ -103,9 +105,8 @@ def selection_text(curse: Selection) -> str:
 
 
 def where(cell: CellScore) -> str:
-    """Return the name of a cell in text: its label, or for a proposal of a search its values."""
-    values = [f"{leaf(path)}={short(value)}" for path, value in cell.overrides.items() if path != SPLIT]
-    return cell.cell if cell.proposal is None else " ".join(values)
+    """Return the name of a cell in text: its label, without the number of a search's proposal."""
+    return cell.cell if cell.proposal is None else NUMBERED.sub("", cell.cell, count=1)
 
 
 def figures(folder: StudyFolder, cell: CellScore) -> str:

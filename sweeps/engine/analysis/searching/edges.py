@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.scores import CellScore, eligible, scores
+from sweeps.engine.study.branches import axes_of, branch_of
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from zsr_core.codec import ConfigError, is_finite
@@ -39,7 +40,8 @@ def best_on_edge(folder: StudyFolder) -> tuple[Edge, ...]:
     best = chosen(folder)
     if best is None:
         return ()
-    edges = (_edge(folder, best, path, domain) for path, domain in folder.study.space.items())
+    axes = axes_of(folder.study, best.overrides)  # of a conditional space only those of the best cell's branch
+    edges = (_edge(folder, best, path, domain) for path, domain in axes.items())
     return tuple(edge for edge in edges if edge is not None)
 
 
@@ -49,7 +51,7 @@ def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Ed
     if isinstance(domain, Choice) or not is_finite(value) or (log and value <= 0):  # off is no edge of the axis
         return None
     at = float(value)
-    levels = _levels(folder, path, log)
+    levels = _levels(folder, best.overrides, path, log)
     low, high = (levels[0], levels[-1]) if folder.study.mode == "matrix" else (domain.low, domain.high)
     if not low < high:
         return None
@@ -77,10 +79,17 @@ def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Ed
     )  # fmt: skip
 
 
-def _levels(folder: StudyFolder, path: str, log: bool) -> list[float]:
-    """Return the values of an axis that cells take, in order, without those that a log axis cannot show."""
+def _levels(folder: StudyFolder, best: Mapping[str, Any], path: str, log: bool) -> list[float]:
+    """Return the values of an axis that cells of the best one's branch take, in order.
+
+    Those that a log axis cannot show are left out.
+    """
+    study = folder.study
+    branch = branch_of(study, best)
     cells: Iterator[Any] = (
-        trial.overrides.get(path) for trial in folder.study.plan if trial.role == "cell" and not trial.is_report
+        row.overrides.get(path)
+        for row in study.rows(role="cell", split="selection")
+        if branch_of(study, row.overrides) == branch
     )
     found = {float(value) for value in cells if is_finite(value)}
     return sorted(value for value in found if value > 0 or not log)

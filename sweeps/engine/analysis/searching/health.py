@@ -12,6 +12,7 @@ from sweeps.engine.analysis.score_query import Reading
 from sweeps.engine.analysis.scores import eligible, known, scores
 from sweeps.engine.analysis.searching.chance import row_collapse
 from sweeps.engine.analysis.searching.duplicates import repeated
+from sweeps.engine.study.branches import parameters, point_of
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.study.plan import suggestions
@@ -82,8 +83,8 @@ def shares(folder: StudyFolder) -> Shares:
 
 def repeats(folder: StudyFolder) -> tuple[int, int]:
     """Return how many proposals of a search nearly repeat an earlier one, and how many there are."""
-    points = list(suggestions(folder.study).values())
-    return repeated(points, folder.study.space), len(points)
+    points = [point_of(folder.study, overrides) for overrides in suggestions(folder.study).values()]
+    return repeated(points, parameters(folder.study)), len(points)
 
 
 def unequal(folder: StudyFolder) -> dict[str, int]:

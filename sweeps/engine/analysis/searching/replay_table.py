@@ -33,6 +33,8 @@ def replay_table(folder: StudyFolder, objectives: Sequence[str], stop: Stopping 
     study = folder.study
     grid = study.mode == "matrix" and bool(study.space)
     require(grid, "--study", str(folder.path), "a grid over a space: searches and listed variants have no levels")
+    plain = "a grid whose axes all cells share; here each method has its own"
+    require(not study.branches, "--study", str(folder.path), plain)
     rows = [row for row in study.rows(role="cell", split="selection") if set(row.overrides) == set(study.space)]
     log = [path for path, domain in study.space.items() if getattr(domain, "log", False)]
     placed = [row for row in rows if all(not is_finite(row.overrides[p]) or row.overrides[p] > 0 for p in log)]
