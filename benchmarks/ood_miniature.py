@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from zsr_core.attacks import Detector, Pgd
-from zsr_core.attacks.detector import ScoreName
 from zsr_core.data import DataRef
 from zsr_core.data.miniature import OUTSIDE, ZERO_SHOT
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 from zsr_core.methods import Fare
+from zsr_core.names import ScoreName
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
 from zsr_core.trial.presets import base

@@ -15,10 +15,10 @@ import json
 import math
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 # Metadata of a field that was added after results had been written: at its default it changes no fingerprint.
 LATER = {"later": True}
@@ -92,20 +92,26 @@ def to_plain(value: Any, path: str = "value", *, whole: bool = False) -> Any:
     Raises:
         ConfigError: naming ``path``, for what has no plain form (an open file, a tensor, ...) or is NaN or infinite.
     """
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [to_plain(v, f"{path}[{i}]", whole=whole) for i, v in enumerate(value)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if whole or not _untouched(f, value)]
-        plain = {f.name: to_plain(getattr(value, f.name), f"{path}.{f.name}", whole=whole) for f in fields}
+        parts = parts_of(value, whole=whole)
+        plain = {name: to_plain(part, f"{path}.{name}", whole=whole) for name, part in parts.items()}
         return {"type": type(value).__name__, **plain}
     if isinstance(value, Mapping):
         return {str(k): to_plain(v, f"{path}.{k}", whole=whole) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [to_plain(v, f"{path}[{i}]", whole=whole) for i, v in enumerate(value)]
     if isinstance(value, float):
         require(math.isfinite(value), path, value, "a finite number")
         return value + 0.0  # -0.0 equals 0.0 and must not have another text
     if value is None or isinstance(value, (bool, int, str)):
         return value
     raise ConfigError(f"{path}: got {value!r}, expected a value with a plain form, not {type(value).__name__}")
+
+
+def parts_of(value: Any, *, whole: bool = False) -> dict[str, Any]:
+    """Return the fields of a dataclass that :func:`to_plain` writes, by name, as they are."""
+    fields = [f for f in dataclasses.fields(value) if whole or not _untouched(f, value)]
+    return {f.name: getattr(value, f.name) for f in fields}
 
 
 def _untouched(field: dataclasses.Field[Any], owner: Any) -> bool:
@@ -128,13 +134,49 @@ def read_json(kind: type[T], path: Path, called: str) -> T | None:
     Raises:
         ConfigError: naming what it is ``called`` and the file, if it is there and cannot be read.
     """
-    if not path.is_file():
-        return None
+    return from_plain(kind, load_json(path, called), str(path)) if path.is_file() else None
+
+
+def load_json(path: Path, called: str) -> Any:
+    """Return the plain value that a JSON file holds.
+
+    Raises:
+        ConfigError: naming what it is ``called`` and the file, if it is no JSON.
+    """
     try:
-        plain = parse_json(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or nested too deeply
         raise ConfigError(f"{called}: {path} is not JSON ({error})") from None
-    return from_plain(kind, plain, str(path))
+
+
+def to_texts(value: Any) -> dict[str, str]:
+    """Return the fields of a dataclass as JSON texts, for :func:`from_texts`."""
+    return {name: canonical(part) for name, part in parts_of(value).items()}
+
+
+def from_texts(kind: type[T], texts: Mapping[str, str], cache: dict[tuple[str, str], Any], path: str) -> T:
+    """Return the dataclass ``kind`` whose fields have these JSON texts.
+
+    Args:
+        cache: what was read before, by field and text. Values that share a text share one object, so that thousands of
+            configurations that differ in a field or two take the time and the memory of these fields.
+
+    Raises:
+        ConfigError: as :func:`from_plain`.
+        ValueError: if a text is no JSON.
+    """
+    readers, _ = _fields_of(cast(type, kind))
+    fields: dict[str, Any] = {}
+    for name, text in texts.items():
+        if name not in readers:
+            raise ConfigError(f"{path}: {kind.__name__} has no field {name!r}; it has: {', '.join(readers)}")
+        if (name, text) not in cache:
+            cache[name, text] = readers[name](parse_json(text), f"{path}.{name}")
+        fields[name] = cache[name, text]
+    try:
+        return kind(**fields)
+    except TypeError as error:  # a field without a default is missing
+        raise ConfigError(f"{path}: {error}") from None
 
 
 # Characters that move a terminal's cursor, colour it, or reverse the order of what is read; as JSON writes them, too.
@@ -152,7 +194,10 @@ def parse_json(text: str) -> Any:
         RecursionError: if it is nested too deeply.
     """
     plain = json.loads(text)
-    return _printable(plain) if CONTROL_IN_JSON.search(text) else plain
+    # A plain ASCII text has none outside of escapes, because JSON refuses raw ones; the search would cost as much as
+    # the reading.
+    plain_ascii = text.isascii() and "\\" not in text and "\x7f" not in text
+    return _printable(plain) if not plain_ascii and CONTROL_IN_JSON.search(text) else plain
 
 
 def printable(text: str) -> str:
@@ -179,6 +224,8 @@ def _reader(kind: Any) -> Reader:
         return partial(_read_literal, args)
     if origin in (Union, types.UnionType):
         return _union_reader(args)
+    if origin is Sequence:
+        return partial(_read_list, _reader(args[0]))
     if origin is tuple:
         if len(args) == 2 and args[1] is Ellipsis:
             return partial(_read_list, _reader(args[0]))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
-from zsr_core.data import DataRef, open_data
+from zsr_core.data import DataRef, miniature, open_data
 from zsr_core.defences import WiseFt
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import Flyp, FtClean
@@ -25,6 +25,7 @@ from zsr_core.training.fit import Fitted, Optim, Recipe, fit, make_step
 from zsr_core.training.pauses import Pauses, TrainingStopped
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
+from zsr_core.trial.cost import estimate
 from zsr_core.trial.deploy import evaluation_bank, kept_weights, restored, untouched_clip
 from zsr_core.trial.presets import base
 from zsr_core.trial.run import run_trial
@@ -158,3 +159,15 @@ def test_wise_ft_goes_between_both_towers(tmp_path: Path) -> None:
     assert torch.equal(end, tuned)
     assert not torch.allclose(between, tuned)
     assert not torch.allclose(between, untouched)
+
+
+def test_the_estimate_counts_the_captions_as_forwards_of_equal_cost() -> None:
+    config = small()
+    plain, flyp = estimate(config.with_({"method": FtClean()})), estimate(config)
+    text = miniature.model_config(miniature.FINE)["text_cfg"]
+    tokens, width = text["context_length"], text["width"]
+    # 12 squares of the width for each token and layer, and two products of tokens with tokens.
+    flop = text["layers"] * (2 * tokens * 12 * width**2 + 4 * tokens**2 * width)
+    added = (flyp.forwards - plain.forwards) * flyp.gflop_per_forward * 1e9
+    assert added / (3 * 48) == pytest.approx(flop, rel=0.05)
+    assert sum(flyp.forwards_in.values()) == pytest.approx(flyp.forwards)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,8 @@ from zsr_core.codec import require
 from zsr_core.data.shifts.names import corruption_cell, factor_level, is_shift
 from zsr_core.evaluation.detection import with_detection
 from zsr_core.evaluation.estimates import Estimate, estimate, mean_estimate
+from zsr_core.evaluation.measurement import Measurement as Measurement
+from zsr_core.evaluation.measurement import distinct
 from zsr_core.evaluation.metrics import (
     ACCURACY,
     RETRIEVAL_NAMES,
@@ -42,24 +44,6 @@ class Measured(Protocol):
     def weights_sha(self) -> str: ...
     @property
     def split(self) -> str: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One number in the unit of its metric, with its 95 % interval ``low`` to ``high`` over images."""
-
-    trial_id: str
-    weights_sha: str
-    task: str
-    split: str
-    attack: str
-    eps: float
-    metric: str
-    value: float | None  # None: the metric is undefined for these images
-    n: int  # images
-    low: float | None
-    high: float | None
-    reason: str = ""  # why ``value`` is None
 
 
 def row_of(of: Measured, place: Place, metric: str, number: Estimate) -> Measurement:
@@ -134,25 +118,24 @@ def classified(measurements: Iterable[Measurement]) -> list[Measurement]:
     return [m for m in measurements if m.metric not in RETRIEVAL_NAMES]
 
 
-def score_task(measurements: Iterable[Measurement]) -> str:
+def score_task(measurements: Sequence[Measurement]) -> str:
     """Return the task that a trial is scored on: the mean over the zero-shot sets, or a set that stands alone.
 
     A trial that evaluates only its training set has no zero-shot mean; that set is then its score. Sets of captions are
     no tasks: their scores are always means over them.
     """
-    tasks = {m.task for m in classified(measurements)}
+    tasks = {task for task, metric in distinct(measurements, "task", "metric") if metric not in RETRIEVAL_NAMES}
     return ZERO_SHOT_MEAN if len(tasks) != 1 else next(iter(tasks))
 
 
-def shift_task(measurements: Iterable[Measurement], kind: str) -> str:
+def shift_task(measurements: Sequence[Measurement], kind: str) -> str:
     """Return the task on which corruptions or factors are read: the one that has them alone, else :func:`score_task`.
 
     Args:
         kind: how their conditions begin, "corruption" or "factor". There is no mean where only some tasks have them.
     """
-    rows = list(measurements)
-    own = {m.task for m in rows if m.attack.partition("-")[0] == kind}
-    return next(iter(own)) if len(own) == 1 else score_task(rows)
+    own = {task for task, attack in distinct(measurements, "task", "attack") if attack.partition("-")[0] == kind}
+    return next(iter(own)) if len(own) == 1 else score_task(measurements)
 
 
 def by_place(

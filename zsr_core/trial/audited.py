@@ -58,7 +58,7 @@ def trial_scene(
         victim, suite, model.banks, model.image_size, asked, seed=config.seed, device=where, records=records,
         trained_on=config.train_data,
     )  # fmt: skip
-    return scene, Evaluation(attacks=suite.attacks, records=tuple(records), measurements=result.measurements)
+    return scene, Evaluation(attacks=suite.attacks, records=tuple(records), measurements=tuple(result.measurements))
 
 
 def budget_of(config: TrialConfig, eps: float | None) -> float:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,11 +41,13 @@ class Estimate:
     embedding_bytes: int = 0  # of the embeddings that are kept on disk, before compression
     forwards_in: Mapping[str, float] = field(default_factory=dict)  # ``forwards`` by the precision of a GPU's products
     batches: float = 0.0  # passes over a batch, forward or backward
+    text_forwards: float = 0.0  # of a text tower that is tuned, in units of one forward of the image tower
 
     @property
     def forwards(self) -> float:
         """All passes in units of one forward: an input-only backward costs 1, a full one 2."""
-        return self.passes_forward + self.passes_input_backward + 2 * self.passes_full_backward
+        own = self.passes_forward + self.passes_input_backward + 2 * self.passes_full_backward
+        return own + self.text_forwards
 
     def seconds_at(self, gflops: float) -> float:
         """Return the trial's seconds on a machine of so many fp32 GFLOP/s, of which it reaches :data:`EFFICIENCY`."""
@@ -148,7 +151,7 @@ def estimate(config: TrialConfig) -> Estimate:
     fwd = seen * (attacked * forwards + reads.attack_clean + student + reads.teacher_adv) + frozen
     back_in, back_full = seen * attacked * input_backwards, seen * student
     parts, fitted = evaluation_parts(config), _fitting_images(config, size)
-    trained_in = {
+    trained_in: dict[str, float] = {
         config.attack_precision: seen * (attacked * (forwards + input_backwards) + reads.attack_clean),
     }
     rest = seen * (3 * student + reads.teacher_adv) + frozen
@@ -162,12 +165,15 @@ def estimate(config: TrialConfig) -> Estimate:
         back_in += part.images * part.backwards
         batches += -(-part.images // config.eval_suite.batch_size) * (part.forwards + part.backwards)
     gflop, width = forward_cost(model.visual, size)
+    captions = 3 * seen * reads.student_text * (_text_cost(model) / gflop if reads.student_text else 0.0)
+    trained_in[config.precision] += captions
     cost = Estimate(
         images=n, steps=-(-n // config.batch_size) * config.epochs, passes_forward=fwd,
         passes_input_backward=back_in, passes_full_backward=back_full, gflop_per_forward=gflop, seconds=0.0,
         absent=tuple(dict.fromkeys(absent)),
         embedding_bytes=_embedding_bytes(config, size, parts, fitted, width) + retrieval_bytes(config, width),
         forwards_in=_added(trained_in, _evaluated_in(config, parts, fitted)), batches=batches,
+        text_forwards=captions,
     )  # fmt: skip
     return replace(cost, seconds=cost.seconds_at(_machine_gflops()))
 
@@ -214,6 +220,15 @@ def forward_cost(visual: torch.nn.Module, size: int) -> tuple[float, int]:
     with counter, torch.no_grad():
         width = visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
     return counter.get_total_flops() / 1e9, int(width)
+
+
+def _text_cost(model: Any) -> float:
+    """Return the GFLOP of one text's forward through a model on the meta device."""
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Untracked()
+    with counter, torch.no_grad():
+        model.encode_text(torch.zeros(1, model.context_length, dtype=torch.int64, device="meta"))
+    return counter.get_total_flops() / 1e9
 
 
 def _fitting_images(config: TrialConfig, size: int) -> int:

@@ -24,6 +24,7 @@ from zsr_core.methods import (
     Caw,
     CompTga,
     Fare,
+    Flyp,
     FtAdv,
     FtClean,
     Laat,
@@ -62,12 +63,13 @@ MINIATURE_EPS = 2 / 255  # leaves 7 % of the miniature of 96 pixels, as 1/255 le
 # What each method changes of the shared recipe below, by dotted path. A weight given here replaces the method's
 # default alone, not a value that the caller sets. Found by `benchmarks/find_recipes.py`: twelve trials for each method,
 # the shared recipe and eleven points of its learning rate and up to two weights, on 32 selection renders a set, seed 0;
-# of those that reach 15 % robust, the one with the most clean accuracy. No point of FT-Clean, LP-FT, TRADES and ARoW
-# reached it: the attack-free ones are chosen by clean accuracy, the others by the harmonic mean.
+# of those that reach 15 % robust, the one with the most clean accuracy. No point of FT-Clean, FLYP, LP-FT, TRADES and
+# ARoW reached it: the attack-free ones are chosen by clean accuracy, the others by the harmonic mean.
 MINIATURE: Mapping[type[AnyMethod], Mapping[str, Any]] = {
     FtClean: {"optim.lr": 0.000121},
     FtAdv: {"optim.lr": 0.000187},
     LpFt: {"optim.lr": 0.000121},
+    Flyp: {"optim.lr": 0.000121},
     TeCoA: {"optim.lr": 0.000187},
     PmgAft: {"optim.lr": 0.000794, "method.logit_scale": 2.09, "method.alpha": 2.95},
     Fare: {"optim.lr": 0.000474, "method.clean_weight": 0.39},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from zsr_core.codec import read_json, to_plain
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.codec import from_plain, load_json, to_plain
+from zsr_core.evaluation.measurement import Measurement, rows_from_plain
 from zsr_core.files import write_text
 from zsr_core.trial.config import SCHEMA, TrialConfig
 from zsr_core.trial.rung_score import RungScore
@@ -27,7 +28,7 @@ class TrialResult:
     trial_id: str
     config: TrialConfig
     status: Status
-    measurements: tuple[Measurement, ...] = ()
+    measurements: Sequence[Measurement] = ()
     history: tuple[dict[str, float], ...] = ()  # a row per epoch: epoch, loss, terms, accuracies, grad_norm, seconds
     cost: dict[str, float] = field(default_factory=dict)  # seconds, encoder passes, peak bytes
     provenance: dict[str, str] = field(default_factory=dict)  # versions, git sha, device, weights hashes
@@ -38,12 +39,19 @@ class TrialResult:
 
 
 def read_result(folder: Path) -> TrialResult | None:
-    """Return the result in a trial's folder, or None if there is none.
+    """Return the result in a trial's folder, its measurements in columns, or None if there is none.
 
     Raises:
         ConfigError: naming the file, if it is there and cannot be read.
     """
-    return read_json(TrialResult, folder / "result.json", "result")
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    plain = load_json(path, "result")
+    rows = rows_from_plain(plain.get("measurements")) if isinstance(plain, dict) else None
+    if rows is None:
+        return from_plain(TrialResult, plain, str(path))
+    return replace(from_plain(TrialResult, {**plain, "measurements": ()}, str(path)), measurements=rows)
 
 
 def write_result(folder: Path, result: TrialResult) -> Path:

@@ -17,6 +17,7 @@ from sweeps.engine.study.folder import Role, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, ROBUST
 from zsr_core.codec import ConfigError, did_you_mean, is_finite
 from zsr_core.evaluation.measure import WORST, score_task
+from zsr_core.evaluation.measurement import where
 from zsr_core.space import Domain, Real, transform
 from zsr_core.trial.result import TrialResult
 
@@ -140,7 +141,7 @@ def eps_curves(folder: StudyFolder) -> list[EpsCurve]:
 def accuracy_by_eps(result: TrialResult) -> dict[float, float]:
     """Return {eps: zero-shot mean accuracy in percent}: clean at 0, worst per image over the attacks at each budget."""
     scored = score_task(result.measurements)
-    rows = [(m, m.value) for m in result.measurements if m.task == scored and m.value is not None]
+    rows = [(m, m.value) for m in where(result.measurements, task=scored) if m.value is not None]
     clean = [(0.0, value) for m, value in rows if m.metric == "clean" and m.attack == "none"]
     return dict(clean + [(m.eps, v) for m, v in rows if m.metric == "robust" and m.attack == WORST and m.eps > 0])
 

@@ -35,7 +35,7 @@ from sweeps.engine.analysis.stats import (
 )
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, score_named
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.evaluation.measurement import Measurement, by_layout
 from zsr_core.evaluation.metrics import mean_interval
 from zsr_core.trial.result import TrialResult
 
@@ -161,8 +161,15 @@ def measured_interval(result: TrialResult, column: Column) -> tuple[float | None
 def _of_sets(result: TrialResult, column: Column) -> list[Measurement]:
     """Return a trial's measurements of the column's score, one per set that it measured, in the column's order."""
     score = score_named(column.metric)
-    read = {m.task: m for m in score.read(result.measurements, column.eps)}
-    return [read[name] for name in column.sets if name in read]
+
+    def places(rows: Sequence[Measurement]) -> tuple[int, ...]:
+        own = list(rows)
+        place = {id(m): at for at, m in enumerate(own)}
+        read = {m.task: place[id(m)] for m in score.read(own, column.eps)}
+        return tuple(read[name] for name in column.sets if name in read)
+
+    at = by_layout(result.measurements, ("column", column.metric, column.eps, column.sets), places)
+    return [result.measurements[i] for i in at]
 
 
 def row_cells(own: RowTrials, columns: Sequence[Column]) -> list[Cell]:

@@ -22,7 +22,9 @@ from sweeps.engine.study.objectives import score_named, shown_scores
 from zsr_core.codec import to_plain, unknown
 from zsr_core.data import Split, trained_names
 from zsr_core.evaluation.collapse import Collapse
-from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, classified
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
+from zsr_core.evaluation.measurement import distinct_among
+from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
 from zsr_core.trial.presets import with_own_recipe
 
 
@@ -237,9 +239,11 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
     shown = shown_scores(study.objectives)
     wanted = shown if asked.metrics is None else tuple(score_named(name, "--metric") for name in asked.metrics)
     budgets = budgets_of(folder, every=asked.all_budgets)
-    numbers = [m for row in rows for result in folder.done(row.trials).values() for m in result.measurements]
-    known = {m.metric for m in numbers} or {score.metric for score in wanted}
-    sets = tuple(dict.fromkeys([m.task for m in classified(numbers) if m.task != ZERO_SHOT_MEAN]))
+    done = [result.measurements for row in rows for result in folder.done(row.trials).values()]
+    numbers = distinct_among(done, "metric", "task")
+    known = {metric for metric, _ in numbers} or {score.metric for score in wanted}
+    classified = [task for metric, task in numbers if metric not in RETRIEVAL_NAMES]
+    sets = tuple(dict.fromkeys(task for task in classified if task != ZERO_SHOT_MEAN))
     tasks = study.base.eval_suite.tasks
     trained = trained_names(tasks, study.base.train_data)
     groups = set_groups(sets or tuple(task.called for task in tasks), trained, per_set=asked.per_set)

@@ -125,8 +125,11 @@ def row_interval(folder: StudyFolder, score: CellScore) -> dict[str, Interval]:
 
 def planned_row(folder: StudyFolder, score: CellScore) -> PlannedRow:
     """Return the planned row of a score."""
-    rows = folder.study.rows(role=score.role, split=score.split)
-    return next(row for row in rows if row.cell == score.cell)
+    rows = folder.once(
+        ("rows", score.role, score.split),
+        lambda: {row.cell: row for row in folder.study.rows(role=score.role, split=score.split)},
+    )
+    return rows[score.cell]
 
 
 def score_interval(trials: Seeds) -> dict[str, Interval]:

@@ -30,6 +30,7 @@ from sweeps.engine.study.folder import Study, StudyFolder
 from zsr_core.codec import ConfigError, did_you_mean, is_finite, require
 from zsr_core.data import trained_names, zero_shot_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measurement import distinct_among
 from zsr_core.space import short
 
 CONDITIONS = ("eps", "dataset", "attack")  # facets over several measurements of the same trials
@@ -186,21 +187,24 @@ def point_of(cell: CellScore | None, x: str, y: str) -> tuple[float, float] | No
 
 
 def _scores(source: Source, score: Query, facet: str | None) -> list[tuple[str, Query]]:
-    rows = [m for result in source.folder.results.values() for m in result.measurements]
+    among = [result.measurements for result in source.folder.results.values()]
+    rows = distinct_among(among, "metric", "task", "attack", "eps")
     if facet == "eps":
         _check_depends(score, facet)
-        budgets = sorted({m.eps for m in rows if m.attack == WORST})
+        budgets = sorted({at for _, _, attack, at in rows if attack == WORST})
         return [(eps_text(eps), over(score, eps=eps)) for eps in budgets]
     if facet == "attack":
         _check_depends(score, facet)
-        attacks = dict.fromkeys(m.attack for m in rows if m.attack not in ("none", WORST) and m.metric == _name(score))
+        attacks = dict.fromkeys(
+            attack for metric, _, attack, _ in rows if attack not in ("none", WORST) and metric == _name(score)
+        )
         return [(attack, over(score, attack=attack)) for attack in attacks]
     if facet == "dataset":
         base = source.study.base
         refs, train = base.eval_suite.tasks, base.train_data
         trained = trained_names(refs, train) if zero_shot_names(refs, train) else ()
-        own = [m for m in rows if m.metric == _name(score)]
-        tasks = dict.fromkeys(m.task for m in own if m.task not in (ZERO_SHOT_MEAN, *trained))
+        own = [task for metric, task, *_ in rows if metric == _name(score)]
+        tasks = dict.fromkeys(task for task in own if task not in (ZERO_SHOT_MEAN, *trained))
         return [(task, over(score, task=task)) for task in tasks]
     return [("", score)]
 

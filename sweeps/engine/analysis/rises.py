@@ -11,6 +11,7 @@ from sweeps.engine.analysis.stats import mean_of_seeds
 from sweeps.engine.study.folder import Role, StudyFolder
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement
+from zsr_core.evaluation.measurement import where
 from zsr_core.trial.result import TrialResult
 
 RISE = "rise"  # of the entropy, whose interval is a paired bootstrap over images
@@ -97,7 +98,7 @@ def rises(folder: StudyFolder) -> Rises:
 def _points(results: Sequence[TrialResult], attack: str) -> tuple[RisePoint, ...]:
     """Return the mean over seeds at each budget that all seeds have."""
     series = [
-        {m.eps: m for m in result.measurements if (m.metric, m.task, m.attack) == (RISE, ZERO_SHOT_MEAN, attack)}
+        {m.eps: m for m in where(result.measurements, metric=RISE, task=ZERO_SHOT_MEAN, attack=attack)}
         for result in results
     ]
     shared = sorted(set.intersection(*(set(each) for each in series)))

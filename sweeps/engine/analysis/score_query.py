@@ -15,6 +15,7 @@ from sweeps.engine.study.objectives import CLEAN, TITLES, Score, score_named, sh
 from zsr_core.codec import ConfigError, did_you_mean, flatten, require
 from zsr_core.data import Split
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
+from zsr_core.evaluation.measurement import by_layout, distinct_among
 from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
 from zsr_core.trial.result import TrialResult
 
@@ -127,9 +128,14 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
         return None if first is None or second is None else first - second
     mean = score.task == ZERO_SHOT_MEAN and score.name not in RETRIEVAL_NAMES
     task = score_task(result.measurements) if mean else score.task
-    candidates = [m for m in result.measurements if m.metric == score.name and m.task == task]
-    chosen = _condition(candidates, score, usual)
-    return None if chosen is None else chosen.value
+
+    def place(rows: Sequence[Measurement]) -> int | None:
+        candidates = {at: m for at, m in enumerate(rows) if m.metric == score.name and m.task == task}
+        chosen = _condition(list(candidates.values()), score, usual)
+        return next((at for at, m in candidates.items() if m is chosen), None)
+
+    at = by_layout(result.measurements, ("value", score, usual), place)
+    return None if at is None else result.measurements[at].value
 
 
 def _condition(candidates: Sequence[Measurement], score: Reading, usual: float) -> Measurement | None:
@@ -158,16 +164,17 @@ def check_score(score: Query, folder: StudyFolder) -> None:
     if any(score_value(result, score, usual) is not None for result in done):
         return
     for part in readings(score):
-        rows = [m for result in done for m in result.measurements]
-        known = list(dict.fromkeys(m.metric for m in rows))
+        rows = distinct_among([result.measurements for result in done], "metric", "task", "attack", "eps")
+        known = list(dict.fromkeys(metric for metric, *_ in rows))
         if part.name not in known:
             raise ConfigError(f"score: {part.name!r} was not measured; there are: {', '.join(known) or 'none'}"
                               f"{did_you_mean(part.name, known)}")  # fmt: skip
-        tasks = list(dict.fromkeys(m.task for m in rows))
+        tasks = list(dict.fromkeys(task for _, task, *_ in rows))
         if part.task not in tasks:
             raise ConfigError(f"score: nothing was measured on {part.task!r}; there are: {', '.join(tasks)}"
                               f"{did_you_mean(part.task, tasks)}")  # fmt: skip
-        conditions = dict.fromkeys(f"{m.attack} at {eps_text(m.eps)}" for m in rows if m.metric == part.name)
+        own = [(attack, eps) for metric, _, attack, eps in rows if metric == part.name]
+        conditions = dict.fromkeys(f"{attack} at {eps_text(eps)}" for attack, eps in own)
         if all(score_value(result, part, usual) is None for result in done):
             raise ConfigError(f"score: {score_text(part)!r} was not measured; {part.name} was under "
                               f"{', '.join(conditions)}")  # fmt: skip

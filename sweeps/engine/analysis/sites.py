@@ -10,6 +10,7 @@ from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import SCORES, Score, headline, score_named
 from zsr_core.codec import ConfigError
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
+from zsr_core.evaluation.measurement import distinct
 from zsr_core.threat import budget_text
 from zsr_core.trial.config import TrialConfig
 
@@ -55,8 +56,13 @@ def sites(folder: StudyFolder) -> Sites:
 def _captioned(folder: StudyFolder) -> str:
     """Return ``48 images of captions``: how many images of which sets retrieval was measured on."""
     names = {score.metric for score in SCORES if score.of_captions}
-    of = {m.task: m.n for result in folder.done(folder.study.plan).values() for m in result.measurements
-          if m.metric in names and m.task != ZERO_SHOT_MEAN and m.split == "selection"}  # fmt: skip
+    results = [
+        result.measurements
+        for result in folder.done(folder.study.plan).values()
+        if any(metric in names for (metric,) in distinct(result.measurements, "metric"))
+    ]
+    own = [m for measurements in results for m in measurements if m.metric in names]
+    of = {m.task: m.n for m in own if m.task != ZERO_SHOT_MEAN and m.split == "selection"}
     return ", ".join(f"{n:,} images of {task}" for task, n in of.items())
 
 

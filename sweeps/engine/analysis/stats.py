@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -226,6 +227,7 @@ def inflation(n: int, se: float) -> float:
     return se * NormalDist().inv_cdf((n - 0.375) / (n + 0.25))
 
 
+@cache  # studies have thousands of rows over the same few numbers of seeds
 def t_quantile(p: float, dof: int) -> float:
     """Return the ``p`` quantile of Student's t with ``dof`` degrees of freedom, by bisection."""
     if not 0 < p < 1 or dof < 1:

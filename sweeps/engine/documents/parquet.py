@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.engine.study.folder import PlannedTrial, StudyFolder
-from zsr_core.codec import ConfigError, flatten
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.codec import ConfigError, flatten_plain, parts_of, to_plain
+from zsr_core.evaluation.measurement import Measurement, MeasurementRows, rows_of
 from zsr_core.field_types import scalar_types
 from zsr_core.files import write_whole
 from zsr_core.trial.config import TrialConfig
@@ -50,6 +50,7 @@ MEASURE_COLUMNS = {
     "reason": TEXT,  # why the value is undefined; empty where it is not
 }
 MEASURED = attrgetter(*MEASURE_COLUMNS)  # a measurement -> its columns
+NUMBERS = ("value", "low", "high")
 NOT_MEASURED = (None,) * len(MEASURE_COLUMNS)
 
 
@@ -86,10 +87,11 @@ def study_table(folder: StudyFolder) -> pa.Table:
 
 def exported_trials(folder: StudyFolder) -> list[Exported]:
     """Return the planned trials with what is known of them."""
-    return [_exported(folder, trial) for trial in folder.study.plan]
+    kept: Kept = {}
+    return [_exported(folder, trial, kept) for trial in folder.study.plan]
 
 
-def _exported(folder: StudyFolder, trial: PlannedTrial) -> Exported:
+def _exported(folder: StudyFolder, trial: PlannedTrial, kept: Kept) -> Exported:
     study, result = folder.study, folder.result(trial)
     identity = {
         "study": study.study, "trial_id": trial.trial_id, "label": trial.label, "cell": trial.cell,
@@ -97,24 +99,43 @@ def _exported(folder: StudyFolder, trial: PlannedTrial) -> Exported:
         "error": "no result" if result is None else result.error,
     }  # fmt: skip
     if result is None:
-        return Exported(identity=identity, config=config_columns(study.config(trial)), cost={})
+        return Exported(identity=identity, config=config_columns(study.config(trial), kept), cost={})
     return Exported(
         identity=identity,
-        config=config_columns(result.config),
+        config=config_columns(result.config, kept),
         cost={**result.cost, **last_rung(result)},
         measurements=result.measurements,
     )
 
 
-def config_columns(config: TrialConfig) -> dict[str, Any]:
+Kept = dict[int, tuple[object, Mapping[str, Any]]]  # id of a part -> the part, which keeps its id taken, and columns
+
+
+def config_columns(config: TrialConfig, kept: Kept | None = None) -> dict[str, Any]:
     """Return a configuration by column, ``config.method.alpha``.
 
     A part that is absent, such as a defence, is a null in the column of its type, ``config.defence.type``.
+
+    Args:
+        kept: the columns of parts, such as the suite, that configurations before this one share with it.
     """
+    kept = {} if kept is None else kept
+    columns: dict[str, Any] = {"config.type": type(config).__name__}
+    for name, part in parts_of(config).items():
+        if not is_dataclass(part):
+            columns |= _part_columns(name, part)
+            continue
+        if id(part) not in kept:
+            kept[id(part)] = (part, _part_columns(name, part))
+        columns |= kept[id(part)][1]
+    return columns
+
+
+def _part_columns(name: str, part: object) -> dict[str, Any]:
     known = scalar_types(TrialConfig)
     return {
         f"config.{path}" if path in known or f"{path}.type" not in known else f"config.{path}.type": value
-        for path, value in flatten(config).items()
+        for path, value in flatten_plain({name: to_plain(part)}).items()
     }
 
 
@@ -184,10 +205,7 @@ def batches(trials: Iterable[Exported]) -> Iterator[list[Exported]]:
 def to_table(trials: Sequence[Exported], schema: pa.Schema) -> pa.Table:
     """Return the rows of ``trials``; a trial without measurements is one row whose measured columns are null."""
     owner = pa.array(np.repeat(np.arange(len(trials), dtype=np.int32), [trial.rows for trial in trials]))
-    rows = (
-        row for trial in trials for row in (map(MEASURED, trial.measurements) if trial.measurements else [NOT_MEASURED])
-    )
-    measured = dict(zip(MEASURE_COLUMNS, zip(*rows, strict=True), strict=True))
+    measured = measured_columns(trials)
     wide = [
         {
             **trial.identity,
@@ -206,6 +224,32 @@ def to_table(trials: Sequence[Exported], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def measured_columns(trials: Sequence[Exported]) -> dict[str, list[Any]]:
+    """Return :data:`MEASURE_COLUMNS` of the rows of ``trials``."""
+    columns: dict[str, list[Any]] = {name: [] for name in MEASURE_COLUMNS}
+    for trial in trials:
+        rows = rows_of(trial.measurements)
+        if rows is None:
+            each = [MEASURED(m) for m in trial.measurements] or [NOT_MEASURED]
+            own: Mapping[str, Sequence[Any]] = dict(zip(MEASURE_COLUMNS, zip(*each, strict=True), strict=True))
+        else:
+            own = _columns(rows)
+        for name, column in columns.items():
+            column.extend(own[name])
+    return columns
+
+
+def _columns(rows: MeasurementRows) -> dict[str, Sequence[Any]]:
+    numbers = {name: getattr(rows, name) for name in ("value", "low", "high")}
+    return {
+        "weights_sha": (rows.weights_sha,) * len(rows),
+        **{name: getattr(rows.layout, name) for name in ("task", "split", "attack", "eps", "metric")},
+        **{name: column.tolist() for name, column in numbers.items()},
+        "n": rows.n.tolist(),
+        "reason": [rows.reasons.get(at, "") for at in range(len(rows))] if rows.reasons else ("",) * len(rows),
+    }
+
+
 def column(values: Sequence[Any], field: pa.Field) -> pa.Array:
     """Return ``values`` in the type of ``field``; in a text column, other values become JSON text.
 
@@ -214,7 +258,7 @@ def column(values: Sequence[Any], field: pa.Field) -> pa.Array:
     """
     try:
         if field.type != TEXT:
-            return pa.array(values, field.type)
+            return pa.array(values, field.type, from_pandas=field.name in NUMBERS)  # there NaN stands for a null
         texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
         return pa.array(texts, pa.string()).dictionary_encode().cast(TEXT)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

@@ -191,8 +191,8 @@ def _open(sweep: Sweep, options: Options, *, locked: bool = False) -> StudyFolde
 
     if options.fresh or not path.exists():
         return new()
-    begun = begun_trials(path)
     whole, lack = read_plan(path) if path.is_dir() else (None, "")
+    begun = {} if whole is not None else begun_trials(path)
     if whole is None and not begun:
         empty = path.is_dir() and not any(path.iterdir())
         if not empty and "torn" not in lack:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from search_spaces import Branch
+from sweeps.engine.study.index import Stamp, add_results, open_index, stamp_of
 from sweeps.engine.study.keeping import Keep
 from sweeps.engine.study.rebuilt import UNKNOWN, check_trial_id, rebuilt_plan
 from sweeps.engine.study.stopping import Stopping
@@ -264,11 +265,26 @@ def trial_folder(path: Path, trial_id: str) -> Path:
 def read_results(path: Path, study: Study) -> dict[str, TrialResult]:
     """Return the results by trial id, in plan order; a planned trial without a result is left out.
 
+    They are read from the study's index where it has them, otherwise from their folders.
+
     Raises:
         ConfigError: naming the file, if a folder holds the result of another trial.
     """
-    read = ((trial.trial_id, _own_result(path, trial.trial_id)) for trial in study.plan)
-    return {trial_id: result for trial_id, result in read if result is not None}
+    index, results = open_index(path), {}
+    new: dict[str, tuple[Stamp, TrialResult]] = {}
+    for trial_id in (trial.trial_id for trial in study.plan):
+        stamp = stamp_of(trial_folder(path, trial_id) / "result.json")
+        if stamp is None:
+            continue
+        result = index.result(trial_id, stamp)
+        if result is None:
+            result = _own_result(path, trial_id)
+            if result is None:
+                continue
+            new[trial_id] = (stamp, result)
+        results[trial_id] = result
+    add_results(path, new)
+    return results
 
 
 def _own_result(path: Path, trial_id: str) -> TrialResult | None:

@@ -18,7 +18,9 @@ from zsr_core.attacks import Pgd
 from zsr_core.codec import is_finite, to_plain
 from zsr_core.data import trained_names
 from zsr_core.data.shifts.names import is_shift
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, classified
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
+from zsr_core.evaluation.measurement import distinct_among, where
+from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
 from zsr_core.space import short
 from zsr_core.trial.provenance import SET_NOTES
 from zsr_core.trial.result import TrialResult
@@ -46,7 +48,8 @@ def training_attack(attack: Pgd) -> str:
 
 def attacks_of(results: Iterable[TrialResult]) -> list[str]:
     """Return the names of the attacks that were run, in order."""
-    names = {m.attack for result in results for m in classified(result.measurements)}
+    numbers = distinct_among([result.measurements for result in results], "metric", "attack")
+    names = {attack for metric, attack in numbers if metric not in RETRIEVAL_NAMES}
     return sorted(name for name in names - {"none", WORST} if not is_shift(name))
 
 
@@ -77,7 +80,7 @@ def scoring_text(folder: StudyFolder, shown: Sequence[Reading] = (), facet: str 
 
 def images_per_set(results: Iterable[TrialResult]) -> dict[str, int]:
     """Return of how many images of each set the scores are; a corruption or a factor may be of others."""
-    clean = (m for result in results for m in result.measurements if m.metric == CLEAN.name)
+    clean = (m for result in results for m in where(result.measurements, metric=CLEAN.name))
     return {m.task: m.n for m in clean if m.task != ZERO_SHOT_MEAN}
 
 
@@ -146,7 +149,8 @@ def _attacked_text(folder: StudyFolder, shown: Sequence[Reading], facet: str | N
     usual = folder.study.score_eps
     budgets = sorted({usual if part.eps is None else part.eps for part in shown} or {usual})
     if facet == "eps":
-        budgets = sorted({m.eps for result in results for m in result.measurements if m.attack == WORST})
+        numbers = distinct_among([result.measurements for result in results], "attack", "eps")
+        budgets = sorted({eps for attack, eps in numbers if attack == WORST})
     return f"robust to {' + '.join(attacks) or 'no attack'}{per_image} at {' and '.join(map(eps_text, budgets))}"
 
 

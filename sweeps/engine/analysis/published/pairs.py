@@ -77,14 +77,22 @@ def beside(measured: Sequence[Measured], published: Iterable[Published]) -> tupl
     sets, prompts and split; for robust accuracy also the attack's profile, budget, norm and pixel space. A mean is
     compared with the mean of the published numbers of the same sets, which is computed here if all are printed.
     """
-    rows = [row for row in published if row.metric in METRICS and row.method in {m.method for m in measured}]
+    methods = {m.method for m in measured}
+    rows = [row for row in published if row.metric in METRICS and row.method in methods]
     averages = {m.tasks for m in measured if m.task == ZERO_SHOT_MEAN}
     rows += [mean for tasks in sorted(averages) for mean in over_sets(rows, tasks)]
-    return tuple(pair for row in rows for pair in _pairs(row, measured))
+    near: dict[tuple[str | None, str], list[Measured]] = {}
+    on_miniature = set()  # of these the first one stands for all, because they differ from a row by the same reason
+    for m in measured:
+        if not m.miniature or (m.method, m.metric) not in on_miniature:
+            near.setdefault((m.method, m.metric), []).append(m)
+        if m.miniature:
+            on_miniature.add((m.method, m.metric))
+    return tuple(pair for row in rows for pair in _pairs(row, near.get((row.method, row.metric), [])))
 
 
-def _pairs(row: Published, measured: Sequence[Measured]) -> tuple[Pair, ...]:
-    near = [m for m in measured if (m.method, m.metric) == (row.method, row.metric)]
+def _pairs(row: Published, near: Sequence[Measured]) -> tuple[Pair, ...]:
+    """Return a row's pairs with the numbers of its method and metric."""
     if not near:
         return (Pair(published=row, measured=None, reasons=(f"no {row.metric} accuracy was measured",)),)
     compared = [(m, differences(row, m)) for m in near]
