@@ -73,7 +73,7 @@ NUMBERS: tuple[Documented, ...] = (
     ),
     *_rows(
         "FARE", "PMG-AFT", "CAW", "UCAT", "TeCoA", "FT-Adv", "Comp-TGA", "LAAT", "TGA-ZSR", "MART", "AGFT", "TRADES",
-        "ARoW", "LP-FT", "FT-Clean",
+        "ARoW", "LP-FT", "FLYP", "FT-Clean",
     ),
 )  # fmt: skip
 
