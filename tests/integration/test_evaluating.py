@@ -236,10 +236,15 @@ def test_an_l2_budget_is_said_as_it_was_given(capsys: pytest.CaptureFixture[str]
     assert "| hearts | pgd10 | 0.5 (l2) |" in capsys.readouterr().out
 
 
-def _config() -> TrialConfig:
+def _config(*more: str) -> TrialConfig:
     parser = argparse.ArgumentParser()
     add_evaluate_options(parser)
-    return config_of(parser.parse_args(QUICK))
+    return config_of(parser.parse_args([*QUICK, *more]))
+
+
+def test_lists_of_attacks_and_budgets_may_have_spaces_after_their_commas() -> None:
+    suite = _config("--attacks", "pgd10, cw100", "--eps", "1/255, 2/255").eval_suite
+    assert suite == _config("--attacks", "pgd10,cw100", "--eps", "1/255,2/255").eval_suite
 
 
 @pytest.mark.parametrize("of", [2, 3, 9])

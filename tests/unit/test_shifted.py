@@ -23,7 +23,7 @@ from zsr_core.cli.options import add_evaluate_options
 from zsr_core.cli.shifts import corruption_lines, factor_lines
 from zsr_core.codec import ConfigError, fingerprint, to_plain
 from zsr_core.data import DataRef, open_data
-from zsr_core.data.shifts import factored as factored_sets
+from zsr_core.data.miniature.factors import render_factor
 from zsr_core.data.shifts.factored import factor_set
 from zsr_core.data.shifts.names import UNCHANGED, is_shift
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement, measure
@@ -281,11 +281,11 @@ def test_the_page_says_why_several_sets_that_are_not_all_have_no_mean(factored: 
 
 def test_scenes_of_one_brightness_but_other_pixels_have_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_data(DataRef(name="sport"), "report", 96, 2)
-    drawn = factored_sets.render_factor("sport", "size", 1, 4, 96)
+    drawn = render_factor("sport", "size", 1, 4, 96)
     keys = []
     for images in (drawn.images, drawn.images.flip(3)):
         mirrored = dataclasses.replace(drawn, images=images)
-        monkeypatch.setattr(factored_sets, "render_factor", lambda *_, mirrored=mirrored, **__: mirrored)
+        monkeypatch.setattr("zsr_core.data.shifts.factored.render_factor", lambda *_, mirrored=mirrored, **__: mirrored)
         keys.append(factor_set(opened, "size", 2, 4, 96).key)
     assert drawn.images.sum() == drawn.images.flip(3).sum()
     assert keys[0] != keys[1]

@@ -169,7 +169,8 @@ def _of_flag(flag: str, read: Callable[[], Read]) -> Read:
     try:
         return read()
     except ConfigError as error:
-        raise ConfigError(FIELDS[flag].sub(flag, str(error), count=1)) from None
+        field = FIELDS.get(flag, FIELDS["--tasks"])  # other flags name a set as --tasks does
+        raise ConfigError(field.sub(flag, str(error), count=1)) from None
 
 
 def _attack(name: str) -> AnyAttack:

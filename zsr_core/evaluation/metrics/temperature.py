@@ -57,8 +57,11 @@ def _fitted(images: Images) -> float:
         curvature = float(((p * logits**2).sum(axis=1) - mean**2).mean())
         step = beta - slope / curvature if curvature > 0 else np.inf
         inside = low < step < high
+        flat = abs(slope) < 1e-15 * max(1.0, abs(own))
+        if flat and not inside:
+            break  # beta is the root and a bound, so half-way between the bounds would be further from it
         beta = step if inside else (2 * low if np.isinf(high) else (low + high) / 2)
-        if abs(slope) < 1e-15 * max(1.0, abs(own)) or high - low < CLOSEST * high:
+        if flat or high - low < CLOSEST * high:
             break
         if inside and abs(slope / curvature) < CLOSEST * beta:
             break
