@@ -11,8 +11,8 @@ from sweeps.engine.analysis.ranking import Ranking
 from sweeps.engine.analysis.scores import CellScore, eligible, pareto, scores, untouched_score
 from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.searching.keeping import keeping
-from sweeps.engine.format import counted, mean_text, published_text
-from sweeps.engine.study.folder import NUMBERED, StudyFolder
+from sweeps.engine.format import counted, leaf, mean_text, published_text
+from sweeps.engine.study.folder import NUMBERED, SPLIT, StudyFolder
 from sweeps.engine.study.objectives import Score, deciding_score, score_named, shown_scores
 from sweeps.engine.wording.branches import best_of_each
 from sweeps.engine.wording.chance import warning_text
@@ -20,6 +20,7 @@ from sweeps.engine.wording.edges import edges_text
 from sweeps.engine.wording.keeping import keep_text
 from sweeps.engine.wording.matrix import gap_text
 from sweeps.engine.wording.study import fewer_seeds_text, scale_note
+from zsr_core.space import short
 
 RIVALS = 8  # most rivals of the chosen cell that a sentence names
 
@@ -105,8 +106,16 @@ def selection_text(curse: Selection) -> str:
 
 
 def where(cell: CellScore) -> str:
-    """Return the name of a cell in text: its label, without the number of a search's proposal."""
-    return cell.cell if cell.proposal is None else NUMBERED.sub("", cell.cell, count=1)
+    """Return the name of a cell in text: its label, without the number of a search's proposal.
+
+    A proposal whose label is its number alone has its values for a name.
+    """
+    if cell.proposal is None:
+        return cell.cell
+    named = NUMBERED.sub("", cell.cell, count=1)
+    if named != cell.cell:
+        return named
+    return " ".join(f"{leaf(path)}={short(value)}" for path, value in cell.overrides.items() if path != SPLIT)
 
 
 def figures(folder: StudyFolder, cell: CellScore) -> str:
