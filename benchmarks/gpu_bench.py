@@ -18,7 +18,8 @@ from zsr_core.model.load import ModelRef, load_clip
 from zsr_core.rng import generator
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, Step, make_step
+from zsr_core.training.fit import Recipe, Step, make_step
+from zsr_core.training.optim import Optim
 
 CLASSES, TOTAL = 200, 1000
 

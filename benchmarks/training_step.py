@@ -38,7 +38,8 @@ from zsr_core.model.load import ModelRef, load_clip, shapes_model
 from zsr_core.rng import generator
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, Step, make_step
+from zsr_core.training.fit import Recipe, Step, make_step
+from zsr_core.training.optim import Optim
 from zsr_core.training.teacher_cache import teacher_cache
 
 MINIMAL_FORWARDS = 10

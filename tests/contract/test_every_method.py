@@ -30,7 +30,8 @@ from zsr_core.methods import (
 )
 from zsr_core.model.tower import Tally
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, make_step
+from zsr_core.training.fit import Recipe, make_step
+from zsr_core.training.optim import Optim
 from zsr_core.trial.config import TrialConfig
 
 CASES: tuple[AnyMethod, ...] = (

@@ -21,7 +21,7 @@ from zsr_core.events import BatchJudged, EpochEnded, Event, TaskEnded
 from zsr_core.methods import FtClean, TeCoA, TgaZsr
 from zsr_core.model.load import weights_sha
 from zsr_core.records import read_samples
-from zsr_core.training.fit import Optim
+from zsr_core.training.optim import Optim
 from zsr_core.trial import deploy
 from zsr_core.trial import run as module
 from zsr_core.trial.check import check

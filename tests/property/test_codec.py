@@ -18,7 +18,7 @@ from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import FtAdv, FtClean, TeCoA, TgaZsr
 from zsr_core.model.load import ModelRef
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim
+from zsr_core.training.optim import Optim
 from zsr_core.trial.config import TrialConfig
 
 WEIGHT = st.floats(0, 1e6, allow_nan=False)

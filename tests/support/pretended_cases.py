@@ -33,7 +33,8 @@ from zsr_core.methods import METHODS, Agft, Caw, CompTga, Fare, Laat, LpFt, Meth
 from zsr_core.model.load import Clip
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.threat import Norm, ThreatModel
-from zsr_core.training.fit import Optim, Recipe, Step, fit, make_step
+from zsr_core.training.fit import Recipe, Step, fit, make_step
+from zsr_core.training.optim import Optim
 
 Case = Callable[[str], Any]
 Steps = Callable[..., dict[str, float]]  # (device, what is called between two steps) -> what they report

@@ -16,7 +16,8 @@ from zsr_core.codec import ConfigError
 from zsr_core.methods import TeCoA
 from zsr_core.model.tower import Tally
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, fit, make_step
+from zsr_core.training.fit import Recipe, fit, make_step
+from zsr_core.training.optim import Optim
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_method.md"
 

@@ -22,7 +22,8 @@ from zsr_core.model.load import Clip, ModelRef, check_model, image_size_of, load
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, fit
+from zsr_core.training.fit import Recipe, fit
+from zsr_core.training.optim import Optim
 from zsr_core.trial.check import check_reads
 
 TEXT = {"width": 64, "heads": 1, "layers": 1}

@@ -17,7 +17,8 @@ from zsr_core.model.load import Clip, ModelRef, weights_sha
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, Step, make_step
+from zsr_core.training.fit import Recipe, Step, make_step
+from zsr_core.training.optim import Optim
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"
 NAMES = ("cat", "dog", "cow", "hen")

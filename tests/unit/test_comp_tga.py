@@ -17,7 +17,8 @@ from zsr_core.methods.attention import folded_product, min_max
 from zsr_core.methods.comp_tga import NON_CLASS, OTHER
 from zsr_core.methods.views import Encoded, Views, no_prompts
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, make_step
+from zsr_core.training.fit import Recipe, make_step
+from zsr_core.training.optim import Optim
 
 
 def _up(maps: Tensor, side: int) -> Tensor:

@@ -61,7 +61,7 @@ def test_a_sweep_in_this_process_gives_it_to_its_trials(
 def test_a_worker_of_ray_gives_it_to_its_trials(
     asked: bool, contexts: list[RunContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_ray.tune, "report", lambda metrics: None)
+    monkeypatch.setattr("ray.tune.report", lambda metrics: None)
     packed: dict[str, Any] = {"key": "a", "configs": [to_plain(SMALL)], "score_eps": 1 / 255, "metrics": []}
     on_ray._work(
         {"job": json.dumps(packed)}, folder=str(tmp_path), threads=1, gpu=False, processes=1, launch="", rungs=None,

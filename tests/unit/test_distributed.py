@@ -22,7 +22,7 @@ from zsr_core.methods import TgaZsr
 from zsr_core.model.distributed import ALONE, World
 from zsr_core.model.processes import Broken, together
 from zsr_core.records import read_samples
-from zsr_core.training.fit import Optim
+from zsr_core.training.optim import Optim
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
 from zsr_core.trial.result import read_result

@@ -21,7 +21,8 @@ from zsr_core.model.load import ModelRef, load_clip, weights_sha
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
 from zsr_core.training.captions import captioner_of
-from zsr_core.training.fit import Fitted, Optim, Recipe, fit, make_step
+from zsr_core.training.fit import Fitted, Recipe, fit, make_step
+from zsr_core.training.optim import Optim
 from zsr_core.training.pauses import Pauses, TrainingStopped
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext

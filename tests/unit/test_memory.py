@@ -19,8 +19,9 @@ from zsr_core.model.load import Clip
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Fitted, Optim, Recipe, fit
+from zsr_core.training.fit import Fitted, Recipe, fit
 from zsr_core.training.memory import OutOfMemory
+from zsr_core.training.optim import Optim
 from zsr_core.training.perturbation import Perturbation
 from zsr_core.trial.context import RunContext
 from zsr_core.trial.presets import base

@@ -19,7 +19,8 @@ from zsr_core.model.tower import ImageTower
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
 from zsr_core.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from zsr_core.training.fit import Fitted, Optim, Recipe, build_optimiser, fit
+from zsr_core.training.fit import Fitted, Recipe, fit
+from zsr_core.training.optim import Optim, build_optimiser
 from zsr_core.training.pauses import Partial, Pauses, Place, TrainingStopped, check_shares
 
 RECIPE = Recipe(

@@ -16,7 +16,8 @@ from zsr_core.model.distributed import World
 from zsr_core.model.load import Clip, ModelRef, load_clip
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, Step, make_step
+from zsr_core.training.fit import Recipe, Step, make_step
+from zsr_core.training.optim import Optim
 from zsr_core.training.perturbation import Moves, Perturbation, climbed
 from zsr_core.trial.check import check
 from zsr_core.trial.cost import estimate

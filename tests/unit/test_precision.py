@@ -23,7 +23,8 @@ from zsr_core.methods import TeCoA, TgaZsr
 from zsr_core.model import precision
 from zsr_core.model.layout import Features
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, make_step
+from zsr_core.training.fit import Recipe, make_step
+from zsr_core.training.optim import Optim
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
 from zsr_core.trial.presets import base

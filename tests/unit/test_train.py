@@ -21,7 +21,8 @@ from zsr_core.model.load import Clip, weights_sha
 from zsr_core.model.tower import Tally, frozen
 from zsr_core.text import encode_classes
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import NonFinite, Optim, Recipe, build_optimiser, epoch_order, fit, make_step
+from zsr_core.training.fit import NonFinite, Recipe, epoch_order, fit, make_step
+from zsr_core.training.optim import Optim, build_optimiser
 
 RECIPE = Recipe(
     optim=Optim(name="sgd", lr=0.05, warmup_steps=2),

@@ -15,7 +15,8 @@ from zsr_core.methods import Flyp, FtAdv, Method, PmgAft, TgaZsr, Ucat
 from zsr_core.model.distributed import World
 from zsr_core.model.processes import Member
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe, fit
+from zsr_core.training.fit import Recipe, fit
+from zsr_core.training.optim import Optim
 
 # By what could go wrong: tower, method, precision. Attention maps of student and teacher are equal before the first
 # step, where an l2 distance has a kink and round-off decides its direction: the cosine has none.

@@ -17,7 +17,8 @@ from zsr_core.methods import AnyMethod, TeCoA
 from zsr_core.model.load import ModelRef
 from zsr_core.model.precision import TrainAttackPrecision
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim, Recipe
+from zsr_core.training.fit import Recipe
+from zsr_core.training.optim import Optim
 from zsr_core.training.perturbation import Perturbation
 
 SCHEMA = 1

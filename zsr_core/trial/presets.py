@@ -40,7 +40,7 @@ from zsr_core.model.load import ModelRef
 from zsr_core.names import PromptSet, rows_of
 from zsr_core.space import Variant
 from zsr_core.threat import ThreatModel
-from zsr_core.training.fit import Optim
+from zsr_core.training.optim import Optim
 from zsr_core.trial.config import TrialConfig
 
 
