@@ -9,7 +9,7 @@ from sweeps.engine import Sweep, launch
 from zsr_core.data import DataRef
 from zsr_core.defences import WiseFt
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
-from zsr_core.methods import FtClean, LpFt, TeCoA
+from zsr_core.methods import Flyp, FtClean, LpFt, TeCoA
 from zsr_core.space import Variant
 from zsr_core.trial.presets import shared, side_by_side
 
@@ -20,7 +20,7 @@ NARROW = {"eval_suite.n": 48, "eval_suite.ood_near": (DataRef(name="near_objects
 WIDE = {"eval_suite.corruptions": ("common",)}
 KEPT = {"eval_suite.embeddings": "all"}
 START = shared()
-TUNED = side_by_side((FtClean(), LpFt(), TeCoA()), same_data=True)
+TUNED = side_by_side((FtClean(), LpFt(), Flyp(), TeCoA()), same_data=True)
 HALF = {p: Variant(label="WiSE-FT", overrides={**rows[0].overrides, "defence": WiseFt()}) for p, rows in TUNED.items()}
 
 SWEEP = Sweep(

@@ -21,12 +21,9 @@ from zsr_core.trial.result import TrialResult
 
 EPS = 2 / 255
 ECE = {
-    "untouched": (5.0, 3.0),
-    "FT-Clean": (15.0, 9.0),
-    "LP-FT": (12.0, 4.0),
-    "TeCoA": (9.0, 9.0),
+    "untouched": (5.0, 3.0), "FT-Clean": (15.0, 9.0), "LP-FT": (12.0, 4.0), "FLYP": (14.0, 7.0), "TeCoA": (9.0, 9.0),
     "WiSE-FT": (9.0, 8.5),
-}
+}  # fmt: skip
 
 
 def _number(value: float, half: float = 1.0) -> Number:
