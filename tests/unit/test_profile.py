@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.engine.analysis.claims import Claim, ProfileRow, above_zero, claims, difference, follows
+from sweeps.engine.analysis.published.claims import Claim, ProfileRow, above_zero, claims, difference, follows
 from sweeps.engine.analysis.stats import Number
 from sweeps.engine.commands.main import main
 from sweeps.engine.study.folder import trial_folder, write_study

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sweeps.engine.analysis.claims import ProfileRow, claims, number_text, profile_rows
+from sweeps.engine.analysis.published.claims import ProfileRow, claims, number_text, profile_rows
 from sweeps.engine.analysis.stats import mean_of_seeds
 from sweeps.engine.documents.html import Block, Bullets, Grid, Heading, Paragraph, document
 from sweeps.engine.format import eps_text, sentence

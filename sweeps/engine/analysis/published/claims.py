@@ -14,9 +14,10 @@ from itertools import combinations
 from typing import Literal
 
 from sweeps.engine.analysis.stats import Number, mean_of_seeds
-from sweeps.engine.study.folder import Role, Split, StudyFolder
+from sweeps.engine.study.folder import Role, StudyFolder
 from sweeps.engine.study.objectives import headline
 from zsr_core.codec import ConfigError
+from zsr_core.data import Split
 from zsr_core.evaluation.measure import Measurement
 
 Verdict = Literal["supported", "contradicted", "not told apart", "not measured"]
@@ -32,7 +33,7 @@ class ProfileRow:
     role: Role
     seeds: int
     points: Mapping[str, Number]
-    results: tuple[tuple[Measurement, ...], ...]  # of each seed
+    results: tuple[Sequence[Measurement], ...]  # of each seed
 
 
 @dataclass(frozen=True, kw_only=True)
