@@ -11,7 +11,7 @@ import pytest
 from sweeps.engine.analysis.published.claims import Claim, ProfileRow, above_zero, claims, difference, follows
 from sweeps.engine.analysis.stats import Number
 from sweeps.engine.commands.main import main
-from sweeps.engine.study.folder import trial_folder, write_study
+from sweeps.engine.study.folder import Role, trial_folder, write_study
 from sweeps.engine.study.plan import new_study
 from sweeps.holistic_profile import SWEEP
 from zsr_core.codec import to_plain
@@ -31,7 +31,7 @@ def _number(value: float, half: float = 1.0) -> Number:
 
 
 def _row(label: str, points: Mapping[str, Number]) -> ProfileRow:
-    role = "baseline" if label == "untouched" else "cell"
+    role: Role = "baseline" if label == "untouched" else "cell"
     return ProfileRow(label=label, role=role, seeds=1, points=points, results=())
 
 

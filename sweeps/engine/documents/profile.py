@@ -94,7 +94,7 @@ def single(folder: StudyFolder, rows: Sequence[ProfileRow], row: ProfileRow) -> 
 def _opening(folder: StudyFolder) -> list[Block]:
     study = folder.study
     eps = f"Attacked images are read at {eps_text(study.score_eps)}."
-    setting = (f"{training_text(study)}.", sentence(images_text(folder)), sentence(scale_note(study)), eps, READING)
+    setting = (f"{training_text(study)}.", images_text(folder), sentence(scale_note(study)), eps, READING)
     banner = (Paragraph(text=SMALL, kind="banner"),) if study.base.model.name in MINIATURES else ()
     return [*banner, Paragraph(text=study.question, kind="lead"), Bullets(items=tuple(filter(None, setting)))]
 
