@@ -15,6 +15,7 @@ from zsr_core.attacks import Pgd
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, miniature, open_data
 from zsr_core.defences import WiseFt
+from zsr_core.evaluation.regulariser import MethodTerms
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import Flyp, FtClean
 from zsr_core.model.load import ModelRef, load_clip, weights_sha
@@ -89,6 +90,30 @@ def test_an_attack_faces_the_texts_as_they_are(tiny: Any) -> None:
         step(tiny.pixels(4), torch.tensor([0, 1, 2, 0]), torch.arange(4), number)
     assert torch.equal(faced[0], bank(tiny).unit)
     assert not torch.allclose(faced[0], faced[1])
+
+
+def test_the_teacher_keeps_its_own_texts_while_the_students_change(tiny: Any) -> None:
+    own = bank(tiny)
+    step = make_step(tiny.clip(), Flyp(images="adv"), own, RECIPE, total=9)
+    x, y, rows = tiny.pixels(4), torch.tensor([0, 1, 2, 0]), torch.arange(4)
+    step(x, y, rows, 0)
+    views = step._attacked_views(x, y, rows, 1, None)
+    assert views.teacher_clean.text is own
+    assert views.teacher_adv.text is own
+    assert not torch.allclose(views.student_adv.text.unit, own.unit)
+
+
+def test_an_adaptive_attack_on_tuned_texts_meets_a_teacher_with_the_untouched_ones(tiny: Any) -> None:
+    clip = tiny.clip()
+    tuned = dataclasses.replace(bank(tiny), unit=bank(tiny).unit.flip(0))
+    y = torch.tensor([0, 1])
+    for method, texts in (
+        (Flyp(), encode_classes(clip.encode_text, tiny.classes, TEMPLATES).unit),
+        (FtClean(), tuned.unit),
+    ):
+        views = MethodTerms(method=method, clip=clip, tower=tiny.tower()).views(tiny.pixels(2), y, tuned)
+        assert torch.equal(views.student_clean.text.unit, tuned.unit)
+        assert torch.equal(views.teacher_clean.text.unit, texts)
 
 
 def test_each_step_draws_its_templates_anew_and_a_draw_can_be_repeated(tiny: Any) -> None:

@@ -47,9 +47,15 @@ class MethodTerms:
         """Return the views of a batch before it is attacked."""
         return Views(
             labels=y, text=text, scale=self.clip.scale, clean=x, adv=x, student=self.tower.features,
-            teacher=self.clip.tower.features,
+            teacher=self.clip.tower.features, teacher_text=self._teacher_text(text),
             prompts=lambda template: encode_prompt(self.clip.encode_text, text.classes, template),
         )  # fmt: skip
+
+    def _teacher_text(self, text: TextBank) -> TextBank | None:
+        """Return the untouched model's texts of these classes; None where they are ``text`` itself."""
+        if not self.method.passes.student_text:
+            return None
+        return encode_classes(self.clip.encode_text, text.classes, text.templates)
 
     def beyond_cross_entropy(self, views: Views) -> list[Tensor]:
         """Return the terms [B] beside cross-entropy."""

@@ -93,6 +93,8 @@ class Views:
     captions: Callable[[], Tensor] | None = None  # unit embeddings [B, D] by the student's text tower
     # The student on ``adv`` where training moves its tokens or embeddings in place of pixels; None: the student.
     moved_student: Callable[[Tensor], Features] | None = None
+    # The frozen model's own class texts, where training changes those of the student; None: ``text``.
+    teacher_text: TextBank | None = None
 
     @cached_property
     def student_clean(self) -> Encoded:
@@ -108,15 +110,19 @@ class Views:
     def teacher_clean(self) -> Encoded:
         """The frozen model on clean images: no gradient; from the cache where there is one."""
         if self.cached_teacher is not None:
-            return Encoded(features=self.cached_teacher(), text=self.text)
-        return Encoded(features=without_gradient(self.teacher, self.clean), text=self.text)
+            return Encoded(features=self.cached_teacher(), text=self._frozen_text)
+        return Encoded(features=without_gradient(self.teacher, self.clean), text=self._frozen_text)
 
     @cached_property
     def teacher_adv(self) -> Encoded:
         """The frozen model on adversarial images; a gradient reaches only images that require one, as an attack's."""
         if self.adv.requires_grad:
-            return Encoded(features=self.teacher(self.adv), text=self.text)
-        return Encoded(features=without_gradient(self.teacher, self.adv), text=self.text)
+            return Encoded(features=self.teacher(self.adv), text=self._frozen_text)
+        return Encoded(features=without_gradient(self.teacher, self.adv), text=self._frozen_text)
+
+    @property
+    def _frozen_text(self) -> TextBank:
+        return self.text if self.teacher_text is None else self.teacher_text
 
     def encoded(self, which: Literal["student_clean", "student_adv"]) -> Encoded | None:
         """Return this encoding if a loss has asked for it, else None; nothing is encoded here."""

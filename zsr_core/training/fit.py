@@ -109,7 +109,7 @@ class Step:
         cache, student = self.cache, self.student
         teacher = in_pieces(shared(self.clip.tower.features, self.world), self.room.pieces)
         return Views(
-            labels=y, text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
+            labels=y, text=self.text, teacher_text=self.text, scale=self.clip.scale, clean=x, adv=x_adv,
             student=in_bf16(student) if bf16 else student, teacher=in_bf16(teacher) if bf16 else teacher,
             cached_teacher=None if cache is None else lambda: known or cache.features(rows, x.device),
             prompts=self.prompts,
