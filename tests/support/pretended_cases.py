@@ -24,17 +24,21 @@ from zsr_core.attacks import (
     Transfer,
 )  # fmt: skip
 from zsr_core.attacks.attack import Target
+from zsr_core.attacks.detector import Detector
 from zsr_core.defences import Ttc, WiseFt
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.regulariser import regulariser
+from zsr_core.evaluation.retrieval.suite import TokenAttack
+from zsr_core.evaluation.retrieval.tokens import attacked_tokens
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import EpochEnded, Event
-from zsr_core.methods import METHODS, Agft, Caw, CompTga, Fare, Laat, LpFt, Method, TgaZsr, Trades, Ucat
+from zsr_core.methods import METHODS, Agft, Caw, CompTga, Fare, Laat, LpFt, Method, TeCoA, TgaZsr, Trades, Ucat
 from zsr_core.model.load import Clip
 from zsr_core.text import TextBank, encode_classes
 from zsr_core.threat import Norm, ThreatModel
 from zsr_core.training.fit import Recipe, Step, fit, make_step
 from zsr_core.training.optim import Optim
+from zsr_core.training.perturbation import Perturbation
 
 Case = Callable[[str], Any]
 Steps = Callable[..., dict[str, float]]  # (device, what is called between two steps) -> what they report
@@ -105,6 +109,8 @@ RECIPES: dict[str, Steps] = {
     "AdamW, best iterate, momentum": stepped(
         Fare(), optim=Optim(name="adamw"), attack=Pgd(steps=2, momentum=0.9, random_start=False)
     ),
+    "moved tokens": stepped(TeCoA(), perturbation=Perturbation(site="token", radius=0.1)),
+    "moved embeddings": stepped(TeCoA(), perturbation=Perturbation(site="embedding", radius=0.1)),
     "uniform start": stepped(TgaZsr(), attack=Pgd(steps=2, keep="last")),
     "l2, normal start": stepped(Trades(), threat=ThreatModel(norm="l2", eps=0.5), attack=Pgd(start_std=0.001)),
 }
@@ -200,17 +206,20 @@ ATTACKS: dict[str, Case] = {
 }  # fmt: skip
 
 
-def cascade_alone(device: str) -> dict[str, float]:
-    """AutoAttack's stages on one batch, without an evaluation around them."""
-    victim, text = victim_on(device)
-    x = Tiny.pixels(4).to(device)
-    target = target_of(victim, text, x)
+def alone(attack: Attack) -> Case:
+    """Return a case: an attack on one batch, without an evaluation around it."""
 
-    def draws(purpose: str, rows: Tensor) -> list[torch.Generator]:
-        return [torch.Generator().manual_seed(i) for i in range(len(rows))]
+    def case(device: str) -> dict[str, float]:
+        victim, text = victim_on(device)
+        x = Tiny.pixels(4).to(device)
 
-    x_adv = AutoAttack(version="agft").run(target, x, ThreatModel(eps=4 / 255), draws)
-    return {"mean pixel": float(x_adv.mean())}
+        def draws(purpose: str, rows: Tensor) -> list[torch.Generator]:
+            return [torch.Generator().manual_seed(i) for i in range(len(rows))]
+
+        x_adv = attack.run(target_of(victim, text, x), x, ThreatModel(eps=4 / 255), draws)
+        return {"mean pixel": float(x_adv.mean())}
+
+    return case
 
 
 def target_of(victim: Victim, text: TextBank, x: Tensor) -> Target:
@@ -227,7 +236,23 @@ def between(device: str) -> dict[str, float]:
         return {"sum": float(WiseFt().tower(tuned, original)(Tiny.pixels(2).to(device)).sum())}
 
 
-OTHERS: dict[str, Case] = {"the cascade alone": cascade_alone, "WiSE-FT": between}
+def tokens_moved(device: str) -> dict[str, float]:
+    """An attack on tokens in the middle of the tower, against a direction of the embedding."""
+    tower, x = clip_on(device).tower, Tiny.pixels(4).to(device)
+
+    def away(unit: Tensor, rows: Tensor) -> Tensor:
+        return -unit[:, 0]
+
+    moved = attacked_tokens(tower, TokenAttack(block=1, steps=2), 0.1, away, x, torch.arange(4, device=x.device))
+    return {"sum": float(moved.sum())}
+
+
+OTHERS: dict[str, Case] = {
+    "the cascade alone": alone(AutoAttack(version="agft")),
+    "a detector's score": alone(Detector(steps=3)),
+    "tokens in the middle": tokens_moved,
+    "WiSE-FT": between,
+}
 USES = (Laat, LpFt, TgaZsr)  # methods whose whole training goes through the device
 
 

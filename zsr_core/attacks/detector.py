@@ -89,7 +89,7 @@ class Detector:
         with torch.no_grad():
             before = objective(x, torch.arange(len(x), device=x.device)).loss
         worse = (kept.loss < before).view(-1, *[1] * (x.dim() - 1))
-        return torch.where(worse, x, kept.x)
+        return torch.where(worse, x, kept.x).detach()
 
 
 def detector(name: str) -> Detector:

@@ -211,13 +211,15 @@ class Step:
 
     def _moved(self, before: Views, step: int, *, bf16: bool) -> Callable[[Tensor], Features] | None:
         """Return the student on images whose tokens or embeddings are moved; None where nothing is."""
-        perturbation, recipe, rows = self.recipe.perturbation, self.recipe, torch.arange(len(before.clean))
+        perturbation, recipe = self.recipe.perturbation, self.recipe
         if perturbation is None or perturbation.site == "none" or not _attacks(self.method):
             return None
 
+        rows = torch.arange(len(before.clean), device=before.clean.device)
+
         def objective(moved: Callable[[Tensor], Features]) -> Tensor:
             seen = in_bf16(moved) if recipe.attack_precision == "bf16" else moved
-            facing = before.facing(before.clean, rows.to(before.clean.device))
+            facing = before.facing(before.clean, rows)
             return self.method.attack_objective(replace(facing, moved_student=seen))
 
         noise = generator(recipe.seed, "train-attack", step, perturbation.site, device=before.clean.device)
