@@ -197,3 +197,15 @@ def test_the_estimate_counts_the_captions_as_forwards_of_equal_cost() -> None:
     added = (flyp.forwards - plain.forwards) * flyp.gflop_per_forward * 1e9
     assert added / (3 * 48) == pytest.approx(flop, rel=0.05)
     assert sum(flyp.forwards_in.values()) == pytest.approx(flyp.forwards)
+
+
+def test_a_model_that_helps_an_attack_has_its_own_texts_where_texts_were_tuned(tmp_path: Path) -> None:
+    config, images = small(), open_data(DataRef(name="dishes"), "selection", 96, 8)
+    assert run_trial(config, tmp_path / "a", RunContext(cache=tmp_path, device="cpu")).status == "done"
+    model = restored(config, tmp_path, torch.device("cpu"))
+    victim, tuned = model.victim, model.banks(images)
+    untouched = evaluation_bank(config.with_({"epochs": 0}), untouched_clip(config.model, "cpu"), images)
+    assert torch.equal(victim.others["untouched"].text_beside(victim, tuned).unit, untouched.unit)
+    plain = restored(config.with_({"epochs": 0}), tmp_path, torch.device("cpu")).victim
+    assert plain.others["untouched"].text_beside(plain, tuned) is tuned, "nothing was tuned, so the texts are shared"
+    assert torch.equal(victim.text_beside(plain, untouched).unit, tuned.unit)

@@ -99,7 +99,8 @@ class _Questions:
         return lambda: [generator(seed, "defence", stage, i, q, sample) for i, q in named]
 
     def _logits_of(self, other: Victim) -> Logits:
-        return lambda x_adv, rows: other.logits(x_adv, self.run.judge.text)
+        text = other.text_beside(self.run.judge.victim, self.run.judge.text)
+        return lambda x_adv, rows: other.logits(x_adv, text)
 
 
 def _attached(logits: Tensor, x: Tensor) -> Tensor:

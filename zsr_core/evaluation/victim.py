@@ -41,6 +41,9 @@ class Victim:
     regulariser: Regulariser | None = None
     # Further models by name, e.g. "untouched", from which examples are transferred.
     others: Mapping[str, Victim] = field(default_factory=dict)
+    # The classes of a bank by this model's own text tower; None where that is not at hand.
+    own_text: Callable[[TextBank], TextBank] | None = None
+    tuned_texts: bool = False  # whether the text tower was tuned, so that other models have other texts
     # Hash of what else decides an attack's outcome: the defence, the method whose regulariser is climbed.
     facts: str = ""
 
@@ -49,6 +52,11 @@ class Victim:
         """Hash of everything that decides this classifier's answers and what attacks know of it."""
         others = {name: other.key for name, other in self.others.items()}
         return fingerprint([self.sha, self.scale, self.bias, self.attack_samples, self.facts, others])
+
+    def text_beside(self, victim: Victim, text: TextBank) -> TextBank:
+        """Return the class texts with which this model helps to attack ``victim``, which uses ``text``."""
+        differs = self.tuned_texts or victim.tuned_texts
+        return self.own_text(text) if differs and self.own_text is not None else text
 
     def logits(self, x: Tensor, text: TextBank, draws: DrawsOf | None = None) -> Tensor:
         """Return [B, C]; through the defence, if there is one, where ``draws()`` gives its randomness."""

@@ -89,11 +89,16 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower, used: Clip | No
         others={
             "untouched": Victim(
                 embed=source.tower, scale=source.scale, bias=source.bias, sha=source.sha,
-                features=source.tower.features,
+                features=source.tower.features, own_text=_own_text(source),
             )
         },
+        own_text=_own_text(used), tuned_texts=used.text_tower is not clip.text_tower,
         facts=fingerprint([to_plain(config.defence), to_plain(config.method) if added else None]),
     )  # fmt: skip
+
+
+def _own_text(clip: Clip) -> Callable[[TextBank], TextBank]:
+    return lambda bank: class_bank(clip, bank.classes, bank.templates)
 
 
 def _sha(tower: ImageTower, clip: Clip, used: Clip) -> str:
