@@ -38,7 +38,7 @@ EQUAL = {
     ("zsr_core/attacks/square.py", "uniform"): "each image's numbers are drawn on the CPU, which is torch's default",
     ("zsr_core/threat.py", "_draw"): "each image's numbers are drawn on the CPU, which is torch's default",
     ("zsr_core/text.py", "encode_prompt"): "an index on the CPU picks rows on CUDA too",
-    ("zsr_core/training/fit.py", "seen_by_teacher"): "no method that we ship makes texts from cached features",
+    ("zsr_core/training/reading.py", "seen_by_teacher"): "no method that we ship makes texts from cached features",
 }
 
 

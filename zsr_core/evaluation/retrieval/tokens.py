@@ -21,7 +21,7 @@ def attacked_tokens(
     radius = budget * token_lengths(tower, x, attack.block)  # [B, 1, 1]
     moves: Tensor | None = None
     best = torch.full((len(x),), -torch.inf, device=x.device)
-    kept = torch.empty(0, device=x.device)
+    kept = torch.empty(0)  # replaced by the first look
     for step in range(attack.steps + 1):
         climbing = step < attack.steps
         with torch.set_grad_enabled(climbing):

@@ -94,7 +94,7 @@ def claims(rows: Sequence[ProfileRow]) -> tuple[Claim, ...]:
     for label in ("LP-FT", "WiSE-FT"):
         points = by_label.get(label, {})
         found.append(_pair(f"{label} recovers with a temperature: its calibration error falls.", points.get(RAW),
-                           points.get(AT_SOURCE), ("raw", "at the source's temperature")))  # fmt: skip
+                           points.get(AT_SOURCE), (f"{label} raw", "at the source's temperature")))  # fmt: skip
     return (*found, _surer(by_label.get("FLYP", {}).get(SURER)), follows(rows))
 
 
