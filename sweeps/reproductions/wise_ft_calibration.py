@@ -17,7 +17,7 @@ SWEEP = Sweep(
     question="Does interpolation towards the original weights repair calibration?",
     space=WEIGHTS,
     base=scales(FtClean(), defence=WiseFt()),
-    objectives=("ece_source_t", "ece", "ece_oracle_t", "temperature_source", "clean", "robust"),
+    objectives=("ece_source_t", "ece", "ece_oracle_t", "clean"),
 )
 
 if __name__ == "__main__":
