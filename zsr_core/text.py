@@ -72,6 +72,11 @@ def _alike(
     return [group for group in groups.values() if len(group) > 1]
 
 
+def prompts_of(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Return the C M prompts: every class in each of the templates, the templates of a class beside each other."""
+    return [template.replace("{}", name) for name in classes for template in templates]
+
+
 @torch.no_grad()
 def encode_classes(
     encode: Callable[[Sequence[str]], Tensor], classes: Sequence[str], templates: Sequence[str], batch: int = 256
@@ -83,7 +88,7 @@ def encode_classes(
         classes, templates: C names, M templates with ``{}``.
     """
     check_prompts(classes, templates)
-    prompts = [template.replace("{}", name) for name in classes for template in templates]
+    prompts = prompts_of(classes, templates)
     raw = torch.cat([encode(prompts[i : i + batch]) for i in range(0, len(prompts), batch)])
     unit = F.normalize(raw.float(), dim=-1).view(len(classes), len(templates), -1).mean(dim=1)
     return TextBank(unit=F.normalize(unit, dim=-1), classes=tuple(classes), templates=tuple(templates))

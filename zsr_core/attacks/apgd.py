@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zsr_core.attacks.attack import Attack, Draws, Loss, Objective, Scored, Target
 from zsr_core.attacks.losses import LOSSES, dlr, others, targeted_dlr
-from zsr_core.attacks.pgd import steepest
+from zsr_core.attacks.pgd import ascend
 from zsr_core.attacks.tries import Tries, at_once
 from zsr_core.attacks.waiting import put
 from zsr_core.codec import is_finite, require, unknown
@@ -226,7 +226,7 @@ def _begin(x: Tensor, start: Tensor, threat: ThreatModel, rows: Tensor) -> _Walk
 
 def _step(at: _Walk, threat: ThreatModel, *, first: bool) -> _Walk:
     """Return the walk one step further: along the steepest direction, carried on by the step before."""
-    ahead = threat.project(steepest(at.grad, threat).mul_(at.size).add_(at.x_adv), at.x)
+    ahead = ascend(at.x_adv, at.grad, at.x, threat, at.size)
     if not first:
         carried = at.x_adv + (ahead - at.x_adv) * (1 - MOMENTUM) + (at.x_adv - at.x_before) * MOMENTUM
         ahead = threat.project(carried, at.x)

@@ -226,6 +226,6 @@ def steepest(grad: Tensor, threat: ThreatModel) -> Tensor:
     return grad / size
 
 
-def ascend(x_adv: Tensor, grad: Tensor, x: Tensor, threat: ThreatModel, step: float) -> Tensor:
-    """Return the projected next iterate: one step along the steepest direction."""
+def ascend(x_adv: Tensor, grad: Tensor, x: Tensor, threat: ThreatModel, step: float | Tensor) -> Tensor:
+    """Return the projected next iterate: a step along the steepest direction, of one size or of [B, 1, ...] sizes."""
     return threat.project(steepest(grad, threat).mul_(step).add_(x_adv), x)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zsr_core.codec import ConfigError, did_you_mean, require, unknown
+from zsr_core.codec import ConfigError, did_you_mean, fingerprint, require, unknown
 from zsr_core.data import miniature
 from zsr_core.lazy import LazyModule
 from zsr_core.model.text_tower import TextTower
@@ -315,3 +315,9 @@ def weights_sha(module: nn.Module) -> str:
         digest.update(json.dumps([name, list(tensor.shape)]).encode())
         digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def towers_sha(tower: ImageTower, texts: TextTower | None = None) -> str:
+    """Return what names a tuned model's weights: :func:`weights_sha` of its image tower, and of ``texts`` if tuned."""
+    own = weights_sha(tower)
+    return own if texts is None else fingerprint([own, weights_sha(texts)])

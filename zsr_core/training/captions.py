@@ -12,7 +12,7 @@ from zsr_core.codec import require
 from zsr_core.model.distributed import ALONE, World
 from zsr_core.model.load import Clip
 from zsr_core.model.text_tower import TextTower
-from zsr_core.text import TextBank
+from zsr_core.text import TextBank, prompts_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +47,5 @@ def captioner_of(clip: Clip, text: TextBank) -> Captioner:
     tower = clip.text_tower
     require(tower is not None, "method", "passes.student_text 1", "a model with a text tower that can be tuned")
     assert tower is not None, "it has just been required"
-    prompts = [template.replace("{}", name) for name in text.classes for template in text.templates]
-    tokens = tower.tokens(prompts)
+    tokens = tower.tokens(prompts_of(text.classes, text.templates))
     return Captioner(texts=tower.tuned(), tokens=tokens.view(len(text.classes), len(text.templates), -1))

@@ -23,7 +23,7 @@ from zsr_core.methods import Method
 from zsr_core.methods.views import Views, in_bf16, no_prompts
 from zsr_core.model.distributed import ALONE, World, shared
 from zsr_core.model.layout import Features
-from zsr_core.model.load import Clip, weights_sha
+from zsr_core.model.load import Clip, towers_sha
 from zsr_core.model.precision import TrainAttackPrecision, products_in
 from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower, frozen
@@ -344,7 +344,7 @@ def fit(
             keep(partial)
         on_event(EpochEnded(row=history[-1]))
     if world.size > 1:
-        world.agree("the tuned weights", weights_sha(step.tower))
+        world.agree("the tuned weights", towers_sha(step.tower, step.texts))
     texts = None if step.texts is None else step.texts.requires_grad_(False)
     return Fitted(tower=step.tower.requires_grad_(False), texts=texts, history=history, cost=_cost(step))
 

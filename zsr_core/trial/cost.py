@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
@@ -215,20 +216,23 @@ class _Untracked(ModuleTracker):
 
 def forward_cost(visual: torch.nn.Module, size: int) -> tuple[float, int]:
     """Return the GFLOP of one image's forward through a module on the meta device, and the width of what it gives."""
-    counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _Untracked()
-    with counter, torch.no_grad():
-        width = visual(torch.empty(1, 3, size, size, device="meta")).shape[-1]
-    return counter.get_total_flops() / 1e9, int(width)
+    gflop, embedding = _counted(lambda: visual(torch.empty(1, 3, size, size, device="meta")))
+    return gflop, int(embedding.shape[-1])
 
 
 def _text_cost(model: Any) -> float:
     """Return the GFLOP of one text's forward through a model on the meta device."""
+    tokens = torch.zeros(1, model.context_length, dtype=torch.int64, device="meta")
+    return _counted(lambda: model.encode_text(tokens))[0]
+
+
+def _counted(forward: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    """Return the GFLOP of a forward on the meta device, and what it gives."""
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _Untracked()
     with counter, torch.no_grad():
-        model.encode_text(torch.zeros(1, model.context_length, dtype=torch.int64, device="meta"))
-    return counter.get_total_flops() / 1e9
+        embedding = forward()
+    return counter.get_total_flops() / 1e9, embedding
 
 
 def _fitting_images(config: TrialConfig, size: int) -> int:

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from zsr_core.data import ImageSet, open_data
 from zsr_core.evaluation.regulariser import regulariser
 from zsr_core.evaluation.victim import Victim
 from zsr_core.files import remove_stale, write_text, write_whole
-from zsr_core.model.load import Clip, ModelRef, check_texts, computes_quick_gelu, load_clip, weights_sha
+from zsr_core.model.load import Clip, ModelRef, check_texts, computes_quick_gelu, load_clip, towers_sha
 from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 from zsr_core.text import TextBank, encode_classes
@@ -31,7 +31,7 @@ VISUAL = "visual."  # open_clip's name of the image tower in a whole CLIP
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Restored:
+class DeployedModel:
     """A trial's model as it is used."""
 
     victim: Victim
@@ -44,19 +44,20 @@ class Restored:
         return self.used.tower.image_size
 
 
-def restored(config: TrialConfig, cache: Path, device: torch.device) -> Restored:
+def restored(config: TrialConfig, cache: Path, device: torch.device) -> DeployedModel:
     """Return a trial's model from the weights kept in ``cache``.
 
     If the weights are no longer there, they are trained again.
     """
     clip = untouched_clip(config.model, str(device))
-    tuned = tuned_tower(config, clip, RunContext(cache=cache, device=str(device)))
+    return model_of(config, clip, tuned_tower(config, clip, RunContext(cache=cache, device=str(device))))
+
+
+def model_of(config: TrialConfig, clip: Clip, tuned: Fitted) -> DeployedModel:
+    """Return the model that a trial uses: the tuned towers behind its defence, with the texts that go with them."""
     used = with_texts(config, clip, tuned.texts)
-
-    def bank(images: ImageSet) -> TextBank:
-        return evaluation_bank(config, used, images)
-
-    return Restored(victim=deployed(config, clip, tuned.tower, used), banks=bank, used=used)
+    victim = deployed(config, clip, tuned.tower, used)
+    return DeployedModel(victim=victim, banks=partial(evaluation_bank, config, used), used=used)
 
 
 def with_texts(config: TrialConfig, clip: Clip, texts: TextTower | None) -> Clip:
@@ -76,6 +77,7 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower, used: Clip | No
         used: ``clip`` with the texts that are used (:func:`with_texts`), by default its own.
     """
     used = used or clip
+    tuned_texts = used.text_tower is not clip.text_tower
     own = config.method.evaluation_scale if config.epochs else None
     scale = clip.scale if own is None else own
     tower = tuned if config.defence is None else config.defence.tower(tuned, clip.tower)
@@ -83,8 +85,8 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower, used: Clip | No
     defended = None if config.defence is None else config.defence.defended(tower, clip.tower)
     added = regulariser(config.method, clip, tower) if config.epochs else None
     return Victim(
-        embed=tower, scale=scale, bias=clip.bias, sha=_sha(tower, clip, used), defended=defended,
-        features=tower.features,
+        embed=tower, scale=scale, bias=clip.bias, features=tower.features, defended=defended,
+        sha=towers_sha(tower, used.text_tower if tuned_texts else None),
         attack_samples=0 if config.defence is None else config.defence.attack_samples, regulariser=added,
         others={
             "untouched": Victim(
@@ -92,20 +94,13 @@ def deployed(config: TrialConfig, clip: Clip, tuned: ImageTower, used: Clip | No
                 features=source.tower.features, own_text=_own_text(source),
             )
         },
-        own_text=_own_text(used), tuned_texts=used.text_tower is not clip.text_tower,
+        own_text=_own_text(used), tuned_texts=tuned_texts,
         facts=fingerprint([to_plain(config.defence), to_plain(config.method) if added else None]),
     )  # fmt: skip
 
 
 def _own_text(clip: Clip) -> Callable[[TextBank], TextBank]:
     return lambda bank: class_bank(clip, bank.classes, bank.templates)
-
-
-def _sha(tower: ImageTower, clip: Clip, used: Clip) -> str:
-    """Return what names the weights of the model: of its image tower, and of its text tower where that was tuned."""
-    if used.text_tower is None or used.text_tower is clip.text_tower:
-        return weights_sha(tower)
-    return fingerprint([weights_sha(tower), weights_sha(used.text_tower)])
 
 
 def _untouched(config: TrialConfig, clip: Clip) -> Clip:
@@ -195,17 +190,17 @@ def _read_kept(clip: Clip, kept: Path, *, texts: bool) -> Fitted | None:
         texts: whether the file holds a whole CLIP, because the text tower was tuned too.
     """
     tower = copy.deepcopy(clip.tower)
-    spoken = clip.text_tower.copied() if texts and clip.text_tower is not None else None
+    text_tower = clip.text_tower.copied() if texts and clip.text_tower is not None else None
     try:
         state = load_file(kept)
-        if spoken is not None:
-            spoken.model.load_state_dict({k: v for k, v in state.items() if not k.startswith(VISUAL)})
+        if text_tower is not None:
+            text_tower.model.load_state_dict({k: v for k, v in state.items() if not k.startswith(VISUAL)})
             state = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}
         tower.visual.load_state_dict(state)
         facts = json.loads(kept.with_suffix(".json").read_text(encoding="utf-8"))
-        shas = facts_of(Fitted(tower=tower, texts=spoken))
-        whole = all(facts.get(name, sha) == sha for name, sha in shas.items())
-        return Fitted(tower=tower, texts=spoken, history=facts["history"], cost=facts["cost"]) if whole else None
+        sha = towers_sha(tower, text_tower)
+        whole = facts.get("weights_sha", sha) == sha
+        return Fitted(tower=tower, texts=text_tower, history=facts["history"], cost=facts["cost"]) if whole else None
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError):
         return None  # the weights are trained again
 
@@ -215,7 +210,8 @@ def _keep(fitted: Fitted, config: TrialConfig, kept: Path) -> None:
 
     The file holds the image tower alone, or a whole CLIP with open_clip's names where the text tower was tuned too.
     """
-    facts = {"history": fitted.history, "cost": fitted.cost, **facts_of(fitted)}
+    sha = towers_sha(fitted.tower, fitted.texts)
+    facts = {"history": fitted.history, "cost": fitted.cost, "weights_sha": sha}
     write_text(kept.with_suffix(".json"), json.dumps(facts))
     state = {name: tensor.contiguous() for name, tensor in fitted.tower.visual.state_dict().items()}
     if fitted.texts is not None:
@@ -224,12 +220,6 @@ def _keep(fitted: Fitted, config: TrialConfig, kept: Path) -> None:
     header = {"model": config.model.name, "quick_gelu": str(computes_quick_gelu(config.model.name)).lower()}
     write_whole(kept, lambda part: save_file(state, part, metadata=header))
     kept.with_suffix(".checkpoint").unlink(missing_ok=True)
-
-
-def facts_of(fitted: Fitted) -> dict[str, str]:
-    """Return the digests of the tuned towers, by the names that the file beside the weights gives them."""
-    own = {"weights_sha": weights_sha(fitted.tower)}
-    return own if fitted.texts is None else {**own, "text_sha": weights_sha(fitted.texts)}
 
 
 @lru_cache(maxsize=2)

@@ -15,20 +15,18 @@ from pathlib import Path
 import torch
 
 from zsr_core.codec import read_json, to_plain
-from zsr_core.data import ImageSet
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, measure
 from zsr_core.evaluation.metrics import metric_named
 from zsr_core.evaluation.suite import evaluate
-from zsr_core.evaluation.victim import Victim
 from zsr_core.files import write_text
-from zsr_core.model.load import Clip, weights_sha
+from zsr_core.model.load import Clip, towers_sha
 from zsr_core.model.text_tower import TextTower
 from zsr_core.model.tower import ImageTower
 from zsr_core.records import write_samples
-from zsr_core.text import TextBank
+from zsr_core.training.fit import Fitted
 from zsr_core.training.pauses import Pauses, Place
 from zsr_core.trial.config import TrialConfig
-from zsr_core.trial.deploy import deployed, evaluation_bank, with_texts
+from zsr_core.trial.deploy import model_of
 from zsr_core.trial.rung_score import RungScore, rung_records
 from zsr_core.trial.rungs import Rungs
 
@@ -56,26 +54,23 @@ class Ladder:
         return tuple(score for score in read if score is not None)
 
     def _at(self, place: Place, tower: ImageTower, texts: TextTower | None) -> str:
-        tuned = copy.deepcopy(tower).requires_grad_(False)
-        used = with_texts(self.config, self.clip, None if texts is None else texts.copied().requires_grad_(False))
-        victim = deployed(self.config, self.clip, tuned, used)
-        # A defence computes with other weights, but a rung is known by those that were tuned.
-        sha = weights_sha(tuned) if texts is None else victim.sha
+        tuned = Fitted(
+            tower=copy.deepcopy(tower).requires_grad_(False),
+            texts=None if texts is None else texts.copied().requires_grad_(False),
+        )
+        sha = towers_sha(tuned.tower, tuned.texts)
         stored = read_json(RungScore, self._file(place.number), "rung")
-        score = stored if stored is not None and stored.weights_sha == sha else self._measured(place, victim, used, sha)
+        score = stored if stored is not None and stored.weights_sha == sha else self._measured(place, tuned, sha)
         return self.goes_on(score)
 
-    def _measured(self, place: Place, victim: Victim, used: Clip, sha: str) -> RungScore:
+    def _measured(self, place: Place, tuned: Fitted, sha: str) -> RungScore:
         begun, config, suite = time.perf_counter(), self.config, self.rungs.suite(self.config)
-        where = self.where
-
-        def bank(images: ImageSet) -> TextBank:
-            return evaluation_bank(config, used, images)
+        where, model = self.where, model_of(self.config, self.clip, tuned)
 
         # Loading images advances torch's own random state. No draw here depends on it, and a rung leaves it as it was.
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if where.type == "cuda" else []):
             records = evaluate(
-                victim, suite, bank, self.clip.tower.image_size, seed=config.seed,
+                model.victim, suite, model.banks, model.image_size, seed=config.seed,
                 trial_id=config.trial_id, device=where, trained_on=config.train_data,
             )  # fmt: skip
         names = [task.called for task in suite.tasks]

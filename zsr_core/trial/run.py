@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from zsr_core.codec import ConfigError, require, to_plain
-from zsr_core.data import ImageSet
 from zsr_core.evaluation.attention import write_attention
 from zsr_core.evaluation.detection import write_ood
 from zsr_core.evaluation.embeddings import SHIFTED, write_embeddings
@@ -21,7 +20,6 @@ from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.retrieval.store import write_retrieved
 from zsr_core.evaluation.shifted import How, Model, shifted_records
 from zsr_core.evaluation.suite import evaluate, merged
-from zsr_core.evaluation.victim import Victim
 from zsr_core.files import remove_stale, write_text
 from zsr_core.methods.comp_tga import NON_CLASS
 from zsr_core.model.distributed import World
@@ -29,20 +27,11 @@ from zsr_core.model.load import Clip
 from zsr_core.model.precision import decide
 from zsr_core.model.processes import Broken, Member, reason_of, together
 from zsr_core.records import SampleRecord, write_samples
-from zsr_core.text import TextBank
 from zsr_core.training.pauses import TrainingStopped
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
-from zsr_core.trial.deploy import (
-    class_bank,
-    deployed,
-    evaluation_bank,
-    plain_bank,
-    tuned_tower,
-    untouched_clip,
-    with_texts,
-)
+from zsr_core.trial.deploy import DeployedModel, class_bank, model_of, plain_bank, tuned_tower, untouched_clip
 from zsr_core.trial.ladder import Ladder
 from zsr_core.trial.numbers import evaluated_of, measured
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
@@ -135,10 +124,8 @@ def evaluate_shard(
     """
     decide(deterministic=context.deterministic)
     clip = untouched_clip(config.model, str(context.where))
-    tuned = tuned_tower(config, clip, context)
-    used = with_texts(config, clip, tuned.texts)
-    victim = deployed(config, clip, tuned.tower, used)
-    return _records(config, used, victim, parts=parts, context=context, shard=shard)
+    model = model_of(config, clip, tuned_tower(config, clip, context))
+    return _records(config, model, parts=parts, context=context, shard=shard)
 
 
 def _done(config: TrialConfig, folder: Path) -> TrialResult | None:
@@ -189,17 +176,17 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
     except TrainingStopped as stop:
         return _stopped(config, stop, ladder, _seconds(begun, time.perf_counter(), device, world))
     trained = time.perf_counter()
-    used = with_texts(config, clip, tuned.texts)
-    victim = deployed(config, clip, tuned.tower, used)
+    model = model_of(config, clip, tuned)
+    victim = model.victim
     if context.spread is not None:
         records = context.spread(config, folder / PARTS)
     else:  # from here on each process has images of its own
-        own = _records(config, used, victim, parts=folder / PARTS, context=context, shard=(world.rank, world.size))
+        own = _records(config, model, parts=folder / PARTS, context=context, shard=(world.rank, world.size))
         records = own if world.size == 1 else merged(world.collect(own))
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
-    retrieved = retrieved_of(config, used, victim, parts=folder / PARTS, context=context)
-    evaluated = evaluated_of(config, used, victim, records, retrieved)
+    retrieved = retrieved_of(config, model.used, victim, parts=folder / PARTS, context=context)
+    evaluated = evaluated_of(config, model.used, victim, records, retrieved)
     write_samples(folder / "samples.parquet", evaluated.records)
     write_embeddings(folder, evaluated)
     write_attention(folder, evaluated.records)
@@ -253,16 +240,14 @@ def _seconds(begun: float, trained: float, device: torch.device, world: World) -
 
 
 def _records(
-    config: TrialConfig, used: Clip, victim: Victim, *, parts: Path, context: RunContext, shard: tuple[int, int]
+    config: TrialConfig, model: DeployedModel, *, parts: Path, context: RunContext, shard: tuple[int, int]
 ) -> list[SampleRecord]:
-    def bank(images: ImageSet) -> TextBank:
-        return evaluation_bank(config, used, images)
-
-    suite, size, journal = config.eval_suite, used.tower.image_size, Journal(folder=parts)
+    suite, size, journal = config.eval_suite, model.image_size, Journal(folder=parts)
+    victim, bank = model.victim, model.banks
     records = evaluate(
         victim, suite, bank, size, seed=config.seed, trial_id=config.trial_id, device=context.where, journal=journal,
         on_event=context.on_event, shard=shard, trained_on=config.train_data,
-        not_banks=lambda images: class_bank(used, images.classes, (NON_CLASS,)),
+        not_banks=lambda images: class_bank(model.used, images.classes, (NON_CLASS,)),
     )  # fmt: skip
     if not suite.corruptions and not suite.profiles:
         return records

@@ -94,7 +94,10 @@ def _audited(folder: StudyFolder, trial: PlannedTrial, request: Request) -> list
 def _as_source(config: TrialConfig, folder: Path) -> Victim:
     """Return a trial's network without its defence, as a source of transferred examples."""
     victim = restored(config, folder, torch.device("cuda" if torch.cuda.is_available() else "cpu")).victim
-    return Victim(embed=victim.embed, scale=victim.scale, bias=victim.bias, sha=victim.sha)
+    return Victim(
+        embed=victim.embed, scale=victim.scale, bias=victim.bias, sha=victim.sha, own_text=victim.own_text,
+        tuned_texts=victim.tuned_texts,
+    )  # fmt: skip
 
 
 def _say(name: str, number: int, of: int) -> None:

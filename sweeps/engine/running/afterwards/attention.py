@@ -82,7 +82,7 @@ def page(config: TrialConfig, label: str, cache: Path, out: Path, request: Reque
     masks = None if images.masks is None else images.masks(rows).to(x)
     for name, model in both.models.items():
         victim, text = model.victim, model.banks(images)
-        rest = class_bank(model.clip, images.classes, (NON_CLASS,))
+        rest = class_bank(model.used, images.classes, (NON_CLASS,))
         x_adv, said = adversarial(victim, images, x, text, attack, threat, seed=config.seed)
         shown[name] = x_adv
         features = victim.features

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from zsr_core.codec import ConfigError
-from zsr_core.data import ImageSet
-from zsr_core.evaluation.victim import Victim
-from zsr_core.model.load import Clip
-from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.context import RunContext
-from zsr_core.trial.deploy import plain_bank, restored, untouched_clip
+from zsr_core.trial.deploy import DeployedModel, plain_bank, restored, untouched_clip
 from zsr_core.trial.result import read_result
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Named:
-    """A model with the class texts that it uses on an image set, and the CLIP whose text tower it uses."""
-
-    victim: Victim
-    banks: Callable[[ImageSet], TextBank]
-    clip: Clip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compared:
     """Models by name."""
 
-    models: dict[str, Named]
+    models: dict[str, DeployedModel]
     image_size: int
     device: torch.device
 
@@ -44,10 +30,12 @@ def compared(config: TrialConfig, cache: Path, alone: str) -> Compared:
     """
     device = RunContext().where
     tuned = restored(config, cache, device)
-    clip, untouched = untouched_clip(config.model, str(device)), tuned.victim.others["untouched"]
-    own = Named(victim=tuned.victim, banks=tuned.banks, clip=tuned.used)
-    before = Named(victim=untouched, banks=lambda images: plain_bank(config, images, device), clip=clip)
-    models = {alone: own} if untouched.sha == tuned.victim.sha else {"untouched": before, "tuned": own}
+    untouched = DeployedModel(
+        victim=tuned.victim.others["untouched"], banks=lambda images: plain_bank(config, images, device),
+        used=untouched_clip(config.model, str(device)),
+    )  # fmt: skip
+    same = untouched.victim.sha == tuned.victim.sha
+    models = {alone: tuned} if same else {"untouched": untouched, "tuned": tuned}
     return Compared(models=models, image_size=tuned.image_size, device=device)
 
 
