@@ -32,7 +32,7 @@ def _number(value: float, half: float = 1.0) -> Number:
 
 def _row(label: str, points: Mapping[str, Number]) -> ProfileRow:
     role: Role = "baseline" if label == "untouched" else "cell"
-    return ProfileRow(label=label, role=role, seeds=1, points=points, results=())
+    return ProfileRow(label=label, role=role, points=points, shifts={})
 
 
 def _of(found: tuple[Claim, ...], start: str) -> Claim:

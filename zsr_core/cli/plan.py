@@ -33,18 +33,18 @@ def training_plan(config: TrialConfig, cost: Estimate, on: Cards | None = None) 
     lines = [
         f"trial {config.trial_id} ({config.method.title}): {cost.images:,} images, {cost.steps:,} steps of batch "
         f"{config.batch_size}, then {len(config.eval_suite.tasks)} sets under attack",
-        f"At most {cost.forwards:,.0f} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
-        f"{_time_text(cost, on)}.",
+        f"{_passes_text(cost.forwards, cost, on)}.",
     ]
     if cost.absent:
         lines.append(f"Not here, and counted by their published sizes: {', '.join(cost.absent)}.")
     return "\n".join(lines)
 
 
-def _time_text(cost: Estimate, on: Cards | None) -> str:
-    if on is None:
-        return f"{duration(cost.seconds)} here"
-    return f"{duration(cost.seconds_on(on.card) / on.count)} on {on.text}"
+def _passes_text(passes: float, cost: Estimate, on: Cards | None) -> str:
+    took = duration(cost.seconds if on is None else cost.seconds_on(on.card) / on.count)
+    where = "here" if on is None else f"on {on.text}"
+    each = f"{cost.gflop_per_forward:.3g} GFLOP each"
+    return f"At most {passes:,.0f} passes of the image encoder, {each}: about {took} {where}"
 
 
 def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf", on: Cards | None = None) -> str:
@@ -58,8 +58,7 @@ def plan_text(parts: Sequence[Part], cost: Estimate, norm: Norm = "linf", on: Ca
     total = sum(p.images * p.passes for p in parts)
     lines += [
         "",
-        f"At most {total:,} passes of the image encoder, {cost.gflop_per_forward:.3g} GFLOP each: about "
-        f"{_time_text(cost, on)}. Images that fall are dropped, so that a weaker model costs less.",
+        f"{_passes_text(total, cost, on)}. Images that fall are dropped, so that a weaker model costs less.",
     ]
     if any(part.condition == CORRUPTION for part in parts):
         lines.append(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
 Key = Literal["task", "split", "attack", "eps", "metric"]
+KEYS: tuple[Key, ...] = get_args(Key)  # the columns of a layout
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +180,25 @@ def by_layout(measurements: Sequence[Measurement], key: Hashable, make: Callable
     if isinstance(measurements, MeasurementRows):
         return measurements.layout.once(key, lambda: make(measurements))
     return make(measurements)
+
+
+def picked(
+    measurements: Sequence[Measurement],
+    key: Hashable,
+    read: Callable[[Sequence[Measurement]], Mapping[Name, Measurement]],
+) -> dict[Name, Measurement]:
+    """Return the measurements that ``read`` picks out of these by name.
+
+    It is called once for each layout and key, as by :func:`by_layout`, so that which ones it picks may depend on
+    nothing but the columns of :class:`Layout`.
+    """
+
+    def places(rows: Sequence[Measurement]) -> dict[Name, int]:
+        own = list(rows)
+        place = {id(m): at for at, m in enumerate(own)}
+        return {name: place[id(m)] for name, m in read(own).items()}
+
+    return {name: measurements[at] for name, at in by_layout(measurements, key, places).items()}
 
 
 def where(measurements: Sequence[Measurement], **fixed: str | float) -> list[Measurement]:

@@ -35,7 +35,7 @@ from sweeps.engine.analysis.stats import (
 )
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, score_named
-from zsr_core.evaluation.measurement import Measurement, by_layout
+from zsr_core.evaluation.measurement import Measurement, picked
 from zsr_core.evaluation.metrics import mean_interval
 from zsr_core.trial.result import TrialResult
 
@@ -162,14 +162,11 @@ def _of_sets(result: TrialResult, column: Column) -> list[Measurement]:
     """Return a trial's measurements of the column's score, one per set that it measured, in the column's order."""
     score = score_named(column.metric)
 
-    def places(rows: Sequence[Measurement]) -> tuple[int, ...]:
-        own = list(rows)
-        place = {id(m): at for at, m in enumerate(own)}
-        read = {m.task: place[id(m)] for m in score.read(own, column.eps)}
-        return tuple(read[name] for name in column.sets if name in read)
+    def by_set(rows: Sequence[Measurement]) -> dict[str, Measurement]:
+        return {m.task: m for m in score.read(rows, column.eps)}
 
-    at = by_layout(result.measurements, ("column", column.metric, column.eps, column.sets), places)
-    return [result.measurements[i] for i in at]
+    read = picked(result.measurements, ("column", column.metric, column.eps), by_set)
+    return [read[name] for name in column.sets if name in read]
 
 
 def row_cells(own: RowTrials, columns: Sequence[Column]) -> list[Cell]:

@@ -15,7 +15,7 @@ from sweeps.engine.study.objectives import CLEAN, TITLES, Score, score_named, sh
 from zsr_core.codec import ConfigError, did_you_mean, flatten, require
 from zsr_core.data import Split
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
-from zsr_core.evaluation.measurement import by_layout, distinct_among
+from zsr_core.evaluation.measurement import distinct_among, picked
 from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
 from zsr_core.trial.result import TrialResult
 
@@ -129,13 +129,12 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
     mean = score.task == ZERO_SHOT_MEAN and score.name not in RETRIEVAL_NAMES
     task = score_task(result.measurements) if mean else score.task
 
-    def place(rows: Sequence[Measurement]) -> int | None:
-        candidates = {at: m for at, m in enumerate(rows) if m.metric == score.name and m.task == task}
-        chosen = _condition(list(candidates.values()), score, usual)
-        return next((at for at, m in candidates.items() if m is chosen), None)
+    def read(rows: Sequence[Measurement]) -> dict[Reading, Measurement]:
+        chosen = _condition([m for m in rows if m.metric == score.name and m.task == task], score, usual)
+        return {} if chosen is None else {score: chosen}
 
-    at = by_layout(result.measurements, ("value", score, usual), place)
-    return None if at is None else result.measurements[at].value
+    found = picked(result.measurements, ("value", score, usual), read)
+    return found[score].value if found else None
 
 
 def _condition(candidates: Sequence[Measurement], score: Reading, usual: float) -> Measurement | None:

@@ -106,7 +106,7 @@ def _rows(folder: StudyFolder, metric: str) -> tuple[list[tuple[PlannedRow, dict
     """Return the rows that have measured ``metric``, with their numbers by metric and condition, and their split."""
     winner = chosen(folder)
     for split in ("report", "selection"):
-        found = [(row, _numbers(folder, row, KINDS[metric])) for row in folder.study.rows(split=split)]
+        found = [(row, shift_numbers(folder, row, KINDS[metric])) for row in folder.study.rows(split=split)]
         found = [(row, numbers) for row, numbers in found if any(m == metric and is_shift(a) for m, a in numbers)]
         if len(found) > MOST:
             found = [each for each in found if each[0].role == "baseline" or (winner and each[0].cell == winner.cell)]
@@ -115,7 +115,11 @@ def _rows(folder: StudyFolder, metric: str) -> tuple[list[tuple[PlannedRow, dict
     return [], ""
 
 
-def _numbers(folder: StudyFolder, row: PlannedRow, kind: str) -> dict[tuple[str, str], Number]:
+def shift_numbers(folder: StudyFolder, row: PlannedRow, kind: str) -> dict[tuple[str, str], Number]:
+    """Return a row's numbers without a budget by metric and condition, of the task that has those of this ``kind``.
+
+    They are means over the row's seeds, of the numbers that all its seeds have.
+    """
     results = list(folder.done(row.trials).values())
     seeds: dict[tuple[str, str], list[Measurement]] = {}
     for result in results:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from sweeps.engine.study.folder import PlannedTrial, StudyFolder
 from zsr_core.codec import ConfigError, flatten_plain, parts_of, to_plain
-from zsr_core.evaluation.measurement import Measurement, MeasurementRows, rows_of
+from zsr_core.evaluation.measurement import KEYS, NUMBERS, Measurement, MeasurementRows, rows_of
 from zsr_core.field_types import scalar_types
 from zsr_core.files import write_whole
 from zsr_core.trial.config import TrialConfig
@@ -50,7 +50,6 @@ MEASURE_COLUMNS = {
     "reason": TEXT,  # why the value is undefined; empty where it is not
 }
 MEASURED = attrgetter(*MEASURE_COLUMNS)  # a measurement -> its columns
-NUMBERS = ("value", "low", "high")
 NOT_MEASURED = (None,) * len(MEASURE_COLUMNS)
 
 
@@ -240,10 +239,10 @@ def measured_columns(trials: Sequence[Exported]) -> dict[str, list[Any]]:
 
 
 def _columns(rows: MeasurementRows) -> dict[str, Sequence[Any]]:
-    numbers = {name: getattr(rows, name) for name in ("value", "low", "high")}
+    numbers = {name: getattr(rows, name) for name in NUMBERS}
     return {
         "weights_sha": (rows.weights_sha,) * len(rows),
-        **{name: getattr(rows.layout, name) for name in ("task", "split", "attack", "eps", "metric")},
+        **{name: getattr(rows.layout, name) for name in KEYS},
         **{name: column.tolist() for name, column in numbers.items()},
         "n": rows.n.tolist(),
         "reason": [rows.reasons.get(at, "") for at in range(len(rows))] if rows.reasons else ("",) * len(rows),

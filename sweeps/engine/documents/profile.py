@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweeps.engine.analysis.published.claims import ProfileRow, claims, number_text, profile_rows
-from sweeps.engine.analysis.stats import mean_of_seeds
 from sweeps.engine.documents.html import Block, Bullets, Grid, Heading, Paragraph, document
 from sweeps.engine.format import eps_text, sentence
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.wording.matrix import DASH
 from sweeps.engine.wording.study import images_text, scale_note, training_text
 from zsr_core.codec import unknown
-from zsr_core.data.shifts.names import CORRUPTION, FACTOR, UNCHANGED
-from zsr_core.evaluation.measure import Measurement, score_task
+from zsr_core.data.shifts.names import CORRUPTION, FACTOR, corruption_cell, factor_level
 from zsr_core.files import write_text
 from zsr_core.names import MINIATURES
 
@@ -85,7 +83,7 @@ def single(folder: StudyFolder, rows: Sequence[ProfileRow], row: ProfileRow) -> 
     shown = [each for each in rows if each.role == "baseline" and each is not row]
     blocks = [*_opening(folder)]
     for title, columns in SECTIONS:
-        blocks += [Heading(text=title), _numbers(columns, [row, *shown])]
+        blocks += [Heading(text=title), _section(columns, [row, *shown], upright=True)]
     for condition, metric, title in SHIFTS:
         blocks += [Heading(text=title), _shifts(condition, metric, [row, *shown])]
     return document(f"Profile of {row.label} in {folder.study.study}", blocks)
@@ -104,20 +102,16 @@ def _claims(rows: Sequence[ProfileRow]) -> Grid:
     return Grid(head=("claim", "here", "measured"), rows=lines)
 
 
-def _section(columns: Mapping[str, str], rows: Sequence[ProfileRow]) -> Block:
+def _section(columns: Mapping[str, str], rows: Sequence[ProfileRow], *, upright: bool = False) -> Block:
+    """Return a table of the numbers that any row has: a line for each row, or ``upright`` for each number."""
     names = [name for name in columns if any(name in row.points for row in rows)]
     if not names:
         return Paragraph(text="Not measured.")
+    if upright:
+        lines = tuple((columns[name], *(_cell(row, name) for row in rows)) for name in names)
+        return Grid(head=("number", *(row.label for row in rows)), rows=lines)
     lines = tuple((row.label, *(_cell(row, name) for name in names)) for row in rows)
     return Grid(head=("row", *(columns[name] for name in names)), rows=lines)
-
-
-def _numbers(columns: Mapping[str, str], rows: Sequence[ProfileRow]) -> Block:
-    names = [name for name in columns if any(name in row.points for row in rows)]
-    if not names:
-        return Paragraph(text="Not measured.")
-    lines = tuple((columns[name], *(_cell(row, name) for row in rows)) for name in names)
-    return Grid(head=("number", *(row.label for row in rows)), rows=lines)
 
 
 def _cell(row: ProfileRow, name: str) -> str:
@@ -125,25 +119,24 @@ def _cell(row: ProfileRow, name: str) -> str:
     return DASH if point is None else number_text(point)
 
 
-def _shifts(condition: str, metric: str, rows: Sequence[ProfileRow]) -> Block:
-    """Return a table of a number under each condition of a kind, the rows side by side."""
-    found = [[_conditions(result, condition, metric) for result in row.results] for row in rows]
-    names = list(dict.fromkeys(name for seeds in found for seed in seeds for name in seed))
+def _shifts(kind: str, metric: str, rows: Sequence[ProfileRow]) -> Block:
+    """Return a table of a number under each condition of a kind, the rows side by side; a factor at all its levels."""
+    found = [
+        {name: number for (of, attack), number in row.shifts[kind].items() if of == metric and (name := _shift(attack))}
+        for row in rows
+    ]
+    names = list(dict.fromkeys(name for numbers in found for name in numbers))
     if not names:
         return Paragraph(text="Not measured.")
-    lines = []
-    for name in names:
-        numbers = [mean_of_seeds([seed[name] for seed in seeds if name in seed]) for seeds in found]
-        lines.append((name, *(DASH if number is None else number_text(number) for number in numbers)))
-    return Grid(head=("kind", *(row.label for row in rows)), rows=tuple(lines))
+    lines = tuple(
+        (name, *(DASH if name not in numbers else number_text(numbers[name]) for numbers in found)) for name in names
+    )
+    return Grid(head=("kind", *(row.label for row in rows)), rows=lines)
 
 
-def _conditions(measurements: Sequence[Measurement], condition: str, metric: str) -> dict[str, Measurement]:
-    """Return a metric's zero-shot means by the name of the kind; a factor at all its levels together."""
-    task, start = score_task(measurements), f"{condition}-"
-    of = {m.attack: m for m in measurements if m.metric == metric and m.task == task and m.attack.startswith(start)}
-    levelled = condition == FACTOR
-    return {
-        name.removeprefix(start).replace("_", " "): m for name, m in of.items()
-        if name != UNCHANGED and not (levelled and name.rpartition("-")[2].isdigit())
-    }  # fmt: skip
+def _shift(attack: str) -> str:
+    """Return what a line on a corruption or a whole factor is called; empty for any other condition."""
+    cell, factor = corruption_cell(attack), factor_level(attack)
+    if cell is not None:
+        return f"{cell.kind}-{cell.severity}".replace("_", " ")
+    return factor[0].replace("_", " ") if factor is not None and factor[1] is None else ""

@@ -44,7 +44,7 @@ def branch_of(study: Study, overrides: Mapping[str, Any]) -> Branch | None:
     """Return the branch that a cell is in; None in a plain space, and for a cell that is in no branch."""
     plain = {path: canonical(value) for path, value in overrides.items()} if study.branches else {}
     for branch in study.branches:
-        axes = {**shared(study), **branch.domains}
+        axes = _axes(study, branch)
         fixed = {path: value for path, value in branch.overrides.items() if path not in axes}
         if axes.keys() <= plain.keys() and all(plain.get(path) == canonical(value) for path, value in fixed.items()):
             return branch
@@ -53,7 +53,10 @@ def branch_of(study: Study, overrides: Mapping[str, Any]) -> Branch | None:
 
 def axes_of(study: Study, overrides: Mapping[str, Any]) -> dict[str, Domain]:
     """Return the axes that a cell has, by dotted path: those that all share, and those of its branch."""
-    branch = branch_of(study, overrides)
+    return _axes(study, branch_of(study, overrides))
+
+
+def _axes(study: Study, branch: Branch | None) -> dict[str, Domain]:
     return {**shared(study), **({} if branch is None else branch.domains)}
 
 
@@ -102,8 +105,9 @@ def recipes(study: Study) -> list[dict[str, Any]]:
     for branch in study.branches:
         flat = flatten(study.base.with_(branch.overrides))
         named = {**{path: path for path in shared(study)}, **{path: _named(branch, path) for path in branch.domains}}
-        domains = {**shared(study), **branch.domains}
-        known = {named[path]: flat[path] for path, domain in domains.items() if domain.contains(flat.get(path))}
+        known = {
+            named[path]: flat[path] for path, domain in _axes(study, branch).items() if domain.contains(flat.get(path))
+        }
         starts.append({METHOD: branch.label, **known})
     return starts
 
@@ -112,7 +116,7 @@ def place_of(study: Study, config: TrialConfig) -> dict[str, Any] | None:
     """Return the overrides of the study's space that make ``config``; None if it is no point of the space."""
     flat = flatten(config)
     for branch in study.branches or (None,):
-        axes = {**shared(study), **({} if branch is None else branch.domains)}
+        axes = _axes(study, branch)
         if not axes.keys() <= flat.keys() or not (axes or branch):
             continue
         overrides = {**({} if branch is None else branch.overrides), **{path: flat[path] for path in axes}}

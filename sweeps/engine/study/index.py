@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zsr_core.codec import ConfigError, from_plain, from_texts, to_plain, to_texts
-from zsr_core.evaluation.measurement import Layout, MeasurementRows, rows_of, shared_layout
+from zsr_core.evaluation.measurement import KEYS, NUMBERS, Layout, MeasurementRows, rows_of, shared_layout
 from zsr_core.files import write_whole
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.result import TrialResult
@@ -33,8 +33,6 @@ LEAST = 32  # fewer new results than this are read from their folders each time,
 SETTLED = 2.0  # seconds; a younger file may be written again without another size or time
 MOST_FILES = 8  # more files than this are merged into one
 TEXT = pa.dictionary(pa.int32(), pa.string())
-NUMBERS = ("value", "low", "high")
-KEYS = ("task", "split", "attack", "eps", "metric")
 SCHEMA = pa.schema(
     [
         ("trial_id", pa.string()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from zsr_core.codec import require, unknown
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
-from zsr_core.evaluation.measurement import by_layout
+from zsr_core.evaluation.measurement import picked
 from zsr_core.evaluation.metrics import METRICS, RETRIEVAL_NAMES, Metric, metric_named
 from zsr_core.evaluation.metrics.metric import Reads
 from zsr_core.evaluation.metrics.outside import OUTSIDE
@@ -160,23 +160,19 @@ def headline(result: TrialResult, eps: float) -> dict[str, Measurement]:
 
     If only the training set is evaluated, they are the numbers of that set.
     """
-    places = by_layout(result.measurements, ("headline", eps), lambda rows: _headline_places(rows, eps))
-    return {name: result.measurements[at] for name, at in places.items()}
+    return picked(result.measurements, ("headline", eps), lambda rows: _headline(rows, eps))
 
 
-def _headline_places(rows: Sequence[Measurement], eps: float) -> dict[str, int]:
-    """Return by score the place of its measurement."""
-    measurements = list(rows)
-    place = {id(m): at for at, m in enumerate(measurements)}
+def _headline(rows: Sequence[Measurement], eps: float) -> dict[str, Measurement]:
     of: dict[tuple[str, str], list[Measurement]] = {}
-    for m in measurements:
+    for m in rows:
         of.setdefault((m.metric, m.task), []).append(m)
     scored = score_task(rows)
     read = {
         score.name: score.read(of.get((score.metric, ZERO_SHOT_MEAN if score.of_captions else scored), ()), eps)
         for score in SCORES
     }
-    return {name: place[id(found[-1])] for name, found in read.items() if found}
+    return {name: found[-1] for name, found in read.items() if found}
 
 
 def shown_headline(result: TrialResult, eps: float, objectives: Sequence[str]) -> dict[str, Measurement]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from sweeps.engine.analysis.shifts import shift_numbers
 from sweeps.engine.analysis.stats import Number, mean_of_seeds
 from sweeps.engine.study.folder import Role, StudyFolder
 from sweeps.engine.study.objectives import headline
 from zsr_core.codec import ConfigError
 from zsr_core.data import Split
-from zsr_core.evaluation.measure import Measurement
+from zsr_core.data.shifts.names import CORRUPTION, FACTOR
 
 Verdict = Literal["supported", "contradicted", "not told apart", "not measured"]
 RAW, AT_SOURCE, SURER = "ece", "ece_source_t", "overconfidence_source_t"
@@ -27,13 +28,12 @@ FOLLOWS = ("clean", "t2i_r1")  # classification, then what follows it
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileRow:
-    """One row of a study: its zero-shot means by score, over its seeds, and all its measurements."""
+    """One row of a study, over its seeds: zero-shot means by score, and numbers under corruptions and factors."""
 
     label: str
     role: Role
-    seeds: int
     points: Mapping[str, Number]
-    results: tuple[Sequence[Measurement], ...]  # of each seed
+    shifts: Mapping[str, Mapping[tuple[str, str], Number]]  # by kind: under corruptions and factors, as they were made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,8 @@ def profile_rows(folder: StudyFolder, split: Split = "selection") -> tuple[Profi
         shared = set.intersection(*(set(each) for each in means))
         points = {name: mean_of_seeds([each[name] for each in means]) for name in shared}
         found.append(ProfileRow(
-            label=row.cell, role=row.role, seeds=len(results), results=tuple(r.measurements for r in results),
+            label=row.cell, role=row.role,
+            shifts={kind: shift_numbers(folder, row, kind) for kind in (CORRUPTION, FACTOR)},
             points={name: point for name, point in points.items() if point is not None},
         ))  # fmt: skip
     if not found:
