@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -149,6 +150,14 @@ def encode_text(texts: Sequence[str]) -> Tensor:
         return torch.randn(DIM, generator=torch.Generator().manual_seed(seed))
 
     return torch.stack([one(text) for text in texts])
+
+
+def pytest_configure() -> None:
+    gc.disable()  # collecting tests makes millions of objects that stay, and each search through them finds nothing
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def test_other_parts_compute_what_they_compute_on_the_cpu(case: Case) -> None:
     assert pretended == pytest.approx(plain, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", USES, ids=lambda kind: kind.title)
-def test_training_with_cached_features_goes_on_from_its_checkpoint(kind: type[Method], tmp_path: Path) -> None:
-    pretended, plain = both(fitted(kind(), tmp_path))
+@pytest.mark.parametrize("method", USES, ids=lambda method: method.title)
+def test_training_with_cached_features_goes_on_from_its_checkpoint(method: Method, tmp_path: Path) -> None:
+    pretended, plain = both(fitted(method, tmp_path))
     assert pretended == pytest.approx(plain, rel=2e-4, abs=2e-5)

@@ -165,7 +165,7 @@ def untouched(device: str, folder: Path) -> dict[str, float | None]:
 @pytest.mark.slow
 def test_a_removed_device_is_noticed(tmp_path: Path) -> None:
     folders = (tmp_path / str(i) for i in range(10**6))
-    training = [lambda device, kind=kind: fitted(kind(), next(folders))(device) for kind in USES]
+    training = [lambda device, method=method: fitted(method, next(folders))(device) for method in USES]
     cases = [*ATTACKS.values(), *OTHERS.values(), *training, *(STEPS[k] for k in STEPS if ", bf16" not in k)]
     cases.append(lambda device: untouched(device, next(folders)))
     runs = [observed(case) for case in cases]

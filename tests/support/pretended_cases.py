@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from by_path import tiny_models
+from pretended_cuda import unseen
 from torch import Tensor
 
 from zsr_core.attacks import (
@@ -50,12 +51,14 @@ Tiny = shared.Tiny
 
 def clip_on(device: str, kind: str = "vit") -> Clip:
     """Return a tiny CLIP whose image tower and texts are on ``device``."""
-    clip: Clip = Tiny.clip(kind, quick_gelu=kind == "vit")
+    with unseen():
+        clip: Clip = Tiny.clip(kind, quick_gelu=kind == "vit")
+        text_tower = Tiny.text_tower(kind, quick_gelu=kind == "vit")
     return dataclasses.replace(
         clip,
         tower=clip.tower.to(device),
         encode_text=lambda texts: shared.encode_text(texts).to(device),
-        text_tower=Tiny.text_tower(kind, quick_gelu=kind == "vit").to(device),
+        text_tower=text_tower.to(device),
     )
 
 
@@ -253,7 +256,7 @@ OTHERS: dict[str, Case] = {
     "tokens in the middle": tokens_moved,
     "WiSE-FT": between,
 }
-USES = (Laat, LpFt, TgaZsr)  # methods whose whole training goes through the device
+USES: tuple[Method, ...] = (Laat(), LpFt(probe_steps=5), TgaZsr())  # whose whole training goes through the device
 
 
 def unbroken(device: str) -> tuple[Target, Tensor, Callable[[str, Tensor], list[torch.Generator]]]:

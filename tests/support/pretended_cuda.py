@@ -14,16 +14,17 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import torch
-from pretended_rules import CPU, CUDA, Mismatch, name_of, ruling, tensors_in, waits
+from pretended_rules import CPU, CUDA, Mismatch, first_tensor, ruling, tensors_in, traits, waits
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 UNKNOWN = "unknown"  # made by torch itself inside of an op: it joins the device of the first op that it meets
 Counts = Counter[tuple[str, str]]  # (file:line, what)
@@ -32,7 +33,7 @@ SUPPORT = __file__.rpartition("/")[0]
 
 def device_of(x: Tensor) -> torch.device | None:
     """Return the device that ``x`` claims; None where nothing says so yet."""
-    if x.device.type == "meta":
+    if x.is_meta:
         return None
     claim = getattr(x.untyped_storage(), "claim", CPU)
     return None if claim is UNKNOWN else claim
@@ -40,7 +41,7 @@ def device_of(x: Tensor) -> torch.device | None:
 
 def claim(x: Tensor, device: Any) -> None:
     """Let the storage of ``x``, and so every view of it, claim a device."""
-    if x.device.type != "meta":
+    if not x.is_meta:
         x.untyped_storage().claim = device
 
 
@@ -169,6 +170,13 @@ class PretendedCuda:
             self.wait(f"copy {way}")
 
 
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Let the block run on the CPU as if no device were pretended, because a model is built before it is moved."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
+
+
 class _Functions(TorchFunctionMode):
     """What Python asks of tensors and of torch."""
 
@@ -181,7 +189,7 @@ class _Functions(TorchFunctionMode):
         answer = ANSWERS.get(func)
         if answer is not None:
             return answer(self.cuda, func, args, kwargs)
-        source = next(tensors_in(args), None)
+        source = first_tensor(args)
         self._check_generator(kwargs.get("generator"), source, kwargs)
         if source is None or "device" in kwargs or func is torch.Tensor.new_tensor:
             return self._made(func, args, kwargs, source)
@@ -312,8 +320,17 @@ ANSWERS: dict[Any, Any] = {
 }  # fmt: skip
 
 
+def _unshared(made: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+    known = {id(x.untyped_storage()) for x in given if not x.is_meta}
+    return [x for x in made if id(x.untyped_storage()) not in known]
+
+
 class _Ops(TorchDispatchMode):
     """What torch itself runs."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and the guard against it costs as much as the rules
 
     def __init__(self, cuda: PretendedCuda) -> None:
         super().__init__()
@@ -324,18 +341,17 @@ class _Ops(TorchDispatchMode):
             return self._run(func, args, kwargs or {})
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        cuda = self.cuda
-        tensors = list(tensors_in([args, kwargs]))
+        cuda, kind = self.cuda, traits(func)
+        tensors = tensors_in((*args, *kwargs.values()) if kwargs else args)
         devices = [device_of(x) for x in tensors]
         device = self._device(func, args, tensors, devices)
         out = func(*args, **kwargs)
-        known = {id(x.untyped_storage()) for x in tensors if x.device.type != "meta"}
-        made = [x for x in tensors_in(out) if x.device.type != "meta"]
-        new = [x for x in made if id(x.untyped_storage()) not in known]
-        making = getattr(cuda.here, "making", None) if not tensors else device
+        made = [x for x in tensors_in(out) if not x.is_meta]
+        new = made if kind.makes_new else _unshared(made, tensors)
+        making = device if tensors else getattr(cuda.here, "making", None)
         for x in new:
             claim(x, making or UNKNOWN)
-        if func._schema.is_mutable and device is not None:
+        if kind.mutates and device is not None:
             for x in made:
                 if device_of(x) is None:
                     claim(x, device)
@@ -343,9 +359,9 @@ class _Ops(TorchDispatchMode):
             if func is torch.ops.aten.copy_.default and devices[1] not in (CUDA, None):
                 cuda.copy(tensors[1], CUDA, non_blocking=bool(args[2]) if len(args) > 2 else False)
             if waits(func, args):
-                cuda.wait(name_of(func))
-            if new or func._schema.is_mutable:
-                cuda.ops[name_of(func)] += 1
+                cuda.wait(kind.name)
+            if new or kind.mutates:
+                cuda.ops[kind.name] += 1
         elif func is torch.ops.aten.copy_.default and devices == [CPU, CUDA]:
             cuda.copy(tensors[1], CPU, non_blocking=bool(args[2]) if len(args) > 2 else False)
         return out

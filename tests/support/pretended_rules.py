@@ -6,7 +6,8 @@ value depends on the data are read back by the host.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -35,21 +36,53 @@ class Ruling(NamedTuple):
     carried: tuple[Tensor, ...] = ()
 
 
-def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Yield the tensors of arguments that are tensors, lists, tuples or mappings."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, (list, tuple)):
-        for value in values:
-            yield from tensors_in(value)
-    elif isinstance(values, dict):
-        yield from tensors_in(list(values.values()))
+class Traits(NamedTuple):
+    """What is true of an op whatever its arguments are."""
+
+    name: str  # without its overload
+    copies: bool
+    indexes: bool
+    mutates: bool
+    makes_new: bool  # its outputs share no storage with its inputs
+    takes_a_number: bool  # from the CPU beside CUDA tensors
+    reads_back: bool
 
 
-def name_of(op: Any) -> str:
-    """Return an op's name without its overload."""
-    name: str = op._schema.name.split("::")[1]
-    return name
+@cache
+def traits(op: Any) -> Traits:
+    """Return what torch's schema and tags, and the tables above, say about ``op``."""
+    schema, tags = op._schema, set(op.tags)
+    name: str = schema.name.split("::")[1]
+    alias = any(value.alias_info is not None for value in schema.returns) or name == "_unsafe_view"
+    return Traits(
+        name=name, copies=op in COPIES, indexes=name in INDEXING, mutates=schema.is_mutable, makes_new=not alias,
+        takes_a_number=torch.Tag.pointwise in tags or name in TAKES_A_NUMBER,
+        reads_back=name in READ_BACK or bool(SIZED_BY_DATA & tags),
+    )  # fmt: skip
+
+
+def tensors_in(values: Any) -> list[Tensor]:
+    """Return the tensors of arguments that are tensors, lists, tuples or mappings."""
+    found: list[Tensor] = []
+    _collect((values,), found)
+    return found
+
+
+def first_tensor(values: Sequence[Any]) -> Tensor | None:
+    """Return the first of :func:`tensors_in`, which most ops take as their first argument."""
+    if values and isinstance(values[0], Tensor):
+        return values[0]
+    return next(iter(tensors_in(values)), None)
+
+
+def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            _collect(value, found)
+        elif isinstance(value, dict):
+            _collect(value.values(), found)
 
 
 def ruling(op: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device | None]) -> Ruling:
@@ -58,21 +91,21 @@ def ruling(op: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Seq
     Raises:
         Mismatch: where CUDA would raise, because tensors lie on both.
     """
-    if op in COPIES:
+    kind = traits(op)
+    if kind.copies:
         return Ruling(devices[0])
     known = {device for device in devices if device is not None}
     if len(known) <= 1:
         return Ruling(next(iter(known), None))
-    name = name_of(op)
     where = {id(x): device for x, device in zip(tensors, devices, strict=True)}
-    if name in INDEXING:
-        return _indexing(name, args, where)
-    if torch.Tag.pointwise in op.tags or name in TAKES_A_NUMBER:
+    if kind.indexes:
+        return _indexing(kind.name, args, where)
+    if kind.takes_a_number:
         large = {where[id(x)] for x in tensors if x.dim() > 0} - {None}
         if large == {CUDA} or (not large and devices[0] == CUDA):
             return Ruling(CUDA)
     listed = ", ".join(f"{tuple(x.shape)} on {device}" for x, device in zip(tensors, devices, strict=True))
-    raise Mismatch(f"{name}: tensors on both devices: {listed}")
+    raise Mismatch(f"{kind.name}: tensors on both devices: {listed}")
 
 
 def _indexing(name: str, args: Sequence[Any], where: dict[int, torch.device | None]) -> Ruling:
@@ -87,12 +120,12 @@ def _indexing(name: str, args: Sequence[Any], where: dict[int, torch.device | No
 
 def waits(op: Any, args: Sequence[Any]) -> bool:
     """Return whether the host must read something back before it can go on from ``op`` on CUDA."""
-    name = name_of(op)
-    if name in INDEXING:
+    kind = traits(op)
+    if kind.indexes:
         masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
         # One number put under one mask is a masked fill.
         filled = len(args) > 2 and args[2].numel() == 1 and len(masks) == len(args[1]) == 1
         return bool(masks) and not filled
-    if name == "repeat_interleave" and len(args) > 1:
+    if kind.name == "repeat_interleave" and len(args) > 1:
         return False  # told the size of its output
-    return name in READ_BACK or bool(SIZED_BY_DATA & set(op.tags))
+    return kind.reads_back
