@@ -40,7 +40,7 @@ def three_differences(own: RowTrials, reference: RowTrials) -> list[Difference |
         Column(metric=name, eps=1 / 255, title=name, sets=("t",), over="1-set mean", scope="zero-shot")
         for name in ("clean", "robust", "harmonic")
     ]
-    return differences(own, reference, columns, 200)
+    return differences(own, reference, columns, draws=200)
 
 
 def test_scores_from_records_are_the_measured_ones(tmp_path: Path, make_study: MakeStudy) -> None:

@@ -14,7 +14,7 @@ from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.difference import Column, Difference, RowTrials, adjusted, differences, series_at
 from sweeps.engine.analysis.outcomes import left_out
 from sweeps.engine.analysis.scores import CellScore, row_score
-from sweeps.engine.analysis.stats import Array, enough_draws, paired_difference
+from sweeps.engine.analysis.stats import Array, paired_difference
 from sweeps.engine.format import MINIATURES, counted, value_text
 from sweeps.engine.study.folder import PlannedRow, Role, Study, StudyFolder
 from sweeps.engine.study.objectives import Score, headline, shown_scores
@@ -96,9 +96,8 @@ def compare(first: Side, second: Side) -> Comparison:
     pairs = match(own, other)
     scores = shown_scores(tuple(dict.fromkeys((*one.objectives, *two.objectives))))
     unlike = unlike_sets(first.folder, second.folder)
-    draws = enough_draws(len(scores) * len(pairs))
     kept = [(a, b) for a, b in pairs if first.folder.done(a.trials) and second.folder.done(b.trials)]
-    rows = with_holm([matched(first.folder, second.folder, a, b, scores, draws, unlike) for a, b in kept])
+    rows = with_holm([matched(first.folder, second.folder, a, b, scores, unlike) for a, b in kept])
     return Comparison(
         first=first.name,
         second=second.name,
@@ -145,8 +144,7 @@ def best_against_best(
     pairs = [(a, b) for a, b in pairs if a and b and first.done(a.trials) and second.done(b.trials)]
     if any(a and b and _by_overrides(a) == _by_overrides(b) for a, b in pairs):
         return []
-    draws = enough_draws(len(scores) * len(pairs))
-    rows = [matched(first, second, a, b, scores, draws, unlike) for a, b in pairs if a and b]
+    rows = [matched(first, second, a, b, scores, unlike) for a, b in pairs if a and b]
     return [replace(row, overrides=()) for row in rows]  # their names say how they differ
 
 
@@ -205,7 +203,6 @@ def matched(
     a: PlannedRow,
     b: PlannedRow,
     scores: Sequence[Score],
-    draws: int,
     unlike: Collection[str] = (),
 ) -> Matched:
     """Return one matched row with its differences: from paired images, else from paired seeds, else from means.
@@ -223,7 +220,7 @@ def matched(
     gaps: dict[str, Difference] = {}
     if series:
         columns = [_column(score.name, budgets[0], tuple(series)) for score in wanted]
-        paired = differences(own, other, columns, draws)
+        paired = differences(own, other, columns)
         gaps = {score.name: gap for score, gap in zip(wanted, paired, strict=True) if gap is not None}
     unrecorded = {score.name: _of_scores(own, other, score, budgets[0]) for score in wanted if score.name not in gaps}
     gaps |= {name: gap for name, gap in unrecorded.items() if gap is not None}

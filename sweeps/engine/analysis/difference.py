@@ -23,6 +23,7 @@ from sweeps.engine.analysis.outcomes import (
     score_means,
 )
 from sweeps.engine.analysis.stats import (
+    DRAWS,
     LEVEL,
     Array,
     Resampled,
@@ -187,13 +188,20 @@ def row_cells(own: RowTrials, columns: Sequence[Column]) -> list[Cell]:
     return cells
 
 
-def differences(own: RowTrials, reference: RowTrials, columns: Sequence[Column], draws: int) -> list[Difference | None]:
-    """Return ``own`` minus ``reference``, column by column, paired by seed and image.
+def differences(
+    own: RowTrials, reference: RowTrials, columns: Sequence[Column], *, draws: int = DRAWS
+) -> list[Difference | None]:
+    """Return ``own`` minus ``reference``, column by column, paired by seed and image; None if the two share no seed.
 
-    None if the two share no seed. ``draws``: resamples of the bootstrap (:func:`stats.enough_draws`).
+    A difference depends on the records of its two rows alone, and not on the other rows and columns of the call. If
+    the rows are exchanged, it changes its sign and nothing else.
     """
     series = {eps: series_at([own.records, reference.records], eps) for eps in _budgets(columns)}
-    drawn = {eps: _resampled(outcomes, score_gaps, draws=draws) for eps, outcomes in series.items()}
+    needed = {name for column in columns for name in column.sets}
+    drawn = {
+        eps: _resampled_gaps({name: each for name, each in outcomes.items() if name in needed}, draws)
+        for eps, outcomes in series.items()
+    }
     return [_difference(own, reference, column, drawn[column.eps], series[column.eps]) for column in columns]
 
 
@@ -260,13 +268,21 @@ def series_at(arms: Sequence[Arm], eps: float) -> dict[str, Array]:
     return paired(at_budget, seeds) if seeds else {}
 
 
+def _resampled_gaps(series: Mapping[str, Array], draws: int) -> dict[str, Resampled]:
+    """Return the gaps of each set, [4, S, N] outcomes; both directions of a gap come from the same resamples."""
+    turned = {name for name, outcomes in series.items() if outcomes[:2].tobytes() > outcomes[2:].tobytes()}
+    ordered = {name: outcomes[[2, 3, 0, 1]] if name in turned else outcomes for name, outcomes in series.items()}
+    return {
+        name: Resampled(value=-each.value, drawn=-each.drawn) if name in turned else each
+        for name, each in _resampled(ordered, score_gaps, draws=draws).items()
+    }
+
+
 def _resampled(
     series: Mapping[str, Array], statistic: Statistic, *, draws: int = 2000, fixed_seeds: bool = False
 ) -> dict[str, Resampled]:
-    # Each comparison gets a new generator with the same seed, so that a table is reproducible.
-    rng = np.random.default_rng(0)
     whole = {name: outcomes for name, outcomes in series.items() if outcomes.shape[2]}
-    return resample(whole, statistic, rng, draws=draws, fixed_seeds=fixed_seeds) if whole else {}
+    return resample(whole, statistic, draws=draws, fixed_seeds=fixed_seeds) if whole else {}
 
 
 def _over(drawn: Mapping[str, Resampled], column: Column) -> tuple[Resampled, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from sweeps.engine.analysis.difference import Column, Difference, RowTrials, adjusted, from_records, series_at
 from sweeps.engine.analysis.matrix import MatrixRequest, columns_of, is_ablation
 from sweeps.engine.analysis.outcomes import AT, score_means
-from sweeps.engine.analysis.stats import Array, Resampled, enough_draws, mean_of, resample, summarise
+from sweeps.engine.analysis.stats import DRAWS, Array, Resampled, mean_of, resample, summarise
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from zsr_core.codec import canonical, flatten, to_plain
 
@@ -58,8 +58,7 @@ def factorial(folder: StudyFolder) -> Effects | None:
         return None
     columns = tuple(c for c in columns_of(folder, rows, MatrixRequest()) if c.scope == "zero-shot")
     contrasts = contrasts_of(factors, [row.cell for row in rows])
-    draws = enough_draws(len(contrasts) * len(columns))
-    raw = [_differences(list(trials.values()), weights, columns, draws) for weights in contrasts.values()]
+    raw = [_differences(list(trials.values()), weights, columns) for weights in contrasts.values()]
     (flat,) = adjusted([[gap for gaps in raw for gap in gaps]])
     corrected = iter(flat)
     effects = [Effect(factors=names, differences=tuple(next(corrected) for _ in columns)) for names in contrasts]
@@ -102,9 +101,7 @@ def contrasts_of(factors: Sequence[Factor], cells: Sequence[str]) -> dict[tuple[
     return contrasts
 
 
-def _differences(
-    trials: Sequence[RowTrials], weights: Array, columns: Sequence[Column], draws: int
-) -> list[Difference | None]:
+def _differences(trials: Sequence[RowTrials], weights: Array, columns: Sequence[Column]) -> list[Difference | None]:
     """Return the weighted sum of the cells' scores, column by column."""
 
     def statistic(means: Array) -> Array:
@@ -125,8 +122,7 @@ def _differences(
         if series and all(name in series and series[name].shape[2] for name in column.sets):
             place, at = (column.eps, column.sets), AT[column.metric]
             if place not in means_of_sets:
-                # Each effect gets a new generator with the same seed, so that a table is reproducible.
-                drawn = resample({n: series[n] for n in column.sets}, statistic, np.random.default_rng(0), draws=draws)
+                drawn = resample({name: series[name] for name in column.sets}, statistic, draws=DRAWS)
                 means_of_sets[place] = mean_of(list(drawn.values()))
             mean = means_of_sets[place]
             gap = replace(from_records(gap, mean, at), test="bootstrap", p=float(mean.p_values()[at]))

@@ -6,7 +6,6 @@ The matrix is a value: every number in it is a group-by over the trials' records
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.difference import Cell, Column, RowTrials, Scope, adjusted, differences, row_cells
 from sweeps.engine.analysis.scores import rules_that
 from sweeps.engine.analysis.searching.chance import row_collapse
-from sweeps.engine.analysis.stats import enough_draws
+from sweeps.engine.analysis.stats import DRAWS
 from sweeps.engine.format import eps_text
 from sweeps.engine.study.folder import PlannedRow, Role, Study, StudyFolder
 from sweeps.engine.study.objectives import score_named, shown_scores
@@ -89,7 +88,7 @@ class MatrixRequest:
     per_set: bool = False  # also a column for each set
     all_budgets: bool = False  # robust accuracy at every budget of the suite
     only: Collection[str] | None = None  # labels of the rows to show beside the baseline
-    draws: int | None = None  # resamples; None: enough for the number of comparisons
+    draws: int = DRAWS  # resamples of a difference
 
 
 def matrices(folder: StudyFolder, asked: MatrixRequest | None = None) -> tuple[Matrix, ...]:
@@ -178,17 +177,15 @@ def baseline_of(folder: StudyFolder, rows: Sequence[PlannedRow], asked: str | No
 
 def _rows(
     folder: StudyFolder, rows: Sequence[PlannedRow], columns: Sequence[Column], *, baseline: str, chosen: str | None,
-    draws: int | None,
+    draws: int,
 ) -> list[Row]:  # fmt: skip
-    if draws is None:
-        draws = enough_draws(len(rows) * max(Counter(column.scope for column in columns).values(), default=0))
     reference = RowTrials.of(folder, next(row for row in rows if row.cell == baseline))
     built = []
     for row in rows:
         own = RowTrials.of(folder, row)
         cells = row_cells(own, columns)
         if row.cell != baseline:
-            gaps = differences(own, reference, columns, draws)
+            gaps = differences(own, reference, columns, draws=draws)
             cells = [replace(cell, gap=gap) for cell, gap in zip(cells, gaps, strict=True)]
         built.append(_row(folder, row, cells, columns, baseline=baseline, chosen=chosen))
     return built

@@ -81,7 +81,7 @@ def noise_of(folder: StudyFolder, score: Query, trials: Mapping[Place, Sequence[
         read = [each[..., i, :, AT[part.name]] for i, part in enumerate(parts)]
         return read[0] - read[1] if isinstance(score, Contrast) else read[0]
 
-    drawn = mean_of(list(resample(series, statistic, np.random.default_rng(0), draws=DRAWS).values()))
+    drawn = mean_of(list(resample(series, statistic, draws=DRAWS).values()))
     return Noise(at=at, value=drawn.value, drawn=drawn.drawn, seeds=len(seeds))
 
 

@@ -139,8 +139,7 @@ def score_interval(trials: Seeds) -> dict[str, Interval]:
 
 
 def _bootstrap(series: Mapping[str, Array], statistic: Callable[[Array], Array]) -> dict[str, Interval]:
-    # Each row gets a new generator with the same seed, so that a table is reproducible.
-    intervals = hierarchical_bootstrap(series, statistic, np.random.default_rng(0))
+    intervals = hierarchical_bootstrap(series, statistic)
     return {score.name: interval for score, interval in zip(BY_OUTCOMES, intervals, strict=True)}
 
 

@@ -12,7 +12,6 @@ from sweeps.engine.analysis.difference import Column, Difference, RowTrials, dif
 from sweeps.engine.analysis.matrix import Matrix, MatrixRequest, Row, matrix
 from sweeps.engine.analysis.outcomes import planned_row
 from sweeps.engine.analysis.scores import CellScore, scores, untouched_score
-from sweeps.engine.analysis.stats import DRAWS
 from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import CLEAN, Score, deciding_score
 from zsr_core.data import Split
@@ -85,7 +84,7 @@ def gaps_to(
     first = RowTrials.of(folder, planned_row(folder, winner))
     gaps = {}
     for cell in others:
-        (gap,) = differences(first, RowTrials.of(folder, planned_row(folder, cell)), (column,), DRAWS)
+        (gap,) = differences(first, RowTrials.of(folder, planned_row(folder, cell)), (column,))
         if gap is not None and gap.low is not None:
             gaps[cell.cell] = gap
     return gaps

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from sweeps.engine.analysis.bootstrap import Kinds
 from zsr_core.evaluation.measure import Measurement
+from zsr_core.rng import seed_for
 
 Array = NDArray[np.float64]
 LEVEL = 0.05  # significance level for Holm-adjusted p values
-DRAWS = 10_000  # smallest number of resamples for a tested difference
+DRAWS = 10_000  # resamples of a tested difference: of each the same number, so that it has one interval and one p
 SPLIT_SEEDS = 8  # up to this number of seeds, draws are grouped by their set of seeds; there are 2^S - 1 sets
 
 
@@ -88,10 +89,16 @@ class Resampled:
     def p_values(self) -> Array:
         """Return [M]: two-sided p of no difference, by inversion of the percentile interval.
 
-        p is below 1 - confidence where the interval of that confidence excludes 0. Its minimum is 2 / (R + 1).
+        p is below 1 - confidence where the interval of that confidence excludes 0. R resamples resolve no p below
+        2 / (R + 1), which Holm's correction makes 1 in a large family. Where no resample reaches 0, p is therefore that
+        of a normal distribution with the standard error of the resamples, if this is smaller.
         """
-        beyond = np.minimum((self.drawn <= 0).sum(axis=0), (self.drawn >= 0).sum(axis=0)) + 1
-        return np.asarray(np.minimum(1.0, 2 * beyond / (len(self.drawn) + 1)), dtype=np.float64)
+        beyond = np.minimum((self.drawn <= 0).sum(axis=0), (self.drawn >= 0).sum(axis=0))
+        p = np.minimum(1.0, 2 * (beyond + 1) / (len(self.drawn) + 1))
+        errors = self.drawn.std(axis=0, ddof=1)
+        for i in np.flatnonzero((beyond == 0) & (errors > 0)):
+            p[i] = min(p[i], math.erfc(abs(self.value[i]) / errors[i] / math.sqrt(2)))
+        return np.asarray(p, dtype=np.float64)
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
@@ -104,7 +111,6 @@ def mean_of(parts: Sequence[Resampled]) -> Resampled:
 def resample(
     tasks: Mapping[str, Array],
     statistic: Callable[[Array], Array],
-    rng: np.random.Generator,
     *,
     draws: int = 2000,
     fixed_seeds: bool = False,
@@ -115,7 +121,7 @@ def resample(
     The series of a task share seeds and images, so a difference of series is paired. ``statistic`` maps the K means of
     one task and seed to M numbers, [..., K] -> [..., M]. Each draw resamples the seeds once for all tasks, unless they
     are ``fixed_seeds``, and each task's images; the tasks themselves are fixed. With one seed the draws vary only by
-    images.
+    images. The draws of a task depend on its name and its outcomes alone, so what else is resampled changes no number.
 
     Raises:
         ValueError: without tasks, for a task without images, for unequal seeds, or for an outcome that is not 0 or 1.
@@ -128,12 +134,12 @@ def resample(
     (n_seeds,) = seeds
     seed_weights = np.full((draws, n_seeds), 1 / n_seeds)  # [R, S]
     if not fixed_seeds:
-        seed_weights = rng.multinomial(n_seeds, seed_weights[0], size=draws) / n_seeds
+        seed_weights = _generator("seeds").multinomial(n_seeds, seed_weights[0], size=draws) / n_seeds
     supports = _by_support(seed_weights)
     resampled = {}
     for task, series in tasks.items():
         value = statistic(series.mean(axis=2).T).mean(axis=0)  # [M]
-        kinds, drawn = Kinds.of(series), np.empty((draws, len(value)))
+        kinds, drawn, rng = Kinds.of(series), np.empty((draws, len(value))), _generator("images", task)
         for rows, some in supports:
             means = kinds.with_seeds(some).resampled_means(rng, len(rows))  # [R', S', K]
             drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
@@ -141,23 +147,18 @@ def resample(
     return resampled
 
 
-def enough_draws(comparisons: int) -> int:
-    """Return how many resamples a family needs so that its smallest p can stay significant after Holm's correction.
-
-    The smallest p of R resamples is 2 / (R + 1); multiplied by ``comparisons`` it must be below :data:`LEVEL`.
-    """
-    return max(DRAWS, 50 * comparisons)
+def _generator(*purpose: str) -> np.random.Generator:
+    return np.random.default_rng(seed_for(0, "bootstrap", *purpose))
 
 
 def hierarchical_bootstrap(
     tasks: Mapping[str, Array],
     statistic: Callable[[Array], Array],
-    rng: np.random.Generator,
     *,
     draws: int = 2000,
 ) -> tuple[Interval, ...]:
     """Return ``statistic`` averaged over seeds and tasks, with intervals by :func:`resample` (its arguments)."""
-    mean = mean_of(list(resample(tasks, statistic, rng, draws=draws).values()))
+    mean = mean_of(list(resample(tasks, statistic, draws=draws).values()))
     low, high = mean.interval()
     n_seeds = next(iter(tasks.values())).shape[1]
     images = sum(series.shape[2] for series in tasks.values())
