@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sweeps.engine.analysis.comparison import matched
 from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Column, Difference, adjusted, measured, measured_interval
 from sweeps.engine.analysis.matrix import MatrixRequest, matrix
+from sweeps.engine.analysis.ranking import ranked
 from sweeps.engine.documents.forms.written import matrix_text
 from sweeps.engine.study.folder import Study, open_study
+from sweeps.engine.study.objectives import CLEAN, HARMONIC, ROBUST
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 
 MakeStudy = Callable[..., Study]
@@ -76,6 +81,44 @@ def test_each_family_is_adjusted_by_itself_and_one_without_a_p_is_in_none() -> N
     first, second = adjusted([[replace(SURE, p=0.01), None, untested, replace(SURE, p=0.04)], [replace(SURE, p=0.04)]])
     assert [each and each.p_holm for each in first] == [pytest.approx(0.02), None, None, pytest.approx(0.04)]
     assert [each and each.p_holm for each in second] == [pytest.approx(0.04)]
+
+
+def test_one_difference_has_one_interval_and_one_p_wherever_it_is_shown(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.1,), report=False)
+    folder, label = open_study(tmp_path), "alpha=0.1 beta=0.1"
+    rows = {row.cell: row for row in folder.study.rows()}
+
+    def shown(request: MatrixRequest, row: str = label) -> dict[str, Difference]:
+        whole = matrix(folder, request)
+        (cells,) = [each.cells for each in whole.rows if each.label == row]
+        return {
+            column.title: cell.gap
+            for column, cell in zip(whole.columns, cells, strict=True)
+            if column.scope == "zero-shot" and cell.gap is not None
+        }
+
+    def printed(request: MatrixRequest) -> list[str]:
+        lines = csv.DictReader(io.StringIO(matrix_text(folder, "csv", request)))
+        return [
+            " ".join((line["metric"], line["gap"], line["gap_low"], line["gap_high"], line["p_holm"]))
+            for line in lines
+            if line["configuration"] == label and "mean (without" in line["over"]
+        ]
+
+    plain = shown(MatrixRequest())
+    assert {gap.test for gap in plain.values()} == {"bootstrap"}
+    assert len(printed(MatrixRequest())) == 3
+    assert printed(MatrixRequest(per_set=True)) == printed(MatrixRequest())
+    alone = shown(MatrixRequest(metrics=("robust",), only={label}))["robust"]
+    assert replace(alone, p_holm=None) == replace(plain["robust"], p_holm=None)
+    compared = matched(folder, folder, rows[label], rows["untouched"], (CLEAN, ROBUST, HARMONIC)).differences
+    assert dict(compared) == {name: replace(gap, p_holm=None) for name, gap in plain.items()}
+    listed = next(row for row in ranked(folder).rows if row.label == label)
+    assert [cell.gap for cell in listed.cells] == list(plain.values())
+    for name, gap in shown(MatrixRequest(baseline=label), "untouched").items():
+        assert (gap.value, gap.low, gap.high, gap.p) == pytest.approx(
+            (-plain[name].value, -(plain[name].high or 0), -(plain[name].low or 0), plain[name].p)
+        )
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2), (0, 1, 2, 3, 4)])
