@@ -37,7 +37,7 @@ def _check_texts(options: argparse.Namespace) -> None:
     """Raise ``ConfigError`` for a flag without content: it would mean the default, which was not asked for."""
     for flag, text in (("--weights", options.weights), ("--text-from", options.text_from)):
         read_text(flag, text, "a file of weights, or an open_clip tag")
-    read_text("--model", options.model, "'miniature' or an open_clip architecture")
+    read_text("--model", options.model, "'miniature-96' or an open_clip architecture")
     read_folder("--out", options.out)
     names = parse_names(options.tasks)
     require(not options.tasks or bool(names), "--tasks", options.tasks, "at least one set, e.g. cifar10,cifar100")
