@@ -20,7 +20,15 @@ from sweeps.engine.analysis.published.pairs import (
     measured_numbers,
     profile_of,
 )
-from sweeps.engine.documents.published import beside_lines, headline_row, tally_lines, write_beside
+from sweeps.engine.documents.published import (
+    HEAD,
+    beside_lines,
+    beside_tables,
+    headline_row,
+    pair_row,
+    tally_lines,
+    write_beside,
+)  # fmt: skip
 from sweeps.engine.study.folder import Study, StudyFolder, open_study
 from sweeps.engine.study.plan import new_study
 from sweeps.engine.study.sweep import Sweep
@@ -47,7 +55,8 @@ def _measured(**changed: Any) -> Measured:
     method = TgaZsr()
     fields = {name: getattr(method, name) for name in method.__dataclass_fields__}
     whole = Measured(
-        method="TGA-ZSR", fields=fields, defaults=fields, model="ViT-B/32", miniature=False, trained_on="tiny_imagenet",
+        cell="alpha=0.08", method="TGA-ZSR", fields=fields, defaults=fields, model="ViT-B/32", miniature=False,
+        trained_on="tiny_imagenet",
         train_eps=1 / 255, task="cifar10", tasks=("cifar10",), prompts="tga", split="report", attack="pgd100-tga",
         eps=1 / 255, norm="linf", space="model_input", metric="robust", value=60.0, low=58.0, high=62.0, images=10000,
         seeds=1,
@@ -133,7 +142,7 @@ def test_a_mean_over_all_printed_sets_is_compared_with_the_printed_mean() -> Non
 def test_a_defence_of_the_untouched_model_is_compared_with_its_own_numbers() -> None:
     config = reproduction("pgd100-tga")["paper"].with_({"epochs": 0, "defence": Ttc()})
     found = replace(_measurement(62.0, 60.0, 64.0), task="cifar10")
-    (measured,) = cell_numbers([TrialResult(trial_id="t", config=config, status="done", measurements=(found,))])
+    (measured,) = cell_numbers("cell", [TrialResult(trial_id="t", config=config, status="done", measurements=(found,))])
     (row,) = published(method="TTC", task="cifar10", attack="none", metric="clean")
     assert measured.method == "TTC"
     assert differences(row, measured) == ()
@@ -178,7 +187,7 @@ def test_a_trial_of_the_papers_recipe_is_of_the_papers_kind() -> None:
     attack = config.eval_suite.attacks[0].name
     found = replace(_measurement(61.0, 59.0, 63.0), task="cifar10", attack=attack, eps=1 / 255, metric="robust")
     result = TrialResult(trial_id="t", config=config, status="done", measurements=(found,))
-    (measured,) = cell_numbers([result])
+    (measured,) = cell_numbers("cell", [result])
     assert differences(_row(), measured) == ()
 
 
@@ -197,6 +206,16 @@ def test_a_study_on_the_miniature_is_labelled_and_compared_with_nothing(tmp_path
     assert "compare the order of the methods in each, never a value with its neighbour" in text
     assert "Of the same kind" not in text
     assert "measured on the built-in miniature: another model, other images" in text
+
+
+def test_a_row_beside_the_papers_names_its_configuration(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.1, 1.0), report=False)
+    ((head, rows, _),) = beside_tables(open_study(tmp_path))
+    cells = ["alpha=0.1 beta=0.1", "alpha=0.1 beta=1", "alpha=1 beta=0.1", "alpha=1 beta=1"]
+    assert head[:2] == ("method", "configuration")
+    assert [row[:2] for row in rows] == [("CLIP", "untouched"), *(("TGA-ZSR", cell) for cell in cells)]
+    (pair,) = beside([_measured()], [_row()])
+    assert dict(zip(HEAD, pair_row(pair), strict=True))["configuration"] == "alpha=0.08"
 
 
 def test_a_failed_trial_measures_nothing(tmp_path: Path, make_study: MakeStudy) -> None:

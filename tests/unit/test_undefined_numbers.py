@@ -69,7 +69,7 @@ def test_tracking_and_progress_leave_it_out(study: Study, result: TrialResult) -
 def test_no_analysis_computes_with_it(tmp_path: Path, result: TrialResult) -> None:
     assert accuracy_by_eps(result) == {}
     assert row_of(result, 1 / 255) is None
-    assert cell_numbers([result]) == ()
+    assert cell_numbers("cell", [result]) == ()
     folder = open_study(tmp_path)
     (row,) = folder.study.rows(role="cell")
     score = row_score(folder, row)
@@ -80,8 +80,8 @@ def test_a_seed_without_a_number_is_left_out_of_the_mean_over_seeds(tmp_path: Pa
     whole = read_result(trial_folder(tmp_path, study.plan[-1].trial_id))
     assert whole is not None
     rows = tuple(_undefined(m) if m.task == ZERO_SHOT_MEAN else m for m in whole.measurements)
-    alone = cell_numbers([whole])
-    both = {(n.task, n.metric, n.attack): n for n in cell_numbers([whole, replace(whole, measurements=rows)])}
+    alone = cell_numbers("cell", [whole])
+    both = {(n.task, n.metric, n.attack): n for n in cell_numbers("cell", [whole, replace(whole, measurements=rows)])}
     for number in alone:
         assert both[number.task, number.metric, number.attack].value == pytest.approx(number.value)
         assert both[number.task, number.metric, number.attack].seeds == (1 if number.task == ZERO_SHOT_MEAN else 2)

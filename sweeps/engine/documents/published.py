@@ -16,8 +16,22 @@ from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 from zsr_core.files import write_text
 from zsr_core.published import SOURCES, Published, published_numbers, same_eps
 
-HEAD = ("method", "set", "attack", "eps", "published, %", "measured, %", "difference", "within", "printed in")
-SMALL = ("method", "clean, published", "clean, miniature", "robust, published", "robust, miniature", "printed in")
+HEAD = (
+    "method",
+    "configuration",
+    "set",
+    "attack",
+    "eps",
+    "published, %",
+    "measured, %",
+    "difference",
+    "within",
+    "printed in",
+)
+SMALL = (
+    "method", "configuration", "clean, published", "clean, miniature", "robust, published", "robust, miniature",
+    "printed in",
+)  # fmt: skip
 NAMED = 12  # most reasons that are listed
 
 
@@ -79,7 +93,7 @@ def pair_row(pair: Pair) -> tuple[str, ...]:
     where = row.dataset if row.task is None else row.task
     notes = "".join(f"; {note}" for note in row.notes)
     return (
-        m.method, where, "clean" if row.metric == "clean" else m.attack, eps, f"{row.value:.2f}{spread}",
+        m.method, m.cell, where, "clean" if row.metric == "clean" else m.attack, eps, f"{row.value:.2f}{spread}",
         f"{m.value:.2f}{interval}", f"{pair.difference:+.2f}", within, f"{row.place}{notes}",
     )  # fmt: skip
 
@@ -115,24 +129,24 @@ def reason_lines(pairs: Sequence[Pair]) -> list[str]:
 
 
 def miniature_rows(measured: Sequence[Measured], rows: Sequence[Published]) -> list[tuple[str, ...]]:
-    """Return each measured method's published means and its means on the miniature; empty for another model.
+    """Return each row's means on the miniature beside the published ones of its method; empty for another model.
 
     No difference is computed, because models, images and budgets differ.
     """
     means = [m for m in measured if m.miniature and m.task == ZERO_SHOT_MEAN]
     split = shown_split(means)
-    by_method: dict[tuple[str, tuple[tuple[str, object], ...]], dict[str, Measured]] = {}
+    by_row: dict[tuple[str, str], dict[str, Measured]] = {}
     for m in means:
         own_budget = m.metric == "clean" or m.train_eps is None or same_eps(m.eps, m.train_eps)
         if m.split == split and own_budget:
-            by_method.setdefault((m.method, tuple(m.fields.items())), {}).setdefault(m.metric, m)
+            by_row.setdefault((m.method, m.cell), {}).setdefault(m.metric, m)
     lines: list[tuple[str, ...]] = []
-    for (method, _), own in by_method.items():
+    for (method, cell), own in by_row.items():
         clean, robust = (headline_row(rows, method, metric) for metric in ("clean", "robust"))
         places = [row.place for row in (clean, robust) if row is not None]
         if places:
-            lines.append((method, _value(clean), _value(own.get("clean")), _value(robust), _value(own.get("robust")),
-                          "; ".join(dict.fromkeys(places))))  # fmt: skip
+            lines.append((method, cell, _value(clean), _value(own.get("clean")), _value(robust),
+                          _value(own.get("robust")), "; ".join(dict.fromkeys(places))))  # fmt: skip
     return lines
 
 

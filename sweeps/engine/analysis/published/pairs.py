@@ -26,6 +26,7 @@ METRICS = ("clean", "robust")
 class Measured:
     """One measured number, over the seeds of its cell, with the conditions that define its kind."""
 
+    cell: str  # label of its row in the study
     method: str  # title; UNTOUCHED for the model before fine-tuning
     fields: Mapping[str, object]  # of the method
     defaults: Mapping[str, object]  # the same fields with the paper's values
@@ -190,21 +191,21 @@ def over_sets(rows: Iterable[Published], tasks: Sequence[str]) -> list[Published
 
 def measured_numbers(folder: StudyFolder) -> tuple[Measured, ...]:
     """Return the clean and robust accuracies of a study, a number per cell over its finished seeds."""
-    rows = [list(folder.done(row.trials).values()) for row in folder.study.rows()]
-    return tuple(number for results in rows if results for number in cell_numbers(results))
+    rows = [(row.cell, list(folder.done(row.trials).values())) for row in folder.study.rows()]
+    return tuple(number for cell, results in rows if results for number in cell_numbers(cell, results))
 
 
-def cell_numbers(results: Sequence[TrialResult]) -> tuple[Measured, ...]:
+def cell_numbers(cell: str, results: Sequence[TrialResult]) -> tuple[Measured, ...]:
     """Return the accuracies of trials that differ by seed alone."""
     groups: dict[tuple[str, str, float, str], list[Measurement]] = {}
     for result in results:
         for m in result.measurements:
             if m.metric in METRICS and m.attack != WORST and m.value is not None:
                 groups.setdefault((m.task, m.attack, m.eps, m.metric), []).append(m)
-    return tuple(_measured(results[0].config, over_seeds) for over_seeds in groups.values())
+    return tuple(_measured(cell, results[0].config, over_seeds) for over_seeds in groups.values())
 
 
-def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
+def _measured(cell: str, config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
     m, suite = seeds[0], config.eval_suite
     zero_shot = zero_shot_names(suite.tasks, config.train_data)
     tasks = zero_shot if m.task == ZERO_SHOT_MEAN else (m.task,)
@@ -214,6 +215,7 @@ def _measured(config: TrialConfig, seeds: Sequence[Measurement]) -> Measured:
     untouched = config.epochs == 0
     model = config.model
     return Measured(
+        cell=cell,
         method=" + ".join(part.title for part in parts) or UNTOUCHED,
         fields={f.name: getattr(part, f.name) for part in parts for f in fields(part)},
         defaults={f.name: f.default for part in parts for f in fields(part)},
