@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from sweeps.engine.analysis.curves import Curve
 from sweeps.engine.analysis.interpolation import cliffs
+from sweeps.engine.analysis.noise import Noise
 from sweeps.engine.analysis.panels import Panel
 from sweeps.engine.analysis.scores import CellScore
 from sweeps.engine.analysis.stats import summarise
@@ -324,6 +325,32 @@ def test_the_names_of_methods_fit_the_legend(names: tuple[str, ...]) -> None:
     box = figure.legends[0].get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width
     assert 0 <= box.y0 < box.y1 < figure.axes[0].get_window_extent().y0
+
+
+def test_the_lines_below_a_title_stay_left_of_the_colour_bar() -> None:
+    hidden = Noise(at=((0.01, 0.0), (0.1, 0.0)), value=np.array([50.0, 51.0]), drawn=np.array([[52.0, 49.0]]), seeds=1)
+    data = replace(GRID, chance=12.5, baseline=81.6)
+    panels = [Panel(title="Harmonic mean", surface=data, noise=noise) for noise in (None, hidden, hidden)]
+    figure = surfaces_figure(views(panels, "cells", shared=False), AXES, "", SETTING)
+    assert words(figure).count("untouched 81.6 %, chance 12.5 %\nrange within noise") == 2
+    FigureCanvasAgg(figure).draw()
+    for axes, bar in zip(figure.axes[::2], figure.axes[1::2], strict=True):
+        below, unit = (at.get_window_extent() for at in (axes.texts[0], bar.title))
+        assert below.x1 < unit.x0
+        assert below.y1 < axes.title.get_window_extent().y0 + 1
+    assert len({axes.title.get_window_extent().y0 for axes in figure.axes[::2]}) == 1
+
+
+def test_chance_is_in_the_legend_where_its_line_is_in_view() -> None:
+    cells = [cell("TeCoA", 50.0, 30.0), cell("TGA-ZSR", 60.0, 40.0)]
+
+    def legend(chance: float) -> list[str]:
+        figure = tradeoff_figure(cells, cells[1], "chosen", None, {}, SETTING, chance=chance)
+        return [text for text in words(figure) if "chance" in text]
+
+    assert legend(2.7) == []
+    assert legend(35.0) == ["chance (35.0 %)"]
+    assert legend(55.0) == ["chance (55.0 %)"]
 
 
 def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study: MakeStudy) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.engine.figures.style import COLUMN, PAGE, crowded, legend_columns
-from sweeps.engine.figures.surface_views import ABREAST, View, x_ticks, y_ticks
+from sweeps.engine.figures.surface_views import ABREAST, View, subtitle, x_ticks, y_ticks
 from zsr_core.space import Domain
 
 SIDES = {1: 2.3, 2: 2.35, 3: 1.83}  # side of a panel, by the number of panels in a row
-ABOVE = 0.37  # height of a panel's title
+ABOVE = 0.37  # height of a panel's title with one line below it
 LEFT = 0.68  # width of the y axis's label and ticks
 TEXT_LINE, LEGEND_LINE = 0.125, 0.132
 SLANTED = 0.17  # extra height below a panel with slanted tick labels
@@ -26,6 +26,8 @@ class Layout:
     columns: int
     width: float  # of the figure
     body: float  # height below the heading
+    above: float  # height of a panel's title
+    lines: int  # of text between a title and its panel
     foot: float  # height below the panels
     right: float  # room right of the panels, for a colour bar's ticks
     wspace: float
@@ -61,16 +63,20 @@ def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequen
     lines = textwrap.wrap(text, round(21 * width))
     side = SIDES[columns]
     foot = 0.52 + slanted + LEGEND_LINE * math.ceil(len(entries) / per_row) + TEXT_LINE * len(lines)
+    under_title = max(len(subtitle(view)) for view in shown)
+    further = TEXT_LINE * max(0, under_title - 1)
     alike = len({tuple(y_ticks(view, domains)) for view in shown}) == 1
     return Layout(
         rows=rows,
         columns=columns,
         width=width,
-        body=rows * (side + ABOVE) + (rows - 1) * (0.25 + slanted) + foot,
+        body=rows * (side + ABOVE + further) + (rows - 1) * (0.25 + slanted) + foot,
+        above=ABOVE + further,
+        lines=under_title,
         foot=foot,
         right=0.36 if columns == 1 else 0.27,
         wspace=(0.26 if columns == 2 else 0.2) + (0.0 if alike else 0.16),
-        hspace=(0.62 + slanted) / side,
+        hspace=(0.62 + further + slanted) / side,
         legend_columns=per_row,
         caption=tuple(lines),
         alike=alike,

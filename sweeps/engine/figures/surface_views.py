@@ -156,6 +156,16 @@ def hidden(view: View) -> bool:
     return range_text(view) != ""
 
 
+def subtitle(view: View) -> list[str]:
+    """Return the lines between a panel's title and the panel: what the scores stand beside, and if noise hides them."""
+    data, lines = view.data, []
+    if data.baseline is not None and view.how != "gp sd":
+        name = "untouched model" if data.chance is None else "untouched"
+        chance = "" if data.chance is None else f", chance {data.chance:.1f} {view.unit}"
+        lines.append(f"{name} {data.baseline:.1f} {view.unit}{chance}")
+    return [*lines, "range within noise"] if hidden(view) else lines
+
+
 def range_text(view: View) -> str:
     """Return that the range of a panel's scores lies within the noise, with both numbers; else an empty text."""
     words = "" if view.noise is None else hidden_range_text(view.noise)

@@ -15,7 +15,7 @@ from matplotlib.tri import Triangulation
 
 from sweeps.engine.analysis.interpolation import Field, cliffs, coordinates, linear_field, measured, mesh
 from sweeps.engine.figures.style import ACCENT, FAILED, FAINT, INK, crowded, draw_bar, headed, text_colour
-from sweeps.engine.figures.surface_layout import ABOVE, LEFT, layout
+from sweeps.engine.figures.surface_layout import LEFT, layout
 from sweeps.engine.figures.surface_views import (
     Box,
     View,
@@ -25,9 +25,9 @@ from sweeps.engine.figures.surface_views import (
     boxes,
     caption,
     ends,
-    hidden,
     place,
     star_place,
+    subtitle,
     x_ticks,
     y_ticks,
 )
@@ -60,13 +60,13 @@ def surfaces_figure(
     figure, top = headed(plan.width, plan.body, setting)
     width, height = figure.get_size_inches()
     grid = figure.add_gridspec(plan.rows, plan.columns, left=LEFT / width, right=1 - plan.right / width,
-                               top=top - ABOVE / height, bottom=plan.foot / height, wspace=plan.wspace,
+                               top=top - plan.above / height, bottom=plan.foot / height, wspace=plan.wspace,
                                hspace=plan.hspace)  # fmt: skip
     for i, view in enumerate(shown):
         axes = figure.add_subplot(grid[i // plan.columns, i % plan.columns])
         _draw(axes, view, threshold)
         _draw_marks(axes, view)
-        _dress(axes, view, domains, first=plan.first_of_row(i) or not plan.alike,
+        _dress(axes, view, domains, lines=plan.lines, first=plan.first_of_row(i) or not plan.alike,
                last=plan.last_of_column(i, len(shown)))  # fmt: skip
         draw_bar(figure, axes, view.norm, view.unit, view.colours)
     figure.legend(handles=entries, loc="lower center", ncols=plan.legend_columns, columnspacing=1.2,
@@ -199,18 +199,16 @@ def _draw_chosen(axes: Axes, view: View, chosen: tuple[float, float]) -> None:
 # Axes and legend.
 
 
-def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, first: bool, last: bool) -> None:
-    """Write title, labels and ticks; y labels only in the ``first`` panel of a row, the x label in the ``last`` row."""
-    data = view.data
-    known = data.baseline is not None and view.how != "gp sd"
-    untouched = f"untouched model {data.baseline:.1f} {view.unit}" if known else ""
-    if untouched and data.chance is not None:
-        untouched = f"{untouched.replace(' model', '')}, chance {data.chance:.1f} {view.unit}"
-    if hidden(view):
-        untouched = f"{untouched.replace(' model', '')}; range within noise".removeprefix("; ")
+def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, lines: int, first: bool, last: bool) -> None:
+    """Write title, ``lines`` of text below it, labels and ticks.
+
+    Only the ``first`` panel of a row has y labels, and only the ``last`` row the x label.
+    """
+    data, below = view.data, subtitle(view)
     size = 8.5 if len(view.title) < 26 else 7
-    axes.set_title(view.title, pad=13 if untouched else 5, fontweight="bold", fontsize=size)
-    axes.text(0.5, 1.03, untouched, transform=axes.transAxes, ha="center", fontsize=6.8, color=FAINT)
+    axes.set_title(view.title, pad=5 + 8 * lines, fontweight="bold", fontsize=size)
+    below += [""] * (lines - len(below))
+    axes.text(0.5, 1.03, "\n".join(below), transform=axes.transAxes, ha="center", fontsize=6.8, color=FAINT)
     axes.set_xlabel(axis_label(data.x) if last else "", labelpad=2)
     axes.set_ylabel(axis_label(data.y) if first else "", labelpad=2)
     x_marks, y_marks = x_ticks(view, domains), y_ticks(view, domains)

@@ -60,7 +60,7 @@ def tradeoff_figure(
     _draw_front(axes, pareto(cells), box)
     _draw_winner(axes, winner, chosen_label, named)
     _draw_landmarks(axes, shown, untouched, published, box)
-    draw_chance(axes, chance, vertical=box[0] <= (chance or -1) <= box[1], horizontal=True)
+    _draw_chance(axes, chance, box)
     axes.set_xlim(box[0], box[1])
     axes.set_ylim(box[2], box[3])
     axes.set_xlabel("clean accuracy, %", labelpad=2)
@@ -185,15 +185,17 @@ def _draw_landmarks(
     _draw_untouched(axes, untouched, box)
 
 
-def draw_chance(axes: Axes, chance: float | None, *, vertical: bool, horizontal: bool) -> None:
-    """Draw the level of chance as a thin line over the axes that hold accuracies."""
+def _draw_chance(axes: Axes, chance: float | None, box: tuple[float, float, float, float]) -> None:
+    """Draw the level of chance as a thin line across each axis that reaches it, and name it in the legend once."""
     if chance is None:
         return
+    label = f"chance ({chance:.1f} %)"
     look: dict[str, Any] = {"color": FAINT, "lw": 0.8, "ls": (0, (1, 1.5)), "zorder": 1}
-    if horizontal:
-        axes.axhline(chance, label=f"chance ({chance:.1f} %)", **look)
-    if vertical:
-        axes.axvline(chance, **look)
+    if box[2] <= chance <= box[3]:
+        axes.axhline(chance, label=label, **look)
+        label = ""
+    if box[0] <= chance <= box[1]:
+        axes.axvline(chance, label=label, **look)
 
 
 def _draw_untouched(axes: Axes, untouched: CellScore | None, box: tuple[float, float, float, float]) -> None:
