@@ -12,15 +12,19 @@ import pytest
 from sweeps.engine.documents.parquet import MEASURE_COLUMNS, TRIAL_COLUMNS
 from sweeps.engine.figures.kinds import KINDS
 from sweeps.engine.running.options import read_options
+from sweeps.engine.running.stops import LOG
 from sweeps.tga_alpha_beta import SWEEP
 from zsr_core.attacks.profiles import PROFILES
 from zsr_core.audit.verdict import RULES
 from zsr_core.codec import ConfigError
 from zsr_core.data.tasks import EVERY
+from zsr_core.evaluation import attention, detection
+from zsr_core.evaluation.embeddings import EMBEDDINGS, SHIFTED, TEXTS
 from zsr_core.evaluation.metrics import ACCURACY, METRICS
 from zsr_core.evaluation.metrics.ood import MEASURES, OOD, SCORES, SIDES
 from zsr_core.evaluation.metrics.outside import OUTSIDE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTIES, UNCERTAINTY
+from zsr_core.evaluation.retrieval import store
 from zsr_core.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +130,12 @@ def test_a_list_on_a_page_is_whole(page: str) -> None:
     text = _prose(ROOT / "docs" / page)
     assert len(names) > 5
     assert [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)] == []
+
+
+def test_the_tree_of_a_study_names_every_file_that_trials_and_launches_leave() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    files = (detection.FILE, store.FILE, attention.FILE, EMBEDDINGS, TEXTS, SHIFTED, LOG)
+    assert [name for name in files if f"{name} " not in text] == []
 
 
 def test_the_readme_is_short_and_begins_with_the_two_commands() -> None:

@@ -66,7 +66,7 @@ def _left_out(result: TrialResult) -> list[str]:
 
 
 def _verdicts(result: TrialResult) -> list[str]:
-    """Return what the audit says, in a sentence: how many rules hold, which do not, how many were not decided."""
+    """Return what the audit says, in a sentence: which rules fail, how many hold, how many were not tested and why."""
     if not result.audit:
         return ["\nNot audited."]
     rules = {
@@ -74,7 +74,11 @@ def _verdicts(result: TrialResult) -> list[str]:
         for status in ("FAIL", "WARN", "PASS", "SKIP")
     }
     said = [f"{status} {', '.join(rules[status])}" for status in ("FAIL", "WARN") if rules[status]]
-    said += [f"{len(rules['PASS'])} rules hold, {len(rules['SKIP'])} were not decided (audit.json)"]
+    held, untested = len(rules["PASS"]), len(rules["SKIP"])
+    said += [f"{held} rule holds" if held == 1 else f"{held} rules hold"]
+    if untested:
+        said += [f"{untested} not tested, because only `--audit full` runs their probes or something that they compare "
+                 "with is not here (audit.json has the reason of each)"]  # fmt: skip
     doubt = "† robustness unverified. " if rules["FAIL"] else ""
     return [f"\n{doubt}Audit: {'; '.join(said)}."]
 
