@@ -13,6 +13,7 @@ from sweeps.engine.analysis.scores import best, scores
 from sweeps.engine.running import course as module
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.jobs import job
+from sweeps.engine.running.progress import counts
 from sweeps.engine.study.folder import Study, StudyFolder, open_study
 
 MakeStudy = Callable[..., Study]
@@ -40,3 +41,18 @@ def test_a_finished_trial_scores_its_own_cell_alone_and_the_best_is_that_of_all(
     top = best(scores(whole))
     assert top is not None
     assert course.tally.best == f"alpha=0.1 beta=0.1, harmonic {top.value('harmonic'):.1f}"
+
+
+def test_with_a_limit_the_progress_counts_the_trials_of_this_launch(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, levels=(0.01, 0.1), report=False)
+    whole = open_study(tmp_path)
+    first = {study.plan[0].trial_id: whole.results[study.plan[0].trial_id]}
+    begun = replace(whole, results=first)
+    assert Course(begun, samples=0, seeds=1).tally.planned == 5 + 2
+    course = Course(begun, samples=0, seeds=1, limit=2)
+    assert (course.tally.done, course.tally.planned) == (1, 3)
+    for trial in study.plan[1:3]:
+        course.started(job(study, [trial]))
+        course.finished(job(study, [trial]))
+    assert counts(course.tally, 1.0) == "3/3 done"
+    assert Course(begun, samples=0, seeds=1, limit=100).tally.planned == 5 + 2

@@ -53,6 +53,22 @@ def test_the_edge_is_named_with_what_the_score_does_there(tmp_path: Path, make_s
     assert any(EDGE in line for line in table_lines(folder))
 
 
+def test_one_measured_level_of_an_axis_is_no_edge_and_an_unfinished_grid_says_so_first(
+    tmp_path: Path, make_study: MakeStudy
+) -> None:
+    make_study(tmp_path, levels=(0.01, 0.1), missing=lambda trial: "alpha=0.01" in trial.cell, report=False)
+    folder = open_study(tmp_path)
+    assert [edge.path for edge in best_on_edge(folder)] == ["method.beta"]
+    lines = answer(folder)
+    assert lines[0] == "Unfinished: 2 of 4 planned cells have not run, and a better one may be among them."
+    assert lines[1].startswith("Best of 2 cells")
+    make_study(tmp_path / "one", levels=(0.01, 0.1), missing=lambda t: t.cell != "alpha=0.1 beta=0.1", report=False)
+    one = open_study(tmp_path / "one")
+    assert best_on_edge(one) == ()
+    assert "3 of 4 planned cells have not run" in answer(one)[0]
+    assert not any("edge" in line for line in answer(one))
+
+
 def test_refining_extends_the_grid_by_one_level_and_not_by_two(tmp_path: Path, make_study: MakeStudy) -> None:
     folder = on_edge(tmp_path, make_study)
     first = [p for p in between(folder, [Reading(name="robust")], 90.0) if p.edge]

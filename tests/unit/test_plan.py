@@ -281,7 +281,9 @@ def test_a_later_choice_replaces_the_earlier_end() -> None:
 def test_the_listing_counts_what_is_left_and_what_it_costs() -> None:
     found = study()
     text = "\n".join(listing(read(found, ended(found, *found.plan[:4])), lambda config: 60.0, slots=2))
-    assert "6 of 10 trials to run; then the best cell" in text
+    assert "6 of 10 trials to run; then the best cell and the untouched model on the report split." in text
+    in_all = listing(read(found, {}), lambda config: 60.0, slots=2, closing=closing_to_come(found, 0, 1))
+    assert "the untouched model on the report split: 12 trials in all." in "\n".join(in_all)
     assert "About 6 min of work: 3 min with 2 at a time." in text
     assert text.count("missing ") == 6
     assert text.count("done ") == 4

@@ -35,11 +35,12 @@ class Course:
         *,
         samples: int,
         seeds: int,
+        limit: int | None = None,
         recorder: Recorder | None = None,
         estimates: bool = False,
     ) -> None:
         self.path, self.study, self.results = folder.path, folder.study, dict(folder.results)
-        self._samples, self._seeds, self._recorder = samples, seeds, recorder
+        self._samples, self._seeds, self._limit, self._recorder = samples, seeds, limit, recorder
         self._display: Display | None = None
         self._jobs: dict[str, Job] = {}  # trial id -> the running job that contains it
         self._scores: dict[str, CellScore] = {}  # by cell, because scoring all cells after each trial takes seconds
@@ -53,7 +54,10 @@ class Course:
                 self._stops.ended(trial_id, result)
         self._lock = threading.RLock()  # `look` may be called from another thread than the rest
         self.begun = 0  # trials started by this launch
-        self.tally = Tally(title=self.study.study, planned=self._planned(), done=_ended(folder), began=time.monotonic())
+        self._ended_before = _ended(folder)  # trials that ended before this launch
+        self.tally = Tally(
+            title=self.study.study, planned=self._planned(), done=self._ended_before, began=time.monotonic()
+        )
 
     @property
     def folder(self) -> StudyFolder:
@@ -61,7 +65,9 @@ class Course:
         return StudyFolder(path=self.path, study=self.study, results=dict(self.results))
 
     def _planned(self) -> int:
-        return len(self.study.plan) + closing_to_come(self.study, self._samples, self._seeds) + self.to_come()
+        """Return how many trials will have ended at the end of this launch if none fails."""
+        whole = len(self.study.plan) + closing_to_come(self.study, self._samples, self._seeds) + self.to_come()
+        return whole if self._limit is None else min(whole, self._ended_before + self._limit)
 
     def to_come(self) -> int:
         """Return how many trials a search has yet to propose."""
@@ -103,7 +109,9 @@ class Course:
         """Plan the trials on the report split, in place of earlier ones."""
         self.publish(with_closing(self.study, closing))
         self.results = read_results(self.path, self.study)
-        self.tally = replace(self.tally, planned=len(self.study.plan), done=_ended(self.folder))
+        done = _ended(self.folder)
+        self._ended_before += done - self.tally.done  # scores of the chosen cell that an earlier launch has left
+        self.tally = replace(self.tally, planned=self._planned(), done=done)
 
     def started(self, job: Job) -> None:
         with self._lock:

@@ -288,7 +288,7 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
     troubles: list[str] = []
     recorder = None if tracking is None else _started(folder.path, tracking, troubles)
     course = Course(
-        folder, samples=options.samples, seeds=len(options.seeds), recorder=recorder,
+        folder, samples=options.samples, seeds=len(options.seeds), limit=options.limit, recorder=recorder,
         estimates=options.local or not torch.cuda.is_available(),  # with Ray a trial's GPU is not touched from here
     )  # fmt: skip
     written: list[Path] = []

@@ -41,7 +41,10 @@ def plan_lines(folder: StudyFolder, options: Options) -> list[str]:
     elsewhere = study.base.model.name not in MINIATURES and not torch.cuda.is_available()
     on = options.on or (REFERENCE if elsewhere else None)
     gpu = None if on is None else Gpu(name=on.text, seconds=lambda c: pace.estimate(c).seconds_on(on.card))
-    lines = listing(folder, pace.seconds, slots=slots, to_come=coming, gpu=gpu)
+    closing = closing_to_come(study, options.samples, len(options.seeds))
+    lines = listing(folder, pace.seconds, slots=slots, to_come=coming, closing=closing, gpu=gpu)
+    if options.limit is not None:
+        lines.append(f"--limit {options.limit}: this launch starts at most {counted(options.limit, 'trial')} of them.")
     lines += sets_lines(study)
     lines += stopping_lines(study, pace)
     lines += budget_lines(folder, options, pace, slots)

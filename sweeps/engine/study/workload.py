@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sweeps.engine.format import counted
 from sweeps.engine.study.folder import UNTOUCHED, StudyFolder
 from zsr_core.duration import duration
 from zsr_core.trial.config import TrialConfig
@@ -16,12 +17,14 @@ def listing(
     *,
     slots: int,
     to_come: int = 0,
+    closing: int = 0,
     gpu: Gpu | None = None,
 ) -> list[str]:
     """Return the plan as lines: every trial with its status, then how many are left and the estimated time.
 
     ``to_come`` is the number of trials that a search has yet to propose; each is taken to cost as much as the base.
-    ``gpu``: also give the cost in GPU hours of this card.
+    ``closing`` is the number of trials on the report split that the choice will add. ``gpu``: also give the cost in GPU
+    hours of this card.
     """
     study = folder.study
     lines = [f"{study.study}: {study.question}", ""]
@@ -32,8 +35,10 @@ def listing(
     todo = len(folder.unfinished()) + to_come
     rows = "every row" if study.report_all else f"the best cell{' and the named rows' if study.report_rows else ''}"
     then = f"; then {rows} and the untouched model on the report split"
-    end = "" if study.rows(split="report") else then
-    lines += ["", f"{todo} of {len(study.plan) + to_come} trials to run{end}."]
+    planned = len(study.plan) + to_come
+    in_all = f": {counted(planned + closing, 'trial')} in all" if closing else ""
+    end = "" if study.rows(split="report") else f"{then}{in_all}"
+    lines += ["", f"{todo} of {planned} trials to run{end}."]
     if todo:
         lines.append(f"About {duration(left)} of work: {duration(left / slots)} with {slots} at a time.")
     if todo and gpu is not None:

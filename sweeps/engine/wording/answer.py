@@ -41,7 +41,8 @@ def answer(
     study, cells = folder.study, scores(folder)
     decides = deciding_score(study.objectives)
     n = len(eligible(cells, decides.name))
-    lines = [f"Best of {counted(n, 'cell')} on the selection split: {where(winner)} ({figures(folder, winner)})."]
+    lines = list(filter(None, [unfinished_text(folder)]))
+    lines += [f"Best of {counted(n, 'cell')} on the selection split: {where(winner)} ({figures(folder, winner)})."]
     lines += list(filter(None, [keep_text(folder), warning_text(folder)]))
     lines += [rivals_text(decides, rivals)] if rivals else []
     lines += list(filter(None, [edges_text(best_on_edge(folder), rivals or ())]))
@@ -66,6 +67,16 @@ def answer(
             f"  {where(cell):<32} {figures(folder, cell)}" for cell in pareto(keeping(folder, cells), study.objectives)
         ]
     return lines
+
+
+def unfinished_text(folder: StudyFolder) -> str:
+    """Return how many planned cells have not run, in a sentence; empty if all have."""
+    rows = folder.study.rows(role="cell", split="selection")
+    absent = sum(all(folder.status(trial) == "missing" for trial in row.trials) for row in rows)
+    if not absent:
+        return ""
+    verb = "has" if absent == 1 else "have"
+    return f"Unfinished: {absent} of {len(rows)} planned cells {verb} not run, and a better one may be among them."
 
 
 def reported_text(folder: StudyFolder, reported: Ranking) -> str:

@@ -6,7 +6,7 @@ An end that the method itself cannot cross, such as 1 for a share, is no edge: n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,7 +55,11 @@ def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Ed
     low, high = (levels[0], levels[-1]) if folder.study.mode == "matrix" else (domain.low, domain.high)
     if not low < high:
         return None
+    decides = deciding_score(folder.study.objectives)
     if folder.study.mode == "matrix":
+        scored = {cell.cell for cell in eligible(scores(folder), decides.name)}
+        if len(_levels(folder, best.overrides, path, log, scored)) < 2:  # one level shows no rise towards it
+            return None
         down, up, step = at == low, at == high, None
     else:
         width = transform(domain, high) - transform(domain, low)
@@ -68,7 +72,6 @@ def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Ed
     beyond = next_level(at, near, domain, -1 if down else 1, step)
     if beyond is None or not _allowed(folder, best.overrides, path, beyond):
         return None
-    decides = deciding_score(folder.study.objectives)
     inside = None if near is None else _cell(folder, {**best.overrides, path: near}, decides.name)
     mine, theirs = best.value(decides.name), None if inside is None else inside.value(decides.name)
     return Edge(
@@ -79,8 +82,10 @@ def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Ed
     )  # fmt: skip
 
 
-def _levels(folder: StudyFolder, best: Mapping[str, Any], path: str, log: bool) -> list[float]:
-    """Return the values of an axis that cells of the best one's branch take, in order.
+def _levels(
+    folder: StudyFolder, best: Mapping[str, Any], path: str, log: bool, among: Collection[str] | None = None
+) -> list[float]:
+    """Return the values of an axis that cells of the best one's branch take, in order; with ``among`` these cells only.
 
     Those that a log axis cannot show are left out.
     """
@@ -89,7 +94,7 @@ def _levels(folder: StudyFolder, best: Mapping[str, Any], path: str, log: bool) 
     cells: Iterator[Any] = (
         row.overrides.get(path)
         for row in study.rows(role="cell", split="selection")
-        if branch_of(study, row.overrides) == branch
+        if branch_of(study, row.overrides) == branch and (among is None or row.cell in among)
     )
     found = {float(value) for value in cells if is_finite(value)}
     return sorted(value for value in found if value > 0 or not log)
