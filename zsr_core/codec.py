@@ -32,9 +32,18 @@ class ConfigError(ValueError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest known name, or an empty string."""
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
+
+    It goes right after the name, before a list that may be long. A known dotted path is also near by its last part. A
+    name of one letter is near to none.
+    """
+    whole: dict[str, str] = {}
+    for each in map(str, known):
+        last = each.rpartition(".")[2]
+        for text in (each, last) if last.isidentifier() else (each,):
+            whole.setdefault(text, each)
+    close = difflib.get_close_matches(name, whole, n=1, cutoff=0.5) if len(name.strip("-")) > 1 else []
+    return f" (did you mean {whole[close[0]]!r}?)" if close else ""
 
 
 def unknown(path: str, value: object, known: Iterable[str], listed_by: str = "") -> ConfigError:
@@ -48,9 +57,9 @@ def unknown(path: str, value: object, known: Iterable[str], listed_by: str = "")
         near = difflib.get_close_matches(str(value), names, n=NEAREST, cutoff=0.4)
         such = f", such as {', '.join(near)}" if near else ""
         expected = f"one of {len(names)} names{such}; {listed_by} lists them"
-        return ConfigError(f"{path}: unknown value {value!r}; expected {expected}{did_you_mean(str(value), names)}")
-    listing = ", ".join(names)
-    return ConfigError(f"{path}: unknown value {value!r}; expected one of: {listing}{did_you_mean(str(value), names)}")
+    else:
+        expected = f"one of: {', '.join(names)}"
+    return ConfigError(f"{path}: unknown value {value!r}{did_you_mean(str(value), names)}; expected {expected}")
 
 
 def require(ok: bool, path: str, value: object, expected: str) -> None:
@@ -341,8 +350,8 @@ def _read_dataclass(kind: type, plain: Any, path: str) -> Any:
     values = {name: plain[name] for name in readers if name in plain}
     if len(values) + tagged < len(plain):
         name = next(name for name in plain if name not in readers and not (tagged and name == "type"))
-        has = f"it has: {', '.join(readers)}{did_you_mean(name, readers)}"
-        raise ConfigError(f"{path}: {kind.__name__} has no field {name!r}; {has}")
+        has = f"{did_you_mean(name, readers)}; it has: {', '.join(readers)}"
+        raise ConfigError(f"{path}: {kind.__name__} has no field {name!r}{has}")
     for name in needed:
         if name not in values:
             require(False, f"{path}.{name}", None, f"a value: {kind.__name__} needs it")
@@ -375,7 +384,7 @@ def _child(node: Any, key: str, path: str) -> Any:
     known = [k for k in node if k != "type"] if isinstance(node, dict) else []
     owner = node.get("type", "a mapping") if isinstance(node, dict) else repr(node)
     has = f"it has: {', '.join(known)}" if known else "it has no fields"
-    raise ConfigError(f"{path}: {owner} has no field {key!r}; {has}{did_you_mean(key, known)}")
+    raise ConfigError(f"{path}: {owner} has no field {key!r}{did_you_mean(key, known)}; {has}")
 
 
 def canonical(value: Any) -> str:

@@ -248,8 +248,10 @@ def _trial(folder: StudyFolder, cell: str | None, seed: int | None) -> PlannedTr
         known = list(dict.fromkeys(trial.cell for trial in done))
         asked = "final choice" if cell is None else repr(cell)
         of_seed = "" if seed is None else f" with seed {seed}"
-        listing = f"{', '.join(known) or 'none'}{did_you_mean(cell or '', known)}"
-        raise ConfigError(f"cell: no finished trial of {asked}{of_seed}; there are: {listing}")
+        nearest = did_you_mean(cell or "", known)
+        raise ConfigError(
+            f"cell: no finished trial of {asked}{of_seed}{nearest}; there are: {', '.join(known) or 'none'}"
+        )
     return wanted[0]
 
 

@@ -122,7 +122,7 @@ MISTAKES = [
     (["table"], "zsr table: the following arguments are required: --study"),
     (["table", "--study", ""], "zsr table: --study: got '', expected the folder of a study"),
     (["table", "--study", "STUDY/study.json"], "which a sweep has written; this is a file"),
-    (["table", "--study", "STUDY", "--fromat", "md"], "flag: unknown value '--fromat'; expected one of: --help"),
+    (["table", "--study", "STUDY", "--fromat", "md"], "flag: unknown value '--fromat'"),
     (["table", "--study", "STUDY", "--fromat", "md"], "did you mean '--format'?"),
     (["table", "--study", "STUDY", "--format", "word"], "--format: unknown value 'word'; expected one of: terminal"),
     (["table", "--study", "STUDY", "--format", ""], "--format: got '', expected one of terminal, md"),
@@ -144,7 +144,7 @@ MISTAKES = [
     (["audit", "--published", "--tier", "full"], "--tier: got 'full', expected --study with it"),
     (["audit", "--published", "--plan"], "--plan: got True, expected --study with it"),
     (["audit", "--study", "STUDY", "--out", "there"], "--out: got 'there', expected --published with it"),
-    (["evaluate", "--tasks", "anmals"], "--tasks: unknown value 'anmals'; expected one of:"),
+    (["evaluate", "--tasks", "anmals"], "--tasks: unknown value 'anmals' (did you mean 'animals'?); expected one of:"),
     (["evaluate", "--tasks", "animals,animals"], "--tasks: got ['animals', 'animals'], expected every task once"),
     (["evaluate", "--trained-on", "nope"], "--trained-on: unknown value 'nope'; expected one of:"),
     (["evaluate", "--gpus-per-worker", "1"], "--gpus-per-worker: got '1', expected --workers above 1"),
@@ -159,7 +159,7 @@ MISTAKES = [
     (["audit", "--published", "--out", ""], "--out: got '', expected a folder"),
     (["audit", "--published", "--study", "STUDY"], "a study's folder, or --published instead of it"),
     (["audit", "--study", "STUDY", "--images", "9" * 20], "--images: got '99999999999999999999', expected a whole"),
-    (["audit", "--study", "STUDY", "--tier", "ful"], "--tier: unknown value 'ful'; expected one of: cheap, full"),
+    (["audit", "--study", "STUDY", "--tier", "ful"], "--tier: 'ful' (did you mean 'full'?); expected one of"),
     (["audit", "--study", "STUDY", "--autocast", "fp8"], "--autocast: unknown value 'fp8'"),
     (["data", "check", "--tasks", ","], "--tasks: got ',', expected at least one set"),
     (["data", "check", "--decod"], "did you mean '--decode'?"),
@@ -249,8 +249,8 @@ def test_a_baseline_that_is_no_row_is_one_line(
     make_study(tmp_path, levels=(0.1,), report=False)
     assert main(["table", "--study", str(tmp_path), "--format", "md", "--baseline", "untuched"]) == 2
     assert capsys.readouterr().err == (
-        "zsr table: --baseline: unknown value 'untuched'; expected one of: untouched, alpha=0.1 beta=0.1; "
-        "did you mean 'untouched'?\n"
+        "zsr table: --baseline: unknown value 'untuched' (did you mean 'untouched'?); expected one of: untouched, "
+        "alpha=0.1 beta=0.1\n"
     )
 
 

@@ -121,7 +121,11 @@ def test_overrides_reach_nested_fields_union_members_and_whole_branches() -> Non
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        ("method.alhpa", 1.0, "config.method: TgaZsr has no field 'alhpa'; it has: alpha, beta"),
+        (
+            "method.alhpa",
+            1.0,
+            "config.method: TgaZsr has no field 'alhpa' (did you mean 'alpha'?); it has: alpha",
+        ),
         ("metod.alpha", 1.0, "did you mean 'method'?"),
         ("seed.x", 1, "config.seed: 0 has no field 'x'; it has no fields"),
         ("method.type", "TeCoA", "config.method: TgaZsr has no field 'type'"),
@@ -203,8 +207,10 @@ def test_flattening_gives_dotted_paths_to_scalars_and_json_text_for_lists() -> N
 
 
 def test_the_nearest_name_is_offered_and_nothing_where_none_is_near() -> None:
-    assert did_you_mean("TeCoa", ["TeCoA", "TgaZsr"]) == "; did you mean 'TeCoA'?"
+    assert did_you_mean("TeCoa", ["TeCoA", "TgaZsr"]) == " (did you mean 'TeCoA'?)"
     assert did_you_mean("qqq", ["TeCoA"]) == ""
+    assert did_you_mean("alfa", ["method.beta", "method.alpha"]) == " (did you mean 'method.alpha'?)"
+    assert did_you_mean("--n", ["--on", "--plan"]) == "", "one letter is near to many flags"
 
 
 @pytest.mark.parametrize(("value", "finite"), [(1, True), (0.5, True), (True, False), ("1", False), (math.nan, False)])
@@ -232,7 +238,7 @@ def test_an_error_for_one_of_a_long_table_names_the_nearest_and_the_command_that
     names = ["robust", "robust_drop", *(f"metric_{i}" for i in range(400))]
     said = str(unknown("score", "robst", names, "`zsr measure`"))
     assert said == (
-        "score: unknown value 'robst'; expected one of 402 names, such as robust, robust_drop; `zsr measure` lists "
-        "them; did you mean 'robust'?"
+        "score: unknown value 'robst' (did you mean 'robust'?); expected one of 402 names, such as robust, "
+        "robust_drop; `zsr measure` lists them"
     )
     assert "402 names; `zsr measure`" in str(unknown("score", "#", names, "`zsr measure`"))

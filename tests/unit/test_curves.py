@@ -58,7 +58,7 @@ def test_a_learning_curve_is_the_mean_over_seeds_of_the_epochs_all_reached(
     assert (curve.label, curve.x, curve.n) == ("alpha=0.1 beta=0.1", (1.0, 2.0), 2)
     assert curve.mean == (4.5, 2.5)
     assert curve.sd == pytest.approx((math.sqrt(0.5), math.sqrt(0.5)))
-    with pytest.raises(ConfigError, match="'los' is in no trial's history; there are: loss; did you mean 'loss'"):
+    with pytest.raises(ConfigError, match=r"'los' is in no trial's history \(did you mean 'loss'\?\); there are: loss"):
         learning_curves(folder, "los")
 
 

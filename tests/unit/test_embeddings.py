@@ -172,7 +172,7 @@ def test_a_field_added_later_is_no_part_of_an_id_at_its_default() -> None:
     assert config.with_({"eval_suite.embeddings": "report"}).trial_id == config.trial_id != asked.trial_id
     assert from_plain(TrialConfig, to_plain(asked)) == asked
     assert fingerprint(asked) != fingerprint(config)
-    with pytest.raises(ConfigError, match=r"embeddings: unknown value 'some'; expected one of: report, all, none"):
+    with pytest.raises(ConfigError, match=r"embeddings: unknown value 'some'.*; expected one of: report, all, none"):
         EvalSuite(embeddings="some")  # type: ignore[arg-type]
 
 

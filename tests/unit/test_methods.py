@@ -80,7 +80,7 @@ def test_every_method_here_trains_against_class_cross_entropy(tiny: Any) -> None
         ({"alpha": -0.1}, "alpha: got -0.1, expected a finite number >= 0"),
         ({"beta": math.nan}, "beta: got nan"),
         ({"alpha": math.inf}, "alpha: got inf"),
-        ({"attention": "txt"}, "attention: unknown value 'txt'; expected one of: text, visual, visual_differentiable"),
+        ({"attention": "txt"}, "attention: unknown value 'txt' (did you mean 'text'?); expected one of: text, visual"),
         ({"distance": "L2"}, "did you mean 'l2'?"),
         ({"norm_axis": "tokens"}, "did you mean 'token'?"),
         ({"minmax": "never"}, "minmax: unknown value 'never'"),

@@ -80,7 +80,7 @@ def test_a_clean_number_comes_before_one_under_attack_unless_a_budget_is_named(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("robst", "'robst' was not measured; there are: clean, robust, harmonic; did you mean 'robust'"),
+        ("robst", r"'robst' was not measured \(did you mean 'robust'\?\); there are: clean, robust, harmonic"),
         ("robust:dish", "nothing was measured on 'dish'.*did you mean 'dishes'"),
         ("robust@2/255", "'robust@2/255' was not measured; robust was under pgd10 at 1/255, worst at 1/255"),
         ("clean - robust@2/255", "'robust@2/255' was not measured"),

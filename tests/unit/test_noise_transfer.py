@@ -109,7 +109,7 @@ def test_a_source_that_is_not_there_is_refused_by_name(tiny: Any) -> None:
     tower, x = tiny.tower(), tiny.pixels(1)
     labels = torch.zeros(1, dtype=torch.int64)
     target = _target(tiny, tower, labels, others={"untouched": tower, "sibling": tower})
-    with pytest.raises(ConfigError, match=r"source: unknown value 'untuched'; .*untouched, sibling; did you mean"):
+    with pytest.raises(ConfigError, match=r"'untuched' \(did you mean 'untouched'\?\); .*untouched, sibling"):
         Transfer(source="untuched").run(target, x, THREAT, _draws)
     alone = _target(tiny, tower, labels)
     with pytest.raises(ConfigError, match="no other model"):

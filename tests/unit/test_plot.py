@@ -357,6 +357,8 @@ def test_a_kind_or_an_axis_that_there_is_not_is_named(tmp_path: Path, make_study
     make_study(tmp_path, levels=(0.1, 1.0), report=False)
     with pytest.raises(ConfigError, match=r"--kind: unknown value 'countour'.*did you mean 'contour'"):
         draw(open_study(tmp_path), Request(kinds=("countour",)))
+    with pytest.raises(ConfigError, match=r"axis: 'alfa' does not vary \(did you mean 'method.alpha'\?\); there are"):
+        draw(open_study(tmp_path), Request(x="alfa"))
     with pytest.raises(ConfigError, match="axis: 'gamma' does not vary"):
         draw(open_study(tmp_path), Request(x="gamma"))
     with pytest.raises(ConfigError, match="importance: weights has 4 completed configurations"):

@@ -31,7 +31,7 @@ MISTAKES = [
     pytest.param(
         '"method.alpha"',
         '"method.alhpa"',
-        "error: config.method: TgaZsr has no field 'alhpa'; it has: ",
+        "error: config.method: TgaZsr has no field 'alhpa' (did you mean 'alpha'?); it has: ",
         marks=pytest.mark.slow,
     ),
 ]

@@ -18,10 +18,10 @@ SHOWN_METHODS = "TgaZsr (default), TeCoA, PmgAft, ...: a class of zsr_core.metho
 def parser() -> argparse.ArgumentParser:
     """Return the parser of ``python -m zsr_core``."""
     words = "One trial on a bare GPU box, without Ray."
-    top = argparse.ArgumentParser(prog="python -m zsr_core", description=words)
+    top = argparse.ArgumentParser(prog="python -m zsr_core", description=words, allow_abbrev=False)
     verbs = top.add_subparsers(dest="verb", required=True)
-    add_train_options(verbs.add_parser("train", help=TRAINING, description=TRAINING))
-    add_evaluate_options(verbs.add_parser("evaluate", help=EVALUATION, description=EVALUATION))
+    add_train_options(verbs.add_parser("train", help=TRAINING, description=TRAINING, allow_abbrev=False))
+    add_evaluate_options(verbs.add_parser("evaluate", help=EVALUATION, description=EVALUATION, allow_abbrev=False))
     return top
 
 

@@ -352,7 +352,10 @@ def read(row: ZeroShotTask, root: Path, part: PartName) -> Part:
         lacks.append(" or ".join(row.either))
     if lacks:
         expected = f"{', '.join(wanted(row, part))} below it, unpacked from {' and '.join(row.archives)}"
-        raise ConfigError(f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {expected}")
+        raise ConfigError(
+            f"root: {root} holds no {row.name} ({lacks[0]} is missing); expected {expected}. The environment variable "
+            "ZSR_DATA names the folder of the public sets; `zsr data check` says which are there"
+        )
     paths = (*needs(row, part), *(() if found is None else (found,)))
     stamp = tuple(when for path in paths for when in written_below(root / path))
     return _read(row.name, root, part, stamp)

@@ -91,9 +91,9 @@ def check_texts(ref: ModelRef, classes: Sequence[str], templates: Sequence[str],
 def _check_weights(ref: ModelRef, path: str) -> None:
     if ref.name not in (*miniature.NAMES, *open_clip.list_models()):
         raise ConfigError(
-            f"{path}.name: unknown model {ref.name!r}; expected 'miniature', 'miniature-96' "
-            f"or an open_clip architecture"
-            f"{did_you_mean(ref.name, [*miniature.NAMES, *open_clip.list_models()])}"
+            f"{path}.name: unknown model {ref.name!r}"
+            f"{did_you_mean(ref.name, [*miniature.NAMES, *open_clip.list_models()])}; expected 'miniature-96', its "
+            "forerunner 'miniature', or an open_clip architecture"
         )
     for name in ("pretrained", "text_from"):
         value = getattr(ref, name)

@@ -74,8 +74,8 @@ def learning_curves(folder: StudyFolder, column: str) -> list[Curve]:
     """
     known = columns(folder)
     if column not in known:
-        raise ConfigError(f"learning: {column!r} is in no trial's history; there are: {', '.join(known) or 'none'}"
-                          f"{did_you_mean(column, known)}")  # fmt: skip
+        raise ConfigError(f"learning: {column!r} is in no trial's history{did_you_mean(column, known)}; there are: "
+                          f"{', '.join(known) or 'none'}")  # fmt: skip
     curves = []
     for cell, trials in _trained(folder).items():
         series = [

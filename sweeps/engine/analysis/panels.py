@@ -79,8 +79,8 @@ def resolve_axis(name: str, sources: Sequence[Source]) -> str:
     if len(matching) == 1:
         return matching[0]
     if not matching:
-        raise ConfigError(f"axis: {name!r} does not vary; there are: {', '.join(varied) or 'none'}"
-                          f"{did_you_mean(name, varied)}")  # fmt: skip
+        raise ConfigError(f"axis: {name!r} does not vary{did_you_mean(name, varied)}; there are: "
+                          f"{', '.join(varied) or 'none'}")  # fmt: skip
     raise ConfigError(f"axis: {name!r} is one of {', '.join(matching)}; give the whole path")
 
 
@@ -233,8 +233,9 @@ def _groups(rows: Iterable[Mapping[str, Any]], facet: str | None) -> dict[str, l
             name = ""
         elif facet not in row:
             known = (*CONDITIONS, "method", "study", *row)
-            raise ConfigError(f"facet: no trial has {facet!r}; expected {', '.join(CONDITIONS)}, method, study, seed "
-                              f"or a path such as method.alpha{did_you_mean(facet, known)}")  # fmt: skip
+            raise ConfigError(f"facet: no trial has {facet!r}{did_you_mean(facet, known)}; expected "
+                              f"{', '.join(CONDITIONS)}, method, study, seed or a path such as method.alpha"
+                              )  # fmt: skip
         else:
             own_name = facet in ("method", "study")
             name = str(row[facet]) if own_name else f"{leaf(facet)} {short(row[facet])}"

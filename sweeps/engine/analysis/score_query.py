@@ -166,12 +166,12 @@ def check_score(score: Query, folder: StudyFolder) -> None:
         rows = distinct_among([result.measurements for result in done], "metric", "task", "attack", "eps")
         known = list(dict.fromkeys(metric for metric, *_ in rows))
         if part.name not in known:
-            raise ConfigError(f"score: {part.name!r} was not measured; there are: {', '.join(known) or 'none'}"
-                              f"{did_you_mean(part.name, known)}")  # fmt: skip
+            raise ConfigError(f"score: {part.name!r} was not measured{did_you_mean(part.name, known)}; there are: "
+                              f"{', '.join(known) or 'none'}")  # fmt: skip
         tasks = list(dict.fromkeys(task for _, task, *_ in rows))
         if part.task not in tasks:
-            raise ConfigError(f"score: nothing was measured on {part.task!r}; there are: {', '.join(tasks)}"
-                              f"{did_you_mean(part.task, tasks)}")  # fmt: skip
+            raise ConfigError(f"score: nothing was measured on {part.task!r}{did_you_mean(part.task, tasks)}; there "
+                              f"are: {', '.join(tasks)}")  # fmt: skip
         own = [(attack, eps) for metric, _, attack, eps in rows if metric == part.name]
         conditions = dict.fromkeys(f"{attack} at {eps_text(eps)}" for attack, eps in own)
         if all(score_value(result, part, usual) is None for result in done):
