@@ -47,13 +47,20 @@ def test_a_grid_runs_to_an_answer_and_the_same_command_again_starts_nothing(
     write: Write, run: Run, tmp_path: Path
 ) -> None:
     script, folder = write(), tmp_path / "results" / "tiny"
-    first = run(script, "--local", "--limit", "2")
+    told = tmp_path / "told.json"
+    told_by = ("--notify", f"sh -c 'printenv ZSR_NOTICE > {told}'")
+    first = run(script, "--local", "--limit", "2", *told_by)
     assert first.returncode == 1, first.stderr
+    assert {**json.loads(told.read_text()), "text": "", "best": ""} == {
+        "event": "incomplete", "study": "tiny", "folder": str(folder), "done": 2, "planned": 7, "failed": 0,
+        "text": "", "best": "",
+    }  # fmt: skip
     assert "3 planned trials have not run" in first.stderr
     early = written(folder)
     assert len(early) == 2
-    second = run(script, "--local")
+    second = run(script, "--local", *told_by)
     assert (second.returncode, second.stderr) == (0, "")
+    assert json.loads(told.read_text())["text"].startswith("tiny has ended: 7 of 7 trials done.\nBest: alpha=")
     late = written(folder)
     assert late.items() >= early.items(), "what was done must not run again"
     study = read_study(folder)
@@ -73,8 +80,8 @@ def test_a_grid_runs_to_an_answer_and_the_same_command_again_starts_nothing(
     for name in ("study.parquet", "table.md", "figures/surface_alpha_beta.png"):
         assert str(folder / name) in second.stdout
         assert (folder / name).is_file()
-    third = run(script, "--local")
-    assert (third.returncode, third.stderr) == (0, "")
+    third = run(script, "--local", "--notify", "false never-shown")
+    assert (third.returncode, third.stderr) == (0, "--notify: false did not take the message (exit code 1)\n")
     assert "All 7 trials of tiny are done: nothing to run." in third.stdout
     assert written(folder) == late
 

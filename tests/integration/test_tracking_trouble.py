@@ -62,6 +62,17 @@ def test_a_broken_line_of_the_spool_is_said_and_hides_no_answer(
     assert statuses == [("FINISHED",)]
 
 
+@pytest.mark.slow
+def test_the_target_of_notices_is_kept_nowhere(write: Write, run: Run, tmp_path: Path, uri: str) -> None:
+    secret = "T0KEN-of-the-hook"
+    done = run(write(ONE), "--local", "--tracking", uri, "--notify", f"http://127.0.0.1:9/services/{secret}")
+    assert (done.returncode, secret in done.stdout + done.stderr) == (0, False)
+    assert done.stderr == "--notify: http://127.0.0.1/*** did not take the message (Connection refused)\n"
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(kept) > 10
+    assert not [path for path in kept if secret.encode() in path.read_bytes()]
+
+
 def test_the_command_to_go_on_with_shows_no_login() -> None:
     shown = command_again("tiny.py", ["--tracking", "http://me:hidden@host:5000", "--tracking=http://me:hidden@host"])
     assert shown == "python tiny.py --tracking http://***@host:5000 --tracking=http://***@host"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sweeps.engine.analysis.scores import CellScore, best, row_score
 from sweeps.engine.analysis.searching.keeping import keeping
 from sweeps.engine.running.jobs import Job
+from sweeps.engine.running.notify import Standing
 from sweeps.engine.running.pace import Pace, slow_text
 from sweeps.engine.running.progress import Display, Tally
 from sweeps.engine.running.stops import Stops
@@ -47,6 +48,7 @@ class Course:
         self.pace, self._estimates = Pace(folder.done().values()), estimates
         self.notes: list[str] = []  # lines for the end of the launch
         self.ended_early = ""  # why no further cell is run; empty while all are
+        self.over_budget = False  # whether that is because the budget is used up
         rule = self.study.stop
         self._stops = None if rule is None else Stops(self.path, lambda: self.study, rule)
         if self._stops is not None:  # a launch may have been killed before it noted them
@@ -73,9 +75,9 @@ class Course:
         """Return how many trials a search has yet to propose."""
         return to_come(self.study, self._samples, self._seeds)
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, *, over_budget: bool = False) -> None:
         """Run no further cell, for this reason; a search has then made all of its proposals."""
-        self.ended_early = reason
+        self.ended_early, self.over_budget = reason, over_budget
         self._samples = len(suggestions(self.study))
         self.tally = replace(self.tally, planned=self._planned())
 
@@ -175,6 +177,14 @@ class Course:
             error = result.error or result.status if result.status == "failed" else None
             self.tally = self.tally.ended(trial.trial_id, trial.label, error, self._best())
             self._show(event(trial.label, result, self.study))
+
+    def standing(self) -> Standing:
+        """Return how far the study has come."""
+        failed = sum(result.status == "failed" for result in self.results.values())
+        return Standing(
+            study=self.study.study, folder=str(self.path), done=self.tally.done, planned=self.tally.planned,
+            failed=failed, best=self.tally.best,
+        )  # fmt: skip
 
     def _best(self) -> str:
         decides, folder = deciding_score(self.study.objectives).name, self.folder

@@ -132,7 +132,7 @@ class Engine:
         )  # fmt: skip
         self._run(limit, search=True)
         if limit.reason:
-            course.close(limit.reason)
+            course.close(limit.reason, over_budget=limit.over)
 
     def _gpus(self) -> float:
         """Return how many GPUs a trial has, or its share of one."""

@@ -25,6 +25,7 @@ from sweeps.engine.running.execute import run_missing
 from sweeps.engine.running.exit_codes import BAD_INPUT, DONE, INCOMPLETE, INTERRUPTED
 from sweeps.engine.running.here import check_gpus, check_limit
 from sweeps.engine.running.jobs import ClusterLost, processes_of
+from sweeps.engine.running.notify import notice_of_break, notice_of_end, read_notify, tell
 from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import earlier_lines, note_lines, own_cells, plan_lines, refine_lines
@@ -102,7 +103,7 @@ def _go_on(folder: Path, grown: Callable[[StudyFolder], Study], local: bool, tra
         options = Options(
             plan=False, preset=study.preset, search=study.search, samples=len(suggestions(study)), seeds=study.seeds,
             objectives=study.objectives, results=folder.parent, tracking=tracking, local=local, limit=None, fresh=False,
-            gpus_per_trial=None, max_concurrent=None,
+            gpus_per_trial=None, max_concurrent=None, notify=read_notify(None),
         )  # fmt: skip
         grown_folder = StudyFolder(path=folder, study=study, results=read.results)
         return _conduct(grown_folder, options, uri)
@@ -301,9 +302,10 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
             run_missing(course, options, running, own)
             end = course.folder
             written = derive(end, troubles)
-        except BaseException:
+        except BaseException as error:
             for line in _close(recorder, written):
                 print(line, file=sys.stderr)
+            tell(options.notify, notice_of_break(course.standing(), error))
             raise
         troubles += (untracked := _close(recorder, written))
         recorded_to = shown(tracking) if tracking and recorder and not untracked else None
@@ -322,6 +324,9 @@ def _conduct(folder: StudyFolder, options: Options, tracking: str | None, own: f
         )
         for line in (*lacking, *troubles):
             print(line, file=sys.stderr)
+        standing = course.standing()
+        ended = notice_of_end(standing, lacking, course.notes, broken=bool(troubles), over_budget=course.over_budget)
+        tell(options.notify, ended)
     return INCOMPLETE if lacking or troubles else DONE
 
 

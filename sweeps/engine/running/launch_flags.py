@@ -47,6 +47,8 @@ def launch_parser(question: str) -> Parser:
         "nothing that cannot finish, and keeps enough back to score the choice again")  # fmt: skip
     add("--until-certain", action="store_true", help="end a search when its expected further gain is below the noise "
         "of the best score")  # fmt: skip
+    add("--notify", metavar="TARGET", help="a command or a URL that is told when the launch ends, fails or has used up "
+        "its budget (default: ZSR_NOTIFY)")  # fmt: skip
     add("--resume", action="store_true", help="run only the missing trials (default)")
     add("--fresh", action="store_true", help="move an earlier study of this name aside and start anew")
     add("--gpus-per-trial", metavar="X", help="share of a GPU per trial, such as 0.25, or several GPUs of one "

@@ -19,6 +19,7 @@ from sweeps.engine.running.flags import (
     unknown_flag,
 )
 from sweeps.engine.running.launch_flags import CONDITIONAL_SEARCHES, SEARCHES, launch_parser
+from sweeps.engine.running.notify import Target, hidden, read_notify
 from sweeps.engine.running.spending.budget import Budget, read_budget
 from sweeps.engine.study.keeping import Keep, read_keep
 from sweeps.engine.study.limits import SAMPLES
@@ -63,6 +64,7 @@ class Options:
     deterministic: bool = False  # the same sums in every run on a GPU
     on: Cards | None = None  # that the plan is for
     refine: int = 0  # rounds of trials between neighbours whose scores are too far apart
+    notify: Target | None = None  # who is told how the launch has ended
 
 
 def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
@@ -131,6 +133,7 @@ def read_options(sweep: Sweep, argv: Sequence[str] | None = None) -> Options:
         on=None if given.on is None else read_cards("--on", given.on),
         until_certain=given.until_certain,
         refine=_whole("--refine", given.refine, MOST_ROUNDS) or 0,
+        notify=read_notify(given.notify),
         warm_start=tuple(read_folder("--warm-start", text).absolute() for text in given.warm_start),
     )
 
@@ -207,7 +210,8 @@ def default_results(environ: Mapping[str, str], cwd: Path) -> Path:
 def command_again(script: str, argv: Sequence[str]) -> str:
     """Return the command that continues a study: the given one without --fresh, which would start a new study.
 
-    A password in a tracking address is hidden, because the command is printed and may end in a log.
+    A password in a tracking address and the target of --notify are hidden, because the command is printed and may end
+    in a log.
     """
-    kept = (shown(arg) if "://" in arg else arg for arg in argv if arg != "--fresh")
+    kept = (shown(arg) if "://" in arg else arg for arg in hidden(argv) if arg != "--fresh")
     return " ".join(["python", script, *kept])

@@ -43,6 +43,7 @@ class Limited:
         self._looked_at = -1
         self._ended = 0
         self.reason = ""  # why it has ended early; empty while it has not
+        self.over = False  # whether it has ended because the next job would not fit the budget
 
     def next(self) -> Job | Waiting | None:
         """Return the next job; :data:`WAIT` while a measurement runs that decides about it; None at the end."""
@@ -107,6 +108,7 @@ class Limited:
         if needs + kept_back <= meter.left(running):
             return None
         text = meter.budget.text
+        self.over = True
         self.reason = (
             f"the next trial would take about {text(needs)} and scoring the choice again about {text(kept_back)}, of "
             f"{text(max(0.0, meter.left(running)))} left"
