@@ -11,6 +11,7 @@ from typing import Protocol
 from sweeps.engine.commands import (
     attention,
     audit,
+    dashboard,
     data,
     detect,
     evaluate,
@@ -58,6 +59,7 @@ COMMANDS: Mapping[str, Command] = {
     "health": health,
     "refine": refine,
     "replay": replay,
+    "dashboard": dashboard,
     "published": published,
     "record": record,
     "report": report,
