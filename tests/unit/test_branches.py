@@ -18,9 +18,9 @@ from search_spaces.branches import by_method
 from sweeps.engine import Sweep
 from sweeps.engine.analysis.curves import slices
 from sweeps.engine.analysis.importance import importances
-from sweeps.engine.analysis.panels import Source, panels
+from sweeps.engine.analysis.panels import Source, panels, unseen_axes
 from sweeps.engine.analysis.score_query import Reading
-from sweeps.engine.analysis.scores import scores
+from sweeps.engine.analysis.scores import best, scores
 from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.searching.health import repeats
 from sweeps.engine.analysis.searching.replay_table import replay_table
@@ -31,6 +31,7 @@ from sweeps.engine.study.branches import branch_of, overrides_of, point_of, valu
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_study, trial_folder, write_study
 from sweeps.engine.study.plan import new_study, recovered, suggested, suggestions
 from sweeps.engine.wording.answer import answer
+from sweeps.engine.wording.study import unseen_text
 from zsr_core.codec import ConfigError, to_plain
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.files import write_text
@@ -206,6 +207,38 @@ def test_figures_keep_weights_of_one_name_apart(tmp_path: Path) -> None:
         panels([Source(folder=folder, through=best)], Reading(name="robust"), "method.alpha", "method.beta")
     paths = [each.path for each in slices(folder, Reading(name="robust"), best)]
     assert paths == ["TGA-ZSR: method.alpha", "TGA-ZSR: method.beta", "CAW: method.alpha", "CAW: method.beta"]
+
+
+def test_a_branch_of_more_than_two_axes_is_cut_through_its_best_cell(tmp_path: Path) -> None:
+    lr = Axis(path="optim.lr", domain=Real(low=1e-4, high=1e-2, log=True), levels=(1e-4, 1e-2))
+    tga, caw = (replace(branch, axes=tuple(replace(a, levels=a.levels[1:3]) for a in branch.axes))
+                for branch in by_method((TgaZsr(), Caw()))["miniature"])  # fmt: skip
+    eps = Axis(path="threat.eps", domain=Real(low=1 / 255, high=4 / 255), levels=(1 / 255, 4 / 255))
+    sweep = Sweep(
+        name="s", question="?", base={"miniature": shared()["miniature"]}, space=(eps,), score_eps=2 / 255,
+        branches={"miniature": (replace(tga, axes=(*tga.axes, lr)), caw)},
+    )  # fmt: skip
+    study = begin(tmp_path, search=None, sweep=sweep)
+    for trial in study.plan:
+        finish(tmp_path, trial.trial_id, study.config(trial))
+    folder = open_study(tmp_path)
+    top = best(scores(folder), "robust")
+    assert top is not None
+    source = Source(folder=folder, through=top)
+    over = ("method.alpha", "method.beta", "method")
+    shown = panels([source], Reading(name="robust"), *over)
+    assert [panel.title for panel in shown] == ["TGA-ZSR", "CAW"]
+    assert [[(p.x, p.y, p.n) for p in panel.surface.points] for panel in shown] == [
+        [(x, y, 1) for y in panel.surface.ys for x in panel.surface.xs] for panel in shown
+    ]
+    assert [len(panel.surface.points) for panel in shown] == [4, 4]
+    unseen = {(each.of, each.path): each.held for each in unseen_axes(source, *over)}
+    assert unseen == {
+        ("TGA-ZSR", "threat.eps"): top.overrides["threat.eps"], ("TGA-ZSR", "optim.lr"): top.overrides["optim.lr"],
+        ("CAW", "threat.eps"): 1 / 255,
+    }  # fmt: skip
+    words = unseen_text(unseen_axes(source, *over))
+    assert words.startswith("Held at the value of each method's best configuration: TGA-ZSR eps = 0.0039")
 
 
 def test_an_importance_over_weights_that_cells_lack_is_refused(tmp_path: Path) -> None:

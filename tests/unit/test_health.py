@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.engine.analysis.ranking import ranked, rivals_among
 from sweeps.engine.analysis.searching.duplicates import placed, repeated
 from sweeps.engine.analysis.searching.health import seeds_of, unequal
 from sweeps.engine.commands.main import main
@@ -84,3 +85,17 @@ def test_the_command_writes_a_page_with_what_to_do(
     assert out.startswith("# Health of weights")
     assert "To do: Give --seeds 3 or more" in out
     assert (tmp_path / "health.md").is_file()
+
+
+def test_the_rivals_among_some_cells_are_those_of_the_whole_ranking(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(tmp_path, levels=(0.05, 0.06, 0.5))
+    whole = set(ranked(open_study(tmp_path)).rivals)
+    names = [row.cell for row in open_study(tmp_path).study.rows(role="cell")]
+    folder = open_study(tmp_path)
+    assert (
+        {name for name in names if rivals_among(folder, [name])}
+        == whole
+        == {"alpha=0.05 beta=0.06", "alpha=0.06 beta=0.05"}
+    )
+    assert rivals_among(folder, names) == whole
+    assert rivals_among(folder, ["", "no cell"]) == frozenset()

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sweeps.engine.analysis.searching.certainty import Certainty, certainty, expected_gain
+from sweeps.engine.analysis.scores import scores
+from sweeps.engine.analysis.searching import certainty as certainty_module
+from sweeps.engine.analysis.searching.certainty import Certainty, Watch, certainty, expected_gain
+from sweeps.engine.analysis.stats import Interval
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.jobs import Job, Listed, Waiting
 from sweeps.engine.running.options import read_options
@@ -219,6 +223,40 @@ def test_certainty_needs_enough_cells_and_uses_the_interval_of_the_best(tmp_path
     assert found is not None
     assert found.n == 12
     assert found.noise > 1
+
+
+def test_a_search_fits_its_model_only_where_the_answer_can_have_changed(
+    tmp_path: Path, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [(10 ** (-2 + 0.45 * i), 10 ** (-2 + 0.6 * j)) for i in range(4) for j in range(3)]
+    make_study(tmp_path, points=points, report=False)
+    folder = open_study(tmp_path)
+    cells = scores(folder)
+    asked: list[str] = []
+    real = certainty_module._gain
+
+    def counted(*args: Any) -> Any:
+        asked.append("fitted" if args[-1] is None else "taken in")
+        return real(*args)
+
+    monkeypatch.setattr(certainty_module, "_gain", counted)
+    watch = Watch()
+    assert watch.look(folder, cells[:9]) is None, "too few cells to model"
+    first = watch.look(folder, cells[:11])
+    assert first is not None
+    assert watch.look(folder, cells[:11]) is first, "nothing new has ended"
+    assert watch.look(folder, [*cells[:11], replace(cells[11], failed=1)]) is first, "a cell has failed"
+    assert asked == ["fitted"]
+    assert watch.look(folder, cells) == certainty(folder), "what looks certain is fitted anew before it is said"
+    assert asked == ["fitted", "taken in", "fitted", "fitted"]
+    asked.clear()
+    narrow = Interval(value=0.0, low=0.0, high=0.0, se=0.001, seeds=1, images=1)
+    monkeypatch.setattr(certainty_module, "row_interval", lambda folder, cell: {"harmonic": narrow})
+    watch = Watch()
+    watch.look(folder, cells[:11])
+    second = watch.look(folder, cells)
+    assert second is not None
+    assert (second.n, second.certain, asked) == (12, False, ["fitted", "taken in"])
 
 
 def test_the_flags_are_read_and_belong_to_searches() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeps.engine.analysis.outcomes import row_interval
@@ -12,14 +13,16 @@ from sweeps.engine.study.folder import StudyFolder
 from sweeps.engine.study.objectives import Score, deciding_score
 
 
-def chosen(folder: StudyFolder) -> CellScore | None:
+def chosen(folder: StudyFolder, among: Sequence[CellScore] | None = None) -> CellScore | None:
     """Return the cell with the best deciding score on the selection split; None if no cell has finished.
 
     The score is :func:`deciding_score`. A search with several objectives chooses among the cells of the Pareto front. A
     cell that breaks a condition of the study is chosen only if all cells do.
+
+    ``among``: the scores of all cells, if they are known already.
     """
     study = folder.study
-    cells = keeping(folder, scores(folder))
+    cells = keeping(folder, scores(folder) if among is None else among)
     if study.mode == "search" and len(study.objectives) > 1:
         cells = pareto(cells, study.objectives)
     return best(cells, deciding_score(study.objectives).name)

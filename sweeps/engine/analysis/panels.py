@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces import Branch
 from sweeps.engine.analysis.noise import Noise, noise_of
 from sweeps.engine.analysis.outcomes import AT
 from sweeps.engine.analysis.score_query import (
@@ -21,12 +22,13 @@ from sweeps.engine.analysis.score_query import (
     score_text,
     under_attack,
 )
-from sweeps.engine.analysis.scores import CellScore
+from sweeps.engine.analysis.scores import CellScore, best, scores
 from sweeps.engine.analysis.searching.chance import chance_level
 from sweeps.engine.analysis.surface import Surface, surface
 from sweeps.engine.format import eps_text, leaf
-from sweeps.engine.study.branches import axes_of, branch_of
+from sweeps.engine.study.branches import axes_of, branch_of, shared
 from sweeps.engine.study.folder import Study, StudyFolder
+from sweeps.engine.study.objectives import deciding_score
 from zsr_core.codec import ConfigError, did_you_mean, is_finite, require
 from zsr_core.data import trained_names, zero_shot_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
@@ -66,6 +68,7 @@ class Unseen:
     path: str
     values: tuple[Any, ...]  # in plan order, each once
     held: Any = None  # the value at which it is held; None where each point has its own
+    of: str = ""  # the branch of a conditional space whose axis it is, where a figure shows several
 
 
 def resolve_axis(name: str, sources: Sequence[Source]) -> str:
@@ -155,8 +158,11 @@ def _trials(rows: Iterable[Mapping[str, Any]], x: str, y: str, drawn: Surface) -
 def unseen_axes(source: Source, x: str, y: str, facet: str | None = None) -> tuple[Unseen, ...]:
     """Return the axes that vary in a study and are neither ``x`` nor ``y`` nor the facet.
 
-    In a matrix study they are held at the chosen cell's values; in a search each point has its own.
+    In a matrix study they are held at the chosen cell's values, in each branch of a conditional space at those of its
+    own best cell; in a search each point has its own.
     """
+    if source.study.branches:
+        return _unseen_in_branches(source, x, y, facet)
     cells = [trial.overrides for trial in source.study.plan if trial.role == "cell"]
     paths = [path for path in dict.fromkeys(p for overrides in cells for p in overrides) if path not in (x, y, facet)]
     found = []
@@ -166,6 +172,22 @@ def unseen_axes(source: Source, x: str, y: str, facet: str | None = None) -> tup
             matrix = source.study.mode == "matrix" and source.through is not None
             held = source.through.overrides.get(path) if matrix and source.through else None
             found.append(Unseen(path=path, values=values, held=held))
+    return tuple(found)
+
+
+def _unseen_in_branches(source: Source, x: str, y: str, facet: str | None) -> tuple[Unseen, ...]:
+    study, found = source.study, list[Unseen]()
+    cells = [row.overrides for row in study.rows(role="cell", split="selection")]
+    shown = [branch for branch in study.branches if {x, y} <= {*shared(study), *branch.domains}]
+    for branch in shown:
+        own = [overrides for overrides in cells if branch_of(study, overrides) == branch]
+        through = _through(source, branch) if study.mode == "matrix" else None
+        for path in {**shared(study), **branch.domains}:
+            values = tuple({repr(overrides[path]): overrides[path] for overrides in own}.values())
+            if path not in (x, y, facet) and len(values) > 1:
+                held = None if through is None else through.get(path)
+                label = branch.label if len(shown) > 1 else ""
+                found.append(Unseen(path=path, values=values, held=held, of=label))
     return tuple(found)
 
 
@@ -219,11 +241,38 @@ def _check_depends(score: Query, facet: str) -> None:
 
 
 def _slice(source: Source, rows: list[dict[str, Any]], free: set[str | None]) -> list[dict[str, Any]]:
-    if source.study.mode != "matrix" or not rows or source.study.branches:
-        return rows  # a branch has the best cell's other values only where it is that cell's branch
-    through = rows[0]["overrides"] if source.through is None else source.through.overrides
+    """Return the rows of a grid in which all axes but ``free`` have the values of the cell that it is cut through."""
+    study = source.study
+    if study.mode != "matrix" or not rows:
+        return rows
+    if not study.branches:
+        return _held(rows, rows[0]["overrides"] if source.through is None else source.through.overrides, free)
+    kept: list[dict[str, Any]] = []
+    for branch in (*study.branches, None):
+        own = [row for row in rows if branch_of(study, row["overrides"]) == branch]
+        through = _through(source, branch) if branch is not None else None
+        kept += own if through is None else _held(own, {path: through[path] for path in axes_of(study, through)}, free)
+    return kept
+
+
+def _held(
+    rows: Iterable[dict[str, Any]], through: Mapping[str, Any], free: Collection[str | None]
+) -> list[dict[str, Any]]:
     held = {path: value for path, value in through.items() if path not in free}
     return [row for row in rows if all(row["overrides"].get(path) == value for path, value in held.items())]
+
+
+def _through(source: Source, branch: Branch) -> Mapping[str, Any] | None:
+    """Return the overrides that a branch's surfaces are cut through: the chosen cell's, else the branch's best one's.
+
+    None if no cell of the branch has a score.
+    """
+    study, chosen = source.study, source.through
+    if chosen is not None and branch_of(study, chosen.overrides) == branch:
+        return chosen.overrides
+    own = [cell for cell in scores(source.folder) if branch_of(study, cell.overrides) == branch]
+    top = best(own, deciding_score(study.objectives).name)
+    return None if top is None else top.overrides
 
 
 def _groups(rows: Iterable[Mapping[str, Any]], facet: str | None) -> dict[str, list[Mapping[str, Any]]]:

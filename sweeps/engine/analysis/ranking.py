@@ -4,7 +4,7 @@ A rival is a cell whose difference to the chosen one has an interval that contai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sweeps.engine.analysis.choice import chosen
@@ -38,6 +38,19 @@ def ranked(folder: StudyFolder, split: Split = "selection", most: int = LISTED) 
     The chosen configuration is always listed.
     """
     return folder.once(("ranked", split, most), lambda: _ranked(folder, split, most))
+
+
+def rivals_among(folder: StudyFolder, names: Collection[str]) -> frozenset[str]:
+    """Return those of the cells ``names`` that are rivals of the chosen one; a ranking would compare every cell."""
+    return folder.once(("rivals", *sorted(names)), lambda: _rivals_among(folder, names))
+
+
+def _rivals_among(folder: StudyFolder, names: Collection[str]) -> frozenset[str]:
+    winner, others = chosen(folder), [cell for cell in scores(folder) if cell.cell in names]
+    if winner is None or not others:
+        return frozenset()
+    whole = matrix(folder, MatrixRequest(baseline=None, only={cell.cell for cell in (winner, *others)}))
+    return frozenset(label for label, gap in gaps_to(folder, winner, whole, others).items() if gap.is_open)
 
 
 def _ranked(folder: StudyFolder, split: Split, most: int) -> Ranking:

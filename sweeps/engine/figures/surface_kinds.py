@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeps.engine.analysis.panels import Panel, panels, resolve_axis, unseen_axes, varied_axes
 from sweeps.engine.analysis.published.grids import OVERALL, SHOWN, published_grids
-from sweeps.engine.analysis.ranking import ranked
+from sweeps.engine.analysis.ranking import rivals_among
 from sweeps.engine.analysis.score_query import Reading, score_label, score_text, score_unit
 from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.sensitivity import sensitivity
@@ -56,8 +56,7 @@ def _surface(scene: Scene, how: How, name: str, x: str, y: str) -> list[Path]:
     notes = [spread_text(scene.folder)] if how == "cells" else []
     notes += _numbers(scene, parts, how)
     edges = best_on_edge(scene.folder)
-    beside = any(edge.neighbour for edge in edges)  # a search has none, and the ranking takes seconds
-    notes += [edges_text(edges, ranked(scene.folder).rivals if beside else ())] if edges else []
+    notes += [edges_text(edges, rivals_among(scene.folder, [edge.neighbour for edge in edges]))] if edges else []
     shown = views(parts, how, shared=not three_scores(scene, how), unit=unit)
     scores_shown = () if three_scores(scene, how) else (scene.score,)
     unseen = unseen_text(unseen_axes(scene.sources[0], x, y, scene.request.facet))

@@ -186,13 +186,17 @@ class Course:
             failed=failed, best=self.tally.best,
         )  # fmt: skip
 
+    def cells(self) -> list[CellScore]:
+        """Return the scores of all cells so far, in plan order; only those of changed cells are computed."""
+        folder, rows = self.folder, self.study.rows(role="cell")
+        for row in rows:
+            if row.cell not in self._scores:
+                self._scores[row.cell] = row_score(folder, row)
+        return [self._scores[row.cell] for row in rows]
+
     def _best(self) -> str:
-        decides, folder = deciding_score(self.study.objectives).name, self.folder
-        rows = {row.cell: row for row in self.study.rows(role="cell")}
-        for cell, row in rows.items():
-            if cell not in self._scores:
-                self._scores[cell] = row_score(folder, row)
-        top = best(keeping(folder, [self._scores[cell] for cell in rows]), decides)
+        decides = deciding_score(self.study.objectives).name
+        top = best(keeping(self.folder, self.cells()), decides)
         if top is None:
             return ""
         return f"{where(top)}, {decides} {top.value(decides):.1f}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.searching.certainty import certainty
+from sweeps.engine.analysis.searching.certainty import Watch, certainty
 from sweeps.engine.format import counted
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.here import run_here
@@ -124,10 +124,11 @@ class Engine:
         require(not needs_gpus or gpus > 0, "--budget", "GPU hours", "trials on GPUs: here they have none")
         if self._meter is not None:
             self._meter.use(gpus)
+        watch = Watch()
         limit = Limited(
             source, meter=self._meter, closing=course.closing, result=course.results.get,
             ahead=[course.study.base.with_({"seed": seed}) for seed in options.seeds] if search else (),
-            certain=(lambda: certainty(course.folder)) if options.until_certain else None,
+            certain=(lambda: watch.look(course.folder, course.cells())) if options.until_certain else None,
             slots=1 if self._cluster is None else self._cluster.slots,
         )  # fmt: skip
         self._run(limit, search=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.ranking import ranked
+from sweeps.engine.analysis.ranking import ranked, rivals_among
 from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.analysis.searching.health import (
     cell_noise,
@@ -46,10 +46,10 @@ def findings(folder: StudyFolder) -> tuple[Finding, ...]:
 
 
 def _collapse(folder: StudyFolder) -> Iterator[Finding]:
-    warning, found = warning_text(folder), shares(folder)
+    warning, found, best = warning_text(folder), shares(folder), chosen(folder)
     if warning:
         yield Finding(about="collapse", what=warning, do="Choose another cell, or search where training is gentler.")
-    if found.collapsed:
+    if set(found.collapsed) - ({best.cell} if warning and best is not None else set()):  # the warning tells of it
         what = f"{len(found.collapsed)} of {counted(found.cells, 'cell')} collapsed: {listed(found.collapsed)}."
         yield Finding(about="collapse", what=what, do="Lower the learning rate or the weights there, or leave it out.")
 
@@ -93,7 +93,7 @@ def _seeds(folder: StudyFolder) -> Iterator[Finding]:
 
 def _edge(folder: StudyFolder) -> Iterator[Finding]:
     edges = best_on_edge(folder)
-    rivals = ranked(folder).rivals if any(edge.neighbour for edge in edges) else ()
+    rivals = rivals_among(folder, [edge.neighbour for edge in edges])
     for edge in edges:
         grid = folder.study.mode == "matrix" and edge.beyond is not None
         do = "--refine adds one level beyond it." if grid else "Widen this axis of the space."

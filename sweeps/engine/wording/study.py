@@ -156,10 +156,12 @@ def _attacked_text(folder: StudyFolder, shown: Sequence[Reading], facet: str | N
 
 def unseen_text(axes: Sequence[Unseen]) -> str:
     """Return the axes that a figure or table over two axes does not show although they vary, as a sentence."""
-    held = [f"{leaf(axis.path)} = {short(axis.held)}" for axis in axes if axis.held is not None]
-    free = [f"{leaf(axis.path)} ({_range(axis.values)})" for axis in axes if axis.held is None]
+    names = [f"{axis.of} {leaf(axis.path)}".lstrip() for axis in axes]
+    held = [f"{name} = {short(axis.held)}" for name, axis in zip(names, axes, strict=True) if axis.held is not None]
+    free = [f"{name} ({_range(axis.values)})" for name, axis in zip(names, axes, strict=True) if axis.held is None]
     parts = [f"not shown although varied: {', '.join(free)}"] if free else []
-    parts += [f"held at the chosen configuration's value: {', '.join(held)}"] if held else []
+    whose = "each method's best configuration" if any(axis.of for axis in axes) else "the chosen configuration"
+    parts += [f"held at the value of {whose}: {', '.join(held)}"] if held else []
     return sentence("; ".join(parts))
 
 

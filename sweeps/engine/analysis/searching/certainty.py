@@ -11,13 +11,14 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, qmc
 
 from sweeps.engine.analysis.choice import chosen
 from sweeps.engine.analysis.outcomes import row_interval
-from sweeps.engine.analysis.scores import eligible, known, scores
+from sweeps.engine.analysis.scores import CellScore, eligible, known, scores
 from sweeps.engine.analysis.searching.duplicates import placed
 from sweeps.engine.analysis.stats import Array
 from sweeps.engine.study.folder import StudyFolder
@@ -25,6 +26,7 @@ from sweeps.engine.study.objectives import deciding_score
 from zsr_core.space import Choice
 
 LEAST = 10  # finished cells, below which a Gaussian process tells little; and three for each axis
+REFIT = 1.1  # times as many cells, at which the length scales are fitted anew
 CANDIDATES = 1024  # points of a Sobol sequence at which the gain is looked for
 
 
@@ -54,21 +56,65 @@ class Certainty:
 
 def certainty(folder: StudyFolder) -> Certainty | None:
     """Return what a further trial is expected to gain; None with too few cells, or without the best one's records."""
-    by, space = deciding_score(folder.study.objectives), folder.study.space
-    cells = eligible(scores(folder), by.name)
-    best = chosen(folder)
-    if best is None or not space or len(cells) < max(LEAST, 3 * len(space)):
-        return None
-    interval = row_interval(folder, best).get(by.name)
-    if interval is None:
-        return None
-    points = np.array([placed(cell.overrides, space) for cell in cells])
-    values = np.array([by.sense * known(cell.value(by.name)) for cell in cells])
-    inside = (points >= 0).all(axis=1)  # a weight that is off has no place on its axis
-    wide = [len(domain.values) - 1 if isinstance(domain, Choice) else 1 for domain in space.values()]
-    choices = [isinstance(domain, Choice) for domain in space.values()]
-    gain = expected_gain(points[inside], values[inside], interval.se, wide, choices)
-    return Certainty(score=by.title, gain=gain, noise=interval.se, n=len(cells))
+    return Watch().look(folder, scores(folder))
+
+
+class Watch:
+    """Looks for certainty again and again while a search goes on, and fits only where the answer can have changed.
+
+    A look without a new score repeats the last answer. The length scales of the model are fitted anew once there are
+    ``REFIT`` times as many cells, and before a search is called certain; in between the model only takes in the scores.
+    """
+
+    def __init__(self) -> None:
+        self._seen: tuple[object, ...] = ()
+        self._found: Certainty | None = None
+        self._noise: dict[tuple[str, int], float | None] = {}  # by the best cell and its number of seeds
+        self._kernel: Any = None
+        self._fitted = 0  # cells that the kernel was fitted to
+
+    def look(self, folder: StudyFolder, cells: Sequence[CellScore]) -> Certainty | None:
+        """Return what a further trial is expected to gain, as :func:`certainty` does; ``cells``: all scores."""
+        by, space = deciding_score(folder.study.objectives), folder.study.space
+        known_cells = eligible(cells, by.name)
+        if not space or len(known_cells) < max(LEAST, 3 * len(space)):
+            return None
+        best = chosen(folder, cells)
+        noise = None if best is None else self._noise_of(folder, best, by.name)
+        if noise is None:
+            return None
+        values = tuple(by.sense * known(cell.value(by.name)) for cell in known_cells)
+        seen = (noise, values, tuple(cell.cell for cell in known_cells))
+        if seen != self._seen:
+            self._seen, self._found = seen, self._judged(folder, known_cells, values, noise, by.title)
+        return self._found
+
+    def _noise_of(self, folder: StudyFolder, best: CellScore, score: str) -> float | None:
+        key = (best.cell, best.n)
+        if key not in self._noise:
+            interval = row_interval(folder, best).get(score)
+            self._noise[key] = None if interval is None else interval.se
+        return self._noise[key]
+
+    def _judged(
+        self, folder: StudyFolder, cells: Sequence[CellScore], values: Sequence[float], noise: float, title: str
+    ) -> Certainty:
+        space = folder.study.space
+        points = np.array([placed(cell.overrides, space) for cell in cells])
+        inside = (points >= 0).all(axis=1)  # a weight that is off has no place on its axis
+        wide = [len(domain.values) - 1 if isinstance(domain, Choice) else 1 for domain in space.values()]
+        choices = [isinstance(domain, Choice) for domain in space.values()]
+
+        def found(kernel: Any) -> Certainty:
+            gain, self._kernel = _gain(points[inside], np.array(values)[inside], noise, wide, choices, kernel)
+            return Certainty(score=title, gain=gain, noise=noise, n=len(cells))
+
+        if self._kernel is not None and len(cells) < REFIT * self._fitted:
+            taken_in = found(self._kernel)
+            if not taken_in.certain:
+                return taken_in
+        self._fitted = len(cells)
+        return found(None)
 
 
 def expected_gain(
@@ -78,16 +124,26 @@ def expected_gain(
 
     ``points`` [N, D] in units of the axes, whose lengths are ``wide``; ``noise`` is the standard error of a value.
     """
+    return _gain(points, values, noise, wide, choices, None)[0]
+
+
+def _gain(
+    points: Array, values: Array, noise: float, wide: Sequence[int], choices: Sequence[bool], fitted: Any
+) -> tuple[float, Any]:
+    """Return the largest expected improvement and the kernel: ``fitted`` as it is, or one that is fitted here."""
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import, one flag needs it
     from sklearn.gaussian_process import GaussianProcessRegressor  # noqa: PLC0415
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel  # noqa: PLC0415
 
     middle, scale = float(values.mean()), float(values.std())
     if scale == 0:
-        return 0.0
+        return 0.0, fitted
     kernel = ConstantKernel(1.0, (0.05, 50.0)) * Matern([0.5] * points.shape[1], (0.05, 20.0), nu=2.5)
     kernel += WhiteKernel(0.01, (1e-6, 1.0))
-    process = GaussianProcessRegressor(kernel, alpha=(noise / scale) ** 2 + 1e-8, random_state=0)
+    process = GaussianProcessRegressor(
+        fitted or kernel, alpha=(noise / scale) ** 2 + 1e-8, random_state=0,
+        optimizer="fmin_l_bfgs_b" if fitted is None else None,
+    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a flat axis puts its length scale at the bound
         process.fit(points, (values - middle) / scale)
@@ -100,4 +156,5 @@ def expected_gain(
     sd = np.sqrt(np.maximum(sd**2 - process.kernel_.k2.noise_level, 1e-12))  # of the surface, not of a new trial
     z = (mean - reached) / sd
     improvement = (mean - reached) * norm.cdf(z) + sd * norm.pdf(z)
-    return scale * max(0.0, float(improvement.max())) if math.isfinite(improvement.max()) else math.inf
+    gain = scale * max(0.0, float(improvement.max())) if math.isfinite(improvement.max()) else math.inf
+    return gain, process.kernel_

@@ -67,6 +67,10 @@ def cell_noise(folder: StudyFolder) -> Noise | None:
 
 def shares(folder: StudyFolder) -> Shares:
     """Return the share of failed, missing and collapsed trials."""
+    return folder.once(("shares",), lambda: _shares(folder))
+
+
+def _shares(folder: StudyFolder) -> Shares:
     plan = folder.study.plan
     failed = [folder.results[t.trial_id] for t in plan if folder.status(t) == "failed"]
     reasons: dict[str, int] = {}

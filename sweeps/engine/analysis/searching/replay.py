@@ -11,6 +11,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import optuna
@@ -55,7 +56,7 @@ class Cell:
     values: tuple[float, ...] | None  # by objective; None if it failed
     decides: float | None  # the score by which the best cell is chosen
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """What all of its trials cost."""
         return sum(trial.train + trial.evaluate for trial in self.trials)
@@ -77,15 +78,28 @@ class Table:
     left_out: int = 0  # cells that have no place on the axes, because a weight is off
     read: Read | None = None  # the images of an arrival at a rung
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """What the whole grid cost."""
         return sum(cell.cost for cell in self.cells.values())
 
-    @property
+    @cached_property
     def best(self) -> float:
         """The best deciding score."""
         return max(cell.decides for cell in self.cells.values() if cell.decides is not None)
+
+    @cached_property
+    def worst(self) -> tuple[float, float]:
+        """The worst value of each of two objectives."""
+        return min(x for x, _ in self._points()), min(y for _, y in self._points())
+
+    @cached_property
+    def volume(self) -> float:
+        """The area above ``worst`` that all cells dominate, of two objectives."""
+        return hypervolume(self._points(), self.worst)
+
+    def _points(self) -> list[tuple[float, float]]:
+        return [(x, y) for cell in self.cells.values() if cell.values is not None for x, y in [cell.values]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,10 +273,8 @@ def hypervolume_share(table: Table, points: Sequence[Sequence[float]]) -> float:
 
     Areas are above the worst value of each objective in the table.
     """
-    every = [(x, y) for cell in table.cells.values() if cell.values is not None for x, y in [cell.values]]
-    worst = (min(x for x, _ in every), min(y for _, y in every))
-    whole = hypervolume(every, worst)
-    return hypervolume([(x, y) for x, y in points], worst) / whole if whole else 1.0
+    own = hypervolume([(x, y) for x, y in points], table.worst)
+    return own / table.volume if table.volume else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
