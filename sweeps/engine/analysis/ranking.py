@@ -46,7 +46,8 @@ def rivals_among(folder: StudyFolder, names: Collection[str]) -> frozenset[str]:
 
 
 def _rivals_among(folder: StudyFolder, names: Collection[str]) -> frozenset[str]:
-    winner, others = chosen(folder), [cell for cell in scores(folder) if cell.cell in names]
+    winner = chosen(folder)
+    others = [cell for cell in scores(folder) if winner is not None and cell.cell in names and cell.cell != winner.cell]
     if winner is None or not others:
         return frozenset()
     whole = matrix(folder, MatrixRequest(baseline=None, only={cell.cell for cell in (winner, *others)}))
