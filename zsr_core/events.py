@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,22 @@ OnEvent = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """Do nothing: the default of whoever takes an ``on_event``."""
+
+
+class AsOne:
+    """Passes events on as of one condition, whose images are those of all sets that are judged in turn.
+
+    Whoever judges a set adds its images to ``before`` when the set is done.
+    """
+
+    def __init__(self, *, on_event: OnEvent, condition: str, of: int) -> None:
+        self._on_event, self._condition, self._of = on_event, condition, of
+        self.before = 0  # images of the sets that are done
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, BatchJudged):
+            done = self.before + event.done
+            self._on_event(replace(event, condition=self._condition, done=done, of=self._of))
 
 
 def plain_numbers(event: Event) -> dict[str, float] | None:

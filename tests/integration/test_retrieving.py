@@ -21,20 +21,23 @@ from zsr_core.attacks import Pgd
 from zsr_core.cli.main import main
 from zsr_core.codec import ConfigError
 from zsr_core.data.captions import CaptionRef, open_captions
-from zsr_core.evaluation.metrics import RETRIEVAL
+from zsr_core.evaluation.metrics import CORRUPTED_RETRIEVAL, RETRIEVAL
 from zsr_core.evaluation.retrieval.gather import Asked, Retrieved, caption_bank, retrieve
 from zsr_core.evaluation.retrieval.measure import measure_retrieval
 from zsr_core.evaluation.retrieval.store import read_retrieved, write_retrieved
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite, TokenAttack
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.evaluation.victim import Victim
+from zsr_core.events import BatchJudged
 from zsr_core.methods import TeCoA
 from zsr_core.model.load import Clip, ModelRef, load_clip
 from zsr_core.space import grid
 from zsr_core.threat import ThreatModel
+from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.numbers import measure_again
 from zsr_core.trial.presets import scales
 from zsr_core.trial.result import TrialResult, read_result
+from zsr_core.trial.retrieving import retrieval_parts
 
 SUITE = RetrievalSuite(attack=Pgd(steps=3), tokens=TokenAttack(block=1, budgets=(0.05,), steps=4), distractors=2)
 EIGHT = ThreatModel(eps=8 / 255)
@@ -159,6 +162,30 @@ def test_what_was_finished_before_a_kill_is_not_computed_again(ask: Callable[...
     assert "query" in seen  # another attack answers another question
 
 
+def test_corrupted_images_are_encoded_once_counted_as_planned_and_read_back(
+    ask: Callable[..., Asked], folder: Path, tmp_path: Path
+) -> None:
+    suite = replace(SUITE, pixel=(), tokens=None, corruptions=("contrast:5", "brightness:1"), radii=())
+    seen: list[BatchJudged] = []
+    one = retrieve(ask(suite=suite, parts=tmp_path, batch_size=5, on_event=seen.append), [EIGHT])
+    whole = EvalSuite(split="all", retrieval=replace(suite, sets=(CaptionRef(source="folder", root=str(folder)),)))
+    planned = TrialConfig(model=ModelRef(name="miniature"), epochs=0, eval_suite=whole)
+    part = next(part for part in retrieval_parts(planned) if part.condition == "corruption")
+    corrupted = [event for event in seen if event.condition == "corruption"]
+    assert {event.of for event in corrupted} == {part.images} == {2 * len(one.ids)}
+    assert [event.done for event in corrupted] == [5, 10, 12, 17, 22, 24]
+    write_retrieved(tmp_path, [one])
+    rows = measure_retrieval(read_retrieved(tmp_path), suite, CORRUPTED_RETRIEVAL)
+    numbers = {(m.metric, m.attack): m.value or 0 for m in rows if m.task == one.name}
+    assert numbers["i2t_r1_corrupted", "corruption-contrast-5"] < numbers["i2t_r1_corrupted", "corruption-brightness-1"]
+    seen.clear()
+    other = retrieve(
+        ask(suite=replace(suite, corruptions=("contrast:5",)), parts=tmp_path, on_event=seen.append), [EIGHT]
+    )
+    assert not seen  # what is kept of a corruption does not depend on which others are asked for
+    assert list(other.copies) == [("corruption-contrast-5", 0.0)]
+
+
 def test_numbers_do_not_depend_on_the_batch_size(ask: Callable[..., Asked]) -> None:
     suite = replace(SUITE, pixel=("query", "distractor"), tokens=None)
     one, other = (retrieve(ask(batch_size=size, suite=suite), [EIGHT]) for size in (12, 5))
@@ -206,6 +233,8 @@ def test_an_objective_of_retrieval_asks_for_it_on_the_miniature_and_for_a_set_el
     )  # fmt: skip
     study = new_study(sweep, preset="miniature", search=None, seeds=(0,), objectives=sweep.objectives)
     assert study.base.eval_suite.retrieval == RetrievalSuite()
+    with pytest.raises(ConfigError, match=r"eval_suite\.retrieval\.corruptions names some"):
+        new_study(sweep, preset="miniature", search=None, seeds=(0,), objectives=("t2i_r1_corrupted",))
     with pytest.raises(ConfigError, match=r"eval_suite\.retrieval names no set of captions"):
         new_study(sweep, preset="paper", search=None, seeds=(0,), objectives=sweep.objectives)
 

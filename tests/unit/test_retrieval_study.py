@@ -30,6 +30,8 @@ EPS = 2 / 255
 def _numbers(trial_id: str, recall: float) -> tuple[Measurement, ...]:
     accuracy = [("clean", "none", 0.0, 80.0), ("robust", WORST, EPS, 30.0), ("harmonic", WORST, EPS, 43.6)]
     retrieval = [
+        ("t2i_r1_corrupted", "none", 0.0, recall - 20), ("i2t_r1_corrupted", "none", 0.0, recall - 19),
+        ("i2t_r1_corrupted", "corruption-fog-3", 0.0, recall - 9),
         ("t2i_r1", "none", 0.0, recall), ("i2t_r1", "none", 0.0, recall + 1), ("t2i_r1_hiding", "hiding", EPS, 20.0),
         ("i2t_r1_query", "query", EPS, 10.0), ("i2t_r1_embedding", "embedding", 0.2, 33.0),
         ("i2t_r1_embedding", "embedding", 0.1, 44.0),
@@ -67,7 +69,14 @@ def test_retrieval_has_columns_beside_the_accuracies_and_its_sets_are_no_tasks(f
     assert images_per_set(folder.done().values()) == {"source": 32, "animals": 32, "sport": 32}
     row = next(row for row in whole.rows if row.label == "token 0.1")
     values = {c.metric: cell.value for c, cell in zip(whole.columns, row.cells, strict=True) if c.scope == "captions"}
-    assert values == {"t2i_r1": 56.0, "i2t_r1": 57.0, "t2i_r1_hiding": 20.0, "i2t_r1_query": 10.0}
+    assert values == {
+        "t2i_r1_corrupted": 36.0,
+        "i2t_r1_corrupted": 37.0,
+        "t2i_r1": 56.0,
+        "i2t_r1": 57.0,
+        "t2i_r1_hiding": 20.0,
+        "i2t_r1_query": 10.0,
+    }
     text = "\n".join(table_lines(folder))
     assert "retrieval on captions" in text
     assert "| t2i_r1, %" in text
@@ -83,6 +92,7 @@ def test_scores_of_retrieval_are_read_under_their_own_condition_and_budget(folde
     assert read("t2i_r1") == 56.0
     assert read("t2i_r1:captions") == 56.0
     assert read("t2i_r1_hiding") == 20.0
+    assert read("i2t_r1_corrupted") == 37.0  # over all corruptions, not under fog
     assert read("i2t_r1_embedding") == 44.0  # at the smallest radius
     assert read("i2t_r1_embedding@0.2") == 33.0
     assert read("t2i_r1 - clean") == 56.0 - 80.0

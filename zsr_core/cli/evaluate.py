@@ -25,6 +25,7 @@ from zsr_core.data import DataRef, is_flat, same_set, task_ref, task_refs
 from zsr_core.data.captions import caption_refs
 from zsr_core.data.miniature import ZERO_SHOT
 from zsr_core.data.ref import check_names
+from zsr_core.data.shifts.kinds import cells_of, generated
 from zsr_core.evaluation.meter import Meter, Part
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.suite import EvalSuite
@@ -133,7 +134,9 @@ def _suite(options: argparse.Namespace, trained_on: DataRef) -> EvalSuite:
     retrieval = None
     if options.retrieval:
         sets = _of_flag("--retrieval", lambda: caption_refs(options.retrieval, options.root))
-        retrieval = RetrievalSuite(sets=sets, n=options.n or None)
+        corruptions = parse_names(options.corruptions)
+        made = tuple(name for name in corruptions if all(map(generated, cells_of((name,), "--corruptions"))))
+        retrieval = RetrievalSuite(sets=sets, n=options.n or None, corruptions=made)
     # Nothing is chosen here, so a folder without splits is measured whole.
     flat = [task for task in tasks if is_flat(task) and not same_set(task, trained_on)]
     flat_captions = [] if retrieval is None else [ref for ref in retrieval.sets if ref.source == "folder"]

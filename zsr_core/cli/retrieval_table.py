@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zsr_core.cli.cells import cell
+from zsr_core.data.shifts.names import corruption_cell, is_shift
 from zsr_core.evaluation.measure import Measurement
 from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
 from zsr_core.evaluation.metrics.retrieval import AT, budget_under
@@ -42,11 +43,28 @@ def _table(name: str, own: Sequence[Measurement], norm: Norm) -> list[str]:
         cells = [value.get((f"{way}_r{k}{end}", attack, eps)) for way in ("i2t", "t2i") for k in AT]
         if any(cells):
             lines.append(f"| {_condition(attack, eps, norm)} | " + " | ".join(cell(m, absent="") for m in cells) + " |")
+    lines += _corrupted(own)
     pushed = [m for m in own if m.metric == "t2i_distracted"]
     lines += [
         f"\nA distractor comes first for {cell(m)} % of the captions it is pushed to, at {budget_text(m.eps, norm)}."
         for m in pushed
     ]
+    return lines
+
+
+def _corrupted(own: Sequence[Measurement]) -> list[str]:
+    """Return a row for each kind of corruption over its severities, and one over all; none without corruptions."""
+    value = {(m.metric, m.attack): m for m in own}
+    kinds = [
+        attack for attack in dict.fromkeys(m.attack for m in own) if is_shift(attack) and not corruption_cell(attack)
+    ]
+    if not kinds:
+        return []
+    lines = []
+    for attack in (*kinds, "none"):
+        cells = [value.get((f"{way}_r{k}_corrupted", attack)) for way in ("i2t", "t2i") for k in AT]
+        name = "all corruptions" if attack == "none" else attack.partition("-")[2]
+        lines.append(f"| {name} | " + " | ".join(cell(m) for m in cells) + " |")
     return lines
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from zsr_core.cli.cells import cell
 from zsr_core.data.shifts.kinds import Cell
 from zsr_core.data.shifts.names import CORRUPTION, FACTOR, corruption_cell, factor_level, kind_name
-from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement, shift_task
+from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement, classified, shift_task
 from zsr_core.trial.result import TrialResult
 
 SUMMARY = {
@@ -63,7 +63,8 @@ def factor_lines(result: TrialResult) -> list[str]:
 
 def _without_mean(result: TrialResult, kind: str, begun: str) -> list[str]:
     """Return why nothing is shown although some sets were evaluated so; nothing where none was."""
-    sets = dict.fromkeys(m.task for m in result.measurements if m.attack.partition("-")[0] == kind)
+    own = classified(result.measurements)
+    sets = dict.fromkeys(m.task for m in own if m.attack.partition("-")[0] == kind)
     if not sets:
         return []
     return ["", f"{begun} for {', '.join(sets)} alone, so there is no mean over the zero-shot sets to show here; the "

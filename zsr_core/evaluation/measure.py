@@ -134,7 +134,8 @@ def shift_task(measurements: Sequence[Measurement], kind: str) -> str:
     Args:
         kind: how their conditions begin, "corruption" or "factor". There is no mean where only some tasks have them.
     """
-    own = {task for task, attack in distinct(measurements, "task", "attack") if attack.partition("-")[0] == kind}
+    named = distinct(measurements, "task", "attack", "metric")
+    own = {task for task, attack, metric in named if attack.partition("-")[0] == kind and metric not in RETRIEVAL_NAMES}
     return next(iter(own)) if len(own) == 1 else score_task(measurements)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from zsr_core.data.miniature.factors import LEVELS
 from zsr_core.data.open import taken
 from zsr_core.data.pictures import Preprocessing
 from zsr_core.data.shifts.annotations import read_annotations
-from zsr_core.data.shifts.corrupt import corrupted, library
+from zsr_core.data.shifts.corrupt import chunks, corrupted, library
 from zsr_core.data.shifts.factored import USUAL, factor_set, factors_of, unchanged_set
 from zsr_core.data.shifts.kinds import Cell, cells_of
 from zsr_core.data.shifts.made import made
@@ -24,11 +24,10 @@ from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.evaluation.victim import Victim
-from zsr_core.events import BatchJudged, Event, OnEvent, ignore
+from zsr_core.events import AsOne, OnEvent, ignore
 from zsr_core.records import SampleRecord
 from zsr_core.text import TextBank
 
-CHUNK = 1024  # images whose corrupted pixels are held at a time: 154 MB at 224 pixels
 Banks = Callable[[ImageSet], TextBank]
 
 
@@ -119,22 +118,16 @@ def _corrupted(
     same = untouched.victim.sha == model.victim.sha and model.victim.defended is None
     models = [model] if same else [model, untouched]
     cells = cells_of(suite.corruptions)
-    progress = _Progress(on_event=how.on_event, condition=CORRUPTION, of=len(cells) * len(images.labels) * len(models))
+    progress = AsOne(on_event=how.on_event, condition=CORRUPTION, of=len(cells) * len(images.labels) * len(models))
     records: list[SampleRecord] = []
     for cell in cells:
-        for chunk in _chunks(images):
+        for chunk in chunks(images):
             changed = _under(ref, chunk, cell, suite, how.image_size)
             for each in models:
                 condition = corruption_name(cell)
                 named = condition if each is model else untouched_name(condition)
                 records += _judged(each, changed, named, suite, how, progress)
     return records
-
-
-def _chunks(images: ImageSet) -> Iterator[ImageSet]:
-    n = len(images.labels)
-    for first in range(0, n, CHUNK):
-        yield images if n <= CHUNK else taken(images, range(first, min(first + CHUNK, n)))
 
 
 def _under(ref: DataRef, images: ImageSet, cell: Cell, suite: EvalSuite, image_size: int) -> ImageSet:
@@ -159,7 +152,7 @@ def _factored(model: Model, suite: EvalSuite, images: ImageSet, how: How) -> lis
         for level in range(1, LEVELS + 1)
     }
     mine = len(range(k, n, of))
-    progress = _Progress(on_event=how.on_event, condition=FACTOR, of=mine * len(sets))
+    progress = AsOne(on_event=how.on_event, condition=FACTOR, of=mine * len(sets))
     return [
         record
         for name, rendered in sets.items()
@@ -182,7 +175,7 @@ def _annotated(suite: EvalSuite, clean: Sequence[SampleRecord]) -> list[SampleRe
 
 
 def _judged(
-    model: Model, images: ImageSet, condition: str, suite: EvalSuite, how: How, progress: _Progress
+    model: Model, images: ImageSet, condition: str, suite: EvalSuite, how: How, progress: AsOne
 ) -> list[SampleRecord]:
     records = predict(
         model.victim, images, model.banks(images), (), (), seed=how.seed, trial_id=how.trial_id,
@@ -191,16 +184,3 @@ def _judged(
     )  # fmt: skip
     progress.before += len(records)
     return [replace(record, condition=condition, norm=suite.norm) for record in records]
-
-
-class _Progress:
-    """Passes events on as of one condition, whose images are those of all sets that are judged in turn."""
-
-    def __init__(self, *, on_event: OnEvent, condition: str, of: int) -> None:
-        self._on_event, self._condition, self._of = on_event, condition, of
-        self.before = 0  # images of the sets that are done
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, BatchJudged):
-            done = self.before + event.done
-            self._on_event(replace(event, condition=self._condition, done=done, of=self._of))

@@ -7,6 +7,7 @@ import torch
 from zsr_core.codec import ConfigError, require
 from zsr_core.data import Split, check_apart, check_data, check_pictures
 from zsr_core.data.captions import check_captions
+from zsr_core.data.shifts.corrupt import library
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.shifted import check_shifts
 from zsr_core.lazy import LazyModule
@@ -55,10 +56,12 @@ def check(config: TrialConfig) -> None:
 
 
 def check_retrieval(retrieval: RetrievalSuite, split: Split, model: ModelRef, size: int) -> None:
-    """Raise ``ConfigError`` if a set of captions cannot be read, or the model has no tokens where they are attacked."""
+    """Raise ``ConfigError`` if captions cannot be read, corruptions not be made, or the model lacks attacked tokens."""
     path = "config.eval_suite.retrieval"
     for i, ref in enumerate(retrieval.sets):
         check_captions(ref, split, f"{path}.sets[{i}]", size)
+    if retrieval.cells:
+        library()
     if retrieval.tokens is not None:
         tower_shapes(model).check_block(retrieval.tokens.block, f"{path}.tokens.block")
 

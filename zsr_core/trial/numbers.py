@@ -10,7 +10,7 @@ from zsr_core.data import open_data, zero_shot_names
 from zsr_core.data.shifts.names import is_shift
 from zsr_core.evaluation.embeddings import Evaluated, read_evaluated, source_of
 from zsr_core.evaluation.measure import Measurement, measure
-from zsr_core.evaluation.metrics import METRICS, Metric
+from zsr_core.evaluation.metrics import CORRUPTED_RETRIEVAL, METRICS, Metric
 from zsr_core.evaluation.metrics.outputs import ClassTexts
 from zsr_core.evaluation.metrics.outside import usual_rows
 from zsr_core.evaluation.outside import role_of
@@ -31,6 +31,8 @@ def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str
     kept = {"records": True, "embeddings": bool(evaluated.texts), "retrieval": bool(evaluated.retrieved)}
     added = {"corruptions": bool(suite.corruptions), "factors": suite.profiles, "attention": suite.attention}
     metrics = [m for m in METRICS if m.name in asked or added.get(m.reads) or (m.always and kept.get(m.reads))]
+    if suite.retrieval is not None and suite.retrieval.corruptions:
+        metrics += [metric for metric in CORRUPTED_RETRIEVAL if metric.name not in asked]
     if evaluated.ood:
         rows = usual_rows([ref.called for ref in suite.ood], suite.kinds, attacked=bool(suite.ood_attacks))
         metrics += [metric for metric in rows if metric.name not in asked]

@@ -48,13 +48,15 @@ def with_retrieval(method: AnyMethod, retrieval: RetrievalSuite, few: Sequence[D
     """Return the presets' recipes for ``method`` with ``retrieval``: on the miniature's captions, else on COCO's.
 
     On the miniature ``few`` are the sets that accuracy is measured on, because the question is about retrieval. COCO
-    lies below ``$ZSR_DATA``; the paper's scale takes all images of its split.
+    lies below ``$ZSR_DATA``; the paper's scale takes all images of its split, and corrupts them at every severity.
     """
     starts = {}
     for preset, start in scales(method).items():
         if preset == "paper":
             coco = CaptionRef(source="coco", root=os.environ.get("ZSR_DATA", "data"))
-            asked: Mapping[str, object] = {"eval_suite.retrieval": replace(retrieval, sets=(coco,), n=None)}
+            asked: Mapping[str, object] = {
+                "eval_suite.retrieval": replace(retrieval, sets=(coco,), n=None, corruptions=("common",))
+            }
         else:
             asked = {"eval_suite.retrieval": retrieval, "eval_suite.tasks": tuple(few)}
         starts[preset] = start.with_(asked)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zsr_core.data.captions import CaptionCount, CaptionRef, count_captions, open_captions
+from zsr_core.data.shifts.names import CORRUPTION
 from zsr_core.evaluation.meter import Part
 from zsr_core.evaluation.retrieval.gather import TOKEN_ATTACKS, Asked, Retrieved, caption_bank, retrieve
 from zsr_core.evaluation.retrieval.store import kept_retrieval_bytes
@@ -63,6 +64,8 @@ def retrieval_parts(config: TrialConfig) -> Iterator[Part]:
             for budget in suite.tokens.budgets:
                 for tokens in TOKEN_ATTACKS:
                     yield replace(moved, condition=tokens, stage=tokens, eps=budget)
+        if suite.cells:
+            yield replace(blank, condition=CORRUPTION, images=len(suite.cells) * counted.images)
 
 
 def retrieval_bytes(config: TrialConfig, width: int) -> int:
@@ -72,6 +75,7 @@ def retrieval_bytes(config: TrialConfig, width: int) -> int:
         return 0
     budgets, tokens = len(config.eval_suite.eps), suite.tokens
     whole = budgets * len([name for name in suite.copies if name != "distractor"])
+    whole += len(suite.cells)
     whole += len(TOKEN_ATTACKS) * len(tokens.budgets) if tokens else 0
     pushed = budgets * suite.distractors if "distractor" in suite.copies else 0
     return sum(kept_retrieval_bytes(n.images, n.captions, whole, pushed, width) for _, n in _counted(config))

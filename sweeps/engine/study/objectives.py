@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zsr_core.codec import require, unknown
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
 from zsr_core.evaluation.measurement import picked
-from zsr_core.evaluation.metrics import METRICS, RETRIEVAL_NAMES, Metric, metric_named
+from zsr_core.evaluation.metrics import CORRUPTED_RETRIEVAL, METRICS, RETRIEVAL_NAMES, Metric, metric_named
 from zsr_core.evaluation.metrics.metric import Reads
 from zsr_core.evaluation.metrics.outside import OUTSIDE
 from zsr_core.evaluation.metrics.retrieval import PIXEL
@@ -113,6 +113,14 @@ def check_ood(objectives: Sequence[str], config: TrialConfig) -> None:
         require(kind in suite.kinds, "objectives", name, f"a sweep whose eval_suite.ood_{kind} names a set")
         attacked = not name.endswith("_adv_ood") or bool(suite.ood_attacks)
         require(attacked, "objectives", name, "a sweep whose eval_suite.ood_attacks attacks a detector")
+
+
+def check_corrupted_retrieval(objectives: Sequence[str], config: TrialConfig) -> None:
+    """Raise ``ConfigError`` if an objective is of retrieval under corruptions, and the suite names none."""
+    names, suite = {metric.name for metric in CORRUPTED_RETRIEVAL}, config.eval_suite.retrieval
+    asked = [name for name in objectives if score_named(name).metric in names]
+    some = suite is not None and bool(suite.corruptions)
+    require(some or not asked, "objectives", asked, "a sweep whose eval_suite.retrieval.corruptions names some")
 
 
 def read_by(objectives: Sequence[str]) -> set[Reads]:

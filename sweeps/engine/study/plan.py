@@ -11,7 +11,7 @@ from typing import Any
 
 from sweeps.engine.study.branches import place_of, spaces, values_text
 from sweeps.engine.study.folder import SPLIT, UNTOUCHED, UNTOUCHED_LABEL, PlannedRow, PlannedTrial, Role, Study
-from sweeps.engine.study.objectives import check_ood, read_by
+from sweeps.engine.study.objectives import check_corrupted_retrieval, check_ood, read_by
 from sweeps.engine.study.sweep import Sweep
 from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
@@ -36,6 +36,7 @@ def new_study(
         raise unknown("preset", preset, sweep.base)
     base, space = sweep.base[preset], sweep.domains
     check_ood(objectives, base)
+    check_corrupted_retrieval(objectives, base)
     reads, suite = read_by(objectives), base.eval_suite
     expected = "a sweep whose eval_suite.corruptions names some"
     require("corruptions" not in reads or bool(suite.corruptions), "objectives", objectives, expected)

@@ -6,6 +6,7 @@ from zsr_core.codec import unknown
 from zsr_core.evaluation.metrics.accuracy import CLEAN, HARMONIC, ROBUST
 from zsr_core.evaluation.metrics.attention import ATTENTION
 from zsr_core.evaluation.metrics.calibration import CALIBRATION
+from zsr_core.evaluation.metrics.corrupted_retrieval import CORRUPTED_RETRIEVAL
 from zsr_core.evaluation.metrics.corruptions import CORRUPTED
 from zsr_core.evaluation.metrics.factors import FACTORED
 from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
@@ -13,7 +14,7 @@ from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
 from zsr_core.evaluation.metrics.metric import Condition, Ends, Images, Metric
 from zsr_core.evaluation.metrics.ood import OOD
 from zsr_core.evaluation.metrics.outside import AGAINST, OUTSIDE, row_of_set
-from zsr_core.evaluation.metrics.retrieval import RETRIEVAL, RETRIEVAL_NAMES
+from zsr_core.evaluation.metrics.retrieval import RETRIEVAL
 from zsr_core.evaluation.metrics.temperature import TEMPERATURE
 from zsr_core.evaluation.metrics.uncertainty import UNCERTAINTY
 from zsr_core.names import LISTED_BY
@@ -21,7 +22,8 @@ from zsr_core.names import LISTED_BY
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
 METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
-METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED, *RETRIEVAL, *ATTENTION)
+METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED, *RETRIEVAL, *CORRUPTED_RETRIEVAL, *ATTENTION)
+RETRIEVAL_NAMES = frozenset(metric.name for metric in METRICS if metric.reads == "retrieval")
 
 
 def metric_named(name: str) -> Metric:
@@ -39,6 +41,6 @@ def metric_named(name: str) -> Metric:
 
 
 __all__ = [
-    "ACCURACY", "CLEAN", "HARMONIC", "METRICS", "RETRIEVAL", "RETRIEVAL_NAMES", "ROBUST", "Condition", "Ends", "Images",
-    "Metric", "interval_of", "mean_interval", "metric_named",
+    "ACCURACY", "CLEAN", "CORRUPTED_RETRIEVAL", "HARMONIC", "METRICS", "RETRIEVAL", "RETRIEVAL_NAMES", "ROBUST",
+    "Condition", "Ends", "Images", "Metric", "interval_of", "mean_interval", "metric_named",
 ]  # fmt: skip

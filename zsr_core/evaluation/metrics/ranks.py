@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from zsr_core.data.shifts.kinds import Cell
 from zsr_core.evaluation.metrics.outputs import Floats, Rows, Singles
 
 TIE = 1e-12  # ours: of cosines in double, whose rounding is about 1e-16 a term
@@ -26,7 +27,8 @@ class Gallery:
     ``seen`` are the images as the condition shows them, and ``said`` the captions as it asks them; None where they are
     as they are. ``clean`` is the set without attack, of a gallery that has a condition. ``radius`` is the condition's
     budget in the embedding space. ``forged`` [N, M, D] are attacked copies of other images, each pushed to the first
-    caption of image n, and ``distractors`` [N, M] the images that they are copies of.
+    caption of image n, and ``distractors`` [N, M] the images that they are copies of. ``corrupted`` is the set with all
+    images under common corruptions.
     """
 
     images: Singles  # [N, D]
@@ -38,6 +40,7 @@ class Gallery:
     radius: float = 0.0
     forged: Singles | None = None
     distractors: Rows | None = None
+    corrupted: tuple[tuple[Cell, Gallery], ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -87,7 +87,7 @@ def _right_before(gallery: Gallery, way: Way, condition: Condition) -> Rows:
     return right[gallery.first] if condition == "distractor" else right
 
 
-def _of_images(values: Floats | Rows, gallery: Gallery) -> Floats:
+def summed_over_images(values: Floats | Rows, gallery: Gallery) -> Floats:
     """Return the sums [N] over each image's queries: the image itself, or its captions."""
     each = np.asarray(values, np.float64)
     if len(each) == len(gallery):
@@ -96,7 +96,7 @@ def _of_images(values: Floats | Rows, gallery: Gallery) -> Floats:
 
 
 def _share(part: Rows | Floats, whole: Rows | Floats, gallery: Gallery) -> Share:
-    return Share(part=_of_images(part, gallery), whole=_of_images(whole, gallery))
+    return Share(part=summed_over_images(part, gallery), whole=summed_over_images(whole, gallery))
 
 
 def _metric(
@@ -237,4 +237,3 @@ RETRIEVAL: tuple[Metric, ...] = (
     *_CLEAN, _rsum(), _median("i2t"), _median("t2i"), _radius("i2t"), _radius("t2i"), *_UNDER, _distracted(),
     _success("t2i", "distractor", ", distractor pushed to them"),
 )  # fmt: skip
-RETRIEVAL_NAMES = frozenset(metric.name for metric in RETRIEVAL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -18,12 +18,15 @@ from zsr_core.codec import fingerprint, require, to_plain
 from zsr_core.data import ImageSet, batches
 from zsr_core.data.captions import CaptionSet
 from zsr_core.data.open import taken
+from zsr_core.data.shifts.corrupt import chunks, corrupted
+from zsr_core.data.shifts.kinds import Cell
+from zsr_core.data.shifts.names import CORRUPTION, corruption_name
 from zsr_core.evaluation.metrics.outputs import Rows, Singles
 from zsr_core.evaluation.retrieval.losses import RetrievalLoss, hiding_loss, pushing_loss, query_loss
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.evaluation.retrieval.tokens import attacked_tokens
 from zsr_core.evaluation.victim import Victim
-from zsr_core.events import BatchJudged, OnEvent, ignore
+from zsr_core.events import AsOne, BatchJudged, OnEvent, ignore
 from zsr_core.files import write_whole
 from zsr_core.model.tower import ImageTower
 from zsr_core.rng import generator
@@ -47,7 +50,8 @@ class Retrieved:
     owner: Rows  # [N_t] the image of each caption, rising
     images: Singles  # [N, D] clean
     texts: Singles  # [N_t, D]
-    copies: dict[Place, Singles]  # attacked images [N, D]; under "distractor" [N * M, D], M for each image's caption
+    # Attacked or corrupted images [N, D]; under "distractor" [N * M, D], M for each image's caption.
+    copies: dict[Place, Singles]
     distractors: Rows | None = None  # [N, M] which images those are copies of
 
 
@@ -103,6 +107,11 @@ def retrieve(asked: Asked, threats: Sequence[ThreatModel], trial_id: str = "") -
         for budget in suite.tokens.budgets:
             for tokens in TOKEN_ATTACKS:
                 copies[tokens, budget] = _kept(asked, tokens, budget, partial(_tokens, asked, tokens, budget))
+    progress = AsOne(on_event=asked.on_event, condition=CORRUPTION, of=len(suite.cells) * len(images))
+    for cell in suite.cells:
+        name = corruption_name(cell)
+        copies[name, 0.0] = _kept(asked, name, 0.0, partial(_corrupted, replace(asked, on_event=progress), cell))
+        progress.before += len(images)
     return Retrieved(
         name=captions.images.name, split=captions.images.split, trial_id=trial_id, weights_sha=asked.victim.sha,
         ids=tuple(captions.images.ids), captions=captions.captions, owner=owner, images=images, texts=texts,
@@ -114,7 +123,7 @@ def _kept(asked: Asked, condition: str, eps: float, compute: Callable[[], Single
     """Return a condition's embeddings: from an earlier, killed run where its file is there, else computed and kept."""
     file = None
     if asked.parts is not None:
-        suite = to_plain(replace(asked.suite, sets=asked.suite.sets[:1], radii=(), n=None))
+        suite = to_plain(replace(asked.suite, sets=asked.suite.sets[:1], radii=(), n=None, corruptions=()))
         text = asked.bank.unit.double().sum(dim=0).tolist()
         about = [asked.victim.key, asked.captions.key, text, suite, condition, eps, asked.seed]
         file = asked.parts / f"retrieval-{fingerprint(about, 24)}.npy"
@@ -137,20 +146,27 @@ def _save(part: Path, unit: Singles) -> None:
 
 
 def _over(
-    asked: Asked, images: ImageSet, condition: str, eps: float, compute: Callable[[Tensor, Tensor], Tensor]
-) -> Singles:
-    """Return what ``compute(x [b, 3, H, W], rows [b])`` gives, batch by batch: [N, D]."""
+    asked: Asked, images: ImageSet, condition: str, eps: float, compute: Callable[[Tensor, Tensor], Tensor],
+    shown: Iterable[ImageSet] | None = None,
+) -> Singles:  # fmt: skip
+    """Return what ``compute(x [b, 3, H, W], rows [b])`` gives, batch by batch: [N, D].
+
+    Args:
+        shown: the same images in their order, some at a time, as ``compute`` gets them; None: as they are.
+    """
     n = len(images.ids)
     found, done = [], 0
-    for x, _, rows in batches(images, torch.arange(n).split(asked.batch_size), asked.device):
-        found.append(compute(x, rows.to(x.device)).cpu().float().numpy())
-        done += len(rows)
-        asked.on_event(
-            BatchJudged(
-                task=images.name, condition=condition, eps=eps, stage=condition if eps else "", done=done, of=n,
-                recalled=False,
-            )
-        )  # fmt: skip
+    for part in (images,) if shown is None else shown:
+        first = done
+        for x, _, rows in batches(part, torch.arange(len(part.ids)).split(asked.batch_size), asked.device):
+            found.append(compute(x, first + rows.to(x.device)).cpu().float().numpy())
+            done += len(rows)
+            asked.on_event(
+                BatchJudged(
+                    task=images.name, condition=condition, eps=eps, stage=condition if eps else "", done=done, of=n,
+                    recalled=False,
+                )
+            )  # fmt: skip
     return np.concatenate(found)
 
 
@@ -167,6 +183,13 @@ def _judged(asked: Asked, x: Tensor, condition: str, names: Sequence[str]) -> Te
 def _clean(asked: Asked) -> Singles:
     images = asked.captions.images
     return _over(asked, images, "none", 0.0, lambda x, rows: _judged(asked, x, "none", _names(images, rows)))
+
+
+def _corrupted(asked: Asked, cell: Cell) -> Singles:
+    """Return the unit embeddings of all images under one corruption, of which some pixels are held at a time."""
+    images, name = asked.captions.images, corruption_name(cell)
+    shown = (corrupted(chunk, cell) for chunk in chunks(images))
+    return _over(asked, images, name, 0.0, lambda x, rows: _judged(asked, x, name, _names(images, rows)), shown)
 
 
 def _attacked(asked: Asked, name: str, threat: ThreatModel, distractors: Rows | None) -> Singles:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from zsr_core.data.shifts.names import corruption_cell, corruption_name, kind_name
 from zsr_core.evaluation.estimates import Estimate, estimate, mean_estimate
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN, Measurement, row_of
 from zsr_core.evaluation.metrics import Condition, Images, Metric
@@ -14,7 +16,8 @@ from zsr_core.evaluation.retrieval.gather import TOKEN_ATTACKS, Retrieved
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
 from zsr_core.rng import seed_for
 
-Under = tuple[Condition, float, Gallery]  # a condition, its budget, what is seen under it
+# What metrics are measured under, what measurements call it, its budget, and what is seen under it.
+Under = tuple[Condition, str, float, Gallery]
 
 
 def measure_retrieval(
@@ -24,14 +27,14 @@ def measure_retrieval(
 
     A measurement's ``attack`` is the condition ("none" without one) and its ``eps`` the condition's budget: in pixel
     units, as an l2 move of a unit embedding, or of tokens relative to their length. ``n`` counts images.
+    Corruptions are named as those of classification: ``corruption-fog-3``, ``corruption-fog``, and "none" over all.
     """
     rows: list[Measurement] = []
     asked = [metric for metric in metrics if metric.reads == "retrieval"]
     numbers: dict[tuple[str, str, float], dict[str, Estimate]] = {}  # (metric, attack, eps) -> by set, in its unit
     for one in retrieved if asked else ():
-        for condition, eps, gallery in conditions(one, suite):
+        for condition, attack, eps, gallery in conditions(one, suite):
             images = _images(one, gallery)
-            attack = "none" if condition == "clean" else str(condition)
             for metric in (metric for metric in asked if condition in metric.conditions):
                 number = estimate(metric, images).scaled(metric.factor)
                 numbers.setdefault((metric.name, attack, eps), {})[one.name] = number
@@ -42,9 +45,12 @@ def measure_retrieval(
 
 
 def conditions(one: Retrieved, suite: RetrievalSuite) -> Iterator[Under]:
-    """Yield every condition of a set that the suite asks for: clean, pixels, embeddings, tokens."""
-    clean = Gallery(images=one.images, texts=one.texts, owner=one.owner)
-    yield "clean", 0.0, clean
+    """Yield every condition of a set that the suite asks for: clean, pixels, embeddings, tokens, corruptions."""
+    plain = Gallery(images=one.images, texts=one.texts, owner=one.owner)
+    cells = [(cell, unit) for (name, _), unit in one.copies.items() if (cell := corruption_cell(name)) is not None]
+    corrupted = tuple((cell, replace(plain, images=unit)) for cell, unit in cells)
+    clean = replace(plain, corrupted=corrupted)
+    yield "clean", "none", 0.0, clean
 
     def under(**seen: object) -> Gallery:
         return Gallery(images=one.images, texts=one.texts, owner=one.owner, clean=clean, **seen)  # type: ignore[arg-type]
@@ -53,18 +59,24 @@ def conditions(one: Retrieved, suite: RetrievalSuite) -> Iterator[Under]:
         if name == "distractor":
             m = len(unit) // len(one.images)
             forged = unit.reshape(len(one.images), m, -1)
-            yield "distractor", eps, under(forged=forged, distractors=one.distractors)
+            yield "distractor", name, eps, under(forged=forged, distractors=one.distractors)
         elif name in TOKEN_ATTACKS:
-            yield ("token_query" if name == "token_query" else "token_hiding"), eps, under(seen=unit)
+            yield ("token_query" if name == "token_query" else "token_hiding"), name, eps, under(seen=unit)
         elif name == "query":
-            yield "query", eps, under(seen=unit)
-        else:
+            yield "query", name, eps, under(seen=unit)
+        elif corruption_cell(name) is None:
             for asked in suite.pixel:
                 if asked in ("hiding", "gallery"):
-                    yield asked, eps, under(seen=unit)
+                    yield asked, str(asked), eps, under(seen=unit)
     for radius in suite.radii:
-        yield "embedding", radius, under(radius=radius)
-        yield "noise", radius, under(seen=_noised(one.images, radius), said=_noised(one.texts, radius))
+        yield "embedding", "embedding", radius, under(radius=radius)
+        noised = under(seen=_noised(one.images, radius), said=_noised(one.texts, radius))
+        yield "noise", "noise", radius, noised
+    for each in corrupted:
+        yield "corruption", corruption_name(each[0]), 0.0, replace(plain, corrupted=(each,))
+    for kind in dict.fromkeys(cell.kind for cell, _ in corrupted):
+        own = tuple(each for each in corrupted if each[0].kind == kind)
+        yield "kind", kind_name(kind), 0.0, replace(plain, corrupted=own)
 
 
 def _noised(unit: np.ndarray, radius: float) -> np.ndarray:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from zsr_core.attacks import Pgd
-from zsr_core.codec import is_finite, require, unknown
+from zsr_core.codec import LATER, is_finite, require, unknown
 from zsr_core.data.captions import CaptionRef
+from zsr_core.data.shifts.kinds import Cell, cells_of, generated
 
 PixelAttack = Literal["query", "hiding", "gallery", "distractor"]
 PIXEL_ATTACKS: tuple[PixelAttack, ...] = get_args(PixelAttack)
@@ -43,7 +44,8 @@ class RetrievalSuite:
     "hiding" of each caption its own image alone; "gallery" all images, by the same copies as "hiding"; "distractor"
     pushes the ``distractors`` most similar wrong images to each image's first caption. They run ``attack`` at the
     suite's budgets and norm. ``radii`` are l2 moves of the unit embedding that asks: a certificate, and random moves
-    as a control. ``tokens`` attacks the tokens between two blocks.
+    as a control. ``tokens`` attacks the tokens between two blocks. ``corruptions`` names kinds of corruptions of all
+    images at once (:func:`zsr_core.data.shifts.kinds.cells_of`); nothing is attacked under them.
     """
 
     sets: tuple[CaptionRef, ...] = (CaptionRef(),)
@@ -53,6 +55,7 @@ class RetrievalSuite:
     distractors: int = 1
     radii: tuple[float, ...] = CERTIFIED
     tokens: TokenAttack | None = None
+    corruptions: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         require(len(self.sets) > 0, "sets", self.sets, "at least one set of captions")
@@ -67,6 +70,18 @@ class RetrievalSuite:
         require(climbed == "ce", "attack.loss", climbed, "'ce': retrieval has losses of its own")
         require(isinstance(self.distractors, int) and self.distractors >= 1, "distractors", self.distractors, ">= 1")
         _check_budgets("radii", self.radii)
+        read = [cell.kind for cell in self.cells if not generated(cell)]
+        require(
+            not read,
+            "corruptions",
+            read[:1],
+            "kinds that are made here: no folder of corrupted images is read for captions",
+        )
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The corruptions, by kind and severity."""
+        return cells_of(self.corruptions)
 
     @property
     def copies(self) -> tuple[PixelAttack, ...]:
