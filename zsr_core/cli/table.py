@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from zsr_core.attacks import AnyAttack
 from zsr_core.cli.detection import ood_table
+from zsr_core.cli.detection_table import detection_table
 from zsr_core.cli.plan import by_condition
 from zsr_core.cli.retrieval_table import retrieval_tables
 from zsr_core.cli.shifts import corruption_lines, factor_lines
@@ -34,7 +35,7 @@ def table(result: TrialResult, parts: Sequence[Part]) -> str:
         lines.append(f"| {name} | {cells[0].n} | " + " | ".join(_cell(m, mark) for m in cells) + " |")
     lines += ood_table(result)
     notes = [*_replaced(parts, suite.attacks), *_left_out(result), *_verdicts(result)]
-    below = [*corruption_lines(result), *factor_lines(result), *retrieval_tables(result)]
+    below = [*corruption_lines(result), *factor_lines(result), *retrieval_tables(result), *detection_table(result)]
     return "\n".join([*lines, *notes, *below])
 
 

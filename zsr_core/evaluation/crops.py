@@ -1,22 +1,12 @@
-"""Zero-shot detection by crops: a detector's boxes are cut out, and CLIP names each crop, without and under attack.
+"""A model on the crops of boxes, without and under attack: what it names them, and the numbers of that.
 
-The holistic study (App. C there) attacks every crop by itself and prints "the IoU metric" without its formula. Three
-numbers are given here:
-
-    crop accuracy        of the crops of the true boxes; no detector is in it
-    class-gated IoU      mean over objects of the largest IoU of a proposal that is named as the object's class, 0 where
-                         none is: our reading of the source's metric
-    mAP                  COCO's AP over IoU .50:.95, with a proposal's score times the probability of its class
+The numbers are the rows of :mod:`zsr_core.evaluation.metrics.crops`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,22 +15,18 @@ import torch
 from zsr_core.attacks import AnyAttack
 from zsr_core.codec import fingerprint
 from zsr_core.data import ImageSet
-from zsr_core.data.formats.boxes import Boxes, Crops, Floats, Scenes, iou
-from zsr_core.evaluation.metrics.intervals import wilson
-from zsr_core.evaluation.metrics.resampling import ends_over, mean_of
+from zsr_core.data.formats.boxes import Boxes, Crops, Scenes, iou
+from zsr_core.data.partition import Split
+from zsr_core.evaluation.journal import Journal
+from zsr_core.evaluation.metrics import DETECTION
 from zsr_core.evaluation.predict import predict
+from zsr_core.evaluation.scenes.measure import measure_detection
+from zsr_core.evaluation.scenes.store import Detected
 from zsr_core.evaluation.victim import Victim
-from zsr_core.lazy import LazyModule
-from zsr_core.records import SampleRecord
+from zsr_core.events import OnEvent, ignore
+from zsr_core.model.precision import AttackPrecision
 from zsr_core.text import TextBank
 from zsr_core.threat import ThreatModel
-
-coco = LazyModule("pycocotools.coco")
-cocoeval = LazyModule("pycocotools.cocoeval")
-NO_LIBRARY = "pycocotools is not installed: pip install 'zsr[detection]'"
-SIZES: Mapping[str, tuple[float, float]] = {  # areas in pixels, as COCO has them
-    "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +43,27 @@ class Detection:
     reason: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class How:
+    """How crops are cut out and judged, whatever they show; the fields are those of :func:`predict`.
+
+    ``pad``: by how much of its size a box is widened on every side before it is cut out. ``name``: what the records
+    call the set; None: the scenes' name.
+    """
+
+    image_size: int
+    pad: float = 0.0
+    name: str | None = None
+    split: Split = "all"
+    seed: int = 0
+    trial_id: str = ""
+    batch_size: int = 128
+    device: torch.device | str = "cpu"
+    attack_precision: AttackPrecision = "fp32"
+    journal: Journal | None = None
+    on_event: OnEvent = ignore
+
+
 def detect(
     victim: Victim,
     scenes: Scenes,
@@ -71,28 +78,68 @@ def detect(
     batch_size: int = 128,
     device: torch.device | str = "cpu",
 ) -> list[Detection]:
-    """Return every number without attack and under each attack and budget; the attack's unit is the crop.
+    """Return every number without attack and under each attack and budget; the arguments are those of :func:`named`."""
+    how = How(image_size=image_size, pad=pad, seed=seed, batch_size=batch_size, device=device)
+    seen = named(victim, scenes, proposals, banks, attacks, threats, how)
+    conditions = {(r.condition, r.eps) for r in seen.objects_named}
+    return [
+        Detection(metric=m.metric, attack=m.attack, eps=m.eps, value=m.value, n=m.n, low=m.low, high=m.high,
+                  reason=m.reason)
+        for m in measure_detection(seen, DETECTION)
+        if m.task == seen.name and (m.attack, m.eps) in conditions
+    ]  # fmt: skip
+
+
+def named(
+    victim: Victim,
+    scenes: Scenes,
+    proposals: Boxes,
+    banks: Callable[[ImageSet], TextBank],
+    attacks: Sequence[AnyAttack],
+    threats: Sequence[ThreatModel],
+    how: How,
+) -> Detected:
+    """Return what the model names every box without attack and under each attack; the attack's unit is the crop.
 
     A proposal is attacked away from the class of the object that it overlaps most; one that overlaps none, or that is
     named wrong without attack, stays as it is. The model's squares are attacked, not the image.
 
     Args:
-        pad: by how much of its size a box is widened on every side before it is cut out.
+        banks: crops as an image set -> their class texts.
     """
-    how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "device": device}
-    true = crops_of(scenes, scenes.objects, image_size, pad, f"{scenes.name}-objects", scenes.objects.label)
-    found = crops_of(scenes, proposals, image_size, pad, f"{scenes.name}-proposals", nearest_labels(scenes, proposals))
-    bank = banks(true)
-    own = _by_condition(predict(victim, true, bank, attacks, threats, **how))
-    named = _by_condition(predict(victim, found, bank, attacks, threats, **how))
-    rows: list[Detection] = []
-    for (attack, eps), records in own.items():
-        rows += _crop_accuracy(scenes, records, attack, eps)
-        at = named[attack, eps]
-        classes, sure = np.array([r.pred for r in at]), np.array([r.p_max for r in at])
-        rows.append(_gated(scenes, proposals, classes, attack, eps))
-        rows.append(_map(scenes, proposals, classes, proposals.score * sure, attack, eps))
-    return rows
+    true, found = crop_sets(scenes, proposals, how.image_size, how.pad)
+    bank, name = banks(true), how.name or scenes.name
+    objects_named, proposals_named = (
+        [
+            replace(record, task=name, split=how.split)
+            for record in predict(
+                victim, images, bank, attacks, threats, seed=how.seed, trial_id=how.trial_id,
+                batch_size=how.batch_size, device=how.device, journal=how.journal, on_event=how.on_event,
+                attack_precision=how.attack_precision,
+            )
+        ]
+        for images in (true, found)
+    )  # fmt: skip
+    return Detected(
+        name=name, objects=scenes.objects, proposals=proposals, objects_named=objects_named,
+        proposals_named=proposals_named,
+    )  # fmt: skip
+
+
+def crop_sets(scenes: Scenes, proposals: Boxes, size: int, pad: float) -> tuple[ImageSet, ImageSet]:
+    """Return the crops of the true boxes and those of the proposals."""
+    true = crops_of(scenes, scenes.objects, size, pad, objects_name(scenes), scenes.objects.label)
+    return true, crops_of(scenes, proposals, size, pad, proposals_name(scenes), nearest_labels(scenes, proposals))
+
+
+def objects_name(scenes: Scenes) -> str:
+    """Return what progress and a plan call the crops of the true boxes."""
+    return f"{scenes.name}-objects"
+
+
+def proposals_name(scenes: Scenes) -> str:
+    """Return what progress and a plan call the crops of the proposals."""
+    return f"{scenes.name}-proposals"
 
 
 def crops_of(scenes: Scenes, boxes: Boxes, size: int, pad: float, name: str, labels: npt.NDArray[np.int64]) -> ImageSet:
@@ -114,90 +161,3 @@ def nearest_labels(scenes: Scenes, proposals: Boxes) -> npt.NDArray[np.int64]:
             overlap = iou(proposals.box[here], scenes.objects.box[there])
             labels[here] = scenes.objects.label[there[overlap.argmax(axis=1)]]
     return labels
-
-
-def class_gated_iou(scenes: Scenes, proposals: Boxes, classes: npt.NDArray[np.int64]) -> Floats:
-    """Return per object the largest IoU of a proposal of its image that is named as its class; 0 where none is."""
-    best = np.zeros(len(scenes.objects))
-    for k, (image, label) in enumerate(zip(scenes.objects.image, scenes.objects.label, strict=True)):
-        same = (proposals.image == image) & (classes == label)
-        if same.any():
-            best[k] = iou(scenes.objects.box[k : k + 1], proposals.box[same]).max()
-    return best
-
-
-def mean_ap(scenes: Scenes, proposals: Boxes, classes: npt.NDArray[np.int64], scores: Floats) -> float:
-    """Return COCO's AP over IoU .50:.95, all areas, at most 100 detections an image, by pycocotools; -1 without any."""
-    sizes = [{"id": i, "width": w, "height": h} for i, (w, h) in enumerate(scenes.sizes)]
-    truth = {
-        "info": {}, "images": sizes, "categories": [{"id": i, "name": c} for i, c in enumerate(scenes.classes)],
-        "annotations": [
-            {"id": k + 1, "image_id": int(i), "category_id": int(c), "bbox": _xywh(b), "iscrowd": 0, "area": _area(b)}
-            for k, (i, c, b) in enumerate(
-                zip(scenes.objects.image, scenes.objects.label, scenes.objects.box, strict=True)
-            )
-        ],
-    }  # fmt: skip
-    rows = [
-        {"image_id": int(i), "category_id": int(c), "bbox": _xywh(b), "score": float(s)}
-        for i, c, b, s in zip(proposals.image, classes, proposals.box, scores, strict=True)
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        known = coco.COCO()
-        known.dataset = truth
-        known.createIndex()
-        judged = cocoeval.COCOeval(known, known.loadRes(rows), "bbox")
-        judged.evaluate()
-        judged.accumulate()
-        judged.summarize()
-    return float(judged.stats[0])
-
-
-def _by_condition(records: Sequence[SampleRecord]) -> dict[tuple[str, float], list[SampleRecord]]:
-    found: dict[tuple[str, float], list[SampleRecord]] = {}
-    for record in records:
-        found.setdefault((record.condition, record.eps), []).append(record)
-    return found
-
-
-def _crop_accuracy(scenes: Scenes, records: Sequence[SampleRecord], attack: str, eps: float) -> list[Detection]:
-    right = np.array([r.correct for r in records])
-    areas = np.array([_area(box) for box in scenes.objects.box])
-    parts = {"": np.full(len(right), True), **{f"_{k}": (lo <= areas) & (areas < hi) for k, (lo, hi) in SIZES.items()}}
-    rows = []
-    for suffix, part in parts.items():
-        n = int(part.sum())
-        name = f"crop_accuracy{suffix}"
-        if n == 0:
-            rows.append(
-                Detection(metric=name, attack=attack, eps=eps, value=None, n=0, reason="no object of this size")
-            )
-            continue
-        share = float(right[part].mean())
-        low, high = (100 * end for end in wilson(share, n))
-        rows.append(Detection(metric=name, attack=attack, eps=eps, value=100 * share, n=n, low=low, high=high))
-    return rows
-
-
-def _gated(scenes: Scenes, proposals: Boxes, classes: npt.NDArray[np.int64], attack: str, eps: float) -> Detection:
-    best = class_gated_iou(scenes, proposals, classes)
-    low, high = ends_over(len(best), lambda weights: mean_of(best, weights)) or (None, None)
-    value = float(best.mean())
-    return Detection(metric="class_gated_iou", attack=attack, eps=eps, value=value, n=len(best), low=low, high=high)
-
-
-def _map(
-    scenes: Scenes, proposals: Boxes, classes: npt.NDArray[np.int64], scores: Floats, attack: str, eps: float
-) -> Detection:
-    n = len(scenes.objects)
-    if importlib.util.find_spec("pycocotools") is None:
-        return Detection(metric="map", attack=attack, eps=eps, value=None, n=n, reason=NO_LIBRARY)
-    return Detection(metric="map", attack=attack, eps=eps, value=100 * mean_ap(scenes, proposals, classes, scores), n=n)
-
-
-def _xywh(box: Floats) -> list[float]:
-    return [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])]
-
-
-def _area(box: Floats) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))

@@ -20,6 +20,7 @@ from zsr_core.evaluation.detection import read_ood
 from zsr_core.evaluation.metrics.outputs import ClassTexts, Singles
 from zsr_core.evaluation.retrieval.gather import Retrieved
 from zsr_core.evaluation.retrieval.store import read_retrieved
+from zsr_core.evaluation.scenes.store import Detected, read_detected
 from zsr_core.evaluation.vectors import check_same_images, embedding_matrix, matrix_of, write_vectors
 from zsr_core.records import FLOATS, SampleRecord, from_table, read_samples
 
@@ -44,7 +45,7 @@ class Evaluated:
     ``source`` are the clean images of the training set on the selection split, on which a temperature is fitted.
     ``ood`` are the records of :mod:`zsr_core.evaluation.outside`.
     ``shifted`` are records under corruptions and of visual factors, of which no embeddings are kept.
-    ``retrieved`` is what the model gave for sets of captions.
+    ``retrieved`` is what the model gave for sets of captions, ``detected`` what it named the boxes of scenes.
     """
 
     records: Sequence[SampleRecord]
@@ -53,6 +54,7 @@ class Evaluated:
     ood: Sequence[SampleRecord] = ()
     shifted: Sequence[SampleRecord] = ()
     retrieved: Sequence[Retrieved] = ()
+    detected: Detected | None = None
 
 
 def write_embeddings(folder: Path, evaluated: Evaluated) -> None:
@@ -85,7 +87,8 @@ def read_evaluated(folder: Path, source: str | None) -> Evaluated:
     samples = read_samples(folder / "samples.parquet")
     own = len(samples)
     beside: dict[str, list[bytes]] = {"attention": read_attention(folder, samples)}
-    more = partial(Evaluated, ood=read_ood(folder), shifted=read_shifted(folder), retrieved=read_retrieved(folder))
+    more = partial(Evaluated, ood=read_ood(folder), shifted=read_shifted(folder), retrieved=read_retrieved(folder),
+                   detected=read_detected(folder))  # fmt: skip
     if not (folder / EMBEDDINGS).is_file() or not (folder / TEXTS).is_file():
         return more(records=from_table(samples, beside=beside), texts={}, source=())
     table, texts = read_samples(folder / EMBEDDINGS), read_samples(folder / TEXTS)

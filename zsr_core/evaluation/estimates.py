@@ -9,7 +9,7 @@ from zsr_core.codec import is_finite
 from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
 from zsr_core.evaluation.metrics.metric import Ends, Images, Metric, Reads
 
-# What a metric reads: where images have it, and why they may not. Retrieval is measured of sets of captions alone.
+# What a metric reads: where images have it, and why they may not. Retrieval and detection have sets of their own.
 NEEDED: Mapping[Reads, tuple[str, str]] = {
     "embeddings": ("outputs", "the embeddings were not kept"),
     "corruptions": ("corruptions", "no corruption was evaluated"),
@@ -35,7 +35,7 @@ class Estimate:
 
 def estimate(metric: Metric, images: Images) -> Estimate:
     """Return a metric's value and interval for these images, in the scale of ``Metric.value``."""
-    n = images.factors.shown if metric.reads == "factors" and images.factors is not None else len(images)
+    n = metric.counted(images)
     reason = _missing(metric, images) or metric.undefined(images)
     if reason:
         return Estimate(n=n, reason=reason)

@@ -18,7 +18,7 @@ from zsr_core.evaluation.measurement import Measurement as Measurement
 from zsr_core.evaluation.measurement import distinct
 from zsr_core.evaluation.metrics import (
     ACCURACY,
-    RETRIEVAL_NAMES,
+    OWN_SETS,
     Condition,
     Images,
     Metric,
@@ -86,7 +86,7 @@ def measure(
     """
     if not records:
         return []
-    metrics = [metric for metric in metrics if metric.reads != "retrieval"]
+    metrics = [metric for metric in metrics if metric.name not in OWN_SETS]
     _check(records)
     first = records[0]
     kept = bool(texts) and all(record.embedding for record in records)
@@ -114,17 +114,17 @@ def measure(
 
 
 def classified(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Return the measurements of classification: those of sets of captions are left out."""
-    return [m for m in measurements if m.metric not in RETRIEVAL_NAMES]
+    """Return the measurements of classification: those of captions and scenes are left out."""
+    return [m for m in measurements if m.metric not in OWN_SETS]
 
 
 def score_task(measurements: Sequence[Measurement]) -> str:
     """Return the task that a trial is scored on: the mean over the zero-shot sets, or a set that stands alone.
 
-    A trial that evaluates only its training set has no zero-shot mean; that set is then its score. Sets of captions are
-    no tasks: their scores are always means over them.
+    A trial that evaluates only its training set has no zero-shot mean; that set is then its score. Sets of captions
+    and of scenes are no tasks: their scores are always means over them.
     """
-    tasks = {task for task, metric in distinct(measurements, "task", "metric") if metric not in RETRIEVAL_NAMES}
+    tasks = {task for task, metric in distinct(measurements, "task", "metric") if metric not in OWN_SETS}
     return ZERO_SHOT_MEAN if len(tasks) != 1 else next(iter(tasks))
 
 
@@ -135,7 +135,7 @@ def shift_task(measurements: Sequence[Measurement], kind: str) -> str:
         kind: how their conditions begin, "corruption" or "factor". There is no mean where only some tasks have them.
     """
     named = distinct(measurements, "task", "attack", "metric")
-    own = {task for task, attack, metric in named if attack.partition("-")[0] == kind and metric not in RETRIEVAL_NAMES}
+    own = {task for task, attack, metric in named if attack.partition("-")[0] == kind and metric not in OWN_SETS}
     return next(iter(own)) if len(own) == 1 else score_task(measurements)
 
 

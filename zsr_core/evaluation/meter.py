@@ -88,7 +88,8 @@ class Part:
     forwards: int
     backwards: int  # to the input only: as dear as a forward
     published: bool = False  # the set is not here: its images are counted by its published size
+    looks: int = 0  # passes beside those, for attention maps
 
     @property
     def passes(self) -> int:
-        return self.forwards + self.backwards
+        return self.forwards + self.backwards + self.looks

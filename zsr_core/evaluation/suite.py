@@ -23,6 +23,7 @@ from zsr_core.evaluation.metrics.outside import slug
 from zsr_core.evaluation.outside import Outside, attacked_records, clean_records, unlabelled
 from zsr_core.evaluation.predict import predict
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
+from zsr_core.evaluation.scenes.suite import DetectionSuite
 from zsr_core.evaluation.victim import Victim
 from zsr_core.events import OnEvent, TaskEnded, ignore
 from zsr_core.model.precision import AttackPrecision
@@ -46,6 +47,7 @@ class EvalSuite:
     unit image embeddings are kept beside the records, so that a metric that reads them never needs the attack again:
     "report" is what is not selected by, that is the splits "report" and "all". ``retrieval`` asks for image-text
     retrieval on the same split, attacked at the same budgets; None asks for none.
+    ``detection`` asks for zero-shot detection by crops on the same split, under the same attacks at the same budgets.
     With ``attention`` each record also keeps what the attention maps of its image look at, which takes up to four more
     passes per record.
 
@@ -76,6 +78,7 @@ class EvalSuite:
     annotations: str | None = field(default=None, metadata=LATER)
     retrieval: RetrievalSuite | None = field(default=None, metadata=LATER)
     attention: bool = field(default=False, metadata=LATER)
+    detection: DetectionSuite | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.embeddings not in get_args(Embeddings):
@@ -103,10 +106,20 @@ class EvalSuite:
             names = [ref.called for ref in self.retrieval.sets]
             twice = [name for name in names if name in (*RESERVED, *(task.called for task in self.tasks))]
             require(not twice, "retrieval.sets", twice, "names that no task of the suite has")
+        if self.detection is not None:
+            self._check_detection(self.detection)
         for threat in self.threats():
             require(threat.eps > 0, "eps", threat.eps, "a budget above 0")
         self._check_outside()
         self._check_shifts()
+
+    def _check_detection(self, detection: DetectionSuite) -> None:
+        """Raise ``ConfigError`` for scenes whose name is taken, or a budget on other pixels than the crops'."""
+        require(self.space == "model_input", "space", self.space, "'model_input', in which crops are attacked")
+        captions = [] if self.retrieval is None else [ref.called for ref in self.retrieval.sets]
+        names = (*RESERVED, *(task.called for task in self.tasks), *captions)
+        expected = "a name that no task and no set of captions has"
+        require(detection.name not in names, "detection.name", detection.name, expected)
 
     def _check_outside(self) -> None:
         """Raise ``ConfigError`` for sets that cannot be in and out of distribution as the fields say."""

@@ -16,6 +16,7 @@ from zsr_core.methods.views import Views
 from zsr_core.model.load import ModelRef, check_model, check_texts, image_size_of, tower_shapes
 from zsr_core.text import TextBank
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.detecting import scenes_of
 
 open_clip = LazyModule("open_clip")
 
@@ -53,6 +54,13 @@ def check(config: TrialConfig) -> None:
             raise ConfigError(f"config.eval_suite.{error}") from None
     if suite.retrieval is not None:
         check_retrieval(suite.retrieval, suite.split, config.model, size)
+    if suite.detection is not None:
+        path = "config.eval_suite.detection"
+        try:
+            scenes, _ = scenes_of(suite.detection, suite.split, config.model.name)
+        except ConfigError as error:
+            raise ConfigError(f"{path}.{error}") from None
+        check_texts(config.model, scenes.classes, scenes.templates, f"{path}.boxes")
 
 
 def check_retrieval(retrieval: RetrievalSuite, split: Split, model: ModelRef, size: int) -> None:

@@ -19,12 +19,14 @@ PREFIX = "content_"  # of the facts in a result's provenance
 
 def contents(config: TrialConfig) -> dict[str, str]:
     """Return digests by name: of the weights files, of the training set, of every task with its texts, of every
-    out-of-distribution set, of every set of captions, and of every folder of corrupted images.
+    out-of-distribution set, of every set of captions, of boxes and proposals, and of every folder of corrupted images.
 
     The built-in miniature is left out, because its parts change with the version of this package alone.
     """
     size, suite = image_size_of(config.model), config.eval_suite
     files = {"weights": config.model.pretrained, "text_from": config.model.text_from, "annotations": suite.annotations}
+    if suite.detection is not None:
+        files |= {name: getattr(suite.detection, name) for name in ("boxes", "proposals")}
     digests = {name: file_digest(Path(file)) for name, file in files.items() if file is not None and is_file(file)}
     if config.epochs and not _built_in(config.train_data):
         digests["train"] = _digest(open_data(config.train_data, "train", size))

@@ -24,6 +24,7 @@ from zsr_core.evaluation.suite import fitting_set
 from zsr_core.model.load import image_size_of, shapes_model
 from zsr_core.trial.cards import Card
 from zsr_core.trial.config import TrialConfig
+from zsr_core.trial.detecting import detection_parts
 from zsr_core.trial.retrieving import retrieval_bytes, retrieval_parts
 
 
@@ -75,7 +76,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
         require(classes >= 2, f"task {task.called!r}", classes, "at least two classes: with one, every answer is right")
         blank = Part(
             task=task.called, condition="none", eps=0.0, stage="", images=n, forwards=1, backwards=0,
-            published=counted.published,
+            published=counted.published, looks=MAP_PASSES if config.eval_suite.attention else 0,
         )  # fmt: skip
         parts.append(blank)
         for eps in config.eval_suite.eps:
@@ -85,13 +86,14 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
                     parts.append(
                         replace(
                             blank, condition=attack.name, eps=eps, stage=stage.name, forwards=forwards + 1,
-                            backwards=backwards,
+                            backwards=backwards, looks=2 * blank.looks,
                         )
                     )  # fmt: skip
         parts += () if clean else outside  # once, with the first task
-        parts += _detector_parts(config, blank, outside)
-        clean.append(blank)
-    return (*parts, *_shifted_parts(config, clean), *retrieval_parts(config))
+        plain = replace(blank, looks=0)
+        parts += _detector_parts(config, plain, outside)
+        clean.append(plain)
+    return (*parts, *_shifted_parts(config, clean), *retrieval_parts(config), *detection_parts(config))
 
 
 def _shifted_parts(config: TrialConfig, clean: Sequence[Part]) -> list[Part]:
@@ -162,9 +164,9 @@ def estimate(config: TrialConfig) -> Estimate:
     fwd += fitted
     for part in parts:
         absent += [part.task] if part.published else []
-        fwd += part.images * part.forwards
+        fwd += part.images * (part.forwards + part.looks)
         back_in += part.images * part.backwards
-        batches += -(-part.images // config.eval_suite.batch_size) * (part.forwards + part.backwards)
+        batches += -(-part.images // config.eval_suite.batch_size) * part.passes
     gflop, width = forward_cost(model.visual, size)
     captions = 3 * seen * reads.student_text * (_text_cost(model) / gflop if reads.student_text else 0.0)
     trained_in[config.precision] += captions
@@ -180,11 +182,11 @@ def estimate(config: TrialConfig) -> Estimate:
 
 
 def _evaluated_in(config: TrialConfig, parts: Iterable[Part], fitted: int) -> dict[str, float]:
-    """Return an evaluation's passes by precision: attacks are judged, and images without attack encoded, in fp32."""
+    """Return an evaluation's passes by precision: attacks are judged, images encoded, and maps made in fp32."""
     judged = attacking = 0.0
     for part in parts:
         own = 1 if part.eps else part.forwards  # the last forward of an attack judges it
-        judged += part.images * own
+        judged += part.images * (own + part.looks)
         attacking += part.images * (part.forwards - own + part.backwards)
     return _added({"fp32": judged + fitted}, {config.eval_suite.attack_precision: attacking})
 
@@ -255,6 +257,7 @@ def _embedding_bytes(config: TrialConfig, size: int, parts: Sequence[Part], fitt
     return kept_bytes(sum(conditions.values()) + fitted, sum(sizes), width)
 
 
+MAP_PASSES = 2  # at most, of an image's attention maps; under attack the clean image's maps are made again
 # Share of the matmul rate that a whole trial reaches; measured on the miniature (small matrices) and on ViT-B/32.
 EFFICIENCY = 0.35
 

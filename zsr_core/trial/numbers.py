@@ -16,6 +16,8 @@ from zsr_core.evaluation.metrics.outside import usual_rows
 from zsr_core.evaluation.outside import role_of
 from zsr_core.evaluation.retrieval.gather import Retrieved
 from zsr_core.evaluation.retrieval.measure import measure_retrieval
+from zsr_core.evaluation.scenes.measure import measure_detection
+from zsr_core.evaluation.scenes.store import Detected
 from zsr_core.evaluation.suite import source_set
 from zsr_core.evaluation.victim import Victim
 from zsr_core.model.load import Clip
@@ -29,7 +31,10 @@ def measured(config: TrialConfig, evaluated: Evaluated, *, asked: Collection[str
     """Return the numbers that every trial measures, and those of the metrics named in ``asked``."""
     suite = config.eval_suite
     kept = {"records": True, "embeddings": bool(evaluated.texts), "retrieval": bool(evaluated.retrieved)}
-    added = {"corruptions": bool(suite.corruptions), "factors": suite.profiles, "attention": suite.attention}
+    added = {
+        "corruptions": bool(suite.corruptions), "factors": suite.profiles, "attention": suite.attention,
+        "detection": suite.detection is not None,
+    }  # fmt: skip
     metrics = [m for m in METRICS if m.name in asked or added.get(m.reads) or (m.always and kept.get(m.reads))]
     if suite.retrieval is not None and suite.retrieval.corruptions:
         metrics += [metric for metric in CORRUPTED_RETRIEVAL if metric.name not in asked]
@@ -47,7 +52,8 @@ def remeasured(config: TrialConfig, evaluated: Evaluated, metrics: Sequence[Metr
         shifted=evaluated.shifted,
     )  # fmt: skip
     suite = config.eval_suite.retrieval
-    return numbers if suite is None else [*numbers, *measure_retrieval(evaluated.retrieved, suite, metrics)]
+    retrieved = () if suite is None else measure_retrieval(evaluated.retrieved, suite, metrics)
+    return [*numbers, *retrieved, *measure_detection(evaluated.detected, metrics)]
 
 
 def evaluated_of(
@@ -56,6 +62,7 @@ def evaluated_of(
     victim: Victim,
     records: Sequence[SampleRecord],
     retrieved: Sequence[Retrieved] = (),
+    detected: Detected | None = None,
 ) -> Evaluated:
     """Return the records of an evaluation with the class texts that go with their embeddings.
 
@@ -74,7 +81,7 @@ def evaluated_of(
         texts[task.called] = ClassTexts(unit=unit, classes=bank.classes, scale=victim.scale, bias=victim.bias)
     return Evaluated(
         records=own, texts=texts, source=source_of(records, source_name(config)), ood=outside, shifted=shifted,
-        retrieved=retrieved,
+        retrieved=retrieved, detected=detected,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from zsr_core.evaluation.detection import write_ood
 from zsr_core.evaluation.embeddings import SHIFTED, write_embeddings
 from zsr_core.evaluation.journal import Journal
 from zsr_core.evaluation.retrieval.store import write_retrieved
+from zsr_core.evaluation.scenes.store import write_detected
 from zsr_core.evaluation.shifted import How, Model, shifted_records
 from zsr_core.evaluation.suite import evaluate, merged
 from zsr_core.files import remove_stale, write_text
@@ -32,6 +33,7 @@ from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.content import changed_since, content_facts
 from zsr_core.trial.context import HERE, RunContext
 from zsr_core.trial.deploy import DeployedModel, class_bank, model_of, plain_bank, tuned_tower, untouched_clip
+from zsr_core.trial.detecting import detected_of
 from zsr_core.trial.ladder import Ladder
 from zsr_core.trial.numbers import evaluated_of, measured
 from zsr_core.trial.provenance import SET_NOTES, peak_bytes, provenance, set_notes, skipped
@@ -186,11 +188,13 @@ def _run(config: TrialConfig, folder: Path, context: RunContext) -> TrialResult:
     if not world.leads:
         return TrialResult(trial_id=config.trial_id, config=config, status="done")
     retrieved = retrieved_of(config, model.used, victim, parts=folder / PARTS, context=context)
-    evaluated = evaluated_of(config, model.used, victim, records, retrieved)
+    detected = detected_of(config, model, parts=folder / PARTS, context=context)
+    evaluated = evaluated_of(config, model.used, victim, records, retrieved, detected)
     write_samples(folder / "samples.parquet", evaluated.records)
     write_embeddings(folder, evaluated)
     write_attention(folder, evaluated.records)
     write_ood(folder, evaluated.ood)
+    write_detected(folder, detected)
     if evaluated.shifted:
         write_samples(folder / SHIFTED, evaluated.shifted)
     if config.eval_suite.keeps_embeddings:

@@ -39,7 +39,7 @@ class Rungs:
         return replace(
             whole, tasks=tasks, split="selection", n=min(self.images, whole.n or self.images), attacks=(self.attack,),
             eps=(self.eps,), ood_near=(), ood_far=(), ood_attacks=(), corruptions=(), factors=(), annotations=None,
-            retrieval=None, attention=False,
+            retrieval=None, attention=False, detection=None,
         )  # fmt: skip
 
     def passes(self, config: TrialConfig) -> int:

@@ -36,11 +36,11 @@ from sweeps.engine.analysis.stats import (
 )
 from sweeps.engine.study.folder import PlannedRow, StudyFolder
 from sweeps.engine.study.objectives import HARMONIC, score_named
+from sweeps.engine.study.set_groups import Scope
 from zsr_core.evaluation.measurement import Measurement, picked
 from zsr_core.evaluation.metrics import mean_interval
 from zsr_core.trial.result import TrialResult
 
-Scope = Literal["zero-shot", "all", "captions", "set"]  # "captions": retrieval, the mean over sets of captions
 Test = Literal["bootstrap", "McNemar", ""]
 Statistic = Callable[[Array], Array]
 ENOUGH_SEEDS = 5  # ours: with fewer seeds a bootstrap over seeds alone underestimates the spread

@@ -11,19 +11,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sweeps.engine.analysis.choice import chosen
-from sweeps.engine.analysis.difference import Cell, Column, RowTrials, Scope, adjusted, differences, row_cells
+from sweeps.engine.analysis.difference import Cell, Column, RowTrials, adjusted, differences, row_cells
 from sweeps.engine.analysis.scores import rules_that
 from sweeps.engine.analysis.searching.chance import row_collapse
 from sweeps.engine.analysis.stats import DRAWS
 from sweeps.engine.format import eps_text
 from sweeps.engine.study.folder import PlannedRow, Role, Study, StudyFolder
 from sweeps.engine.study.objectives import score_named, shown_scores
+from sweeps.engine.study.set_groups import Scope, caption_groups, scene_groups, set_groups
 from zsr_core.codec import to_plain, unknown
 from zsr_core.data import Split, trained_names
 from zsr_core.evaluation.collapse import Collapse
 from zsr_core.evaluation.measure import ZERO_SHOT_MEAN
 from zsr_core.evaluation.measurement import distinct_among
-from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
+from zsr_core.evaluation.metrics import OWN_SETS
 from zsr_core.trial.presets import with_own_recipe
 
 
@@ -239,12 +240,16 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
     done = [result.measurements for row in rows for result in folder.done(row.trials).values()]
     numbers = distinct_among(done, "metric", "task")
     known = {metric for metric, _ in numbers} or {score.metric for score in wanted}
-    classified = [task for metric, task in numbers if metric not in RETRIEVAL_NAMES]
+    classified = [task for metric, task in numbers if metric not in OWN_SETS]
     sets = tuple(dict.fromkeys(task for task in classified if task != ZERO_SHOT_MEAN))
     tasks = study.base.eval_suite.tasks
     trained = trained_names(tasks, study.base.train_data)
     groups = set_groups(sets or tuple(task.called for task in tasks), trained, per_set=asked.per_set)
-    of_captions = caption_groups(study, per_set=asked.per_set)
+    among_sets = {
+        "tasks": groups,
+        "captions": caption_groups(study, per_set=asked.per_set),
+        "scenes": scene_groups(study),
+    }
     built = tuple(
         Column(
             metric=score.name,
@@ -254,10 +259,10 @@ def columns_of(folder: StudyFolder, rows: Iterable[PlannedRow], asked: MatrixReq
             over=over,
             scope=scope,
         )
-        for of_retrieval, among in ((False, groups), (True, of_captions))
+        for kind, among in among_sets.items()
         for scope, over, members in among
         for score in wanted
-        if score.metric in known and score.of_captions == of_retrieval
+        if score.metric in known and score.sets == kind
         for eps in (budgets if score.attacked else budgets[:1])
     )
     return built if asked.columns is None else kept_columns(built, asked.columns)
@@ -294,32 +299,6 @@ def kept_columns(columns: Sequence[Column], names: Sequence[str]) -> tuple[Colum
 
 def _set_name(column: Column) -> tuple[str, ...]:
     return (column.over,) if column.scope == "set" else ()
-
-
-def set_groups(
-    sets: Sequence[str], trained: Sequence[str], *, per_set: bool
-) -> list[tuple[Scope, str, tuple[str, ...]]]:
-    """Return the groups of sets that a matrix averages over: (scope, title, names)."""
-    others = tuple(name for name in sets if name not in trained)
-    own = ", ".join(name for name in sets if name in trained)
-    groups: list[tuple[Scope, str, tuple[str, ...]]] = []
-    if others:
-        groups.append(("zero-shot", f"{len(others)}-set mean{f' (without {own})' if own else ''}", others))
-    if own:
-        groups.append(("all", f"{len(sets)}-set mean" if others else own, tuple(sets)))
-    if per_set:
-        groups += [("set", name, (name,)) for name in sets]
-    return groups
-
-
-def caption_groups(study: Study, *, per_set: bool) -> list[tuple[Scope, str, tuple[str, ...]]]:
-    """Return the groups of sets of captions, as :func:`set_groups`; none where the suite asks for no retrieval."""
-    retrieval = study.base.eval_suite.retrieval
-    if retrieval is None:
-        return []
-    names = tuple(ref.called for ref in retrieval.sets)
-    mean: tuple[Scope, str, tuple[str, ...]] = ("captions", f"retrieval on {', '.join(names)}", names)
-    return [mean, *(("set", name, (name,)) for name in names if per_set and len(names) > 1)]
 
 
 def with_holm(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
@@ -385,7 +364,7 @@ def _candidate(row: Row, cell: Cell) -> float | None:
 def blocks_of(columns: Sequence[Column]) -> tuple[Block, ...]:
     """Return a block per mean with its scores, then, if single sets are shown, a block per score over the sets.
 
-    The scores of retrieval stand in the first block, beside the accuracies that decide with them.
+    The scores of retrieval and of detection stand in the first block, beside the accuracies that decide with them.
     """
     means: tuple[Scope, ...] = ("zero-shot", "all")
     scopes = [scope for scope in means if any(c.scope == scope for c in columns)]
@@ -393,11 +372,13 @@ def blocks_of(columns: Sequence[Column]) -> tuple[Block, ...]:
     for scope in scopes:
         at = tuple(j for j, column in enumerate(columns) if column.scope == scope)
         blocks.append(Block(title=columns[at[0]].over, columns=at, kind="mean", scopes=(scope,)))
-    captions = tuple(j for j, column in enumerate(columns) if column.scope == "captions")
-    if captions and blocks:
-        first, title = blocks[0], columns[captions[0]].over
-        whole, scopes_of = (*first.columns, *captions), (*first.scopes, "captions")
-        blocks[0] = replace(first, title=f"{first.title}; {title}", columns=whole, scopes=scopes_of)
+    beside: tuple[Scope, ...] = ("captions", "scenes")
+    for scope in beside:
+        own = tuple(j for j, column in enumerate(columns) if column.scope == scope)
+        if own and blocks:
+            first, title = blocks[0], columns[own[0]].over
+            whole, scopes_of = (*first.columns, *own), (*first.scopes, scope)
+            blocks[0] = replace(first, title=f"{first.title}; {title}", columns=whole, scopes=scopes_of)
     if any(column.scope == "set" for column in columns):
         for title in dict.fromkeys(column.title for column in columns):
             at = tuple(j for j, column in enumerate(columns) if column.title == title)

@@ -16,7 +16,7 @@ from zsr_core.codec import ConfigError, did_you_mean, flatten, require
 from zsr_core.data import Split
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
 from zsr_core.evaluation.measurement import distinct_among, picked
-from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
+from zsr_core.evaluation.metrics import OWN_SETS, RETRIEVAL_NAMES
 from zsr_core.trial.result import TrialResult
 
 GRAMMAR = re.compile(r"(?P<name>\w+)(?:\.(?P<attack>[^@:\s]+))?(?:@(?P<eps>[^:\s]+))?(?::(?P<task>\S+))?")
@@ -126,7 +126,7 @@ def score_value(result: TrialResult, score: Query, usual: float) -> float | None
     if isinstance(score, Contrast):
         first, second = (score_value(result, part, usual) for part in (score.first, score.second))
         return None if first is None or second is None else first - second
-    mean = score.task == ZERO_SHOT_MEAN and score.name not in RETRIEVAL_NAMES
+    mean = score.task == ZERO_SHOT_MEAN and score.name not in OWN_SETS
     task = score_task(result.measurements) if mean else score.task
 
     def read(rows: Sequence[Measurement]) -> dict[Reading, Measurement]:

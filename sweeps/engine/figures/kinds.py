@@ -180,8 +180,9 @@ def forest_columns(whole: Matrix, score: Reading | None, *, per_set: bool) -> li
         ConfigError: if the score was not measured, or not at the requested budget.
     """
     scope = "set" if per_set else whole.columns[0].scope if whole.columns else ""
-    if not per_set and score is not None and score_named(score.name).of_captions:
-        scope = "captions"
+    beside = "tasks" if score is None else score_named(score.name).sets
+    if not per_set and beside != "tasks":
+        scope = beside
     columns = [
         j
         for j, column in enumerate(whole.columns)

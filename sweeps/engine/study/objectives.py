@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from zsr_core.codec import require, unknown
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, score_task
 from zsr_core.evaluation.measurement import picked
-from zsr_core.evaluation.metrics import CORRUPTED_RETRIEVAL, METRICS, RETRIEVAL_NAMES, Metric, metric_named
+from zsr_core.evaluation.metrics import CORRUPTED_RETRIEVAL, METRICS, OWN_SETS, RETRIEVAL_NAMES, Metric, metric_named
 from zsr_core.evaluation.metrics.metric import Reads
 from zsr_core.evaluation.metrics.outside import OUTSIDE
 from zsr_core.evaluation.metrics.retrieval import PIXEL
@@ -47,6 +48,11 @@ class Score:
     def of_captions(self) -> bool:
         """Whether it is a score of retrieval, which is measured on sets of captions and on no task."""
         return self.metric in RETRIEVAL_NAMES
+
+    @property
+    def sets(self) -> Literal["tasks", "captions", "scenes"]:
+        """What it is a score of; sets of captions and of scenes are no tasks."""
+        return "tasks" if self.metric not in OWN_SETS else "captions" if self.of_captions else "scenes"
 
     def budget(self, eps: float) -> float:
         """Return the budget at which the score is read: ``eps`` for attacked images, 0 for clean ones."""
@@ -177,7 +183,7 @@ def _headline(rows: Sequence[Measurement], eps: float) -> dict[str, Measurement]
         of.setdefault((m.metric, m.task), []).append(m)
     scored = score_task(rows)
     read = {
-        score.name: score.read(of.get((score.metric, ZERO_SHOT_MEAN if score.of_captions else scored), ()), eps)
+        score.name: score.read(of.get((score.metric, scored if score.sets == "tasks" else ZERO_SHOT_MEAN), ()), eps)
         for score in SCORES
     }
     return {name: found[-1] for name, found in read.items() if found}

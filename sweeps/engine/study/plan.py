@@ -17,6 +17,7 @@ from zsr_core import __version__
 from zsr_core.codec import ConfigError, fingerprint, flatten, require, unknown
 from zsr_core.data import zero_shot_names
 from zsr_core.evaluation.retrieval.suite import RetrievalSuite
+from zsr_core.evaluation.scenes.suite import DetectionSuite
 from zsr_core.names import MINIATURES
 from zsr_core.space import Choice, Domain, Real, Variant
 from zsr_core.trial.config import TrialConfig
@@ -48,6 +49,10 @@ def new_study(
         small = base.model.name in MINIATURES
         require(small, "objectives", objectives, "none of retrieval: eval_suite.retrieval names no set of captions")
         base = base.with_({"eval_suite.retrieval": RetrievalSuite()})
+    if "detection" in reads and suite.detection is None:
+        small = base.model.name in MINIATURES
+        require(small, "objectives", objectives, "none of detection: eval_suite.detection names no boxes")
+        base = base.with_({"eval_suite.detection": DetectionSuite()})
     if "attention" in reads:
         base = base.with_({"eval_suite.attention": True})
     cells = () if search else sweep.cells(preset)

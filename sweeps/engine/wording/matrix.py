@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Cell, Column, Difference, Scope
+from sweeps.engine.analysis.difference import ENOUGH_SEEDS, Cell, Column, Difference
 from sweeps.engine.analysis.matrix import Block, Matrix, Row, family
 from sweeps.engine.format import counted, sentence
 from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.study.set_groups import Scope
 from sweeps.engine.wording.chance import chance_text, collapse_note
 from sweeps.engine.wording.study import attacks_of, fewer_seeds_text, images_text, scale_note, training_text
 
@@ -38,7 +39,7 @@ def family_text(rows: Sequence[Row], columns: Sequence[Column], scopes: Iterable
     """Return the families of tests that p is corrected over, as text; empty if nothing was tested."""
     words: dict[Scope, str] = {
         "zero-shot": "the zero-shot mean", "all": "the mean over all sets", "captions": "retrieval",
-        "set": "single sets",
+        "scenes": "detection", "set": "single sets",
     }  # fmt: skip
     sizes = {scope: len(family(rows, columns, scope)) for scope in scopes}
     families = [f"{counted(n, 'comparison')} on {words[scope]}" for scope, n in sizes.items() if n]

@@ -20,7 +20,7 @@ from zsr_core.data import trained_names
 from zsr_core.data.shifts.names import is_shift
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.measurement import distinct_among, where
-from zsr_core.evaluation.metrics import RETRIEVAL_NAMES
+from zsr_core.evaluation.metrics import OWN_SETS
 from zsr_core.space import short
 from zsr_core.trial.provenance import SET_NOTES
 from zsr_core.trial.result import TrialResult
@@ -49,7 +49,7 @@ def training_attack(attack: Pgd) -> str:
 def attacks_of(results: Iterable[TrialResult]) -> list[str]:
     """Return the names of the attacks that were run, in order."""
     numbers = distinct_among([result.measurements for result in results], "metric", "attack")
-    names = {attack for metric, attack in numbers if metric not in RETRIEVAL_NAMES}
+    names = {attack for metric, attack in numbers if metric not in OWN_SETS}
     return sorted(name for name in names - {"none", WORST} if not is_shift(name))
 
 

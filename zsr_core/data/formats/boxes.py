@@ -113,6 +113,26 @@ class _Opened:
         return picture
 
 
+def part_of(scenes: Scenes, proposals: Boxes, rows: Sequence[int]) -> tuple[Scenes, Boxes]:
+    """Return the scenes of these images alone, in their order, and the proposals in them."""
+    place = {row: at for at, row in enumerate(rows)}
+    picture = scenes.picture
+
+    def kept(boxes: Boxes) -> Boxes:
+        own = np.array([i for i, image in enumerate(boxes.image) if int(image) in place], np.int64)
+        return Boxes(
+            image=np.array([place[int(image)] for image in boxes.image[own]], np.int64), box=boxes.box[own],
+            label=boxes.label[own], score=boxes.score[own],
+        )  # fmt: skip
+
+    own = Scenes(
+        name=scenes.name, classes=scenes.classes, templates=scenes.templates, objects=kept(scenes.objects),
+        ids=tuple(scenes.ids[row] for row in rows), sizes=tuple(scenes.sizes[row] for row in rows),
+        picture=lambda row: picture(rows[row]), key=f"{scenes.key} {list(rows)}",
+    )  # fmt: skip
+    return own, kept(proposals)
+
+
 def read_proposals(file: Path, scenes: Scenes) -> Boxes:
     """Return a detector's boxes from a Parquet file with the columns image_id, x0, y0, x1, y1, score.
 

@@ -8,6 +8,7 @@ from zsr_core.evaluation.metrics.attention import ATTENTION
 from zsr_core.evaluation.metrics.calibration import CALIBRATION
 from zsr_core.evaluation.metrics.corrupted_retrieval import CORRUPTED_RETRIEVAL
 from zsr_core.evaluation.metrics.corruptions import CORRUPTED
+from zsr_core.evaluation.metrics.crops import DETECTION
 from zsr_core.evaluation.metrics.factors import FACTORED
 from zsr_core.evaluation.metrics.if_calibrated import IF_CALIBRATED
 from zsr_core.evaluation.metrics.intervals import interval_of, mean_interval
@@ -22,8 +23,10 @@ from zsr_core.names import LISTED_BY
 ACCURACY: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC)
 # Measurements of a condition are in this order.
 METRICS: tuple[Metric, ...] = (CLEAN, ROBUST, HARMONIC, *CALIBRATION, *IF_CALIBRATED, *TEMPERATURE, *UNCERTAINTY, *OOD)
-METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED, *RETRIEVAL, *CORRUPTED_RETRIEVAL, *ATTENTION)
+METRICS += (*OUTSIDE, *CORRUPTED, *FACTORED, *RETRIEVAL, *CORRUPTED_RETRIEVAL, *ATTENTION, *DETECTION)
 RETRIEVAL_NAMES = frozenset(metric.name for metric in METRICS if metric.reads == "retrieval")
+# Of sets that are no tasks: captions, and scenes of several objects.
+OWN_SETS = RETRIEVAL_NAMES | {metric.name for metric in DETECTION}
 
 
 def metric_named(name: str) -> Metric:
@@ -41,6 +44,7 @@ def metric_named(name: str) -> Metric:
 
 
 __all__ = [
-    "ACCURACY", "CLEAN", "CORRUPTED_RETRIEVAL", "HARMONIC", "METRICS", "RETRIEVAL", "RETRIEVAL_NAMES", "ROBUST",
-    "Condition", "Ends", "Images", "Metric", "interval_of", "mean_interval", "metric_named",
+    "ACCURACY", "CLEAN", "CORRUPTED_RETRIEVAL", "DETECTION", "HARMONIC", "METRICS", "OWN_SETS", "RETRIEVAL",
+    "RETRIEVAL_NAMES", "ROBUST", "Condition", "Ends", "Images", "Metric", "interval_of", "mean_interval",
+    "metric_named",
 ]  # fmt: skip

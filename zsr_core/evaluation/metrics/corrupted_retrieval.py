@@ -20,7 +20,7 @@ NONE = "no corruption was evaluated"
 
 def recall(gallery: Gallery, way: Way, k: int, weights: Floats) -> Floats:
     """Return [R], R@k of weighted images [R, N], whose captions follow them."""
-    right = ranks_of(gallery, way, "clean") <= k
+    right = (ranks_of(gallery, way, "clean") <= k).astype(np.float64)
     part, whole = (summed_over_images(x, gallery) for x in (right, np.ones(len(right))))
     return np.asarray((weights @ part) / (weights @ whole), dtype=np.float64)
 

@@ -35,6 +35,11 @@ def _accuracy(correct: Floats, weights: Floats) -> Floats:
     return np.asarray(shares, dtype=np.float64)
 
 
+def shown(images: Images) -> int:
+    """Return how many images show a factor; all images where no factor was evaluated."""
+    return len(images) if images.factors is None else images.factors.shown
+
+
 def accuracy(own: Floats, every: Floats) -> Floats:
     """Return the accuracy where the factor shows."""
     return own
@@ -71,7 +76,7 @@ def _row(
 
     return Metric(
         name=name, title=title, unit=unit, higher_is_better=higher, conditions=("clean", "factor"), attacked=False,
-        value=value, interval=ends, reads="factors", always=False, undefined=undefined,
+        value=value, interval=ends, reads="factors", always=False, undefined=undefined, counted=shown,
     )  # fmt: skip
 
 

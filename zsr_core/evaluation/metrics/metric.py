@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from zsr_core.codec import require
+from zsr_core.evaluation.metrics.boxed import Boxed
 from zsr_core.evaluation.metrics.outputs import Outputs
 from zsr_core.evaluation.metrics.ranks import Gallery
 from zsr_core.evaluation.metrics.shifts import Corruptions, Profile
 from zsr_core.names import OodKind
 
 Unit = Literal["%", "points", "nats", ""]
-Reads = Literal["records", "embeddings", "corruptions", "factors", "retrieval", "attention"]
+Reads = Literal["records", "embeddings", "corruptions", "factors", "retrieval", "attention", "detection"]
 # Without attack; under each attack on the classifier; per image the worst attack; under each attack on a detector;
 # under each kind of corruption at each severity; under each kind at all its severities; where each visual factor shows;
 # then what retrieval is measured under.
@@ -67,6 +68,7 @@ class Images:
     corruptions: Corruptions | None = None  # the same images under corruptions; None where there are none
     factors: Profile | None = None  # None where no factor was asked for
     gallery: Gallery | None = None  # of an image-text set, whose other columns are blank
+    boxes: Boxed | None = None  # where these images are crops of objects; None of any other set
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -88,6 +90,12 @@ class Images:
         """The factors, for a metric that reads them: it is called on no images without them."""
         assert self.factors is not None, "measure() does not call a metric that reads factors without them"
         return self.factors
+
+    @property
+    def boxed(self) -> Boxed:
+        """The boxes, for a metric that reads detection: it is called on no images without them."""
+        assert self.boxes is not None, "measured of crops of objects alone"
+        return self.boxes
 
     @property
     def looked(self) -> npt.NDArray[np.float32]:
@@ -134,12 +142,14 @@ class Metric:
         attacked: whether a doubt of the audit about robustness concerns it.
         reads: what ``value`` needs; one that reads embeddings has ``Images.outputs``, one that reads corruptions or
             factors has those, and it is undefined without them. One that reads retrieval has ``Images.gallery``, and is
-            measured of sets of captions alone. One that reads attention has ``Images.attention``.
+            measured of sets of captions alone; one that reads detection of crops alone, with ``Images.boxes``. One
+            that reads attention has ``Images.attention``.
         always: whether every trial measures it; one that does not is measured where it is asked for. One that reads
             corruptions or factors is measured by every trial that has them.
         interval: the 95 % interval over images. "wilson" is right only if ``value`` is a share of all images.
             "bootstrap" resamples the images. A function gets the images and the value and returns the ends, or None.
         undefined: returns why the metric has no value for these images, or "" if it has one.
+        counted: how many images the value is of; by default all.
     """
 
     name: str
@@ -153,6 +163,7 @@ class Metric:
     always: bool = True
     interval: Interval = "none"
     undefined: Callable[[Images], str] = always_defined
+    counted: Callable[[Images], int] = len
 
     def __post_init__(self) -> None:
         require(self.name.isidentifier(), "metric.name", self.name, "letters, digits and _, because scores name it")

@@ -109,8 +109,8 @@ def retrieve(asked: Asked, threats: Sequence[ThreatModel], trial_id: str = "") -
                 copies[tokens, budget] = _kept(asked, tokens, budget, partial(_tokens, asked, tokens, budget))
     progress = AsOne(on_event=asked.on_event, condition=CORRUPTION, of=len(suite.cells) * len(images))
     for cell in suite.cells:
-        name = corruption_name(cell)
-        copies[name, 0.0] = _kept(asked, name, 0.0, partial(_corrupted, replace(asked, on_event=progress), cell))
+        called = corruption_name(cell)
+        copies[called, 0.0] = _kept(asked, called, 0.0, partial(_corrupted, replace(asked, on_event=progress), cell))
         progress.before += len(images)
     return Retrieved(
         name=captions.images.name, split=captions.images.split, trial_id=trial_id, weights_sha=asked.victim.sha,

@@ -11,17 +11,14 @@ from sweeps.engine.running.audit import wanted
 from sweeps.engine.study.folder import StudyFolder
 from zsr_core.attacks.profiles import profile
 from zsr_core.codec import require, to_plain
-from zsr_core.data.formats.boxes import Boxes, Scenes, read_coco, read_proposals
-from zsr_core.data.miniature.boxed import boxed_scenes, made_proposals
-from zsr_core.data.miniature.scenes import FINE_SIZE
-from zsr_core.data.prompts import TEMPLATE
+from zsr_core.data.formats.boxes import Boxes, Scenes
 from zsr_core.evaluation.crops import Detection, detect
+from zsr_core.evaluation.scenes.suite import DetectionSuite
 from zsr_core.files import write_text
 from zsr_core.names import MINIATURES
 from zsr_core.threat import ThreatModel, budget_text
 from zsr_core.trial.config import TrialConfig
-
-SET = "animals"  # of the miniature, which the default scenes are of
+from zsr_core.trial.detecting import scenes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +85,13 @@ def detect_trial(config: TrialConfig, cache: Path, place: Path, request: Request
 
 
 def _scenes(config: TrialConfig, request: Request) -> tuple[Scenes, Boxes]:
-    if request.boxes is not None and request.pictures is not None:
-        scenes = read_coco(request.boxes, request.pictures, (TEMPLATE,))
-        return scenes, read_proposals(request.proposals, scenes) if request.proposals else scenes.objects
-    small = config.model.name in MINIATURES
+    small = request.boxes is not None or config.model.name in MINIATURES
     require(small, "--boxes", None, "a file of COCO instances, because this model is not the miniature's")
-    scenes = boxed_scenes(SET, request.scenes, FINE_SIZE)
-    return scenes, made_proposals(scenes)
+    given = [None if path is None else str(path) for path in (request.boxes, request.pictures, request.proposals)]
+    boxes, pictures, proposals = given
+    n = request.scenes if boxes is None else None
+    suite = DetectionSuite(n=n, boxes=boxes, pictures=pictures, proposals=proposals, pad=request.pad)
+    return scenes_of(suite, "all", config.model.name)
 
 
 def _line(row: Detection) -> str:
