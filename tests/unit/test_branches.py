@@ -22,8 +22,8 @@ from sweeps.engine.analysis.panels import Source, panels, unseen_axes
 from sweeps.engine.analysis.score_query import Reading
 from sweeps.engine.analysis.scores import best, scores
 from sweeps.engine.analysis.searching.edges import best_on_edge
+from sweeps.engine.analysis.searching.grid import grid_of
 from sweeps.engine.analysis.searching.health import repeats
-from sweeps.engine.analysis.searching.replay_table import replay_table
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.options import read_options
 from sweeps.engine.running.search import Proposals
@@ -276,7 +276,7 @@ def test_what_needs_one_space_for_all_cells_is_refused(argv: list[str], says: st
 
 def test_a_replay_of_a_conditional_grid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a grid whose axes all cells share"):
-        replay_table(gridded(tmp_path), ("clean", "robust"))
+        grid_of(gridded(tmp_path))
 
 
 def test_branches_that_share_a_name_or_repeat_an_axis_of_the_space_are_refused() -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sweeps.engine.analysis.early_stopping.arrivals import Arrival, Read
+from sweeps.engine.analysis.outcomes import Outcomes
+from sweeps.engine.analysis.searching.grid import Grid, GridCell, grid_of, read_images, table_of
 from sweeps.engine.analysis.searching.replay import Cell, Table, Trained, curve, hypervolume_share, replay
-from sweeps.engine.analysis.searching.replay_table import replay_table
 from sweeps.engine.commands.main import main
+from sweeps.engine.documents.grid_file import read_grid, write_grid
 from sweeps.engine.study.folder import Study, StudyFolder, open_study
 from sweeps.engine.study.stopping import Stopping
 from sweeps.engine.wording.replay import replay_lines
@@ -92,8 +95,6 @@ def test_the_hypervolume_of_all_cells_is_whole_and_of_one_it_is_its_rectangle() 
 
 def test_stopping_saves_cost_and_never_stops_the_best_where_rungs_tell_the_end() -> None:
     """Outcomes of 400 images: each cell's share of right ones is its score at the rung."""
-    from sweeps.engine.analysis.outcomes import Outcomes  # noqa: PLC0415 - the shape of what trials leave at a rung
-
     made = table(rungs=True)
 
     def read(arrival: object) -> dict[str, Outcomes]:
@@ -117,13 +118,17 @@ def test_the_lines_name_each_search_with_its_shares() -> None:
     assert lines[-3].split() == ["grid", "63%", "78%"]
 
 
+def table_in(folder: StudyFolder, stop: Stopping | None = None) -> Table:
+    return table_of(grid_of(folder), read_images(folder), ("harmonic",), stop)
+
+
 def test_a_study_becomes_its_table(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path, seeds=(0, 1))
     folder = open_study(tmp_path)
     off = [replace(t, overrides={**t.overrides, "method.alpha": 0.0}) if t.cell == "alpha=0.01 beta=0.01" else t
            for t in folder.study.plan]  # fmt: skip
     study = replace(folder.study, plan=tuple(off))
-    found = replay_table(StudyFolder(path=tmp_path, study=study, results=folder.results), ("harmonic",))
+    found = table_in(StudyFolder(path=tmp_path, study=study, results=folder.results))
     assert (len(found.cells), found.left_out) == (8, 1)
     assert found.cells[1, 1].name == "alpha=0.1 beta=0.1"
     assert found.cells[1, 1].decides == found.best
@@ -131,16 +136,100 @@ def test_a_study_becomes_its_table(tmp_path: Path, make_study: MakeStudy) -> Non
     assert found.tolerance is not None
 
 
+def made_grid(name: str = "made") -> tuple[Grid, Read]:
+    """A grid of 3 x 3 cells, two seeds each, scored on five images of two tasks at two rungs."""
+    draws = np.random.default_rng(0)
+    images = {
+        (f"{cell}-{seed}", rung): {
+            task: Outcomes(
+                ids=np.array([f"{task}/{i}" for i in range(n)]), clean=draws.integers(0, 2, n).astype(float),
+                robust=draws.integers(0, 2, n).astype(float),
+            )
+            for task, n in (("t", 2), ("u", 3))
+        }
+        for cell in range(9) for seed in (0, 1) for rung in (1, 2)
+    }  # fmt: skip
+
+    def trained(cell: int, seed: int) -> Trained:
+        rungs = tuple((share, {"clean": 50.0 + cell, "robust": 10.0, "harmonic": 20.0}) for share in (1 / 9, 1 / 3))
+        final = {"clean": 60.0 + cell, "robust": 12.0, "harmonic": 22.0 + cell}
+        return Trained(trial_id=f"{cell}-{seed}", seed=seed, train=9.0, evaluate=1.0, rungs=rungs, final=final)
+
+    cells = tuple(
+        GridCell(name=str(i), place=(i // 3, i % 3), trials=(trained(i, 0), trained(i, 1)), failed=i == 4,
+                 scores={"clean": 60.0 + i, "robust": 12.0, "harmonic": None if i == 4 else 22.0 + i})
+        for i in range(9)
+    )  # fmt: skip
+    grid = Grid(
+        name=name, question="Which?", levels={"method.alpha": (0.1, 1.0, 3.0), "optim.name": ("a", "b", "c")},
+        cells=cells, seeds=(0, 1), objectives=("clean", "robust"), score_eps=2 / 255, stop=Stopping(rule="watch"),
+        errors={"harmonic": 0.5}, left_out=1, note="measured on the built-in miniature",
+    )  # fmt: skip
+    return grid, lambda arrival: images[arrival.trial_id, arrival.rung]
+
+
+def test_a_grid_is_read_back_from_its_file_as_it_was(tmp_path: Path) -> None:
+    grid, read = made_grid()
+    again, reread = read_grid(write_grid(grid, read, tmp_path / "grid.parquet"))
+    assert again == grid
+    for trial in (trial for cell in grid.cells for trial in cell.trials):
+        for rung in (1, 2):
+            at = Arrival(trial_id=trial.trial_id, cell="", seed=trial.seed, rung=rung, scores={})
+            before, after = read(at), reread(at)
+            assert before.keys() == after.keys()
+            for task, own in before.items():
+                assert own.ids.tolist() == after[task].ids.tolist()
+                assert own.clean.tolist() == after[task].clean.tolist()
+                assert own.robust.tolist() == after[task].robust.tolist()
+    tables = [table_of(*each, ("harmonic",), Stopping()) for each in ((grid, read), (again, reread))]
+    first, second = (replay(each, "tpe", seed=3, stop=Stopping()) for each in tables)
+    assert first == second
+
+
+def test_grids_of_several_files_are_replayed_into_one_profile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(write_grid(*made_grid(name), tmp_path / f"{name}.parquet")) for name in ("one", "two")]
+    asked = ["replay", "--grid", *files, "--search", "random", "--repeats", "3", "--out", str(tmp_path / "out")]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "Over 2 grids" in out
+    assert out.splitlines()[0].startswith("one: 9 cells; 1 cell with a weight off left out.")
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        "replay-one.png", "replay-two.png", "replay-profile.png"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], "--study: got None, expected either a study's folder or --grid"),
+        (["--study", "S", "--grid", "all"], "--study: got 'S', expected either a study's folder or --grid"),
+        (["--grid", "nope"], "--grid: unknown value 'nope'"),
+        (
+            ["--grid", "nope.parquet"],
+            "--grid: got 'nope.parquet', expected a file that `zsr replay --keep` has written",
+        ),
+        (["--grid", "all", "--keep", "x.parquet"], "--keep: got 'x.parquet', expected --study with it"),
+    ],
+)
+def test_flags_that_name_no_grid_are_refused(
+    flags: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", *flags]) != 0
+    assert expected in capsys.readouterr().err
+
+
 def test_what_is_no_finished_grid_is_refused(tmp_path: Path, make_study: MakeStudy) -> None:
     make_study(tmp_path / "search", points=[(0.1, 0.1)], report=False)
     with pytest.raises(ConfigError, match="a grid over a space"):
-        replay_table(open_study(tmp_path / "search"), ("harmonic",))
+        grid_of(open_study(tmp_path / "search"))
     make_study(tmp_path / "open", missing=lambda t: t.cell == "alpha=1 beta=1")
     with pytest.raises(ConfigError, match="a finished grid"):
-        replay_table(open_study(tmp_path / "open"), ("harmonic",))
+        grid_of(open_study(tmp_path / "open"))
     make_study(tmp_path / "rungs")
     with pytest.raises(ConfigError, match="--stop watch"):
-        replay_table(open_study(tmp_path / "rungs"), ("harmonic",), Stopping())
+        table_in(open_study(tmp_path / "rungs"), Stopping())
 
 
 def test_the_command_prints_the_shares_and_draws_them(

@@ -1,54 +1,68 @@
-"""The replays of searches over a finished grid, printed and drawn."""
+"""The replays of searches over finished grids, printed and drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
 
-from sweeps.engine.analysis.searching.replay import GRID, curve, replay
-from sweeps.engine.analysis.searching.replay_table import replay_table
-from sweeps.engine.figures.replay import replay_figure
+from sweeps.engine.analysis.early_stopping.arrivals import Read
+from sweeps.engine.analysis.searching.grid import Grid, table_of
+from sweeps.engine.analysis.searching.replay import GRID, Curve, Table, curve, replay
+from sweeps.engine.figures.replay import profile_figure, replay_figure
 from sweeps.engine.figures.style import STYLE, save
-from sweeps.engine.format import sentence
-from sweeps.engine.study.folder import StudyFolder
+from sweeps.engine.format import counted
 from sweeps.engine.study.stopping import Stopping
-from sweeps.engine.wording.replay import replay_lines
-from sweeps.engine.wording.study import scale_note
+from sweeps.engine.wording.replay import profile_lines, replay_lines
 
 BESIDE = "random"  # the search that learns nothing, as a yardstick
 
 
-def write_replay(
-    folder: StudyFolder,
-    searches: Sequence[str],
-    *,
-    objectives: Sequence[str],
-    stop: Stopping | None = None,
-    workers: int = 1,
-    repeats: int = 50,
-) -> tuple[list[str], list[Path]]:
-    """Replay ``searches``, random search and the grid's order, and return the lines and the files of the figure.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is replayed."""
 
-    The study's own values of a rule are used if it was run with it. Random search and the grid are never stopped early.
+    searches: tuple[str, ...]
+    objectives: tuple[str, ...]
+    stop: Stopping | None = None
+    workers: int = 1
+    repeats: int = 50
+
+
+def write_replay(grid: Grid, read: Read, asked: Asked, path: Path) -> tuple[list[str], list[Path], list[Curve]]:
+    """Replay the searches, random search and the grid's order; return lines, the figure's files and the curves.
+
+    The grid's own values of a rule are used if it was run with it. Random search and the grid are never stopped early.
+
+    Args:
+        path: of the figure, without an ending.
 
     Raises:
-        ConfigError: if the study is no finished grid, or lacks the scores at rungs that ``stop`` needs.
+        ConfigError: if the grid lacks the scores at rungs that ``asked.stop`` needs.
     """
-    own = folder.study.stop
-    rule = replace(own, rule=stop.rule) if stop is not None and own is not None else stop
-    table = replay_table(folder, objectives, rule)
-    curves = []
-    for name in dict.fromkeys([*searches, BESIDE, GRID]):
-        stopped = rule if name in searches else None
-        many = 1 if name == GRID else repeats
-        replays = [replay(table, name, workers=workers, seed=seed, stop=stopped) for seed in range(many)]
-        curves.append(curve(table, name, replays))
-    lines = replay_lines(table, curves, workers, None if rule is None else rule.rule)
-    words = (folder.study.question, f"Searches replayed over this grid, {workers} simulated workers",
-             sentence(scale_note(folder.study)))  # fmt: skip
+    rule = asked.stop if asked.stop is None or grid.stop is None else replace(grid.stop, rule=asked.stop.rule)
+    table = table_of(grid, read, asked.objectives, rule)
+    curves = [_curve(table, name, asked, rule) for name in dict.fromkeys([*asked.searches, BESIDE, GRID])]
+    lines = replay_lines(table, curves, asked.workers, None if rule is None else rule.rule)
+    words = [
+        grid.question,
+        f"Searches replayed over this grid, {counted(asked.workers, 'simulated worker')}",
+        grid.note,
+    ]
     with matplotlib.rc_context(STYLE):
         figure = replay_figure(table, curves, [each for each in words if each])
-        return lines, list(save(figure, folder.path / "figures" / "replay"))
+        return lines, list(save(figure, path)), curves
+
+
+def write_profile(curves: Sequence[Sequence[Curve]], path: Path) -> tuple[list[str], list[Path]]:
+    """Return the lines and the files of the performance profile of searches that were replayed over several grids."""
+    with matplotlib.rc_context(STYLE):
+        return profile_lines(curves), list(save(profile_figure(curves), path))
+
+
+def _curve(table: Table, name: str, asked: Asked, rule: Stopping | None) -> Curve:
+    stopped = rule if name in asked.searches else None
+    seeds = range(1 if name == GRID else asked.repeats)
+    return curve(table, name, [replay(table, name, workers=asked.workers, seed=s, stop=stopped) for s in seeds])

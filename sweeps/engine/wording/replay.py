@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeps.engine.analysis.searching.replay import GRID, Curve, Table
+import numpy as np
+
+from sweeps.engine.analysis.searching.replay import GRID, Curve, Table, by_search
 from sweeps.engine.format import counted
 from zsr_core.duration import duration
 
@@ -29,6 +31,22 @@ def replay_lines(table: Table, curves: Sequence[Curve], workers: int, stop: str 
         row += f" {curve.stopped:>8.0%} {curve.wrong:>12.0%}" if stop and curve.search != GRID else ""
         lines.append(row)
     lines += ["", "within its error: less than one standard error of the best score below it."]
+    return lines
+
+
+def profile_lines(curves: Sequence[Sequence[Curve]]) -> list[str]:
+    """Return how often each search has reached 99 % of the best within shares of the cost, over several grids."""
+    within = (0.1, 0.15, 0.25, 0.5, 1.0)
+    lines = [
+        f"Over {counted(len(curves), 'grid')}: replays that reach 99 % of the best within a share of the grid's cost",
+        "",
+        f"  {'search':<8} " + " ".join(f"{share:>6.0%}" for share in within) + f" {'wrong stops':>12}",
+    ]
+    for own in by_search(curves):
+        reached = np.concatenate([each.near for each in own])
+        wrong = sum(each.wrong * each.repeats for each in own) / sum(each.repeats for each in own)
+        row = " ".join(f"{(reached <= share + 1e-9).mean():>6.0%}" for share in within)
+        lines.append(f"  {own[0].search:<8} {row} {wrong:>12.1%}")
     return lines
 
 

@@ -285,9 +285,8 @@ class Curve:
     share: Array  # [STEPS]
     regret: Array  # [3, STEPS]: the 10th, 50th and 90th percentile, in points below the best
     volume: Array | None  # [3, STEPS], as shares of the whole hypervolume
-    to_near: (
-        float | None
-    )  # median share of the cost until 99 % of the best; None if half of the replays never get there
+    near: Array  # [R]: each replay's share of the cost until 99 % of the best; inf if it never gets there
+    to_near: float | None  # the median of them; None if half of the replays never get there
     to_error: float | None  # until within one standard error of the best
     to_volume: float | None  # until 99 % of the hypervolume
     wrong: float  # share of replays in which the best cell, or one of the front, was stopped
@@ -306,15 +305,22 @@ def curve(table: Table, search: str, replays: Sequence[Replayed]) -> Curve:
     volume = np.array([_at(each.spent, each.volume, at, 0.0) for each in replays]) if two else None
     near = table.best - (1 - NEAR_BEST) * abs(table.best)
     within = None if table.tolerance is None else table.best - table.tolerance
+    reached = _reached(table, replays, lambda each: each.best, near)
     return Curve(
         search=search, share=share, regret=np.quantile(regret, (0.1, 0.5, 0.9), axis=0),
         volume=None if volume is None else np.quantile(volume, (0.1, 0.5, 0.9), axis=0),
-        to_near=_median_share(table, replays, lambda each: each.best, near),
-        to_error=None if within is None else _median_share(table, replays, lambda each: each.best, within),
-        to_volume=_median_share(table, replays, lambda each: each.volume, NEAR_BEST) if two else None,
+        near=reached, to_near=_median(reached),
+        to_error=None if within is None else _median(_reached(table, replays, lambda each: each.best, within)),
+        to_volume=_median(_reached(table, replays, lambda each: each.volume, NEAR_BEST)) if two else None,
         wrong=sum(each.wrong for each in replays) / len(replays),
         stopped=sum(each.stopped / each.cells for each in replays) / len(replays), repeats=len(replays),
     )  # fmt: skip
+
+
+def by_search(curves: Sequence[Sequence[Curve]]) -> list[list[Curve]]:
+    """Return the curves of several grids, one list of them a grid, by search."""
+    names = dict.fromkeys(curve.search for own in curves for curve in own)
+    return [[curve for own in curves for curve in own if curve.search == name] for name in names]
 
 
 def _at(spent: Sequence[float], values: Sequence[float], at: Array, before: float) -> Array:
@@ -323,13 +329,16 @@ def _at(spent: Sequence[float], values: Sequence[float], at: Array, before: floa
     return np.array([before, *values])[place]
 
 
-def _median_share(
+def _reached(
     table: Table, replays: Sequence[Replayed], read: Callable[[Replayed], Sequence[float]], bound: float
-) -> float | None:
-    """Return the median share of the grid's cost at which the values reach ``bound``."""
-    reached = [
+) -> Array:
+    """Return, by replay, the share of the grid's cost at which its values reach ``bound``; inf if they never do."""
+    return np.array([
         next((s / table.cost for s, v in zip(each.spent, read(each), strict=True) if v >= bound - 1e-9), np.inf)
         for each in replays
-    ]
-    middle = float(np.median(reached))
+    ])  # fmt: skip
+
+
+def _median(shares: Array) -> float | None:
+    middle = float(np.median(shares))
     return middle if np.isfinite(middle) else None
