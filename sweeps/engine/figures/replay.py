@@ -59,10 +59,8 @@ def profile_figure(curves: Sequence[Sequence[Curve]]) -> Figure:
     """
     foot = 0.72
     searches, grids = by_search(curves), counted(len(curves), "finished grid")
-    setting = [
-        f"How soon does a search find 99 % of the best cell of {grids}?",
-        f"Replays over {grids}, equally many each",
-    ]
+    words = f"{counted(curves[0][0].repeats, 'replay')} of each search on each grid; the grid's own order once"
+    setting = [f"How soon does a search find 99 % of the best cell of {grids}?", words]
     figure, top = headed(COLUMN, SIDE + foot, setting)
     width, height = figure.get_size_inches()
     grid = figure.add_gridspec(1, 1, left=0.5 / width, right=1 - 0.1 / width, bottom=foot / height,
@@ -75,7 +73,7 @@ def profile_figure(curves: Sequence[Sequence[Curve]]) -> Figure:
         x = np.concatenate([[0.0], 100 * reached[ends], [100.0]])
         y = np.concatenate([[0.0], done[ends], [100 * ends.mean()]])
         axes.step(x, y, where="post", color=LINES[i % len(LINES)], lw=1.1, label=own[0].search)
-    axes.set_xlim(0, 100)
+    axes.set_xlim(0, 101)
     axes.set_ylim(0, 101)
     axes.set_xlabel("cost, % of the grid's", labelpad=2)
     axes.set_ylabel("replays that have found it, %", labelpad=2)
