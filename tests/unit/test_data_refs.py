@@ -13,6 +13,8 @@ from PIL import Image
 from zsr_core.codec import ConfigError
 from zsr_core.data import DataRef, check_apart, is_flat, open_data, same_set, set_size, task_refs, zero_shot_names
 from zsr_core.evaluation.suite import EvalSuite
+from zsr_core.methods import FtClean
+from zsr_core.trial.beyond_accuracy import with_outside, worded
 from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.provenance import set_notes
 
@@ -180,3 +182,31 @@ def test_a_folder_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ConfigError, match=r"root: .*cat cannot be read \(Permission denied\)"):
         open_data(_ref(root), "train", 8)
+
+
+@pytest.mark.parametrize(("prompts", "templates"), [(None, 3), ("tga", 1), ("agft", 1), ("openai-ensemble", 80)])
+def test_the_miniature_is_asked_in_the_words_of_any_prompt_set(prompts: Any, templates: int) -> None:
+    own, asked = (open_data(DataRef(name="sport", prompts=each), "selection", 48, 4) for each in (None, prompts))
+    assert len(asked.templates) == templates
+    assert (asked.ids, asked.classes, asked.key) == (own.ids, own.classes, own.key)  # other words, the same images
+
+
+def test_what_has_no_classes_has_no_prompts() -> None:
+    with pytest.raises(ConfigError, match="prompts: got 'tga', expected none: near_objects has no classes"):
+        DataRef(name="near_objects", prompts="tga")
+    with pytest.raises(
+        ConfigError, match="preprocessing: got 'resize224', expected none: the miniature brings its own"
+    ):
+        DataRef(name="sport", preprocessing="resize224")
+
+
+def test_the_rows_of_a_sweep_over_prompts_share_one_training() -> None:
+    rows, base = worded(FtClean())["miniature"], with_outside()["miniature"]
+    assert [row.label for row in rows] == [
+        "FT-Clean own", "FT-Clean tga", "untouched tga", "FT-Clean openai-ensemble", "untouched openai-ensemble",
+    ]  # fmt: skip
+    configs = [base.with_(dict(row.overrides)) for row in rows]
+    assert len({config.training_id for config in configs if config.epochs}) == 1
+    assert [{task.prompts for task in config.eval_suite.tasks} for config in configs] == [
+        {None}, {"tga"}, {"tga"}, {"openai-ensemble"}, {"openai-ensemble"},
+    ]  # fmt: skip

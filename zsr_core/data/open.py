@@ -98,7 +98,7 @@ def open_data(
     native = f"'model_input': the images of {ref.called} have no one native size"
     require(space == "model_input" or ref.native is not None, "space", space, native)
     if ref.source == "miniature":
-        return _miniature(ref.called, split, size, cap)
+        return _miniature(ref, split, size, cap)
     row = ref.row
     if row is None:
         return _image_folder(ref, split, size, cap, trained_on)
@@ -244,7 +244,14 @@ def _miniature_set(name: str, split: Split, size: int) -> tuple[miniature.SetSpe
     return spec, "report" if split == "all" else split
 
 
-def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
+def _templates(ref: DataRef, own: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the templates of a set that no paper has prompts of; ``own`` where the reference names none."""
+    asked = {"tga": (TEMPLATE,), "agft": (f"{TEMPLATE}.",), "openai-ensemble": TEMPLATES}
+    return own if ref.prompts is None else asked[ref.prompts]
+
+
+def _miniature(ref: DataRef, split: Split, size: int, cap: int | None) -> ImageSet:
+    name = ref.called
     spec, shown = _miniature_set(name, split, size)
     if spec is None:
         rendered = miniature.render_outside(name, shown, cap, size)
@@ -255,7 +262,7 @@ def _miniature(name: str, split: Split, size: int, cap: int | None) -> ImageSet:
         name=name,
         split=split,
         classes=() if spec is None else spec.classes,
-        templates=miniature.TEMPLATES,
+        templates=_templates(ref, miniature.TEMPLATES),
         ids=rendered.ids,
         labels=rendered.labels,
         key=fingerprint(["miniature", name, shown, pixels]),
@@ -376,9 +383,8 @@ def _image_folder(ref: DataRef, split: Split, size: int, cap: int | None, traine
     assert ref.kind is not None
     root = local(str(ref.root))
     part, rows = folder_split(root, split, ref.kind, trained=_trained(ref, trained_on))
-    templates = {"agft": (f"{TEMPLATE}.",), "openai-ensemble": TEMPLATES}
     return _opened(
         ref, split, part=named(root, part), rows=rows, size=size, cap=cap, root=root, choice=root.name,
-        templates=templates.get(ref.prompts or "tga", (TEMPLATE,)),
+        templates=_templates(ref, (TEMPLATE,)),
         preprocessing=ref.preprocessing or "resize256_crop224",
     )  # fmt: skip

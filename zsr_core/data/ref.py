@@ -33,7 +33,8 @@ class DataRef:
     ``datasets`` saved, or of Parquet files as its hub keeps them; both are split as "imagefolder" is. The root of these
     three may be a URL of object storage (:mod:`zsr_core.data.remote`). ``prompts`` (names and templates) and
     ``preprocessing`` are those of a paper; None is TGA-ZSR's of the set, of a folder its template and Resize(256),
-    CenterCrop(224).
+    CenterCrop(224), and of the miniature its own three templates. Of the miniature and of a folder ``prompts`` are
+    templates alone; the miniature's images are prepared in one way.
 
     ``on_corrupt``: "fail" stops with the path of an image that cannot be decoded, when it is met; "skip" decodes every
     image when the set is opened, leaves those out, and lists them in ``ImageSet.skipped`` and the trial's provenance.
@@ -73,7 +74,9 @@ class DataRef:
         ):  # fmt: skip
             if value is not None and value not in known:
                 raise unknown(part, value, known)
-            require(on_disk or value is None, part, value, "none: the miniature brings its own")
+            worded = part == "prompts" and self.outside is None
+            why = "the miniature brings its own" if part == "preprocessing" else f"{self.called} has no classes"
+            require(on_disk or worded or value is None, part, value, f"none: {why}")
         if self.on_corrupt not in get_args(OnCorrupt):
             raise unknown("on_corrupt", self.on_corrupt, get_args(OnCorrupt))
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1 image")
