@@ -22,7 +22,7 @@ from zsr_core.codec import ConfigError
 from zsr_core.trial.result import read_result
 
 SWEEPS = Path(__file__).resolve().parents[2] / "sweeps"
-SCRIPTS = sorted([*SWEEPS.glob("[!_]*.py"), *SWEEPS.glob("reproductions/[!_]*.py")])
+SCRIPTS = sorted([*SWEEPS.glob("[!_]*.py"), *SWEEPS.glob("reproductions/[!_]*.py"), *SWEEPS.glob("replays/[!_]*.py")])
 Write = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[str]]
 Run = Callable[..., subprocess.CompletedProcess[str]]

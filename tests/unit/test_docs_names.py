@@ -112,7 +112,11 @@ WHOLE: dict[str, Callable[[], list[str]]] = {
     "audit.md": lambda: list(RULES),
     "methods.md": lambda: [
         *(f"{method.title} | `{method.__name__}" for method in METHODS),
-        *(path.stem for folder in ("", "reproductions/") for path in (ROOT / "sweeps").glob(f"{folder}[!_]*.py")),
+        *(
+            path.stem
+            for folder in ("", "reproductions/", "replays/")
+            for path in (ROOT / "sweeps").glob(f"{folder}[!_]*.py")
+        ),
     ],
     "data.md": lambda: [task.name for task in EVERY],
     "architecture.md": lambda: [

@@ -20,7 +20,11 @@ from zsr_core.trial.config import TrialConfig
 from zsr_core.trial.presets import base
 
 FOLDER = Path(sweeps.__path__[0])
-SCRIPTS = {path.stem: path for folder in ("", "reproductions/") for path in sorted(FOLDER.glob(f"{folder}[!_]*.py"))}
+SCRIPTS = {
+    path.stem: path
+    for folder in ("", "reproductions/", "replays/")
+    for path in sorted(FOLDER.glob(f"{folder}[!_]*.py"))
+}
 SPACES = sorted(
     path.stem for path in Path(search_spaces.__path__[0]).glob("*.py") if path.stem not in ("__init__", "branches")
 )

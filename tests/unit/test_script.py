@@ -50,7 +50,7 @@ def test_a_mistake_in_the_scripts_values_is_one_line_that_names_its_place(
 
 HEAVY = ("torch", "open_clip", "numpy", "pyarrow", "pandas", "mlflow", "optuna", "ray")
 SWEEPS = Path(__file__).parents[2] / "sweeps"
-SCRIPTS = sorted([*SWEEPS.glob("[!_]*.py"), *SWEEPS.glob("reproductions/[!_]*.py")])
+SCRIPTS = sorted([*SWEEPS.glob("[!_]*.py"), *SWEEPS.glob("reproductions/[!_]*.py"), *SWEEPS.glob("replays/[!_]*.py")])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
