@@ -16,8 +16,8 @@ LEVELS = (0.01, 0.03, 0.1)
 SPACE = (
     Axis(path="method.alpha", domain=WEIGHT, levels=LEVELS, published=0.08, source="TGA-ZSR, PGD and CW tables"),
     Axis(path="method.beta", domain=WEIGHT, levels=LEVELS, published=0.05, source="TGA-ZSR, PGD and CW tables"),
-    Axis(path="optim.lr", domain=Real(low=1e-5, high=1e-3, log=True), levels=(1e-4, 3e-4, 1e-3)),
-    Axis(path="threat.eps", domain=Real(low=1 / 255, high=4 / 255), levels=(1 / 255, 2 / 255, 4 / 255)),
+    Axis(path="optim.lr", domain=Real(low=1e-5, high=1e-3, log=True), levels=(3e-4, 1e-3)),
+    Axis(path="threat.eps", domain=Real(low=1 / 255, high=4 / 255), levels=(2 / 255, 4 / 255)),
 )
 
 SWEEP = Sweep(

@@ -5,7 +5,7 @@ Every table, page and figure that shows a difference takes it from here, so that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Literal
@@ -27,6 +27,7 @@ from sweeps.engine.analysis.stats import (
     LEVEL,
     Array,
     Resampled,
+    Statistic,
     exact_mcnemar,
     holm,
     mean_of,
@@ -42,7 +43,6 @@ from zsr_core.evaluation.metrics import mean_interval
 from zsr_core.trial.result import TrialResult
 
 Test = Literal["bootstrap", "McNemar", ""]
-Statistic = Callable[[Array], Array]
 ENOUGH_SEEDS = 5  # ours: with fewer seeds a bootstrap over seeds alone underestimates the spread
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -16,8 +16,11 @@ from zsr_core.evaluation.measure import Measurement
 from zsr_core.rng import seed_for
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Statistic = Callable[[Array], Array]
 LEVEL = 0.05  # significance level for Holm-adjusted p values
 DRAWS = 10_000  # resamples of a tested difference: of each the same number, so that it has one interval and one p
+KEPT = 512  # resamples of one task; 10,000 of three numbers take 240 kB
 SPLIT_SEEDS = 8  # up to this number of seeds, draws are grouped by their set of seeds; there are 2^S - 1 sets
 
 
@@ -110,7 +113,7 @@ def mean_of(parts: Sequence[Resampled]) -> Resampled:
 
 def resample(
     tasks: Mapping[str, Array],
-    statistic: Callable[[Array], Array],
+    statistic: Statistic,
     *,
     draws: int = 2000,
     fixed_seeds: bool = False,
@@ -131,20 +134,37 @@ def resample(
     seeds = {series.shape[1] for series in tasks.values()}
     if len(seeds) != 1 or any(series.shape[2] == 0 for series in tasks.values()):
         raise ValueError(f"resample: expected images and equal seeds, got seeds {sorted(seeds)}")
-    (n_seeds,) = seeds
-    seed_weights = np.full((draws, n_seeds), 1 / n_seeds)  # [R, S]
-    if not fixed_seeds:
-        seed_weights = _generator("seeds").multinomial(n_seeds, seed_weights[0], size=draws) / n_seeds
-    supports = _by_support(seed_weights)
-    resampled = {}
-    for task, series in tasks.items():
-        value = statistic(series.mean(axis=2).T).mean(axis=0)  # [M]
-        kinds, drawn, rng = Kinds.of(series), np.empty((draws, len(value))), _generator("images", task)
-        for rows, some in supports:
-            means = kinds.with_seeds(some).resampled_means(rng, len(rows))  # [R', S', K]
-            drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
-        resampled[task] = Resampled(value=value, drawn=drawn)
-    return resampled
+    packed = {task: np.packbits(series.astype(bool)).tobytes() for task, series in tasks.items()}
+    return {
+        task: _resampled(task, packed[task], series.shape, statistic, draws, fixed_seeds)
+        for task, series in tasks.items()
+    }
+
+
+@lru_cache(maxsize=KEPT)
+def _resampled(
+    task: str, packed: bytes, shape: tuple[int, ...], statistic: Statistic, draws: int, fixed_seeds: bool
+) -> Resampled:
+    """Return one task's resamples; kept, because a study's table, matrix, figures and report ask for the same ones."""
+    bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=math.prod(shape))
+    series = bits.reshape(shape).astype(np.float64)
+    seed_weights, supports = _drawn_seeds(shape[1], draws, fixed_seeds)
+    value = statistic(series.mean(axis=2).T).mean(axis=0)  # [M]
+    kinds, drawn, rng = Kinds.of(series), np.empty((draws, len(value))), _generator("images", task)
+    for rows, some in supports:
+        means = kinds.with_seeds(some).resampled_means(rng, len(rows))  # [R', S', K]
+        drawn[rows] = np.einsum("rsm,rs->rm", statistic(means), seed_weights[np.ix_(rows, some)])
+    value.flags.writeable = drawn.flags.writeable = False
+    return Resampled(value=value, drawn=drawn)
+
+
+@lru_cache(maxsize=16)
+def _drawn_seeds(seeds: int, draws: int, fixed: bool) -> tuple[Array, list[tuple[Indices, Indices]]]:
+    """Return the weights of the seeds in each resample, [R, S], and the resamples by their set of seeds."""
+    weights = np.full((draws, seeds), 1 / seeds)
+    if not fixed:
+        weights = _generator("seeds").multinomial(seeds, weights[0], size=draws) / seeds
+    return weights, _by_support(weights)
 
 
 def _generator(*purpose: str) -> np.random.Generator:
@@ -153,7 +173,7 @@ def _generator(*purpose: str) -> np.random.Generator:
 
 def hierarchical_bootstrap(
     tasks: Mapping[str, Array],
-    statistic: Callable[[Array], Array],
+    statistic: Statistic,
     *,
     draws: int = 2000,
 ) -> tuple[Interval, ...]:
@@ -168,7 +188,7 @@ def hierarchical_bootstrap(
     )
 
 
-def _by_support(seed_weights: Array) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _by_support(seed_weights: Array) -> list[tuple[Indices, Indices]]:
     """Return (draws, seeds) for each distinct set of seeds; images of the other seeds need not be drawn."""
     drawn = seed_weights > 0  # [R, S]
     if drawn.shape[1] > SPLIT_SEEDS:
