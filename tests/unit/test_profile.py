@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from whole_trial import CLASSES, TEXTS, records
 
 from sweeps.engine.analysis.published.claims import Claim, ProfileRow, above_zero, claims, difference, follows
+from sweeps.engine.analysis.published.paired import paired_gap
 from sweeps.engine.analysis.stats import Number
 from sweeps.engine.commands.main import main
-from sweeps.engine.study.folder import Role, trial_folder, write_study
+from sweeps.engine.study.folder import Role, open_study, trial_folder, write_study
 from sweeps.engine.study.plan import new_study
 from sweeps.holistic_profile import SWEEP
 from zsr_core.codec import to_plain
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement
 from zsr_core.files import write_text
+from zsr_core.records import write_samples
 from zsr_core.trial.result import TrialResult
 
 EPS = 2 / 255
@@ -116,7 +121,7 @@ def test_the_page_shows_claims_and_numbers_and_says_that_the_miniature_is_small(
     assert "The miniature says nothing about scale" in page
     assert "FT-Clean 15.0 [14.0, 16.0], the untouched model 5.0" in page.replace("\u00a0", " ")
     assert "supported" in page
-    assert "defocus blur-3" in page
+    assert "defocus blur, severity 3" in page
     assert "-99.5" not in page  # one level of a factor
 
 
@@ -129,3 +134,51 @@ def test_one_row_has_a_page_of_its_own_beside_the_untouched_model(
     assert "untouched" in page
     assert main(["profile", "--study", str(study), "--row", "LP-TF"]) == 2
     assert "LP-FT" in capsys.readouterr().err
+
+
+def _kept(study: Path, row: str, right: Sequence[bool], first: int = 0) -> None:
+    """Write records of the row's trial: one set, whose images are right as said."""
+    folder = open_study(study)
+    trial = next(trial for trial in folder.study.plan if trial.cell == row)
+    labels = np.arange(len(right)) % CLASSES
+    shown = TEXTS.unit[np.where(right, labels, (labels + 1) % CLASSES)]
+    own = records("none", 0.0, shown, labels, np.ones(len(right), bool), task="animals", trial_id=trial.trial_id)
+    named = [replace(record, sample_id=str(first + i)) for i, record in enumerate(own)]
+    write_samples(folder.trial_path(trial.trial_id) / "samples.parquet", named)
+
+
+def test_a_difference_of_two_rows_is_paired_by_image_where_their_records_are_kept(study: Path) -> None:
+    random = np.random.default_rng(0)
+    right = random.random(200) < 0.6
+    worse = right & (np.arange(200) >= 20)  # wrong on some of the same images
+    _kept(study, "untouched", right.tolist())
+    _kept(study, "FT-Clean", worse.tolist())
+    gap = paired_gap(open_study(study), "selection", ("untouched", "clean"), ("FT-Clean", "clean"))
+    lost = right.astype(float) - worse
+    draws = [100 * lost[random.integers(200, size=200)].mean() for _ in range(4000)]
+    assert gap is not None
+    assert gap.value == pytest.approx(100 * lost.mean())
+    assert (gap.low, gap.high) == pytest.approx(tuple(np.percentile(draws, (2.5, 97.5))), abs=1.0)
+    apart = 1.96 * 100 * np.sqrt((right.var() + worse.var()) / 200)
+    assert gap.high is not None
+    assert gap.high - gap.value < apart / 2  # much narrower than of different images
+
+
+def test_rows_of_other_images_or_without_records_are_not_paired(study: Path) -> None:
+    _kept(study, "untouched", [True, False, True])
+    folder = open_study(study)
+    assert paired_gap(folder, "selection", ("untouched", "clean"), ("FT-Clean", "clean")) is None
+    _kept(study, "FT-Clean", [True, False, True], first=1)
+    folder = open_study(study)
+    assert paired_gap(folder, "selection", ("untouched", "clean"), ("FT-Clean", "clean")) is None
+    assert paired_gap(folder, "selection", ("untouched", "robust"), ("FT-Clean", "robust")) is None
+    assert paired_gap(folder, "selection", ("untouched", "t2i_r1"), ("FT-Clean", "t2i_r1")) is None
+
+
+def test_a_claim_takes_the_paired_difference_and_says_so() -> None:
+    rows = [_row("untouched", {"ece": _number(5.0, 3.0)}), _row("FT-Clean", {"ece": _number(6.0, 3.0)})]
+    narrow = Number(value=1.0, low=0.5, high=1.5)
+    found = _of(claims(rows, lambda a, b: narrow if a == ("FT-Clean", "ece") else None), "Fine-tuning")
+    assert found.verdict == "supported"
+    assert found.measured.endswith("difference 1.0 [0.5, 1.5] points, paired.")
+    assert _of(claims(rows), "Fine-tuning").verdict == "not told apart"

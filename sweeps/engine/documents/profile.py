@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from sweeps.engine.analysis.published.claims import ProfileRow, claims, number_text, profile_rows
+from sweeps.engine.analysis.published.claims import Gap, ProfileRow, claims, number_text, profile_rows
+from sweeps.engine.analysis.published.paired import paired_gap
 from sweeps.engine.documents.html import Block, Bullets, Grid, Heading, Paragraph, document
 from sweeps.engine.format import eps_text, sentence
 from sweeps.engine.study.folder import StudyFolder
@@ -45,10 +47,14 @@ SMALL = (
     "The miniature says nothing about scale: its images are drawings and its models are small. Read signs and orders."
 )
 READING = (
-    "Numbers are means over the zero-shot sets, retrieval's over the sets of captions; brackets are 95 % intervals "
-    "over images. A claim is supported or contradicted where the interval of the difference lies wholly on one side of "
-    "0, and not told apart otherwise. That interval takes the two numbers as if they were of different images, so it "
-    "is rather too wide. No correction is made for the number of claims."
+    "Numbers are of the selection split, means over the zero-shot sets, retrieval's over the sets of captions; "
+    "brackets are 95 % intervals over images."
+)
+JUDGED = (
+    "A claim is supported or contradicted where the interval of the difference lies wholly on one side of 0, and not "
+    "told apart otherwise. A paired interval is a bootstrap over the images that both numbers are of; another one "
+    "takes them as if they were of different images, and is rather too wide. No correction is made for the number of "
+    "claims."
 )
 
 
@@ -70,7 +76,9 @@ def write_profile(folder: StudyFolder, row: str | None = None) -> Path:
 
 def comparison(folder: StudyFolder, rows: Sequence[ProfileRow]) -> str:
     """Return the page that compares the rows: claims first, then a table per section."""
-    blocks: list[Block] = [*_opening(folder), Heading(text="The published claims"), _claims(rows)]
+    paired = partial(paired_gap, folder, "selection")
+    blocks: list[Block] = [*_opening(folder), Heading(text="The published claims"), Bullets(items=(JUDGED,)),
+                           _claims(rows, paired)]  # fmt: skip
     for title, columns in SECTIONS:
         blocks += [Heading(text=title), _section(columns, rows)]
     for condition, metric, title in SHIFTS:
@@ -97,8 +105,8 @@ def _opening(folder: StudyFolder) -> list[Block]:
     return [*banner, Paragraph(text=study.question, kind="lead"), Bullets(items=tuple(filter(None, setting)))]
 
 
-def _claims(rows: Sequence[ProfileRow]) -> Grid:
-    lines = tuple((claim.words, claim.verdict, claim.measured) for claim in claims(rows))
+def _claims(rows: Sequence[ProfileRow], paired: Gap) -> Grid:
+    lines = tuple((claim.words, claim.verdict, claim.measured) for claim in claims(rows, paired))
     return Grid(head=("claim", "here", "measured"), rows=lines)
 
 
@@ -138,5 +146,5 @@ def _shift(attack: str) -> str:
     """Return what a line on a corruption or a whole factor is called; empty for any other condition."""
     cell, factor = corruption_cell(attack), factor_level(attack)
     if cell is not None:
-        return f"{cell.kind}-{cell.severity}".replace("_", " ")
+        return f"{cell.kind}, severity {cell.severity}".replace("_", " ")
     return factor[0].replace("_", " ") if factor is not None and factor[1] is None else ""

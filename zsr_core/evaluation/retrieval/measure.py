@@ -85,6 +85,11 @@ def _noised(unit: np.ndarray, radius: float) -> np.ndarray:
     return moved(unit, radius, random.standard_normal(unit.shape))
 
 
+def gallery_images(one: Retrieved) -> Images:
+    """Return a set's images without attack, for a metric that reads retrieval."""
+    return _images(one, Gallery(images=one.images, texts=one.texts, owner=one.owner))
+
+
 def _images(one: Retrieved, gallery: Gallery) -> Images:
     n = len(one.ids)
     none, blank = np.zeros(n, np.int64), np.zeros(n)

@@ -1,18 +1,20 @@
 """The claims of a study of CLIP's robustness, each beside what a study of ours has measured.
 
-A claim is a difference of two numbers whose sign is said beforehand. The interval of a difference is made of the two
-numbers' intervals (Zou and Donner, Statistics in Medicine 2008), as if they were of different images. Rows share their
-images, so that it is too wide rather than too narrow.
+A claim is a difference of two numbers whose sign is said beforehand. Rows share their images, so that the interval of a
+difference is a paired bootstrap over images where trials have kept what it needs. Elsewhere it is made of the two
+numbers' intervals (Zou and Donner, Statistics in Medicine 2008), as if they were of different images, and is then too
+wide rather than too narrow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from sweeps.engine.analysis.published.paired import Side
 from sweeps.engine.analysis.shifts import shift_numbers
 from sweeps.engine.analysis.stats import Number, mean_of_seeds
 from sweeps.engine.study.folder import Role, StudyFolder
@@ -24,6 +26,7 @@ from zsr_core.data.shifts.names import CORRUPTION, FACTOR
 Verdict = Literal["supported", "contradicted", "not told apart", "not measured"]
 RAW, AT_SOURCE, SURER = "ece", "ece_source_t", "overconfidence_source_t"
 FOLLOWS = ("clean", "t2i_r1")  # classification, then what follows it
+Gap = Callable[[Side, Side], Number | None]  # the difference of two numbers of the same images; None where not paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,25 +89,37 @@ def above_zero(number: Number) -> Verdict:
     return "contradicted" if number.high is not None and number.high < 0 else "not told apart"
 
 
-def claims(rows: Sequence[ProfileRow]) -> tuple[Claim, ...]:
+def unpaired(a: Side, b: Side) -> Number | None:
+    """Return None: nothing was kept to pair two numbers by."""
+    return None
+
+
+def claims(rows: Sequence[ProfileRow], paired: Gap = unpaired) -> tuple[Claim, ...]:
     """Return the study's claims in its order. Rows are found by their labels, the methods' titles."""
     by_label = {row.label: row.points for row in rows}
-    before = next((row.points for row in rows if row.role == "baseline"), {})
-    found = [_pair("Fine-tuning raises the calibration error.", by_label.get("FT-Clean", {}).get(RAW), before.get(RAW),
-                   ("FT-Clean", "the untouched model"))]  # fmt: skip
+    before = next((row for row in rows if row.role == "baseline"), None)
+    old = "" if before is None else before.label
+    found = [_pair("Fine-tuning raises the calibration error.", by_label, ("FT-Clean", RAW), (old, RAW),
+                   ("FT-Clean", "the untouched model"), paired)]  # fmt: skip
     for label in ("LP-FT", "WiSE-FT"):
-        points = by_label.get(label, {})
-        found.append(_pair(f"{label} recovers with a temperature: its calibration error falls.", points.get(RAW),
-                           points.get(AT_SOURCE), (f"{label} raw", "at the source's temperature")))  # fmt: skip
-    return (*found, _surer(by_label.get("FLYP", {}).get(SURER)), follows(rows))
+        words = f"{label} recovers with a temperature: its calibration error falls."
+        names = (f"{label} raw", "at the source's temperature")
+        found.append(_pair(words, by_label, (label, RAW), (label, AT_SOURCE), names, paired))
+    return (*found, _surer(by_label.get("FLYP", {}).get(SURER)), follows(rows, paired))
 
 
-def _pair(words: str, a: Number | None, b: Number | None, names: tuple[str, str]) -> Claim:
+def _pair(
+    words: str, points: Mapping[str, Mapping[str, Number]], first: Side, second: Side, names: tuple[str, str],
+    paired: Gap,
+) -> Claim:  # fmt: skip
+    a, b = (points.get(label, {}).get(score) for label, score in (first, second))
     if a is None or b is None:
         lacking = names[0] if a is None else names[1]
         return Claim(words=words, measured=f"No number of {lacking}.", verdict="not measured")
-    gap = difference(a, b)
-    text = f"{names[0]} {number_text(a)}, {names[1]} {number_text(b)}; difference {number_text(gap)} points."
+    same = paired(first, second)
+    gap = same or difference(a, b)
+    how = "" if same is None else ", paired"
+    text = f"{names[0]} {number_text(a)}, {names[1]} {number_text(b)}; difference {number_text(gap)} points{how}."
     return Claim(words=words, measured=f"{text[0].upper()}{text[1:]}", verdict=above_zero(gap))
 
 
@@ -116,15 +131,17 @@ def _surer(number: Number | None) -> Claim:
     return Claim(words=words, measured=measured, verdict=above_zero(number))
 
 
-def follows(rows: Sequence[ProfileRow]) -> Claim:
+def follows(rows: Sequence[ProfileRow], paired: Gap = unpaired) -> Claim:
     """Return whether retrieval orders pairs of rows as classification does, of pairs that both tell apart."""
     words, (first, second) = "Retrieval follows classification.", FOLLOWS
-    known = [row.points for row in rows if first in row.points and second in row.points]
+    known = [row for row in rows if first in row.points and second in row.points]
     if len(known) < 2:
         return Claim(words=words, measured="Fewer than two rows have both numbers.", verdict="not measured")
     same = opposite = 0
     for a, b in combinations(known, 2):
-        signs = [above_zero(difference(a[name], b[name])) for name in FOLLOWS]
+        gaps = [paired((a.label, name), (b.label, name)) or difference(a.points[name], b.points[name])
+                for name in FOLLOWS]  # fmt: skip
+        signs = [above_zero(gap) for gap in gaps]
         if "not told apart" not in signs:
             same, opposite = same + (signs[0] == signs[1]), opposite + (signs[0] != signs[1])
     pairs = math.comb(len(known), 2)
