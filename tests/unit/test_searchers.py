@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from optuna.trial import TrialState
 from sweeps.engine import Sweep
 from sweeps.engine.running.jobs import Job
 from sweeps.engine.running.search import Proposals, enqueue
-from sweeps.engine.running.warm_start import known_points
+from sweeps.engine.running.warm_start import transfers
 from sweeps.engine.study.folder import Study, read_study, trial_folder, write_study
 from sweeps.engine.study.optuna_space import distributions
 from sweeps.engine.study.plan import new_study, suggestions
@@ -337,9 +336,9 @@ class TestWarmStart:
         self, tmp_path: Path, earlier: Path
     ) -> None:
         study = begin(tmp_path / "new")
-        known = known_points(study, [earlier])
+        (taken,) = transfers(study, [earlier])
         started = Proposals(
-            tmp_path / "new", study, samples=2, seeds=(0,), known=known,
+            tmp_path / "new", study, samples=2, seeds=(0,), known=taken.known, first=taken.starts,
             publish=lambda study: write_study(tmp_path / "new", study),
         )  # fmt: skip
         scored = [trial for trial in journal(earlier) if trial.state == TrialState.COMPLETE]
@@ -354,33 +353,10 @@ class TestWarmStart:
         study = begin(tmp_path / "new")
         for _ in range(2):
             Proposals(
-                tmp_path / "new", study, samples=2, seeds=(0,), known=known_points(study, [earlier]),
+                tmp_path / "new", study, samples=2, seeds=(0,), known=transfers(study, [earlier])[0].known,
                 publish=lambda study: write_study(tmp_path / "new", study),
             )  # fmt: skip
         assert len(journal(tmp_path / "new")) == 2
-
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"space": {**SPACE, "method.beta": Real(low=0.01, high=2.0, log=True)}},
-             r"another space \(space\.method\.beta\.high is 1\.0 there, 2\.0 here\)"),
-            ({"space": {"method.alpha": SPACE["method.alpha"]}}, r"another space \(space\.method\.beta"),
-            ({"objectives": ("harmonic",)}, r"other objectives \(objectives is \('clean', 'robust'\) there"),
-        ],
-    )  # fmt: skip
-    def test_a_study_of_another_space_or_for_other_scores_is_refused_by_name(
-        self, tmp_path: Path, earlier: Path, changes: dict[str, Any], message: str
-    ) -> None:
-        study = begin(tmp_path / "new", **changes)
-        with pytest.raises(ConfigError, match=rf"--warm-start: {earlier} holds a study of {message}"):
-            known_points(study, [earlier])
-
-    def test_scores_on_other_images_are_refused_by_name(self, tmp_path: Path, earlier: Path) -> None:
-        study = begin(tmp_path / "new")
-        suite = replace(study.base.eval_suite, eps=(8 / 255,))
-        other = replace(study, base=replace(study.base, eval_suite=suite))
-        with pytest.raises(ConfigError, match=r"another evaluation \(base\.eval_suite\.eps is"):
-            known_points(other, [earlier])
 
 
 def test_another_process_opens_the_journal_through_optunas_storage_while_the_search_runs(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from sweeps.engine.running.options import Options
 from sweeps.engine.running.progress import display
 from sweeps.engine.running.spending.limited import Limited
 from sweeps.engine.running.spending.meter import Meter
-from sweeps.engine.running.warm_start import known_points
+from sweeps.engine.running.warm_start import transfers
 from sweeps.engine.study.folder import PlannedTrial, read_results
 from sweeps.engine.study.plan import closing
 from zsr_core.codec import require
@@ -161,10 +161,12 @@ class Engine:
     def run_search(self, room: int | None) -> None:
         from sweeps.engine.running.search import Proposals  # noqa: PLC0415 - brings Optuna
 
+        taken = transfers(self._course.study, self._options.warm_start)
         proposals = Proposals(
             self._course.path, self._course.study, samples=self._options.samples, seeds=self._options.seeds,
             publish=self._course.publish, limit=room,
-            known=known_points(self._course.study, self._options.warm_start),
+            known=[point for each in taken for point in each.known],
+            first=[start for each in taken for start in each.starts],
         )  # fmt: skip
         if self._meter is None and not self._options.until_certain:
             self._run(proposals, search=True)

@@ -30,7 +30,7 @@ from sweeps.engine.running.options import Options, command_again, read_options
 from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import earlier_lines, note_lines, own_cells, plan_lines, refine_lines
 from sweeps.engine.running.stops import stop_lines, taken_up
-from sweeps.engine.running.warm_start import known_points
+from sweeps.engine.running.warm_start import transfers
 from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
 from sweeps.engine.study.plan import continued, new_study, recovered, suggestions, to_come, with_reported
@@ -141,9 +141,8 @@ def run_launch(sweep: Sweep, options: Options) -> int:
     """
     folder = _open(sweep, options)
     study = folder.study
-    known = known_points(study, options.warm_start)
-    if options.warm_start:
-        print(f"Earlier studies have scores of {len(known)} points of this space.", flush=True)
+    for taken in transfers(study, options.warm_start):
+        print(taken.text, flush=True)
     if options.plan:
         earlier = earlier_lines(folder, options, own_cells(sweep, options))
         print("\n".join([*plan_lines(folder, options), *earlier, *refine_lines(sweep, folder, options)]))

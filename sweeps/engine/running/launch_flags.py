@@ -22,7 +22,8 @@ def launch_parser(question: str) -> Parser:
     add("--samples", metavar="N", help="proposals of the search, earlier launches counted (default: the sweep's, "
         f"else {SAMPLES})")  # fmt: skip
     add("--objectives", metavar="A[,B]", help="scores to search for, such as clean,robust (two: a Pareto front)")
-    add("--warm-start", nargs="+", default=[], metavar="DIR", help="studies of the same space whose scores are known")
+    add("--warm-start", nargs="+", default=[], metavar="DIR", help="earlier studies: scores of the same trials are "
+        "told to the search; of anything else the best points run first")  # fmt: skip
     add(
         "--refine",
         nargs="?",

@@ -27,7 +27,7 @@ from sweeps.engine.analysis.scores import CellScore, row_score
 from sweeps.engine.analysis.searching.duplicates import near, placed
 from sweeps.engine.analysis.searching.keeping import violations
 from sweeps.engine.running.jobs import Job, job
-from sweeps.engine.running.warm_start import KnownPoint
+from sweeps.engine.running.warm_start import KnownPoint, Start
 from sweeps.engine.study.branches import overrides_of, parameters, point_of, recipes, spaces
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
 from sweeps.engine.study.objectives import score_named
@@ -41,6 +41,7 @@ from zsr_core.trial.result import TrialResult, read_result
 
 CELL = "cell"  # the attribute of a proposal that names its cell in the plan
 ORIGIN = "warm_start"  # the attribute of a point from an earlier study: its folder and cell
+PRIOR = "prior"  # the same of a proposal that was made because an earlier study of something else was good there
 REPEATS = 20  # after so many repeated proposals in a row, an unplanned point is enqueued instead
 
 
@@ -57,6 +58,7 @@ class Proposals:
         publish: Callable[[Study], object],
         limit: int | None = None,
         known: Sequence[KnownPoint] = (),
+        first: Sequence[Start] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = study
@@ -78,6 +80,7 @@ class Proposals:
             for point in starts(study):
                 enqueue(self._journal, study, point)
         self._learn(known)
+        self._look_first_at(first)
 
     def next(self) -> Job | None:
         """Return the next job; the last job within ``limit`` may lack seeds, which the next launch runs."""
@@ -110,6 +113,13 @@ class Proposals:
             if point.origin not in known_origins
         ]  # fmt: skip
         self._journal.add_trials(trials)
+
+    def _look_first_at(self, first: Sequence[Start]) -> None:
+        """Enqueue the starts that earlier studies give, each once. Their scores there are not told."""
+        known_origins = {trial.user_attrs.get(PRIOR) for trial in self._journal.get_trials(deepcopy=False)}
+        for start in first:
+            if start.origin not in known_origins:
+                enqueue(self._journal, self.study, start.params, {PRIOR: start.origin})
 
     def _propose(self) -> Job | None:
         """Return the job of a new proposal, after adding it to the published plan."""
@@ -253,8 +263,10 @@ def starts(study: Study) -> list[dict[str, Any]]:
     return [dict(study.published)] if whole_optimum else recipes(study)
 
 
-def enqueue(journal: optuna.Study, study: Study, point: Mapping[str, Any]) -> None:
-    """Enqueue ``point`` as the next proposal.
+def enqueue(
+    journal: optuna.Study, study: Study, point: Mapping[str, Any], attributes: Mapping[str, str] | None = None
+) -> None:
+    """Enqueue ``point`` as the next proposal, with attributes.
 
     Raises:
         ConfigError: if it is outside the space, because Optuna would run it anyway.
@@ -264,7 +276,7 @@ def enqueue(journal: optuna.Study, study: Study, point: Mapping[str, Any]) -> No
         if path not in space:
             raise unknown("point", path, space)
         require(space[path].contains(value), path, value, f"a value inside {space[path]}")
-    journal.enqueue_trial(dict(point))
+    journal.enqueue_trial(dict(point), user_attrs=dict(attributes or {}))
 
 
 def _journal(path: Path, study: Study) -> optuna.Study:

@@ -103,13 +103,17 @@ def recipes(study: Study) -> list[dict[str, Any]]:
     """
     starts = []
     for branch in study.branches:
-        flat = flatten(study.base.with_(branch.overrides))
-        named = {**{path: path for path in shared(study)}, **{path: _named(branch, path) for path in branch.domains}}
-        known = {
-            named[path]: flat[path] for path, domain in _axes(study, branch).items() if domain.contains(flat.get(path))
-        }
-        starts.append({METHOD: branch.label, **known})
+        point, domains = start_in(study, branch, flatten(study.base.with_(branch.overrides))), parameters(study, branch)
+        starts.append({name: value for name, value in point.items() if domains[name].contains(value)})
     return starts
+
+
+def start_in(study: Study, branch: Branch | None, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a flat configuration has in one branch, inside their domains or not."""
+    own = {} if branch is None else branch.domains
+    names = {path: _named(branch, path) if branch and path in own else path for path in _axes(study, branch)}
+    chosen = {} if branch is None else {METHOD: branch.label}
+    return {**chosen, **{name: flat[path] for path, name in names.items() if path in flat}}
 
 
 def place_of(study: Study, config: TrialConfig) -> dict[str, Any] | None:
