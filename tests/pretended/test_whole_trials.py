@@ -8,6 +8,7 @@ import pytest
 from pretended_cuda import PretendedCuda
 
 from zsr_core.attacks import Pgd
+from zsr_core.attacks.detector import Detector
 from zsr_core.audit.plan import Request
 from zsr_core.audit.report import read_report
 from zsr_core.cli.evaluate import evaluate_model
@@ -15,6 +16,8 @@ from zsr_core.cli.options import parser
 from zsr_core.data import DataRef
 from zsr_core.defences import Ttc, WiseFt
 from zsr_core.defences.defence import Defence
+from zsr_core.evaluation.retrieval.suite import RetrievalSuite, TokenAttack
+from zsr_core.evaluation.scenes.suite import DetectionSuite
 from zsr_core.evaluation.suite import EvalSuite
 from zsr_core.methods import Method, PmgAft, TgaZsr, Ucat
 from zsr_core.trial.audited import audit_trial
@@ -67,6 +70,34 @@ def test_kept_weights_are_used_again_and_the_cheap_audit_runs(tmp_path: Path) ->
     audited = read_result(tmp_path / "first")
     assert audited is not None
     assert set(audited.audit.values()) & {"PASS", "WARN", "FAIL"}
+
+
+EVERYTHING = EvalSuite(
+    tasks=(DataRef(limit=4),), attacks=(Pgd(steps=1),), eps=(4 / 255,), batch_size=4, embeddings="all", attention=True,
+    ood_near=(DataRef(name="near_objects", limit=3),), ood_far=(DataRef(name="far_noise", limit=3),), ood_attacks=(Detector(steps=1),),
+    corruptions=("contrast:3",), factors=("rotation",), detection=DetectionSuite(n=1), n=4,
+    retrieval=RetrievalSuite(
+        n=4, pixel=("query",), attack=Pgd(steps=1), tokens=TokenAttack(block=1, budgets=(0.05,), steps=1),
+        corruptions=("contrast:3",),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_all_that_is_measured_beside_accuracy_is_what_the_cpu_measures(tmp_path: Path) -> None:
+    config = base(TgaZsr(), "miniature").with_({"epochs": 0, "eval_suite": EVERYTHING})
+    with PretendedCuda():
+        pretended = run_trial(config, tmp_path / "cuda", RunContext(device="cuda"))
+    plain = run_trial(config, tmp_path / "cpu", RunContext(device="cpu"))
+    assert (pretended.status, plain.status) == ("done", "done"), (pretended.error, plain.error)
+    found, expected = (
+        {(m.task, m.metric, m.attack, m.eps): m.value for m in result.measurements if m.value is not None}
+        for result in (pretended, plain)
+    )
+    assert len(expected) > 100
+    assert found.keys() == expected.keys()
+    unlike = {key: (found[key], value) for key, value in expected.items() if abs(found[key] - value) > 0.01}
+    assert unlike == {}
 
 
 def test_the_command_evaluate_runs_with_its_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

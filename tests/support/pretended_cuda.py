@@ -124,6 +124,7 @@ class PretendedCuda:
             (torch._C, "_group_tensors_by_device_and_dtype", groups), (torch, "Generator", Generator),
             (torch, "autocast", Autocast), (cuda, "synchronize", synchronize),
             (cuda, "set_device", lambda *_: self._enter_thread()),
+            (accelerator, "set_device_index", lambda *_: self._enter_thread()),  # the thread that pins memory calls it
         ]  # fmt: skip
         answers: dict[tuple[Any, str], Any] = {
             (cuda, "is_available"): True, (cuda, "device_count"): 1, (cuda, "current_device"): 0,
