@@ -74,7 +74,8 @@ def test_kept_weights_are_used_again_and_the_cheap_audit_runs(tmp_path: Path) ->
 
 EVERYTHING = EvalSuite(
     tasks=(DataRef(limit=4),), attacks=(Pgd(steps=1),), eps=(4 / 255,), batch_size=4, embeddings="all", attention=True,
-    ood_near=(DataRef(name="near_objects", limit=3),), ood_far=(DataRef(name="far_noise", limit=3),), ood_attacks=(Detector(steps=1),),
+    ood_near=(DataRef(name="near_objects", limit=3),), ood_far=(DataRef(name="far_noise", limit=3),),
+    ood_attacks=(Detector(steps=1),),
     corruptions=("contrast:3",), factors=("rotation",), detection=DetectionSuite(n=1), n=4,
     retrieval=RetrievalSuite(
         n=4, pixel=("query",), attack=Pgd(steps=1), tokens=TokenAttack(block=1, budgets=(0.05,), steps=1),
