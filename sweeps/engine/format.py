@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from zsr_core.codec import ConfigError, is_finite, parse_number
 from zsr_core.names import MINIATURES as MINIATURES
+from zsr_core.space import short
 
 LARGEST_BUDGET = 32  # in 255ths; a larger multiple of 1/255, such as 1/3, is no budget but a number by chance
 NBSP = "\u00a0"
@@ -29,6 +30,18 @@ def value_text(value: object) -> str:
     if 1 <= round(levels) <= LARGEST_BUDGET and abs(levels - round(levels)) < 1e-9 and len(repr(value)) > 8:
         return f"{round(levels)}/255"
     return f"{value:.8g}"
+
+
+def is_budget(path: str) -> bool:
+    """Return whether an axis is a radius in pixel units, which is written in 255ths."""
+    return leaf(path) == "eps"
+
+
+def setting_text(path: str, value: object) -> str:
+    """Return an axis's value as tables and figures show it: ``0.3``, and a budget up to 32/255 as ``4/255``."""
+    if is_budget(path) and isinstance(value, float) and 0 < value * 255 <= LARGEST_BUDGET:
+        return f"{value * 255:.3g}/255"
+    return short(value)
 
 
 def leaf(path: str) -> str:

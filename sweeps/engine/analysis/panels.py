@@ -25,7 +25,7 @@ from sweeps.engine.analysis.score_query import (
 from sweeps.engine.analysis.scores import CellScore, best, scores
 from sweeps.engine.analysis.searching.chance import chance_level
 from sweeps.engine.analysis.surface import Surface, surface
-from sweeps.engine.format import eps_text, leaf
+from sweeps.engine.format import eps_text, leaf, setting_text
 from sweeps.engine.study.branches import axes_of, branch_of, shared
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
@@ -33,7 +33,6 @@ from zsr_core.codec import ConfigError, did_you_mean, is_finite, require
 from zsr_core.data import trained_names, zero_shot_names
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.measurement import distinct_among
-from zsr_core.space import short
 
 CONDITIONS = ("eps", "dataset", "attack")  # facets over several measurements of the same trials
 
@@ -106,9 +105,10 @@ def panels(
 ) -> list[Panel]:
     """Return ``score`` over ``x`` and ``y``, a panel per value of ``facet``; without one, a panel per study.
 
-    ``facet`` is eps, dataset, attack, method, seed, study or a dotted path. All other axes
-    are held at each source's ``through`` in a matrix study; in a search they are not held, because each point differs.
-    ``noisy``: also find the noise of each panel's points, which takes a bootstrap.
+    ``facet`` is eps, dataset, attack, method, seed, study or a dotted path. All other axes are held in a matrix study,
+    at each source's ``through`` or, where the method is an axis, at each method's best cell; in a search they are not
+    held, because each point differs. The chosen cell is marked in the panels that hold it. ``noisy``: also find the
+    noise of each panel's points, which takes a bootstrap.
 
     Raises:
         ConfigError: if the facet has no values, or the score was not measured.
@@ -122,10 +122,17 @@ def panels(
                 title = _title(source, sources, named or name, score, facet)
                 drawn = _surface(source, group, x, y, part)
                 noise = noise_of(source.folder, part, _trials(group, x, y, drawn)) if noisy else None
-                shown.append(Panel(title=title, surface=drawn, chosen=point_of(source.through, x, y), noise=noise))
+                shown.append(Panel(title=title, surface=drawn, chosen=_chosen_in(group, source, x, y), noise=noise))
     if not shown:
         raise ConfigError(f"facet: {facet!r} has no value in {', '.join(s.study.study for s in sources)}")
     return shown
+
+
+def _chosen_in(rows: Iterable[Mapping[str, Any]], source: Source, x: str, y: str) -> tuple[float, float] | None:
+    """Return the place of the chosen cell; None if it is not among ``rows``."""
+    cell = source.through
+    inside = cell is not None and any(row["overrides"] == cell.overrides for row in rows)
+    return point_of(cell, x, y) if inside else None
 
 
 def _in_branches(source: Source, rows: list[dict[str, Any]], x: str, y: str, facet: str | None) -> list[dict[str, Any]]:
@@ -287,7 +294,7 @@ def _groups(rows: Iterable[Mapping[str, Any]], facet: str | None) -> dict[str, l
                               )  # fmt: skip
         else:
             own_name = facet in ("method", "study")
-            name = str(row[facet]) if own_name else f"{leaf(facet)} {short(row[facet])}"
+            name = str(row[facet]) if own_name else f"{leaf(facet)} {setting_text(facet, row[facet])}"
         groups.setdefault(name, []).append(row)
     return groups
 

@@ -11,7 +11,7 @@ from sweeps.engine.analysis.matrix import Row, ablation
 from sweeps.engine.analysis.ranking import Ranking, ranked
 from sweeps.engine.analysis.searching.edges import best_on_edge
 from sweeps.engine.documents.forms.markdown import document, heading_text, markdown_block, markdown_table, md
-from sweeps.engine.format import counted, leaf, published_text, sentence
+from sweeps.engine.format import counted, leaf, published_text, sentence, setting_text
 from sweeps.engine.study.folder import SPLIT, StudyFolder
 from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.wording.answer import reported_text, rivals_text, selection_text
@@ -40,7 +40,6 @@ from sweeps.engine.wording.study import (
     training_text,
 )
 from zsr_core.files import write_text
-from zsr_core.space import short
 
 
 def write_table(folder: StudyFolder) -> Path:
@@ -104,7 +103,7 @@ def axes_names(axes: Sequence[str]) -> tuple[str, ...]:
 
 def row_cells(row: Row, axes: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
     """Return a row's cells as plain text."""
-    at = [short(row.overrides[path]) for path in axes if path in row.overrides]
+    at = [setting_text(path, row.overrides[path]) for path in axes if path in row.overrides]
     if len(at) < len(axes) or not axes:
         at = [row.label, *[""] * (len(axes) - 1)]
     gaps = [f"{gap_text(cell.gap)}{star(cell.gap)}" if cell.gap else DASH for cell in row.cells]

@@ -200,7 +200,7 @@ def _draw_slice(axes: Axes, part: Slice, chosen_label: str) -> None:
 def _marks(part: Slice) -> list[tuple[float, str]]:
     levels = sorted({x for x, _ in part.points})
     axis: Domain = Real(low=levels[0], high=levels[-1], log=part.log)
-    return ticks(levels if len(levels) <= 6 else (), levels, axis, part.log)
+    return ticks(part.path, levels if len(levels) <= 6 else (), levels, axis, part.log)
 
 
 def parallel_figure(data: Parallel, label: str, unit: str, setting: Sequence[str]) -> Figure:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeps.engine.analysis.rounding import round_values
+from sweeps.engine.format import is_budget
 from zsr_core.files import write_whole
 from zsr_core.space import Domain
 
@@ -136,15 +137,20 @@ def limits(values: Sequence[float], domain: Domain | None, log: bool) -> tuple[f
 
 
 def ticks(
-    levels: Sequence[float], values: Sequence[float], domain: Domain | None, log: bool
+    path: str, levels: Sequence[float], values: Sequence[float], domain: Domain | None, log: bool
 ) -> list[tuple[float, str]]:
-    """Return (place, label): the levels of a grid; else 1, 2, 5 per decade on a log axis, or even round steps."""
+    """Return (place, label): the levels of a grid; else 1, 2, 5 per decade on a log axis, or even round steps.
+
+    Budgets are round, and labelled, in 255ths.
+    """
+    unit, of = (255.0, "/255") if is_budget(path) else (1.0, "")
     if levels:
-        chosen = list(levels)
+        chosen = [unit * level for level in levels]
     else:
-        low, high = limits(values, domain, log)
-        chosen = round_values(10**low if log else low, 10**high if log else high, log=log)
-    return [(math.log10(v) if log else v, name) for v, name in zip(chosen, short_names(chosen), strict=True)]
+        low, high = ((10**end if log else end) * unit for end in limits(values, domain, log))
+        chosen = round_values(low, high, log=log)
+    places = [math.log10(v / unit) if log else v / unit for v in chosen]
+    return [(at, f"{name}{of}") for at, name in zip(places, short_names(chosen), strict=True)]
 
 
 def short_names(values: Sequence[float]) -> list[str]:

@@ -15,6 +15,7 @@ SIDES = {1: 2.3, 2: 2.35, 3: 1.83}  # side of a panel, by the number of panels i
 ABOVE = 0.37  # height of a panel's title with one line below it
 LEFT = 0.68  # width of the y axis's label and ticks
 TEXT_LINE, LEGEND_LINE = 0.125, 0.132
+LABELS = 0.45  # extra width between panels that each label their y axis
 SLANTED = 0.17  # extra height below a panel with slanted tick labels
 
 
@@ -75,7 +76,7 @@ def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequen
         lines=under_title,
         foot=foot,
         right=0.36 if columns == 1 else 0.27,
-        wspace=(0.26 if columns == 2 else 0.2) + (0.0 if alike else 0.16),
+        wspace=(0.26 if columns == 2 else 0.2) + (0.0 if alike else LABELS / side),
         hspace=(0.62 + further + slanted) / side,
         legend_columns=per_row,
         caption=tuple(lines),

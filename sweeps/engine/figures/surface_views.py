@@ -269,13 +269,15 @@ def ends(view: View, domains: Mapping[str, Domain]) -> tuple[tuple[float, float]
 def x_ticks(view: View, domains: Mapping[str, Domain]) -> list[tuple[float, str]]:
     """Return the ticks of the x axis; the strip of a weight at 0 is named 0."""
     data = view.data
-    return _off_tick(view, 0) + ticks(_few(data.xs), [p.x for p in data.points], domains.get(data.x), data.x_log)
+    values = [p.x for p in data.points]
+    return _off_tick(view, 0) + ticks(data.x, _few(data.xs), values, domains.get(data.x), data.x_log)
 
 
 def y_ticks(view: View, domains: Mapping[str, Domain]) -> list[tuple[float, str]]:
     """Return the ticks of the y axis; the strip of a weight at 0 is named 0."""
     data = view.data
-    return _off_tick(view, 1) + ticks(_few(data.ys), [p.y for p in data.points], domains.get(data.y), data.y_log)
+    values = [p.y for p in data.points]
+    return _off_tick(view, 1) + ticks(data.y, _few(data.ys), values, domains.get(data.y), data.y_log)
 
 
 def _off_tick(view: View, axis: int) -> list[tuple[float, str]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sweeps.engine.analysis.searching.edges import Edge
-from sweeps.engine.format import leaf
-from zsr_core.space import short
+from sweeps.engine.format import leaf, setting_text
 
 
 def edge_text(edge: Edge, rivals: Collection[str] = ()) -> str:
     """Return what the score does at the edge, in a sentence; ``rivals`` do not differ significantly from the best."""
     name = leaf(edge.path)
-    start = f"The best cell stands on the edge of the space, at {name} = {short(edge.value)}"
+    start = f"The best cell stands on the edge of the space, at {name} = {setting_text(edge.path, edge.value)}"
     if edge.rise is None:
         return f"{start}: a better one may lie at {edge.end} {name}."
     noise = ", which is within the noise" if edge.neighbour in rivals else ""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from sweeps.engine.analysis.sensitivity import MOSTLY, Sensitivity
-from sweeps.engine.format import NBSP, leaf
-from zsr_core.space import short
+from sweeps.engine.format import NBSP, leaf, setting_text
 
 
 def sensitivity_lines(result: Sensitivity) -> list[str]:
     """Return the numbers as Markdown lines: the optimum, then one row per number with its method."""
     best = result.optimum
-    where = f"{leaf(result.x)} = {short(best.x)}, {leaf(result.y)} = {short(best.y)}"
+    where = f"{leaf(result.x)} = {setting_text(result.x, best.x)}, {leaf(result.y)} = {setting_text(result.y, best.y)}"
     lines = [
         f"**{result.z}**: best sampled {best.mean:.2f} at {where}.",
         "",
@@ -25,7 +24,7 @@ def sensitivity_lines(result: Sensitivity) -> list[str]:
         mean = f"{result.s20_mean:.2f} %{ends_text(result.s20_mean_ends)}"
         lines.append(f"| S20, largest and mean drop within 20 % | {largest}, {mean} | {how} |")
     for s in result.slopes:
-        to = f"{leaf(s.path)} {100 * s.step:+.3g} % to {short(s.to)}"
+        to = f"{leaf(s.path)} {100 * s.step:+.3g} % to {setting_text(s.path, s.to)}"
         drop = f"{s.drop:.2f} %{ends_text(s.ends)}"
         lines.append(f"| drop, and per 10 % of step: {to} | {drop}, {s.per_10:.2f} % | {s.how} |")
     if result.log_sensitivity is not None:

@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Any
 
 from sweeps.engine.analysis.noise import Noise
 from sweeps.engine.analysis.panels import Unseen
 from sweeps.engine.analysis.score_query import Reading, under_attack
-from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, leaf, listed, sentence
+from sweeps.engine.format import MINIATURES, NBSP, counted, eps_text, is_budget, leaf, listed, sentence, setting_text
 from sweeps.engine.study.folder import Study, StudyFolder
 from sweeps.engine.study.objectives import CLEAN, HARMONIC, deciding_score, shown_headline
 from zsr_core.attacks import Pgd
@@ -21,7 +20,6 @@ from zsr_core.data.shifts.names import is_shift
 from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN
 from zsr_core.evaluation.measurement import distinct_among, where
 from zsr_core.evaluation.metrics import OWN_SETS
-from zsr_core.space import short
 from zsr_core.trial.provenance import SET_NOTES
 from zsr_core.trial.result import TrialResult
 
@@ -157,8 +155,9 @@ def _attacked_text(folder: StudyFolder, shown: Sequence[Reading], facet: str | N
 def unseen_text(axes: Sequence[Unseen]) -> str:
     """Return the axes that a figure or table over two axes does not show although they vary, as a sentence."""
     names = [f"{axis.of} {leaf(axis.path)}".lstrip() for axis in axes]
-    held = [f"{name} = {short(axis.held)}" for name, axis in zip(names, axes, strict=True) if axis.held is not None]
-    free = [f"{name} ({_range(axis.values)})" for name, axis in zip(names, axes, strict=True) if axis.held is None]
+    named = list(zip(names, axes, strict=True))
+    held = [f"{name} = {setting_text(axis.path, axis.held)}" for name, axis in named if axis.held is not None]
+    free = [f"{name} ({_range(axis)})" for name, axis in named if axis.held is None]
     parts = [f"not shown although varied: {', '.join(free)}"] if free else []
     whose = "each method's best configuration" if any(axis.of for axis in axes) else "the chosen configuration"
     parts += [f"held at the value of {whose}: {', '.join(held)}"] if held else []
@@ -175,10 +174,13 @@ def hidden_range_text(noise: Noise) -> str:
     )
 
 
-def _range(values: Sequence[Any]) -> str:
-    if all(is_finite(value) for value in values):
-        return f"{float(min(values)):.2g} to {float(max(values)):.2g}"
-    return counted(len(values), "value")
+def _range(axis: Unseen) -> str:
+    if not all(is_finite(value) for value in axis.values):
+        return counted(len(axis.values), "value")
+    ends = [float(end) for end in (min(axis.values), max(axis.values))]
+    if is_budget(axis.path):
+        return " to ".join(setting_text(axis.path, end) for end in ends)
+    return " to ".join(f"{float(f'{end:.2g}'):g}" for end in ends)
 
 
 def spread_text(folder: StudyFolder) -> str:
