@@ -232,13 +232,14 @@ def test_a_branch_of_more_than_two_axes_is_cut_through_its_best_cell(tmp_path: P
         [(x, y, 1) for y in panel.surface.ys for x in panel.surface.xs] for panel in shown
     ]
     assert [len(panel.surface.points) for panel in shown] == [4, 4]
+    assert [panel.chosen for panel in shown] == [(top.overrides["method.alpha"], top.overrides["method.beta"]), None]
     unseen = {(each.of, each.path): each.held for each in unseen_axes(source, *over)}
     assert unseen == {
         ("TGA-ZSR", "threat.eps"): top.overrides["threat.eps"], ("TGA-ZSR", "optim.lr"): top.overrides["optim.lr"],
         ("CAW", "threat.eps"): 1 / 255,
     }  # fmt: skip
     words = unseen_text(unseen_axes(source, *over))
-    assert words.startswith("Held at the value of each method's best configuration: TGA-ZSR eps = 0.0039")
+    assert words.startswith("Held at the value of each method's best configuration: TGA-ZSR eps = 1/255, ")
 
 
 def test_an_importance_over_weights_that_cells_lack_is_refused(tmp_path: Path) -> None:
@@ -248,7 +249,9 @@ def test_an_importance_over_weights_that_cells_lack_is_refused(tmp_path: Path) -
 
 def test_an_edge_is_one_of_the_best_methods_own_axes(tmp_path: Path) -> None:
     folder = gridded(tmp_path)
-    assert [edge.path for edge in best_on_edge(folder)] == ["method.beta"]  # ties: the first beta; alpha is inside
+    (edge,) = best_on_edge(folder)
+    assert edge.path == "method.beta"  # ties: the first beta; alpha is inside
+    assert edge.beyond is None, "--refine does not extend the axes of one method"
 
 
 def test_health_counts_repeats_within_one_method_only(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ from sweeps.engine.figures.surface_views import (
 )
 from sweeps.engine.figures.surfaces import surfaces_figure
 from sweeps.engine.figures.tradeoff import frame, pair, tradeoff_figure
+from sweeps.engine.format import setting_text
 from sweeps.engine.study.folder import PlannedTrial, Study, open_study, write_study
 from zsr_core.codec import ConfigError
 from zsr_core.space import Real
@@ -127,9 +128,32 @@ def test_weights_that_are_off_are_named_in_the_caption() -> None:
 
 
 def test_ticks_are_the_levels_of_a_grid_and_decades_of_a_search() -> None:
-    assert ticks((0.01, 0.1), (), AXES["m.x"], True) == [(-2.0, "0.01"), (-1.0, "0.1")]
-    assert [name for _, name in ticks((), (), AXES["m.x"], True)] == ["0.01", "0.03", "0.1", "0.3", "1"]
-    assert len(ticks((), (), AXES["m.y"], False)) == 5
+    assert ticks("m.x", (0.01, 0.1), (), AXES["m.x"], True) == [(-2.0, "0.01"), (-1.0, "0.1")]
+    assert [name for _, name in ticks("m.x", (), (), AXES["m.x"], True)] == ["0.01", "0.03", "0.1", "0.3", "1"]
+    assert len(ticks("m.y", (), (), AXES["m.y"], False)) == 5
+
+
+def test_ticks_of_a_budget_are_whole_255ths() -> None:
+    budgets = Real(low=1 / 255, high=8 / 255)
+    assert ticks("threat.eps", (1 / 255, 4 / 255), (), budgets, False) == [
+        (pytest.approx(1 / 255), "1/255"), (pytest.approx(4 / 255), "4/255")
+    ]  # fmt: skip
+    drawn = ticks("threat.eps", (), (), budgets, False)
+    assert [name for _, name in drawn] == ["2/255", "4/255", "6/255", "8/255"]
+    assert [at * 255 for at, _ in drawn] == pytest.approx([2, 4, 6, 8])
+    assert setting_text("threat.eps", 2.5 / 255) == "2.5/255"
+    assert setting_text("method.alpha", 2 / 255) == "0.007843"
+
+
+def test_labels_of_panels_with_axes_of_their_own_do_not_overlap() -> None:
+    data = [surface_of(*((x, y, 50.0) for x in (0.01, 0.1) for y in (0.0, top))) for top in (0.5, 0.25, 0.125)]
+    figure = surfaces_figure(shown(*data), AXES, "", SETTING)
+    FigureCanvasAgg(figure).draw()
+    for bar, axes in zip(figure.axes[1::2], figure.axes[2::2], strict=False):
+        left, right = bar.get_tightbbox(), axes.get_tightbbox()
+        assert left is not None
+        assert right is not None
+        assert left.x1 < right.x0
 
 
 def test_a_scattered_axis_runs_over_its_domain() -> None:

@@ -31,6 +31,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 COLUMN, PAGE = 3.35, 7.2  # inches: the widths of one column (8.5 cm) and of a page
 LEAST_RANGE = 2.0  # smallest range of a colour bar in points, so that noise does not look like a cliff
+BAR = 0.05  # width of a colour bar, in widths of a panel with its bar
 UPRIGHT = 22  # characters that fit under a panel side by side; longer tick labels are slanted
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -114,7 +115,9 @@ def draw_bar(
     figure: Figure, axes: Axes, norm: Normalize, unit: str, colours: Colormap = MAP, *, inside: bool = False
 ) -> None:
     """Draw the colour bar beside the panel ``axes``, or ``inside`` these axes, with its unit on top."""
-    where: Any = {"cax": axes} if inside else {"ax": axes, "fraction": 0.05, "pad": 0.03}
+    width, height = axes.get_window_extent().size
+    aspect = max(20.0, height / (BAR * width))  # a bar of the usual aspect is lower than a narrow panel
+    where: Any = {"cax": axes} if inside else {"ax": axes, "fraction": BAR, "pad": 0.03, "aspect": aspect}
     bar = figure.colorbar(ScalarMappable(norm=norm, cmap=colours), **where)
     bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(length=2, width=0.5, labelsize=6.3, pad=1.5)
@@ -123,9 +126,9 @@ def draw_bar(
     bar.ax.set_title(unit, fontsize=6.5, pad=3)
 
 
-def crowded(marks: Sequence[tuple[float, str]]) -> bool:
-    """Return whether horizontal tick labels would overlap."""
-    return sum(len(name) for _, name in marks) > UPRIGHT
+def crowded(marks: Sequence[tuple[float, str]], most: int = UPRIGHT) -> bool:
+    """Return whether horizontal tick labels would overlap, where ``most`` characters fit under a panel."""
+    return sum(len(name) for _, name in marks) > most
 
 
 def limits(values: Sequence[float], domain: Domain | None, log: bool) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeps.engine.figures.style import COLUMN, PAGE, crowded, legend_columns
+from sweeps.engine.figures.style import COLUMN, PAGE, UPRIGHT, crowded, legend_columns
 from sweeps.engine.figures.surface_views import ABREAST, View, subtitle, x_ticks, y_ticks
 from zsr_core.space import Domain
 
@@ -15,7 +15,7 @@ SIDES = {1: 2.3, 2: 2.35, 3: 1.83}  # side of a panel, by the number of panels i
 ABOVE = 0.37  # height of a panel's title with one line below it
 LEFT = 0.68  # width of the y axis's label and ticks
 TEXT_LINE, LEGEND_LINE = 0.125, 0.132
-LABELS = 0.45  # extra width between panels that each label their y axis
+LABELS = 0.68  # extra width between panels that each label their y axis
 SLANTED = 0.17  # extra height below a panel with slanted tick labels
 
 
@@ -35,6 +35,7 @@ class Layout:
     hspace: float
     legend_columns: int
     caption: tuple[str, ...]  # line by line
+    upright: int  # characters of tick labels that fit under a panel
     alike: bool  # the panels have the same levels, so that only the first of a row labels them
 
     @property
@@ -59,14 +60,15 @@ def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequen
     columns = 2 if pairs and (means == 1 or means > ABREAST) else min(means, ABREAST)
     rows = math.ceil(len(shown) / columns)
     width = COLUMN if columns == 1 else PAGE
-    slanted = SLANTED if any(crowded(x_ticks(view, domains)) for view in shown) else 0.0
+    alike = len({tuple(y_ticks(view, domains)) for view in shown}) == 1
+    upright = UPRIGHT if alike else round(UPRIGHT * SIDES[columns] / (SIDES[columns] + LABELS))
+    slanted = SLANTED if any(crowded(x_ticks(view, domains), upright) for view in shown) else 0.0
     per_row = legend_columns(entries, width - 0.2)
     lines = textwrap.wrap(text, round(21 * width))
     side = SIDES[columns]
     foot = 0.52 + slanted + LEGEND_LINE * math.ceil(len(entries) / per_row) + TEXT_LINE * len(lines)
     under_title = max(len(subtitle(view)) for view in shown)
     further = TEXT_LINE * max(0, under_title - 1)
-    alike = len({tuple(y_ticks(view, domains)) for view in shown}) == 1
     return Layout(
         rows=rows,
         columns=columns,
@@ -81,4 +83,5 @@ def layout(shown: Sequence[View], domains: Mapping[str, Domain], entries: Sequen
         legend_columns=per_row,
         caption=tuple(lines),
         alike=alike,
+        upright=upright,
     )

@@ -15,7 +15,7 @@ from matplotlib.tri import Triangulation
 
 from sweeps.engine.analysis.interpolation import Field, cliffs, coordinates, linear_field, measured, mesh
 from sweeps.engine.figures.style import ACCENT, FAILED, FAINT, INK, crowded, draw_bar, headed, text_colour
-from sweeps.engine.figures.surface_layout import LEFT, layout
+from sweeps.engine.figures.surface_layout import LEFT, Layout, layout
 from sweeps.engine.figures.surface_views import (
     Box,
     View,
@@ -66,7 +66,7 @@ def surfaces_figure(
         axes = figure.add_subplot(grid[i // plan.columns, i % plan.columns])
         _draw(axes, view, threshold)
         _draw_marks(axes, view)
-        _dress(axes, view, domains, lines=plan.lines, first=plan.first_of_row(i) or not plan.alike,
+        _dress(axes, view, domains, plan, first=plan.first_of_row(i) or not plan.alike,
                last=plan.last_of_column(i, len(shown)))  # fmt: skip
         draw_bar(figure, axes, view.norm, view.unit, view.colours)
     figure.legend(handles=entries, loc="lower center", ncols=plan.legend_columns, columnspacing=1.2,
@@ -199,20 +199,22 @@ def _draw_chosen(axes: Axes, view: View, chosen: tuple[float, float]) -> None:
 # Axes and legend.
 
 
-def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], *, lines: int, first: bool, last: bool) -> None:
-    """Write title, ``lines`` of text below it, labels and ticks.
+def _dress(axes: Axes, view: View, domains: Mapping[str, Domain], plan: Layout, *, first: bool, last: bool) -> None:
+    """Write title, text below it, labels and ticks.
 
     Only the ``first`` panel of a row has y labels, and only the ``last`` row the x label.
     """
     data, below = view.data, subtitle(view)
     size = 8.5 if len(view.title) < 26 else 7
-    axes.set_title(view.title, pad=5 + 8 * lines, fontweight="bold", fontsize=size)
-    below += [""] * (lines - len(below))
+    axes.set_title(view.title, pad=5 + 8 * plan.lines, fontweight="bold", fontsize=size)
+    below += [""] * (plan.lines - len(below))
     axes.text(0.5, 1.03, "\n".join(below), transform=axes.transAxes, ha="center", fontsize=6.8, color=FAINT)
     axes.set_xlabel(axis_label(data.x) if last else "", labelpad=2)
     axes.set_ylabel(axis_label(data.y) if first else "", labelpad=2)
     x_marks, y_marks = x_ticks(view, domains), y_ticks(view, domains)
-    axes.set_xticks([v for v, _ in x_marks], [name for _, name in x_marks], **(SLANTED if crowded(x_marks) else {}))
+    axes.set_xticks(
+        [v for v, _ in x_marks], [name for _, name in x_marks], **(SLANTED if crowded(x_marks, plan.upright) else {})
+    )
     axes.set_yticks([v for v, _ in y_marks], [name if first else "" for _, name in y_marks])
     x_ends, y_ends = ends(view, domains)
     axes.set_xlim(*x_ends)

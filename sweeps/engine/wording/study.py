@@ -154,8 +154,7 @@ def _attacked_text(folder: StudyFolder, shown: Sequence[Reading], facet: str | N
 
 def unseen_text(axes: Sequence[Unseen]) -> str:
     """Return the axes that a figure or table over two axes does not show although they vary, as a sentence."""
-    names = [f"{axis.of} {leaf(axis.path)}".lstrip() for axis in axes]
-    named = list(zip(names, axes, strict=True))
+    named = [(f"{axis.of} {leaf(axis.path)}".lstrip(), axis) for axis in axes]
     held = [f"{name} = {setting_text(axis.path, axis.held)}" for name, axis in named if axis.held is not None]
     free = [f"{name} ({_range(axis)})" for name, axis in named if axis.held is None]
     parts = [f"not shown although varied: {', '.join(free)}"] if free else []

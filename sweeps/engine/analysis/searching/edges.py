@@ -32,7 +32,7 @@ class Edge:
     score: str  # by which the cell is best
     neighbour: str = ""  # the cell one level further inside, all else equal; empty if it was not measured
     rise: float | None = None  # by how many points the best cell is better than the neighbour
-    beyond: float | int | None = None  # one level beyond; None once the study has been extended by it
+    beyond: float | int | None = None  # one level beyond; None once it was added, and of an axis of one method
 
 
 def best_on_edge(folder: StudyFolder) -> tuple[Edge, ...]:
@@ -78,7 +78,7 @@ def _edge(folder: StudyFolder, best: CellScore, path: str, domain: Domain) -> Ed
         path=path, value=at, end="smaller" if down else "larger", score=decides.title,
         neighbour="" if inside is None else inside.cell,
         rise=None if mine is None or theirs is None else decides.sense * (mine - theirs),
-        beyond=beyond if domain.contains(value) else None,
+        beyond=beyond if domain.contains(value) and not folder.study.branches else None,
     )  # fmt: skip
 
 
