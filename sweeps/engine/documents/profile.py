@@ -77,7 +77,7 @@ def write_profile(folder: StudyFolder, row: str | None = None) -> Path:
 def comparison(folder: StudyFolder, rows: Sequence[ProfileRow]) -> str:
     """Return the page that compares the rows: claims first, then a table per section."""
     paired = partial(paired_gap, folder, "selection")
-    blocks: list[Block] = [*_opening(folder), Heading(text="The published claims"), Bullets(items=(JUDGED,)),
+    blocks: list[Block] = [*_opening(folder), Heading(text="The published claims"), Paragraph(text=JUDGED),
                            _claims(rows, paired)]  # fmt: skip
     for title, columns in SECTIONS:
         blocks += [Heading(text=title), _section(columns, rows)]
