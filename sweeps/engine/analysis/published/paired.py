@@ -84,7 +84,8 @@ def paired_gap(folder: StudyFolder, split: Split, a: Side, b: Side) -> Number | 
     if not pairs or not all(_same(*pair) for pair in pairs):
         return None
     first, second = READINGS[a[1]].statistic, READINGS[b[1]].statistic
-    values, drawn = [], []
+    values: list[Floats] = []
+    drawn: list[Floats] = []
     for one, another in pairs:
         for name, images in one.items():
             for weights, into in ((np.ones((1, len(images))), values), (_draws(name, len(images)), drawn)):
