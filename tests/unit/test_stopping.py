@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from sweeps.engine.analysis.early_stopping.rung_gaps import gaps
 from sweeps.engine.analysis.early_stopping.verdict import Gap, Rung, Spread, drift, seed_spread, verdict
 from sweeps.engine.analysis.nondominated import dominates, fronts, order
 from sweeps.engine.analysis.outcomes import Outcomes
+from sweeps.engine.analysis.searching.replay import Cell, Table, Trained
+from sweeps.engine.analysis.searching.replay import replay as search_replay
 from sweeps.engine.analysis.stats import t_quantile
 from sweeps.engine.study.stopping import Stopping, check_stoppable, stopping
 from zsr_core.codec import ConfigError
@@ -205,6 +208,49 @@ def test_at_most_one_replay_in_a_hundred_stops_a_point_of_the_front(objectives: 
     assert np.mean([each.wrong for each in found]) <= 0.01
     assert np.mean([each.plain_wrong for each in found]) > np.mean([each.wrong for each in found])
     assert np.mean([each.share for each in found]) < most
+
+
+def planted(seed: int, side: int = 4) -> Table:
+    """A grid whose score is highest at (2, 1) and falls slowly around it; four cells are far worse.
+
+    An accuracy at a rung is that of the end, less what the cell has yet to learn, on few images: so noisy that rungs
+    hardly rank the good cells.
+    """
+    rng = np.random.default_rng(seed)
+    hard, cells, shown = tasks(rng, n=24), {}, {}
+    for x, y in itertools.product(range(side), range(side)):
+        end = 0.2 if (x + 2 * y) % 4 == 3 else 0.7 - 0.004 * ((x - 2) ** 2 + (y - 1) ** 2)
+        slow = abs(rng.normal(0, 0.1))
+        rungs = []
+        for number, share in enumerate(RULE.shares, 1):
+            images = outcomes(rng, end - (1 - share) * slow, 0.3, hard)
+            rungs.append((share, {"clean": 100 * float(np.mean([each.clean.mean() for each in images.values()]))}))
+            shown[f"{x}{y}", number] = images
+        trial = Trained(trial_id=f"{x}{y}", seed=0, train=9.0, evaluate=1.0, rungs=tuple(rungs),
+                        final={"clean": 100 * end})  # fmt: skip
+        cells[x, y] = Cell(name=f"{x} {y}", trials=(trial,), values=(100 * end,), decides=100 * end)
+    return Table(
+        study="planted", axes={"x": side, "y": side}, ordered=(True, True), cells=cells, objectives=("clean",),
+        score="clean accuracy", seeds=(0,), read=lambda arrival: shown[arrival.trial_id, arrival.rung],
+    )  # fmt: skip
+
+
+def noisy(count: int) -> tuple[float, float, float]:
+    """Return the shares of replays in which the best cell was stopped: by our rule, by plain ASHA; and of cells."""
+    found = [search_replay(planted(seed), "random", seed=seed, stop=RULE) for seed in range(count)]
+    wrong, plain = (float(np.mean([getattr(each, name) for each in found])) for name in ("wrong", "plain_wrong"))
+    return wrong, plain, float(np.mean([each.stopped / each.cells for each in found]))
+
+
+def test_a_search_over_a_noisy_surrogate_keeps_the_best_cell_that_plain_asha_stops() -> None:
+    wrong, plain, stopped = noisy(6)
+    assert (wrong, plain > 0.1, stopped > 0.1) == (0, True, True), (plain, stopped)
+
+
+@pytest.mark.slow
+def test_at_most_one_noisy_search_in_a_hundred_stops_the_best_cell() -> None:
+    wrong, plain, stopped = noisy(100)
+    assert (wrong <= 0.01, plain >= 0.25, stopped > 0.1) == (True, True, True), (wrong, plain, stopped)
 
 
 def test_hyperband_spares_the_same_cells_the_same_rungs_in_its_own_shares() -> None:

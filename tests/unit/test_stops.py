@@ -18,6 +18,7 @@ from sweeps.engine.analysis.curves import columns, learning_curves
 from sweeps.engine.analysis.scores import scores
 from sweeps.engine.documents.parquet import study_table
 from sweeps.engine.running.answers import answered
+from sweeps.engine.running.course import Course
 from sweeps.engine.running.jobs import Job, perform
 from sweeps.engine.running.options import read_options
 from sweeps.engine.running.search import Proposals
@@ -150,6 +151,70 @@ def test_a_kill_at_any_moment_changes_no_decision(tmp_path: Path, study: Study) 
         return Stops(tmp_path / "killed", lambda: other, RULE)
 
     assert run(tmp_path / "killed", other, killed) == read_log(tmp_path / LOG)
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+def test_a_kill_after_any_write_of_the_log_repeats_nothing_and_decides_the_same(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_log(tmp_path / LOG)
+    assert [event["event"] for event in whole].count("done") == 5
+    for cut in range(1, len(whole) + 1):
+        folder = tmp_path / f"cut{cut}"
+        other = begin(folder)
+        cut_after(monkeypatch, cut, torn=cut % 2 == 0)
+        with pytest.raises(Killed):
+            resume(folder, other)
+        monkeypatch.undo()
+        left = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
+        trained = resume(folder, other)
+        assert read_log(folder / LOG) == whole, f"cut after {cut} writes"
+        assert not any(trial_folder(folder, trial_id) / "result.json" in left for trial_id in trained)
+        assert left.items() <= {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}.items()
+        assert {p.parent.name: read_result(p.parent).status for p in folder.glob("trials/*/result.json")} == {  # type: ignore[union-attr]
+            trial.trial_id: "pruned" if trial == cells(other)[-1] else "done" for trial in cells(other)
+        }
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, writes: int, *, torn: bool) -> None:
+    """End the process after so many writes of the log; ``torn``: within the last of them."""
+    note, seen = Stops._note, [0]
+
+    def cut(self: Stops, event: dict[str, Any]) -> None:
+        seen[0] += 1
+        if seen[0] == writes and torn:
+            with self._file.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(event)[:40])
+            raise Killed
+        note(self, event)
+        if seen[0] == writes:
+            raise Killed
+
+    monkeypatch.setattr(Stops, "_note", cut)
+
+
+def resume(folder: Path, study: Study) -> list[str]:
+    """Run what is missing of the grid as a launch does, and return the trials that were trained."""
+    course = Course(open_study(folder), samples=0, seeds=1)
+    trained = []
+    for trial, accuracy in zip(cells(study), ACCURACY, strict=True):
+        if course.folder.status(trial) != "missing":
+            continue
+        trained.append(trial.trial_id)
+        score = score_at_rung(folder, trial.trial_id, accuracy)
+        job = Job(trials=(trial,), configs=(study.config(trial),), score_eps=1 / 255)
+        course.started(job)
+        course.at_rung(trial.trial_id, 1)
+        why = answered(trial_folder(folder, trial.trial_id), 1)
+        if why:
+            stop(folder, study, trial, score, why)
+        else:
+            finish(folder, study, trial, accuracy + 0.05, score)
+        course.finished(job)
+    return trained
 
 
 def test_a_decision_in_the_log_stands_when_the_trial_arrives_again(tmp_path: Path, study: Study) -> None:

@@ -23,14 +23,20 @@ def replay_lines(table: Table, curves: Sequence[Curve], workers: int, stop: str 
         "",
         f"  {'search':<8} {'99 % of the best':>17} {'within its error':>17}"
         + (f" {'99 % of volume':>15}" if two else "")
-        + (f" {'stopped':>8} {'wrong stops':>12}" if stop else ""),
+        + (f" {'stopped':>8} {'wrong stops':>12} {'of plain ASHA':>14}" if stop else ""),
     ]  # fmt: skip
     for curve in curves:
         row = f"  {curve.search:<8} {_share(curve.to_near):>17} {_share(curve.to_error):>17}"
         row += f" {_share(curve.to_volume):>15}" if two else ""
-        row += f" {curve.stopped:>8.0%} {curve.wrong:>12.0%}" if stop and curve.search != GRID else ""
+        row += (
+            f" {curve.stopped:>8.0%} {curve.wrong:>12.0%} {curve.plain_wrong:>14.0%}"
+            if stop and curve.search != GRID
+            else ""
+        )
         lines.append(row)
     lines += ["", "within its error: less than one standard error of the best score below it."]
+    if stop:
+        lines.append("of plain ASHA: replays in which it would have stopped the best cell, or one of the front.")
     return lines
 
 

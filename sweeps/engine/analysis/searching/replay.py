@@ -112,6 +112,7 @@ class Replayed:
     cells: int  # that ran, stopped ones too
     stopped: int
     wrong: bool  # whether the best cell, or one of the front, was stopped
+    plain_wrong: bool = False  # whether plain ASHA, which knows no noise, would have stopped it at the same arrivals
 
 
 def replay(
@@ -148,6 +149,7 @@ class _Replay:
         self._known: Known = Known()
         self._order: list[Place] = []
         self._ended: dict[Place, bool] = {}  # whether the cell was stopped
+        self._plain: set[Place] = set()  # cells that plain ASHA would have stopped
 
     def run(self) -> Replayed:
         spent, now = 0.0, 0.0
@@ -171,11 +173,11 @@ class _Replay:
             self._tell(place)
             rows.append((spent, *self._so_far()))
         stopped = {place for place, early in self._ended.items() if early}
-        wrong = bool(stopped and stopped & self._guarded())
+        guarded = self._guarded() if self._plain else set()
         return Replayed(
             spent=tuple(r[0] for r in rows), best=tuple(r[1] for r in rows),
             volume=tuple(r[2] for r in rows) if len(self._table.objectives) > 1 else (), cells=ended,
-            stopped=len(stopped), wrong=wrong,
+            stopped=len(stopped), wrong=bool(stopped & guarded), plain_wrong=bool(self._plain & guarded),
         )  # fmt: skip
 
     def _guarded(self) -> set[Place]:
@@ -242,7 +244,7 @@ class _Replay:
             for number, (share, at_rung) in enumerate(trial.rungs if self._stop is not None else (), 1):
                 yield (share - done) * trial.train
                 done = share
-                if self._stops(cell, trial, number, at_rung):
+                if self._stops(place, cell, trial, number, at_rung):
                     self._ended[place] = True
                     return
             yield (1 - done) * trial.train + trial.evaluate
@@ -250,15 +252,17 @@ class _Replay:
                 self._known = replace(self._known, finals={**self._known.finals, trial.trial_id: trial.final})
         self._ended[place] = False
 
-    def _stops(self, cell: Cell, trial: Trained, number: int, scores: Mapping[str, float]) -> bool:
+    def _stops(self, place: Place, cell: Cell, trial: Trained, number: int, scores: Mapping[str, float]) -> bool:
         assert self._stop is not None
         assert self._table.read is not None
         arrival = Arrival(trial_id=trial.trial_id, cell=cell.name, seed=trial.seed, rung=number, scores=scores)
-        index = next(i for i, place in enumerate(self._order) if self._table.cells[place].name == cell.name)
         met = meet(self._known, arrival, self._stop, self._table.objectives, self._table.seeds, self._table.read,
-                   index=index)  # fmt: skip
+                   index=self._order.index(place))  # fmt: skip
         self._known = replace(self._known, arrivals=(*self._known.arrivals, arrival))
-        return verdict(met, self._stop).stop
+        judged = verdict(met, self._stop)
+        if judged.plain:
+            self._plain.add(place)
+        return judged.stop
 
     def _so_far(self) -> tuple[float, float]:
         finished = [self._table.cells[place] for place, stopped in self._ended.items() if not stopped]
@@ -290,6 +294,7 @@ class Curve:
     to_error: float | None  # until within one standard error of the best
     to_volume: float | None  # until 99 % of the hypervolume
     wrong: float  # share of replays in which the best cell, or one of the front, was stopped
+    plain_wrong: float  # the same of plain ASHA at the same arrivals
     stopped: float  # mean share of cells that were stopped
     repeats: int
 
@@ -313,6 +318,7 @@ def curve(table: Table, search: str, replays: Sequence[Replayed]) -> Curve:
         to_error=None if within is None else _median(_reached(table, replays, lambda each: each.best, within)),
         to_volume=_median(_reached(table, replays, lambda each: each.volume, NEAR_BEST)) if two else None,
         wrong=sum(each.wrong for each in replays) / len(replays),
+        plain_wrong=sum(each.plain_wrong for each in replays) / len(replays),
         stopped=sum(each.stopped / each.cells for each in replays) / len(replays), repeats=len(replays),
     )  # fmt: skip
 
