@@ -159,7 +159,7 @@ MISTAKES = [
     (["audit", "--published", "--out", ""], "--out: got '', expected a folder"),
     (["audit", "--published", "--study", "STUDY"], "a study's folder, or --published instead of it"),
     (["audit", "--study", "STUDY", "--images", "9" * 20], "--images: got '99999999999999999999', expected a whole"),
-    (["audit", "--study", "STUDY", "--tier", "ful"], "--tier: 'ful' (did you mean 'full'?); expected one of"),
+    (["audit", "--study", "STUDY", "--tier", "ful"], "--tier: unknown value 'ful' (did you mean 'full'?)"),
     (["audit", "--study", "STUDY", "--autocast", "fp8"], "--autocast: unknown value 'fp8'"),
     (["data", "check", "--tasks", ","], "--tasks: got ',', expected at least one set"),
     (["data", "check", "--decod"], "did you mean '--decode'?"),
