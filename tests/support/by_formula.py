@@ -366,7 +366,7 @@ def detection(folder: Path) -> Numbers:
                      for p in proposals]  # fmt: skip
             best = [max((_iou(o, p) for p in named if (p["image"], p["pred"]) == (o["image"], o["label"])), default=0.0)
                     for o in objects]  # fmt: skip
-            found["scenes", "class_gated_iou", attack, eps] = float(np.mean(best))
+            found["scenes", "class_gated_iou", attack, eps] = 100 * float(np.mean(best))
             found["scenes", "map", attack, eps] = 100 * _average_precision(objects, named)
     return found
 

@@ -95,7 +95,7 @@ def test_exact_boxes_that_are_named_right_give_all_and_a_strong_attack_takes_all
     assert found["crop_accuracy", "none"].value == 100
     assert found["crop_accuracy_small", "none"].n == 3
     assert found["crop_accuracy_medium", "none"].reason == "no object of this size"
-    assert found["class_gated_iou", "none"].value == 1
+    assert found["class_gated_iou", "none"].value == 100
     assert found["crop_accuracy", "pgd10"].value == 0
     assert found["class_gated_iou", "pgd10"].value == 0
 

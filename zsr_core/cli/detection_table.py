@@ -17,12 +17,10 @@ def detection_table(result: TrialResult) -> list[str]:
     names = [metric.name for metric in DETECTION]
     objects = next((m.n for m in own.values() if m.metric == names[0]), 0)
     lines = [
-        f"\nDetection by crops on {suite.detection.name}, {objects} objects; class_gated_iou is a fraction, the others "
-        "percent.", "",
+        f"\nDetection by crops on {suite.detection.name} in percent, {objects} objects.", "",
         "| condition | " + " | ".join(names) + " |", "|---|" + "---|" * len(names),
     ]  # fmt: skip
     for attack, eps in dict.fromkeys((attack, eps) for _, attack, eps in own):
         said = "clean" if attack == "none" else f"{attack} at {budget_text(eps, suite.norm)}"
-        cells = [(own.get((name, attack, eps)), 3 if name == "class_gated_iou" else 1) for name in names]
-        lines.append(f"| {said} | " + " | ".join(cell(m, digits) for m, digits in cells) + " |")
+        lines.append(f"| {said} | " + " | ".join(cell(own.get((name, attack, eps))) for name in names) + " |")
     return lines

@@ -36,7 +36,7 @@ class Detection:
     metric: str
     attack: str  # "none", or the attack's name
     eps: float
-    value: float | None  # "crop_accuracy*" and "map" in percent, "class_gated_iou" a fraction
+    value: float | None  # in percent
     n: int  # objects
     low: float | None = None
     high: float | None = None

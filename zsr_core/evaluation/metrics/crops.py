@@ -85,7 +85,7 @@ NAMED: tuple[Condition, ...] = ("clean", "attack")
 DETECTION: tuple[Metric, ...] = (
     *(_crop_accuracy(size) for size in SIZES),
     Metric(
-        name="class_gated_iou", title="class-gated IoU of detection by crops", unit="", higher_is_better=True,
+        name="class_gated_iou", title="class-gated IoU of detection by crops", unit="%", higher_is_better=True,
         conditions=NAMED, value=lambda images: float(gated_iou(images).mean()), attacked=False, reads="detection",
         always=False, interval=gated_ends,
     ),

@@ -95,7 +95,6 @@ def _scenes(config: TrialConfig, request: Request) -> tuple[Scenes, Boxes]:
 
 
 def _line(row: Detection) -> str:
-    digits = 3 if row.metric == "class_gated_iou" else 1
-    value = f"undefined: {row.reason}" if row.value is None else f"{row.value:.{digits}f}"
-    ends = "" if row.low is None or row.high is None else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    value = f"undefined: {row.reason}" if row.value is None else f"{row.value:.1f}"
+    ends = "" if row.low is None or row.high is None else f" [{row.low:.1f}, {row.high:.1f}]"
     return f"  {row.attack:<12} {row.metric:<22} {value}{ends}  (n {row.n})"
