@@ -15,6 +15,7 @@ from sweeps.engine.analysis.sites import sites
 from sweeps.engine.documents.table import table_lines
 from sweeps.engine.figures.kinds import draw
 from sweeps.engine.figures.scene import Request
+from sweeps.engine.running.preview import corrupted_lines
 from sweeps.engine.study.folder import StudyFolder, open_study, trial_folder, write_study
 from sweeps.engine.study.plan import new_study
 from sweeps.engine.wording.study import images_per_set
@@ -126,3 +127,15 @@ def test_a_study_that_moves_pixels_alone_has_no_figure_of_sites(folder: StudyFol
             (trial_folder(folder.path, trial.trial_id) / "result.json").unlink()
     with pytest.raises(ConfigError, match=r"no finished trial .* moves tokens or embeddings"):
         sites(open_study(folder.path))
+
+
+def test_a_plan_says_how_many_corrupted_images_are_made() -> None:
+    study = new_study(SWEEP, preset="miniature", search=None, seeds=(0,), objectives=SWEEP.objectives)
+    (line,) = corrupted_lines(study)
+    assert line.startswith("Making 1,440 corrupted images")  # 15 kinds of 96 images
+    suite = study.base.eval_suite
+    assert suite.retrieval is not None
+    bare = study.base.with_({"eval_suite.retrieval": replace(suite.retrieval, corruptions=())})
+    assert corrupted_lines(replace(study, base=bare)) == []
+    both = bare.with_({"eval_suite.corruptions": ("fog:1", "snow")})
+    assert corrupted_lines(replace(study, base=both))[0].startswith("Making 576 ")  # six of 32 images of three sets
