@@ -59,6 +59,17 @@ def test_the_table_shows_running_failed_best_and_time_left() -> None:
     assert "alpha" not in bar, "the bar has a line of its own"
 
 
+def test_the_table_shows_rungs_stops_and_the_spent_budget() -> None:
+    at_rung = START.started("t1", "alpha=0.1", 110.0).reported("t1", EPOCH).passed("t1", "rung 1 of 2")
+    assert "epoch 1/2, loss 1.500, past rung 1 of 2" in text(at_rung)
+    stopped = at_rung.started("t2", "alpha=9", 111.0).ended("t2", "alpha=9", None, "", stopped=True)
+    assert (stopped.done, stopped.stopped, stopped.failed) == (2, 1, ())
+    shown = text(
+        Tally(title="s", planned=4, done=2, began=100.0, stopped=1, spent="0.5 GPU hours of 2 GPU hours spent")
+    )
+    assert "2/4 done (1 stopped early), 0.5 GPU hours of 2 GPU hours spent" in shown
+
+
 def test_the_table_stays_short_when_many_trials_run() -> None:
     tally = START
     for i in range(30):

@@ -21,6 +21,7 @@ from sweeps.engine.running.answers import answered
 from sweeps.engine.running.course import Course
 from sweeps.engine.running.jobs import Job, perform
 from sweeps.engine.running.options import read_options
+from sweeps.engine.running.progress import Tally
 from sweeps.engine.running.search import Proposals
 from sweeps.engine.running.stops import LOG, Stops, read_log, stop_lines, taken_up, to_resume
 from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, open_study, trial_folder, write_study
@@ -179,6 +180,26 @@ def test_a_kill_after_any_write_of_the_log_repeats_nothing_and_decides_the_same(
         }
 
 
+def test_the_live_table_is_told_of_rungs_stops_and_the_budget(tmp_path: Path) -> None:
+    shown: list[tuple[Tally, str]] = []
+
+    class Kept:
+        def show(self, tally: Tally, event: str) -> None:
+            shown.append((tally, event))
+
+    study = begin(tmp_path)
+    course = Course(open_study(tmp_path), samples=0, seeds=1)
+    course.spending = lambda: "1 h of 2 h spent"
+    course.show_on(Kept())
+    for trial, accuracy in zip(cells(study), ACCURACY, strict=True):
+        ends(tmp_path, study, trial, accuracy, course)
+    assert {each.rung for tally, _ in shown for each in tally.running.values()} == {"", "rung 1 of 1"}
+    last, event = shown[-1]
+    assert (last.done, last.stopped, last.spent) == (6, 1, "1 h of 2 h spent")
+    assert ": pruned: rung 1 of 1" in event
+    assert Course(open_study(tmp_path), samples=0, seeds=1).tally.stopped == 1, "those of earlier launches too"
+
+
 def cut_after(monkeypatch: pytest.MonkeyPatch, writes: int, *, torn: bool) -> None:
     """End the process after so many writes of the log; ``torn``: within the last of them."""
     note, seen = Stops._note, [0]
@@ -204,17 +225,22 @@ def resume(folder: Path, study: Study) -> list[str]:
         if course.folder.status(trial) != "missing":
             continue
         trained.append(trial.trial_id)
-        score = score_at_rung(folder, trial.trial_id, accuracy)
-        job = Job(trials=(trial,), configs=(study.config(trial),), score_eps=1 / 255)
-        course.started(job)
-        course.at_rung(trial.trial_id, 1)
-        why = answered(trial_folder(folder, trial.trial_id), 1)
-        if why:
-            stop(folder, study, trial, score, why)
-        else:
-            finish(folder, study, trial, accuracy + 0.05, score)
-        course.finished(job)
+        ends(folder, study, trial, accuracy, course)
     return trained
+
+
+def ends(folder: Path, study: Study, trial: PlannedTrial, accuracy: float, course: Course) -> None:
+    """Run a trial to its end, or to its rung if it is stopped there."""
+    score = score_at_rung(folder, trial.trial_id, accuracy)
+    job = Job(trials=(trial,), configs=(study.config(trial),), score_eps=1 / 255)
+    course.started(job)
+    course.at_rung(trial.trial_id, 1)
+    why = answered(trial_folder(folder, trial.trial_id), 1)
+    if why:
+        stop(folder, study, trial, score, why)
+    else:
+        finish(folder, study, trial, accuracy + 0.05, score)
+    course.finished(job)
 
 
 def test_a_decision_in_the_log_stands_when_the_trial_arrives_again(tmp_path: Path, study: Study) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,12 @@ def test_scores_are_read_at_the_studys_budget(tmp_path: Path, make_study: MakeSt
     assert robust[0] is not None
     assert robust[1] is not None
     assert robust[1] < robust[0]
+
+
+def test_a_plan_is_written_as_if_it_was_made_text_at_once(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(tmp_path, points=[(0.1, 0.2), (0.3, 0.4)])
+    odd = replace(study.plan[-1], label='a "quoted" line\n and \u2028 more', cell="é")
+    for each in (study, replace(study, plan=()), replace(study, plan=(*study.plan, odd), question='\n "plan": []')):
+        text = write_study(tmp_path, each).read_text(encoding="utf-8")
+        assert text == json.dumps(to_plain(each), indent=1) + "\n"
+        assert read_study(tmp_path) == each

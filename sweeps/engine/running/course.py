@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,7 @@ class Course:
         self.pace, self._estimates = Pace(folder.done().values()), estimates
         self.notes: list[str] = []  # lines for the end of the launch
         self.ended_early = ""  # why no further cell is run; empty while all are
+        self.spending: Callable[[], str] = str  # what is spent of a budget, in words; empty without one
         self.over_budget = False  # whether that is because the budget is used up
         rule = self.study.stop
         self._stops = None if rule is None else Stops(self.path, lambda: self.study, rule)
@@ -57,9 +58,11 @@ class Course:
         self._lock = threading.RLock()  # `look` may be called from another thread than the rest
         self.begun = 0  # trials started by this launch
         self._ended_before = _ended(folder)  # trials that ended before this launch
+        stopped = sum(folder.status(trial) == "pruned" for trial in folder.study.plan)
         self.tally = Tally(
-            title=self.study.study, planned=self._planned(), done=self._ended_before, began=time.monotonic()
-        )
+            title=self.study.study, planned=self._planned(), done=self._ended_before, stopped=stopped,
+            began=time.monotonic(),
+        )  # fmt: skip
 
     @property
     def folder(self) -> StudyFolder:
@@ -135,8 +138,11 @@ class Course:
     def at_rung(self, trial_id: str, rung: int) -> None:
         """Decide about a trial that was scored at a rung; the answer is in its folder afterwards."""
         with self._lock:
-            if self._stops is not None:
-                self._stops.arrived(trial_id, rung)
+            if self._stops is None or self._stops.arrived(trial_id, rung):
+                return
+            if trial_id in self.tally.running and self.study.stop is not None:
+                self.tally = self.tally.passed(trial_id, f"rung {rung} of {len(self.study.stop.shares)}")
+                self._show("")
 
     def finished(self, job: Job) -> None:
         with self._lock:
@@ -175,7 +181,8 @@ class Course:
             if self._recorder is not None:
                 self._recorder.trial_finished(trial.trial_id)
             error = result.error or result.status if result.status == "failed" else None
-            self.tally = self.tally.ended(trial.trial_id, trial.label, error, self._best())
+            stopped = result.status == "pruned"
+            self.tally = self.tally.ended(trial.trial_id, trial.label, error, self._best(), stopped=stopped)
             self._show(event(trial.label, result, self.study))
 
     def standing(self) -> Standing:
@@ -203,7 +210,7 @@ class Course:
 
     def _show(self, event: str) -> None:
         if self._display is not None:
-            self._display.show(self.tally, event)
+            self._display.show(replace(self.tally, spent=self.spending()), event)
 
 
 def _ended(folder: StudyFolder) -> int:

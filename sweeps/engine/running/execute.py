@@ -103,7 +103,10 @@ class Engine:
         self._course, self._options, self._running, self._shown = course, options, running, shown
         self._cluster: Cluster | None = None
         self._started = False
-        self._meter = None if options.budget is None else Meter(options.budget, course.pace, course.results.values())
+        self._meter: Meter | None = None
+        if options.budget is not None:
+            self._meter = Meter(options.budget, course.pace, course.results.values())
+            course.spending = self._meter.text
 
     def run_listed(self, trials: Sequence[PlannedTrial], *, limited: bool = True) -> None:
         """Run the trials in order; with a budget and ``limited`` only those that fit."""

@@ -28,6 +28,7 @@ class Running:
     since: float
     share: float = 0.0
     report: str = ""
+    rung: str = ""  # the last one at which it was told to go on, as "rung 1 of 2"
     slow: bool = False  # takes several times as long as expected
 
 
@@ -40,6 +41,8 @@ class Tally:
     done: int
     began: float
     ended_here: int = 0  # trials that ended in this launch
+    stopped: int = 0  # of those that are done, the trials that were stopped early
+    spent: str = ""  # what is spent of a budget, in words
     failed: tuple[tuple[str, str], ...] = ()  # (label, reason)
     running: Mapping[str, Running] = field(default_factory=dict)  # by trial id
     best: str = ""
@@ -53,15 +56,20 @@ class Tally:
         now = replace(self.running[trial_id], share=share, report=report_text(metrics))
         return replace(self, running={**self.running, trial_id: now})
 
+    def passed(self, trial_id: str, rung: str) -> Tally:
+        """Return the tally after a running trial was told to go on at ``rung``."""
+        return replace(self, running={**self.running, trial_id: replace(self.running[trial_id], rung=rung)})
+
     def slowed(self, trial_id: str) -> Tally:
         """Return the tally after a running trial was found to take several times as long as expected."""
         return replace(self, running={**self.running, trial_id: replace(self.running[trial_id], slow=True)})
 
-    def ended(self, trial_id: str, label: str, error: str | None, best: str) -> Tally:
-        """Return the tally after the end of a trial; ``error`` is None if it is done."""
+    def ended(self, trial_id: str, label: str, error: str | None, best: str, *, stopped: bool = False) -> Tally:
+        """Return the tally after the end of a trial; ``error`` is None if it is done or was ``stopped`` early."""
         return replace(
             self,
             done=self.done + (error is None),
+            stopped=self.stopped + stopped,
             ended_here=self.ended_here + 1,
             failed=self.failed if error is None else (*self.failed, (label, error)),
             running={key: value for key, value in self.running.items() if key != trial_id},
@@ -87,7 +95,7 @@ def report_text(metrics: Mapping[str, float]) -> str:
 
 def counts(tally: Tally, now: float) -> str:
     """Return the tally in one line: ``12/27 done, 2 running, 1 failed, about 3 min left``."""
-    parts = [f"{tally.done}/{tally.planned} done"]
+    parts = [f"{tally.done}/{tally.planned} done{f' ({tally.stopped} stopped early)' if tally.stopped else ''}"]
     if tally.running:
         parts.append(f"{len(tally.running)} running")
     if tally.failed:
@@ -95,6 +103,7 @@ def counts(tally: Tally, now: float) -> str:
     eta = tally.eta(now)
     if eta is not None and tally.done + len(tally.failed) < tally.planned:
         parts.append(f"about {duration(eta)} left")
+    parts += [tally.spent] if tally.spent else []
     return ", ".join(parts)
 
 
@@ -146,7 +155,8 @@ def drawing(tally: Tally, now: float) -> Group:
     for trial in list(tally.running.values())[:SHOWN]:
         clock = f"{duration(now - trial.since)}{', slow' if trial.slow else ''}"
         style = "yellow" if trial.slow else "cyan"
-        table.add_row(trial.label, f"{trial.share:>4.0%}", trial.report, clock, style=style)
+        said = ", ".join(filter(None, [trial.report, f"past {trial.rung}" if trial.rung else ""]))
+        table.add_row(trial.label, f"{trial.share:>4.0%}", said, clock, style=style)
     more = len(tally.running) - SHOWN
     if more > 0:
         table.add_row(f"and {more} more")

@@ -41,14 +41,15 @@ class Stops:
         self._exempt = {event["trial"] for event in self._events if event["event"] == "resumed"}
         self._read_once = lru_cache(maxsize=4096)(self._read)
 
-    def arrived(self, trial_id: str, rung: int) -> None:
-        """Decide about a trial that has been scored at a rung, and leave the answer in its folder."""
+    def arrived(self, trial_id: str, rung: int) -> bool:
+        """Decide about a trial that was scored at a rung, leave the answer in its folder, and return if it stops."""
         place = trial_folder(self._folder, trial_id)
         rungs = (e for e in self._events if e["event"] == "rung")
         before = next((e for e in rungs if (e["trial"], e["rung"]) == (trial_id, rung)), None)
         event = before or self._decide(place, trial_id, rung)
         stop = event["decision"] == "stop" and trial_id not in self._exempt
         write_answer(place, rung, stop=stop, why=event["why"])
+        return stop
 
     def ended(self, trial_id: str, result: TrialResult) -> None:
         """Note the scores of a trial that has finished, once."""

@@ -10,8 +10,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Literal, TypeVar, cast
 
 from search_spaces import Branch
@@ -32,6 +34,7 @@ UNTOUCHED_LABEL = "untouched"  # the label of the pretrained model without fine-
 UNTOUCHED = {"epochs": 0}  # the overrides of that model
 SPLIT = "eval_suite.split"  # cells are scored on the selection split, the chosen cell then on the report split
 NUMBERED = re.compile(r"#(\d+) ")  # the beginning of the label of a search's proposal
+NO_PLAN = '\n "plan": []'  # an empty plan in the text of study.json
 T = TypeVar("T")
 
 
@@ -50,6 +53,11 @@ class PlannedTrial:
 
     def __post_init__(self) -> None:
         check_trial_id(self.trial_id)  # a study from elsewhere must not name a folder outside of itself
+
+    @cached_property
+    def lines(self) -> str:
+        """The trial as an entry of the plan in ``study.json``."""
+        return indent(json.dumps(to_plain(self), indent=1), "  ")
 
     @property
     def is_report(self) -> bool:
@@ -248,8 +256,14 @@ def _trial_from_schema_1(trial: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_study(path: Path, study: Study) -> Path:
-    """Write ``study.json`` atomically."""
-    return write_text(path / "study.json", json.dumps(to_plain(study), indent=1) + "\n")
+    """Write ``study.json`` atomically.
+
+    Each trial becomes text once, because a search writes its plan again with every proposal.
+    """
+    rest = json.dumps(to_plain(replace(study, plan=())), indent=1)
+    trials = ",\n".join(trial.lines for trial in study.plan)
+    plan = f'\n "plan": [\n{trials}\n ]' if study.plan else NO_PLAN
+    return write_text(path / "study.json", rest.replace(NO_PLAN, plan, 1) + "\n")
 
 
 def trial_folder(path: Path, trial_id: str) -> Path:

@@ -75,6 +75,10 @@ class Meter:
         """What has been spent: the time of this launch, or the cost of all trials that have ended."""
         return self._clock() - self._began if self.budget.kind == "seconds" else sum(self._ended.values())
 
+    def text(self) -> str:
+        """Return what has been spent of the budget by trials that have ended, in words."""
+        return f"{self.budget.text(self.spent)} of {self.budget.text()} spent"
+
     def measured(self, config: TrialConfig) -> bool:
         """Return whether the cost of trials of this shape is known, so that nothing rests on an estimate."""
         return self.budget.kind == "flops" or self._shape(config) in self._costs
