@@ -56,3 +56,4 @@ def test_with_a_limit_the_progress_counts_the_trials_of_this_launch(tmp_path: Pa
         course.finished(job(study, [trial]))
     assert counts(course.tally, 1.0) == "3/3 done"
     assert Course(begun, samples=0, seeds=1, limit=100).tally.planned == 5 + 2
+    assert course.standing().planned == 5 + 2, "a notice tells of the whole study"

@@ -71,8 +71,12 @@ class Course:
 
     def _planned(self) -> int:
         """Return how many trials will have ended at the end of this launch if none fails."""
-        whole = len(self.study.plan) + closing_to_come(self.study, self._samples, self._seeds) + self.to_come()
+        whole = self._of_the_study()
         return whole if self._limit is None else min(whole, self._ended_before + self._limit)
+
+    def _of_the_study(self) -> int:
+        """Return how many trials the whole study has, those to come too."""
+        return len(self.study.plan) + closing_to_come(self.study, self._samples, self._seeds) + self.to_come()
 
     def to_come(self) -> int:
         """Return how many trials a search has yet to propose."""
@@ -189,7 +193,7 @@ class Course:
         """Return how far the study has come."""
         failed = sum(result.status == "failed" for result in self.results.values())
         return Standing(
-            study=self.study.study, folder=str(self.path), done=self.tally.done, planned=self.tally.planned,
+            study=self.study.study, folder=str(self.path), done=self.tally.done, planned=self._of_the_study(),
             failed=failed, best=self.tally.best,
         )  # fmt: skip
 
