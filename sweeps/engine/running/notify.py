@@ -169,6 +169,13 @@ def tell(target: Target | None, notice: Notice) -> bool:
     return not why
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the answer, because following it would send the login elsewhere and drop the message."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
 def _post(url: str, notice: Notice) -> str:
     """Send the notice as JSON; return why that failed, without any part of the URL, or an empty text."""
     parts = urlsplit(url)
@@ -179,7 +186,7 @@ def _post(url: str, notice: Notice) -> str:
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     try:
         asked = urllib.request.Request(plain, json.dumps(notice.fields()).encode(), headers, method="POST")
-        with urllib.request.urlopen(asked, timeout=WITHIN_S) as answer:
+        with urllib.request.build_opener(_NoRedirect).open(asked, timeout=WITHIN_S) as answer:
             answer.read(64)
     except urllib.error.HTTPError as error:
         error.close()
