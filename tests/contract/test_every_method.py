@@ -188,9 +188,8 @@ def test_an_unknown_value_of_an_option_is_an_error_that_lists_the_known(kind: An
     plain = to_plain(TrialConfig(method=kind()))
     options = [f.name for f in dataclasses.fields(kind) if isinstance(f.default, str) and f.name != "prompt"]
     for name in options:
-        broken = {**plain, "method": {**plain["method"], name: "nonsense"}}
-        said = rf"config\.method\.{name}: unknown value 'nonsense'( .did you mean .*)?; expected one of"
-        with pytest.raises(ConfigError, match=said):
+        broken = {**plain, "method": {**plain["method"], name: "qqqq"}}  # near to no known value
+        with pytest.raises(ConfigError, match=rf"config\.method\.{name}: unknown value 'qqqq'; expected one of"):
             from_plain(TrialConfig, broken)
 
 

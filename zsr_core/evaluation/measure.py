@@ -97,7 +97,7 @@ def measure(
         rows.append(row_of(first, place, metric.name, number.scaled(metric.factor)))
 
     shown = with_shifts(by_place(records, texts if kept else None, source), shifted)
-    places = {place: (_condition(place), images) for place, images in shown.items()}
+    places = {place: (condition_of(place[1]), images) for place, images in shown.items()}
     for place, (condition, images) in (with_detection(places, ood) if ood else places).items():
         for metric in metrics:
             if condition in metric.conditions:
@@ -261,8 +261,8 @@ def _attention(records: Collection[SampleRecord]) -> npt.NDArray[np.float32] | N
     return matrix([r.attention for r in records])
 
 
-def _condition(place: Place) -> Condition:
-    attack = place[1]
+def condition_of(attack: str) -> Condition:
+    """Return which kind of condition one is, by the name of its attack or shift."""
     if is_shift(attack):
         return "factor" if factor_level(attack) else "corruption" if corruption_cell(attack) else "kind"
     return "clean" if attack == "none" else "worst" if attack == WORST else "attack"

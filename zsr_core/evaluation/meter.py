@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from zsr_core.attacks import AnyAttack
 from zsr_core.events import BatchJudged, Event
 
 
@@ -93,3 +94,15 @@ class Part:
     @property
     def passes(self) -> int:
         return self.forwards + self.backwards + self.looks
+
+
+def attacked_parts(clean: Part, attacks: Sequence[AnyAttack], eps: Sequence[float], classes: int) -> Iterator[Part]:
+    """Yield what the attacks do on the images of ``clean``, in their order: a part per budget, attack and stage."""
+    for budget in eps:
+        for attack in attacks:
+            for stage in attack.stages(classes):
+                forwards, backwards = stage.cost(classes)
+                yield replace(
+                    clean, condition=attack.name, eps=budget, stage=stage.name, forwards=forwards + 1,
+                    backwards=backwards, looks=2 * clean.looks,
+                )  # fmt: skip

@@ -17,7 +17,7 @@ from zsr_core.codec import require
 from zsr_core.data import set_size
 from zsr_core.data.shifts.names import CORRUPTION, is_shift
 from zsr_core.evaluation.embeddings import kept_bytes
-from zsr_core.evaluation.meter import Part
+from zsr_core.evaluation.meter import Part, attacked_parts
 from zsr_core.evaluation.outside import part_name
 from zsr_core.evaluation.shifted import shifted_images
 from zsr_core.evaluation.suite import fitting_set
@@ -78,17 +78,7 @@ def evaluation_parts(config: TrialConfig) -> tuple[Part, ...]:
             task=task.called, condition="none", eps=0.0, stage="", images=n, forwards=1, backwards=0,
             published=counted.published, looks=MAP_PASSES if config.eval_suite.attention else 0,
         )  # fmt: skip
-        parts.append(blank)
-        for eps in config.eval_suite.eps:
-            for attack in config.eval_suite.attacks:
-                for stage in attack.stages(classes):
-                    forwards, backwards = stage.cost(classes)
-                    parts.append(
-                        replace(
-                            blank, condition=attack.name, eps=eps, stage=stage.name, forwards=forwards + 1,
-                            backwards=backwards, looks=2 * blank.looks,
-                        )
-                    )  # fmt: skip
+        parts += [blank, *attacked_parts(blank, config.eval_suite.attacks, config.eval_suite.eps, classes)]
         parts += () if clean else outside  # once, with the first task
         plain = replace(blank, looks=0)
         parts += _detector_parts(config, plain, outside)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from zsr_core.codec import require
@@ -14,7 +13,7 @@ from zsr_core.data.miniature.scenes import FINE_SIZE
 from zsr_core.data.prompts import TEMPLATE
 from zsr_core.evaluation.crops import How, named, objects_name, proposals_name
 from zsr_core.evaluation.journal import Journal
-from zsr_core.evaluation.meter import Part
+from zsr_core.evaluation.meter import Part, attacked_parts
 from zsr_core.evaluation.scenes.store import Detected
 from zsr_core.evaluation.scenes.suite import USUAL, DetectionSuite
 from zsr_core.names import MINIATURES
@@ -78,11 +77,4 @@ def detection_parts(config: TrialConfig) -> Iterator[Part]:
     for name, boxes in ((objects_name(scenes), scenes.objects), (proposals_name(scenes), proposals)):
         blank = Part(task=name, condition="none", eps=0.0, stage="", images=len(boxes), forwards=1, backwards=0)
         yield blank
-        for eps in suite.eps:
-            for attack in suite.attacks:
-                for stage in attack.stages(len(scenes.classes)):
-                    forwards, backwards = stage.cost(len(scenes.classes))
-                    yield replace(
-                        blank, condition=attack.name, eps=eps, stage=stage.name, forwards=forwards + 1,
-                        backwards=backwards,
-                    )  # fmt: skip
+        yield from attacked_parts(blank, suite.attacks, suite.eps, len(scenes.classes))

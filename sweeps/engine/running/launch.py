@@ -31,7 +31,7 @@ from sweeps.engine.running.output import encodable_output
 from sweeps.engine.running.preview import earlier_lines, note_lines, own_cells, plan_lines, refine_lines
 from sweeps.engine.running.stops import stop_lines, taken_up
 from sweeps.engine.running.warm_start import transfers
-from sweeps.engine.study.folder import Study, StudyFolder, open_study, read_plan, read_results, write_study
+from sweeps.engine.study.folder import JOURNAL, Study, StudyFolder, open_study, read_plan, read_results, write_study
 from sweeps.engine.study.lock import only_launch
 from sweeps.engine.study.plan import continued, new_study, recovered, suggestions, to_come, with_reported
 from sweeps.engine.study.rebuilt import begun_trials
@@ -227,7 +227,7 @@ def _remove_leftovers(folder: StudyFolder) -> None:
 
 def _drop_journal(folder: Path) -> None:
     """Set a search's journal aside, because it may number the proposals otherwise; a new one is filled from trials."""
-    journal = folder / "optuna.journal"
+    journal = folder / JOURNAL
     if journal.exists():
         journal.rename(journal.with_name(f"{journal.name}.old"))
 

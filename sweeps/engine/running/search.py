@@ -29,7 +29,7 @@ from sweeps.engine.analysis.searching.keeping import violations
 from sweeps.engine.running.jobs import Job, job
 from sweeps.engine.running.warm_start import KnownPoint, Start
 from sweeps.engine.study.branches import overrides_of, parameters, point_of, recipes, spaces
-from sweeps.engine.study.folder import PlannedTrial, Study, StudyFolder, trial_folder
+from sweeps.engine.study.folder import JOURNAL, PlannedTrial, Study, StudyFolder, trial_folder
 from sweeps.engine.study.objectives import score_named
 from sweeps.engine.study.optuna_space import ask, distributions, whole
 from sweeps.engine.study.plan import suggested, suggestions, to_come
@@ -68,7 +68,7 @@ class Proposals:
         self._room = math.inf if limit is None else limit
         self._partial = ""  # the cell that lacks seeds because of --limit
         self._open: dict[str, list[int]] = {}  # cell -> numbers of the proposals that wait for its result
-        self._journal = _journal(folder / "optuna.journal", study)
+        self._journal = _journal(folder / JOURNAL, study)
         self._adopt()
         # Without the offset a resumed sampler would draw the first points again.
         offset = 0 if study.search in ONE_SEED else len(self._journal.get_trials(deepcopy=False))

@@ -34,6 +34,7 @@ UNTOUCHED_LABEL = "untouched"  # the label of the pretrained model without fine-
 UNTOUCHED = {"epochs": 0}  # the overrides of that model
 SPLIT = "eval_suite.split"  # cells are scored on the selection split, the chosen cell then on the report split
 NUMBERED = re.compile(r"#(\d+) ")  # the beginning of the label of a search's proposal
+JOURNAL = "optuna.journal"  # in the folder of a search
 NO_PLAN = '\n "plan": []'  # an empty plan in the text of study.json
 T = TypeVar("T")
 

@@ -13,13 +13,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from sweeps.engine.study.folder import read_study
+from sweeps.engine.study.folder import JOURNAL, read_study
 from zsr_core.codec import ConfigError, require
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # a page of another site that has its own name point here is refused
 READING = ("GET", "HEAD")
-JOURNAL = "optuna.journal"
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]  # WSGI
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from zsr_core.evaluation.estimates import estimate, mean_estimate
-from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, by_place, row_of
-from zsr_core.evaluation.metrics import Condition, Metric
+from zsr_core.evaluation.measure import WORST, ZERO_SHOT_MEAN, Measurement, by_place, condition_of, row_of
+from zsr_core.evaluation.metrics import Metric
 from zsr_core.evaluation.metrics.boxed import Boxed
 from zsr_core.evaluation.scenes.store import Detected
 from zsr_core.records import SampleRecord
@@ -28,7 +28,7 @@ def measure_detection(detected: Detected | None, metrics: Sequence[Metric]) -> l
     for record in detected.proposals_named:
         proposed.setdefault((record.condition, record.eps), []).append(record)
     for (_, attack, eps), images in by_place(detected.objects_named).items():
-        condition: Condition = "clean" if attack == "none" else "worst" if attack == WORST else "attack"
+        condition = condition_of(attack)
         own = proposed["none", 0.0] if attack == WORST else proposed[attack, eps]  # the worst case names no proposal
         boxes = Boxed(
             objects=detected.objects, proposals=detected.proposals, named=np.array([r.pred for r in own], np.int64),
