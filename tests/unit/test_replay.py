@@ -14,6 +14,7 @@ from sweeps.engine.analysis.outcomes import Outcomes
 from sweeps.engine.analysis.searching.grid import Grid, GridCell, grid_of, read_images, table_of
 from sweeps.engine.analysis.searching.replay import Cell, Table, Trained, curve, hypervolume_share, replay
 from sweeps.engine.commands.main import main
+from sweeps.engine.commands.replay import shipped
 from sweeps.engine.documents.grid_file import read_grid, write_grid
 from sweeps.engine.study.folder import Study, StudyFolder, open_study
 from sweeps.engine.study.stopping import Stopping
@@ -151,7 +152,9 @@ def made_grid(name: str = "made") -> tuple[Grid, Read]:
     }  # fmt: skip
 
     def trained(cell: int, seed: int) -> Trained:
-        rungs = tuple((share, {"clean": 50.0 + cell, "robust": 10.0, "harmonic": 20.0}) for share in (1 / 9, 1 / 3))
+        rungs = tuple(
+            (share, {"clean": 50.0 + cell, "robust": 10.0, "harmonic": 20.0}) for share in (9 / 74, 25 / 74)
+        )  # of 74 steps
         final = {"clean": 60.0 + cell, "robust": 12.0, "harmonic": 22.0 + cell}
         return Trained(trial_id=f"{cell}-{seed}", seed=seed, train=9.0, evaluate=1.0, rungs=rungs, final=final)
 
@@ -184,6 +187,22 @@ def test_a_grid_is_read_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     tables = [table_of(*each, ("harmonic",), Stopping()) for each in ((grid, read), (again, reread))]
     first, second = (replay(each, "tpe", seed=3, stop=Stopping()) for each in tables)
     assert first == second
+
+
+def test_early_stopping_is_replayed_only_at_the_rungs_that_the_grid_was_run_with() -> None:
+    grid, read = made_grid()
+    assert table_of(grid, read, ("harmonic",), Stopping()).read is read
+    for other in (replace(grid, stop=None), replace(grid, stop=Stopping(shares=(0.2, 0.5)))):
+        with pytest.raises(ConfigError, match="--stop watch"):
+            table_of(other, read, ("harmonic",), Stopping())
+
+
+def test_every_grid_that_comes_with_the_product_is_read_and_has_rungs() -> None:
+    assert len(shipped()) == 3
+    for name, path in shipped().items():
+        grid, read = read_grid(path)
+        assert (grid.name, grid.seeds) == (name, (0, 1, 2))
+        assert table_of(grid, read, ("harmonic",), Stopping()).cost > 0
 
 
 def test_grids_of_several_files_are_replayed_into_one_profile(

@@ -52,41 +52,33 @@ def run(options: argparse.Namespace) -> int:
     files = [] if options.grid is None else grid_files(options.grid)
     from sweeps.engine.analysis.searching.grid import grid_of, read_images  # noqa: PLC0415 - brings Optuna
     from sweeps.engine.documents.grid_file import read_grid, write_grid  # noqa: PLC0415
-    from sweeps.engine.documents.replay import Asked, write_profile, write_replay  # noqa: PLC0415 - and matplotlib
+    from sweeps.engine.documents.replay import Asked, write_replays  # noqa: PLC0415 - and matplotlib
     from sweeps.engine.study.folder import open_study  # noqa: PLC0415
     from sweeps.engine.study.objectives import check_objectives, deciding_score  # noqa: PLC0415
     from sweeps.engine.study.stopping import PAIRED, check_stoppable, stopping  # noqa: PLC0415
     from sweeps.engine.wording.study import scale_note  # noqa: PLC0415
 
-    stop, given = stopping(options.stop, "--stop"), None
-    if options.objectives is not None:
-        given = parse_names(options.objectives)
+    given = None if options.objectives is None else parse_names(options.objectives)
+    if given is not None:
         check_objectives(given)
-    if options.study is not None:
+    asked = Asked(
+        searches=searches, objectives=given, stop=stopping(options.stop, "--stop"), workers=workers, repeats=repeats
+    )
+    if options.study is None:
+        kept = [read_grid(file) for file in files]
+        grids = [(grid, read, out / f"replay-{grid.name}") for grid, read in kept]
+    else:
         folder = open_study(read_study_path(options.study))
         wanted = given or (deciding_score(folder.study.objectives).name,)
         names = (*dict.fromkeys((*wanted, deciding_score(wanted).name, *PAIRED)),)
-        grids = [(grid_of(folder, names, note=scale_note(folder.study)), read_images(folder))]
-        paths = [folder.path / "figures" / "replay"]
+        grid, read = grid_of(folder, names, note=scale_note(folder.study)), read_images(folder)
         if options.keep is not None:
-            return say([write_grid(*grids[0], Path(options.keep).expanduser())])
-    else:
-        grids = [read_grid(file) for file in files]
-        paths = [out / f"replay-{grid.name}" for grid, _ in grids]
-    lines: list[object] = []
-    every = []
-    for (grid, read), path in zip(grids, paths, strict=True):
-        objectives = given or (deciding_score(grid.objectives).name,)
-        if stop is not None:
-            check_stoppable(objectives, "--stop")
-        asked = Asked(searches=searches, objectives=objectives, stop=stop, workers=workers, repeats=repeats)
-        words, drawn, curves = write_replay(grid, read, asked, path)
-        lines += [*words, "", *drawn, ""]
-        every.append(curves)
-    if len(every) > 1:
-        words, drawn = write_profile(every, out / "replay-profile")
-        lines += [*words, "", *drawn, ""]
-    return say(lines[:-1])
+            return say([write_grid(grid, read, Path(options.keep).expanduser())])
+        grids = [(grid, read, folder.path / "figures" / "replay")]
+    if asked.stop is not None:
+        for grid, *_ in grids:
+            check_stoppable(asked.told(grid), "--stop")
+    return say(write_replays(grids, asked, out / "replay-profile"))
 
 
 def grid_files(names: list[str]) -> list[Path]:

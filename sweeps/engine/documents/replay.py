@@ -14,6 +14,7 @@ from sweeps.engine.analysis.searching.replay import GRID, Curve, Table, curve, r
 from sweeps.engine.figures.replay import profile_figure, replay_figure
 from sweeps.engine.figures.style import STYLE, save
 from sweeps.engine.format import counted
+from sweeps.engine.study.objectives import deciding_score
 from sweeps.engine.study.stopping import Stopping
 from sweeps.engine.wording.replay import profile_lines, replay_lines
 
@@ -25,10 +26,28 @@ class Asked:
     """What is replayed."""
 
     searches: tuple[str, ...]
-    objectives: tuple[str, ...]
+    objectives: tuple[str, ...] | None = None  # None: each grid's deciding score
     stop: Stopping | None = None
     workers: int = 1
     repeats: int = 50
+
+    def told(self, grid: Grid) -> tuple[str, ...]:
+        """Return the scores that a search over ``grid`` is told."""
+        return self.objectives or (deciding_score(grid.objectives).name,)
+
+
+def write_replays(grids: Sequence[tuple[Grid, Read, Path]], asked: Asked, profile: Path) -> list[object]:
+    """Replay every grid, each with the path of its figure; return lines and files, of several grids their profile too."""
+    lines: list[object] = []
+    every = []
+    for grid, read, path in grids:
+        words, drawn, curves = write_replay(grid, read, asked, path)
+        lines += [*words, "", *drawn, ""]
+        every.append(curves)
+    if len(every) > 1:
+        words, drawn = write_profile(every, profile)
+        lines += [*words, "", *drawn, ""]
+    return lines[:-1]
 
 
 def write_replay(grid: Grid, read: Read, asked: Asked, path: Path) -> tuple[list[str], list[Path], list[Curve]]:
@@ -43,7 +62,7 @@ def write_replay(grid: Grid, read: Read, asked: Asked, path: Path) -> tuple[list
         ConfigError: if the grid lacks the scores at rungs that ``asked.stop`` needs.
     """
     rule = asked.stop if asked.stop is None or grid.stop is None else replace(grid.stop, rule=asked.stop.rule)
-    table = table_of(grid, read, asked.objectives, rule)
+    table = table_of(grid, read, asked.told(grid), rule)
     curves = [_curve(table, name, asked, rule) for name in dict.fromkeys([*asked.searches, BESIDE, GRID])]
     lines = replay_lines(table, curves, asked.workers, None if rule is None else rule.rule)
     words = [

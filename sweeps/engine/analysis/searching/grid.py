@@ -128,9 +128,10 @@ def table_of(grid: Grid, read: Read, objectives: Sequence[str], stop: Stopping |
     """
     names, by = tuple(objectives), deciding_score(objectives)
     if stop is not None:
-        shares = list(stop.rungs(grid.score_eps).shares)
+        # Plans are compared, because a trial's own shares are rounded to whole training steps.
+        ran, asked = (None if rule is None else rule.rungs(grid.score_eps) for rule in (grid.stop, stop))
         finished = [trial for cell in grid.cells for trial in cell.trials if trial.final]
-        same = all([share for share, _ in trial.rungs] == shares for trial in finished)
+        same = ran == asked and all(len(trial.rungs) == len(stop.shares) for trial in finished)
         require(same, "--stop", stop.rule, "a grid that was run with --stop watch, so that its trials were scored at "
                 "these rungs")  # fmt: skip
     return Table(
