@@ -152,9 +152,8 @@ def made_grid(name: str = "made") -> tuple[Grid, Read]:
     }  # fmt: skip
 
     def trained(cell: int, seed: int) -> Trained:
-        rungs = tuple(
-            (share, {"clean": 50.0 + cell, "robust": 10.0, "harmonic": 20.0}) for share in (9 / 74, 25 / 74)
-        )  # of 74 steps
+        shares = 9 / 74, 25 / 74  # 1/9 and 1/3 of 74 steps, in whole steps
+        rungs = tuple((share, {"clean": 50.0 + cell, "robust": 10.0, "harmonic": 20.0}) for share in shares)
         final = {"clean": 60.0 + cell, "robust": 12.0, "harmonic": 22.0 + cell}
         return Trained(trial_id=f"{cell}-{seed}", seed=seed, train=9.0, evaluate=1.0, rungs=rungs, final=final)
 

@@ -37,7 +37,7 @@ class Asked:
 
 
 def write_replays(grids: Sequence[tuple[Grid, Read, Path]], asked: Asked, profile: Path) -> list[object]:
-    """Replay every grid, each with the path of its figure; return lines and files, of several grids their profile too."""
+    """Replay every grid, each with the path of its figure; return lines and files, with a profile of several grids."""
     lines: list[object] = []
     every = []
     for grid, read, path in grids:
